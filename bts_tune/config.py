@@ -1,0 +1,221 @@
+"""`TrialConfig`: everything one trial depends on, as a frozen value that round-trips through YAML and JSON.
+
+The fields form one flat namespace, which is what `--set key=value`, a search space and a CSV column need. They are
+declared in parts (`ModelPart`, `PreprocessingPart`, …), and a function takes the part that it depends on: a model is
+built from a `ModelPart`, a prepared dataset is keyed by a `PreprocessingPart`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bts_tune.errors import ConfigError, nearest
+
+Decoder = Literal[
+    "unet",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "fpn",
+    "pspnet",
+    "deeplabv3",
+    "deeplabv3plus",
+    "pan",
+    "upernet",
+    "segformer",
+    "dpt",
+]
+Freeze = Literal["none", "all", "stages", "epochs"]
+Equalization = Literal["none", "histogram", "clahe"]
+Augmentation = Literal["none", "light", "medium", "strong"]
+AugmentationKind = Literal["geometry", "intensity", "both"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "one-cycle", "plateau"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    """A group of configuration fields: frozen, unknown keys rejected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class PreprocessingPart(Part):
+    """What the prepared arrays depend on, beside the files themselves."""
+
+    image_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = Field(
+        default=224, description="side of the square images in pixels; a multiple of 32, as SMP's encoders need"
+    )
+    equalization: Equalization = Field(default="histogram", description="histogram equalisation before resizing")
+
+
+class ModelPart(Part):
+    """What the network depends on. It always has one input channel and one output class."""
+
+    decoder: Decoder = Field(default="unet", description="SMP architecture")
+    encoder: Annotated[str, Field(min_length=1)] = Field(
+        default="efficientnet-b0", description="SMP encoder name; 'tu-' names are taken from timm"
+    )
+    encoder_weights: Annotated[str, Field(min_length=1)] = Field(
+        default="imagenet", description="'imagenet', 'none', or a .safetensors/.pth file"
+    )
+    freeze: Freeze = Field(
+        default="none",
+        description="what of the encoder is not trained: nothing, all of it, its first `freeze_stages` stages, "
+        "or all of it for the first `freeze_epochs` epochs",
+    )
+    freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=0, description="number of frozen stages; above 0 if and only if freeze is 'stages'"
+    )
+    freeze_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="number of frozen epochs; above 0 if and only if freeze is 'epochs'"
+    )
+    decoder_dropout: Fraction = Field(default=0.0, description="dropout after each decoder block but the last")
+    head_dropout: Fraction = Field(default=0.0, description="dropout before the segmentation head")
+
+    @model_validator(mode="after")
+    def _freeze_counts_match(self) -> Self:
+        for mode, field in (("stages", "freeze_stages"), ("epochs", "freeze_epochs")):
+            if (self.freeze == mode) != (getattr(self, field) > 0):
+                raise ValueError(
+                    f"{field} is {getattr(self, field)} with freeze: {self.freeze}; "
+                    f"it is above 0 if and only if freeze is '{mode}'"
+                )
+        return self
+
+
+class AugmentationPart(Part):
+    """What the random changes of a training image depend on."""
+
+    augmentation: Augmentation = Field(default="none", description="augmentation policy")
+    augmentation_kind: AugmentationKind = Field(
+        default="both", description="which transforms of the policy apply: geometry, intensity or both"
+    )
+    augmentation_strength: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
+        default=1.0, description="multiplies the magnitudes of the policy; 1 is the policy as documented"
+    )
+
+
+class OptimizationPart(Part):
+    """What the weights' updates depend on."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(default=35, description="the full budget")
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = Field(default=16, description="images per step")
+    optimizer: Optimizer = "adam"
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1e-3
+    weight_decay: NonNegative = Field(default=0.0, description="L2 penalty (Adam, SGD) or decoupled decay (AdamW)")
+    momentum: Fraction = Field(default=0.9, description="momentum of SGD; the Adams ignore it")
+    schedule: Schedule = Field(
+        default="constant", description="learning-rate schedule; its length is always `epochs`, the full budget"
+    )
+    dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss in the objective")
+    bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy in the objective")
+    precision: Precision = Field(
+        default="auto", description="arithmetic of the forward pass; 'auto': bfloat16 on a GPU that has it, else float32"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seeds every random choice of the trial")
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> Self:
+        if self.dice_weight == 0 and self.bce_weight == 0:
+            raise ValueError("dice_weight and bce_weight are both 0; at least one of them must be above 0")
+        return self
+
+
+PartT = TypeVar("PartT", bound=Part)
+
+
+class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPart):
+    """Everything a trial depends on, its seed included.
+
+    The defaults must never change their meaning: `config_id` hashes only what differs from them, so that a field added
+    later with a default that keeps the old behaviour leaves the identifiers of earlier runs as they were.
+    """
+
+    @model_validator(mode="after")
+    def _thaws_within_budget(self) -> Self:
+        if self.freeze == "epochs" and self.freeze_epochs >= self.epochs:
+            raise ValueError(
+                f"freeze_epochs is {self.freeze_epochs} with epochs: {self.epochs}; "
+                "it must be below epochs, or use freeze: all"
+            )
+        return self
+
+    @property
+    def config_id(self) -> str:
+        """Twelve hexadecimal digits that name this configuration, seed included."""
+        return _digest(self.model_dump(exclude_defaults=True))
+
+    @property
+    def recipe_id(self) -> str:
+        """Twelve hexadecimal digits that name this configuration without its seed: the same for all its seeds."""
+        return _digest(self.model_dump(exclude_defaults=True, exclude={"seed"}))
+
+    def part(self, kind: type[PartT]) -> PartT:
+        """Return the fields that `kind` declares, as a value of that part alone."""
+        return kind.model_validate({name: getattr(self, name) for name in kind.model_fields})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field by name; plain JSON types only."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], where: str = "configuration") -> TrialConfig:
+        """Validate `fields`.
+
+        Args:
+            fields: values by field name; missing ones take their defaults.
+            where: what the fields belong to, for the error's sentence.
+
+        Raises:
+            ConfigError: one sentence with the field, its value and what is allowed.
+        """
+        for name in fields:
+            check_field(str(name), where)
+        try:
+            return cls.model_validate(dict(fields))
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {explain(error)}") from None
+
+    def replaced(self, changes: Mapping[str, Any], where: str = "configuration") -> TrialConfig:
+        """Return this configuration with `changes` applied and validated."""
+        return self.parse({**self.to_dict(), **changes}, where)
+
+
+FIELDS: tuple[str, ...] = tuple(TrialConfig.model_fields)
+
+
+def check_field(name: str, where: str) -> None:
+    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of `TrialConfig`."""
+    if name not in FIELDS:
+        raise ConfigError(f"{where}: unknown key {name!r}.{nearest(name, FIELDS)} Known keys: {', '.join(FIELDS)}.")
+
+
+def allowed_values(field: str) -> tuple[str, ...] | None:
+    """Return the words that a field allows, or None where it is a number or free text."""
+    annotation = TrialConfig.model_fields[field].annotation
+    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else None
+
+
+def explain(error: ValidationError) -> str:
+    """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed."""
+    first = error.errors()[0]
+    path = ".".join(str(step) for step in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if not path:
+        return f"{message}."
+    shown = first["input"]
+    return f"{path}: {message[0].lower()}{message[1:]}, got {shown!r}."
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

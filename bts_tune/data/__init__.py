@@ -1,0 +1,1 @@
+"""Sources to checked records to prepared arrays; no torch."""

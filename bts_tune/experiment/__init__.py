@@ -1,0 +1,1 @@
+"""Plan, run and resume an experiment; the only package that knows Ray Tune."""

@@ -1,0 +1,1 @@
+"""Rows to ranking, figures, CSV and Markdown; no Ray, no torch."""

@@ -1,0 +1,287 @@
+"""The run folder `results/<run>/`: its files, its lock, and writes that are whole or not there at all.
+
+    run.json          what the run is: command, versions, hardware, dataset, space, seeds, status
+    trials.jsonl      append-only: one event a line (planned, started, ended, evaluated)
+    rows.jsonl        append-only: one row (an epoch of a trial) a line
+    models/<trial>/   model.safetensors and model.json of the best trial and of each baseline
+    samples/<trial>.npz   validation slices with truth and predicted probability, for the report's overlays
+    trials/<trial>/   working state of a trial: its last checkpoint and its best weights so far
+    tensorboard/, ray/    logs of TensorBoard and of Ray; nothing reads them back
+
+`trials.jsonl` and `rows.jsonl` are the record; everything else about a trial can be made from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bts_tune.errors import RunError
+
+FORMAT = 1
+
+TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "failed"]
+FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "failed"})
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the whole new one, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@dataclass
+class TrialRecord:
+    """What the record says of one trial.
+
+    Attributes:
+        trial: identifier, unique in the run; also the name of the trial's folders.
+        name: what a reader calls it: a baseline's name, or the identifier of a searched trial.
+        index: position in the order of planning, from 0.
+        baseline: whether it is one of the space's named baselines; those are never stopped early.
+        changed: the fields of a baseline that an override changed, by name; empty where it runs as documented.
+        published: figures that a paper or project reported for this baseline, else None.
+        config: the fields of its `TrialConfig`.
+        status: where it stands.
+        reason: one sentence, where it stopped, diverged or failed.
+        started: what the trial reported as it began (device, parameters, trainable_parameters, …).
+        rows: its epochs in order, one for each epoch.
+        test: `test_*` metrics at its best epoch, where they were computed.
+    """
+
+    trial: str
+    name: str
+    index: int
+    baseline: bool
+    changed: list[str]
+    published: dict[str, float] | None
+    config: dict[str, Any]
+    config_id: str
+    recipe_id: str
+    status: TrialStatus = "waiting"
+    reason: str = ""
+    started: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    test: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def best_row(self) -> dict[str, Any] | None:
+        """The row of the epoch with the lowest validation Dice loss; the earliest of equals; None without rows."""
+        return min(self.rows, key=lambda row: (row["val_dice_loss"], row["epoch"])) if self.rows else None
+
+    @property
+    def full_budget(self) -> bool:
+        """Whether it was trained for every epoch of its configuration."""
+        return self.status == "complete"
+
+
+class RunFolder:
+    """One run on disk. Reading needs no lock; whoever writes holds `locked()`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def rows_file(self) -> Path:
+        """The append-only file of rows."""
+        return self.path / "rows.jsonl"
+
+    @property
+    def trials_file(self) -> Path:
+        """The append-only file of trial events."""
+        return self.path / "trials.jsonl"
+
+    @property
+    def run_file(self) -> Path:
+        """What the run is."""
+        return self.path / "run.json"
+
+    def trial_folder(self, trial: str) -> Path:
+        """Where a trial keeps its last checkpoint and its best weights while it runs."""
+        return self.path / "trials" / trial
+
+    def model_folder(self, trial: str) -> Path:
+        """Where the best weights of a trial are kept after the run."""
+        return self.path / "models" / trial
+
+    def samples_file(self, trial: str) -> Path:
+        """Where predicted slices of a trial are kept for the report."""
+        return self.path / "samples" / f"{trial}.npz"
+
+    @classmethod
+    def create(cls, path: Path, run: Mapping[str, Any]) -> RunFolder:
+        """Make a new run folder.
+
+        Raises:
+            RunError: it exists already, or it cannot be written.
+        """
+        if (path / "run.json").exists():
+            raise RunError(
+                f"{path}: a run of this name exists already; choose another --name, or go on with it by --resume {path}."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            folder.write_run({"format": FORMAT, **run})
+        except OSError as error:
+            raise RunError(f"{path}: the run folder cannot be written: {error.strerror}.") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises:
+            RunError: `path` is not a run folder, or its `run.json` cannot be read.
+        """
+        folder = cls(path)
+        if not folder.run_file.is_file():
+            raise RunError(f"{path}: not a run folder (it has no run.json); name a folder such as results/<run>.")
+        folder.read_run()
+        return folder
+
+    def read_run(self) -> dict[str, Any]:
+        """Return the content of `run.json`.
+
+        Raises:
+            RunError: it is not a JSON object of a format that this version reads.
+        """
+        try:
+            run = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.run_file}: cannot be read: {error}.") from None
+        if not isinstance(run, dict) or run.get("format") != FORMAT:
+            found = run.get("format") if isinstance(run, dict) else type(run).__name__
+            raise RunError(f"{self.run_file}: format is {found!r}; this version of bts-tune reads format {FORMAT}.")
+        return run
+
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        """Replace `run.json`."""
+        write_atomically(self.run_file, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def update_run(self, **changes: Any) -> None:
+        """Replace fields of `run.json`."""
+        self.write_run({**self.read_run(), **changes})
+
+    def append_row(self, row: Mapping[str, Any]) -> None:
+        """Add one row; it is on disk when this returns."""
+        _append_line(self.rows_file, row)
+
+    def append_event(self, event: str, trial: str, **fields: Any) -> None:
+        """Add one trial event (`planned`, `started`, `ended` or `evaluated`); it is on disk when this returns."""
+        _append_line(self.trials_file, {"event": event, "trial": trial, "time": time.time(), **fields})
+
+    def trials(self) -> list[TrialRecord]:
+        """Return every trial in the order of planning, as the record says.
+
+        An epoch that was trained twice (the first attempt lost before its checkpoint) keeps its last row. A last line
+        that a kill left half-written is passed over.
+
+        Raises:
+            RunError: a line before the last is not a JSON object.
+        """
+        records: dict[str, TrialRecord] = {}
+        for event in _read_lines(self.trials_file):
+            kind = event["event"]
+            if kind == "planned":
+                names = TrialRecord.__dataclass_fields__
+                records[event["trial"]] = TrialRecord(**{key: event[key] for key in event.keys() & names.keys()})
+                continue
+            record = records[event["trial"]]
+            if kind == "started":
+                record.status, record.reason = "running", ""
+                record.started = {key: event[key] for key in event.keys() - {"event", "trial"}}
+            elif kind == "ended":
+                record.status, record.reason = event["status"], event.get("reason", "")
+            elif kind == "evaluated":
+                record.test = event["metrics"]
+        by_epoch: dict[str, dict[int, dict[str, Any]]] = {trial: {} for trial in records}
+        for row in _read_lines(self.rows_file):
+            if row["trial"] in by_epoch:
+                by_epoch[row["trial"]][row["epoch"]] = row
+        for trial, rows in by_epoch.items():
+            records[trial].rows = [rows[epoch] for epoch in sorted(rows)]
+        return sorted(records.values(), key=lambda record: record.index)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; the lock goes with the process, so none is ever left behind.
+
+        Raises:
+            RunError: another process holds it; the sentence names its host and process id.
+        """
+        from filelock import FileLock, Timeout
+
+        owner = self.path / "owner.json"
+        lock = FileLock(self.path / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            try:
+                held = json.loads(owner.read_text())
+                who = f"process {held['pid']} on {held['host']}"
+            except (OSError, ValueError, KeyError):
+                who = "another process"
+            raise RunError(f"{self.path}: this run is being written by {who}; wait for it or stop it.") from None
+        try:
+            write_atomically(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+            yield
+        finally:
+            lock.release()
+
+
+def _append_line(path: Path, content: Mapping[str, Any]) -> None:
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+    with path.open("ab") as file:
+        if file.tell() and not _ends_with_newline(path):
+            file.write(b"\n")
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
+    if not path.exists():
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise ValueError("not a JSON object")
+        except ValueError as error:
+            if number >= len(lines) - 1:
+                return
+            raise RunError(f"{path}, line {number}: cannot be read: {error}.") from None
+        yield content

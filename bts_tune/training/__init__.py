@@ -1,0 +1,1 @@
+"""One trial: model, augmentation, loss, metrics and the loop; no Ray."""
