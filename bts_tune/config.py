@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bts_tune.errors import ConfigError, nearest
 
@@ -46,6 +46,14 @@ class Part(BaseModel):
     """A group of configuration fields: frozen, unknown keys rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        # No field is a yes or no; pydantic would read `epochs: true` as 1.
+        if isinstance(value, bool):
+            raise ValueError("should be a number or a word")
+        return value
 
 
 class PreprocessingPart(Part):
@@ -109,8 +117,10 @@ class OptimizationPart(Part):
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(default=35, description="the full budget")
     batch_size: Annotated[int, Field(ge=2, le=4096)] = Field(default=16, description="images per step")
-    optimizer: Optimizer = "adam"
-    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1e-3
+    optimizer: Optimizer = Field(default="adam", description="how gradients become steps")
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = Field(
+        default=1e-3, description="step size; the highest one where the schedule varies it"
+    )
     weight_decay: NonNegative = Field(default=0.0, description="L2 penalty (Adam, SGD) or decoupled decay (AdamW)")
     momentum: Fraction = Field(default=0.9, description="momentum of SGD; the Adams ignore it")
     schedule: Schedule = Field(
@@ -119,7 +129,7 @@ class OptimizationPart(Part):
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss in the objective")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy in the objective")
     precision: Precision = Field(
-        default="auto", description="arithmetic of the forward pass; 'auto': bfloat16 on a GPU that has it, else float32"
+        default="auto", description="arithmetic of the network; 'auto': bfloat16 where a GPU has it, else float32"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seeds every random choice of the trial")
 
