@@ -1,0 +1,153 @@
+"""A search space as plain text that reads like its documentation: `bts-tune spaces show NAME`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, TrialConfig
+from bts_tune.space import Space
+from bts_tune.space_file import Published, Search
+from bts_tune.space_parameter import Parameter
+
+_WIDTH = 100
+_ORDER = [
+    name
+    for part in (ModelPart, PreprocessingPart, AugmentationPart, OptimizationPart)
+    for name in part.model_fields
+    if name != "seed"
+]
+
+
+def render_space(space: Space) -> str:
+    """Return what a space is: its trials, what is searched and why, and the demo profile. Ends with a newline."""
+    sections = [f"{space.name}\n{'=' * len(space.name)}\n{space.source}\n\n{_paragraphs(space.description)}"]
+    if space.file.trials:
+        sections.append(_trials(space))
+    if space.file.search:
+        sections.append(_search(space, space.file.search))
+    if space.file.demo:
+        sections.append(_demo(space))
+    return "\n\n".join(sections) + "\n"
+
+
+def _trials(space: Space) -> str:
+    trials = space.file.trials
+    differing = [name for name in _ORDER if len({trial.config[name] for trial in trials.values()}) > 1]
+    shown = differing or ["decoder", "encoder"]
+    rows = [
+        [name, "yes" if trial.baseline else "no", *(_value(trial.config[field]) for field in shown)]
+        for name, trial in trials.items()
+    ]
+    same = {name: value for name, value in next(iter(trials.values())).config.items() if name not in shown}
+    seeds = ", ".join(map(str, space.file.seeds))
+    lines = [
+        _heading(f"Named trials ({len(trials)}), each with seed {seeds}"),
+        _table(["trial", "baseline", *shown], rows),
+    ]
+    lines.append("\n" + _hanging("the same in all: ", _fields(same)))
+    for name, trial in trials.items():
+        lines.append("\n" + name)
+        if trial.description:
+            lines.append(_paragraphs(trial.description, "  "))
+        if trial.published:
+            lines.append(_hanging("  published: ", _published(trial.published)))
+    return "\n".join(lines)
+
+
+def _search(space: Space, search: Search) -> str:
+    resolved = space.resolve().search
+    assert resolved is not None
+    fixed = {name: value for name, value in resolved.fields.items() if name not in (*resolved.parameters, "seed")}
+    lines = [
+        _heading(f"Search: {search.num_trials} sampled trials of at most {resolved.epochs} epochs"),
+        _hanging(
+            "searcher:  ",
+            f"Optuna's TPE, after {search.searcher.startup_trials} random trials; seed {search.searcher.seed}",
+        ),
+        _hanging(
+            "scheduler: ",
+            f"ASHA; no trial is stopped before epoch {resolved.grace_period}, and at each rung one in "
+            f"{_value(search.scheduler.reduction_factor)} goes on; baselines are never stopped",
+        ),
+        "",
+    ]
+    width = max(map(len, search.parameters)) + 2
+    for name, parameter in search.parameters.items():
+        lines.append(_hanging(name.ljust(width), _range(parameter)))
+        why = parameter.description or str(TrialConfig.model_fields[name].description)
+        lines.append(_hanging(" " * width, why))
+    lines.append("\n" + _hanging("not searched: ", _fields(fixed)))
+    return "\n".join(lines)
+
+
+def _demo(space: Space) -> str:
+    lines = [
+        _heading("Demo profile, where no dataset is given"),
+        _hanging("in every trial: ", _fields(space.file.demo)),
+    ]
+    search = space.file.search
+    changes = search.demo.model_dump(exclude_none=True) if search else {}
+    if changes:
+        lines.append(_hanging("in the search:  ", _fields(changes)))
+    return "\n".join(lines)
+
+
+def _range(parameter: Parameter) -> str:
+    if parameter.bounds:
+        text = " to ".join(map(_value, parameter.bounds))
+        text += ", on a logarithmic scale" if parameter.log else ""
+        text += f", in steps of {_value(parameter.step)}" if parameter.step else ""
+    else:
+        text = ", ".join(map(_value, parameter.choices or ()))
+    conditions = [f"{parent} is {' or '.join(map(_value, allowed))}" for parent, allowed in parameter.when.items()]
+    return text + (f"; when {' and '.join(conditions)}" if conditions else "")
+
+
+def _published(published: Published) -> str:
+    figures = [("Dice loss", published.dice_loss), ("IoU", published.iou)]
+    shown = ", ".join(f"{name} {_value(figure)}" for name, figure in figures if figure is not None)
+    return f"{shown}; {published.source}" if shown else published.source
+
+
+def _fields(fields: Mapping[str, Any]) -> str:
+    ordered = [*(name for name in fields if name not in _ORDER), *(name for name in _ORDER if name in fields)]
+    return ", ".join(f"{name} {_value(fields[name])}" for name in ordered)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _heading(text: str) -> str:
+    return f"{text}\n{'-' * len(text)}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _hanging(first: str, text: str) -> str:
+    """Wrap `text` after `first`, its further lines below the beginning of its own first."""
+    return _fill(text, first, " " * len(first))
+
+
+def _paragraphs(text: str, indent: str = "") -> str:
+    """Wrap each line of a text that YAML folded: its lines are paragraphs, or items of a list."""
+    lines: list[str] = []
+    for line in filter(None, text.splitlines()):
+        item = line.startswith("- ")
+        if lines and not (item and lines[-1].startswith(f"{indent}- ")):
+            lines.append("")
+        lines.append(_fill(line, indent, indent + "  " * item))
+    return "\n".join(lines)
+
+
+def _fill(text: str, first: str, further: str) -> str:
+    # Names such as 'tu-convnext_tiny' stay whole, to be copied.
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )
