@@ -1,0 +1,227 @@
+"""The cache of prepared datasets: one folder an entry, named by its key.
+
+    <cache>/<key>/            an entry: meta.json and arrays, see `prepare`
+    <cache>/.<key>.<random>/  an entry that is being built or removed, or was left by a kill
+    <cache>/.locks/<key>      held by whoever builds the entry
+
+Whoever has an entry open holds a shared lock (`flock`) on its meta.json, so that clearing the cache leaves alone what a
+run still needs. The lock goes with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from bts_tune.errors import DataError
+
+META_FILE = "meta.json"
+ENVIRONMENT_VARIABLE = "BTS_TUNE_CACHE"
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+_UNFINISHED = re.compile(r"\.([0-9a-f]{32})\..+")
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One prepared dataset in the cache.
+
+    Attributes:
+        folder: where it is.
+        size: bytes on disk.
+        modified: when it was built, in seconds since the epoch.
+        dataset: folder that it was made from; empty where the entry is broken.
+        preprocessing: fields of its `PreprocessingPart`; empty where the entry is broken.
+    """
+
+    folder: Path
+    size: int
+    modified: float
+    dataset: str
+    preprocessing: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """What names the entry."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What `clear` did: entries removed, bytes freed, entries left because something uses them."""
+
+    removed: int
+    freed: int
+    in_use: int
+
+
+class Lease:
+    """A shared lock on an entry, which keeps `clear` away from it until the lease is closed or forgotten.
+
+    Raises:
+        OSError: the entry's meta.json cannot be read, or the entry is just being removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[bytes] = (folder / META_FILE).open("rb")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise
+        except OSError:
+            pass  # A file system without locks; nobody can hold one there.
+
+    def read(self) -> bytes:
+        """Return the content of meta.json."""
+        self._file.seek(0)
+        return self._file.read()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._file.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+def default_cache() -> Path:
+    """Return the folder named by the environment variable `BTS_TUNE_CACHE`, else one in the user's cache folder."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("bts-tune") / "prepared"
+
+
+def entries(cache: Path) -> list[CacheEntry]:
+    """Return the entries of a cache, the newest first; none where the folder does not exist."""
+    found = []
+    for folder in _folders(cache):
+        if not _KEY.fullmatch(folder.name):
+            continue
+        meta: Any = None
+        with contextlib.suppress(OSError, ValueError):
+            meta = json.loads((folder / META_FILE).read_bytes())
+        meta = meta if isinstance(meta, dict) else {}
+        preprocessing = meta.get("preprocessing")
+        with contextlib.suppress(FileNotFoundError):
+            found.append(
+                CacheEntry(
+                    folder=folder,
+                    size=_size(folder),
+                    modified=folder.stat().st_mtime,
+                    dataset=str(meta.get("dataset", "")),
+                    preprocessing=preprocessing if isinstance(preprocessing, dict) else {},
+                )
+            )
+    return sorted(found, key=lambda entry: entry.modified, reverse=True)
+
+
+def size(cache: Path) -> int:
+    """Return the bytes that a cache takes on disk, leftovers of killed builds included."""
+    return sum(_size(folder) for folder in _folders(cache) if _owned(folder))
+
+
+def clear(cache: Path) -> Cleared:
+    """Remove the entries that nothing uses, and what killed builds left; other files in the folder are not touched.
+
+    Raises:
+        DataError: something cannot be removed.
+    """
+    removed = freed = in_use = 0
+    try:
+        for folder in _folders(cache):
+            if not _owned(folder):
+                continue
+            entry = _KEY.fullmatch(folder.name) is not None
+            taken = _size(folder)
+            if _remove_unused(cache, folder):
+                removed += entry
+                freed += taken
+            else:
+                in_use += entry
+    except OSError as error:
+        raise DataError(f"{error.filename or cache}: cannot be removed: {error.strerror}.") from None
+    return Cleared(removed, freed, in_use)
+
+
+@contextlib.contextmanager
+def building(cache: Path, key: str) -> Iterator[None]:
+    """Hold the right to build the entry `key`; wait where another process has it.
+
+    What a killed build of the same entry left is removed first.
+    """
+    with _build_lock(cache, key):
+        for folder in cache.glob(f".{key}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        yield
+
+
+def temporary_folder(cache: Path, key: str) -> Path:
+    """Return a new folder in which to build the entry `key` before it is renamed."""
+    return Path(tempfile.mkdtemp(dir=cache, prefix=f".{key}."))
+
+
+def remove(folder: Path) -> None:
+    """Remove an entry: it vanishes at once, also for whoever looks while its files are being deleted."""
+    grave = temporary_folder(folder.parent, folder.name)
+    folder.rename(grave / folder.name)
+    shutil.rmtree(grave)
+
+
+def _build_lock(cache: Path, key: str, timeout: float = -1) -> FileLock:
+    locks = cache / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / key, timeout=timeout)
+
+
+def _remove_unused(cache: Path, folder: Path) -> bool:
+    """Remove an entry or a leftover unless it is being built or read; return whether it was removed."""
+    unfinished = _UNFINISHED.fullmatch(folder.name)
+    key = unfinished.group(1) if unfinished else folder.name
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(_build_lock(cache, key, timeout=0))
+        except Timeout:
+            return False
+        if unfinished:
+            shutil.rmtree(folder)
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            meta = held.enter_context((folder / META_FILE).open("rb"))
+            try:
+                fcntl.flock(meta, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        remove(folder)
+        return True
+
+
+def _folders(cache: Path) -> list[Path]:
+    try:
+        return sorted(path for path in cache.iterdir() if path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _owned(folder: Path) -> bool:
+    return bool(_KEY.fullmatch(folder.name) or _UNFINISHED.fullmatch(folder.name))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -1,0 +1,179 @@
+"""What a dataset is once it has been read: records of slices by split, and findings about what is wrong with it.
+
+Records are plain values that hold paths and annotations but no pixels, so that they can be filtered, grouped and
+compared cheaply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bts_tune.data.parallel import parallel_map
+from bts_tune.errors import DataError
+
+SPLITS = ("train", "valid", "test")
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+MAX_PIXELS = 100_000_000
+"""Largest number of pixels of an image or a mask; anything above is taken for a mistake or an attack."""
+
+Level = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a dataset.
+
+    Attributes:
+        level: an error makes training wrong or impossible, a warning deserves a look.
+        code: stable slug of the kind of finding, such as `tiny-annotation`.
+        file: the file that it is about, relative to the dataset's folder.
+        annotation: id of the annotation that it is about, None where it is about the file.
+        message: one sentence.
+    """
+
+    level: Level
+    code: str
+    file: str
+    annotation: int | str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One COCO annotation.
+
+    Attributes:
+        annotation_id: its id in the file.
+        category_id: id of its category.
+        segmentation: polygons, each a flat list `[x0, y0, x1, y1, …]` in pixels, or a run-length encoding
+            `{"size": [height, width], "counts": …}` with counts as a list (uncompressed) or a string (compressed).
+        bbox: `[x, y, width, height]` in pixels, where the file gives one; nothing is drawn from it.
+    """
+
+    annotation_id: int | str
+    category_id: int
+    segmentation: list[list[float]] | dict[str, Any]
+    bbox: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """One slice: an image, and where its tumour mask comes from.
+
+    Attributes:
+        name: path of the image relative to the dataset's folder, with forward slashes; it names the slice everywhere.
+        split: one of `SPLITS`.
+        image: path of the image.
+        image_id: id in the COCO file, or the file's stem in an image/mask folder.
+        width, height: size in pixels as the COCO file declares it, None in an image/mask folder.
+        annotations: annotations whose union is the tumour; empty where there is no tumour and in image/mask folders.
+        mask: path of the mask, None in a COCO export.
+    """
+
+    name: str
+    split: str
+    image: Path
+    image_id: int | str
+    width: int | None = None
+    height: int | None = None
+    annotations: tuple[Annotation, ...] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as read from its folder.
+
+    Attributes:
+        root: its folder.
+        layout: `coco` or `folders`.
+        categories: every category by id; empty in image/mask folders.
+        records: the slices of each split; every split is a key.
+        findings: what reading found wrong; a broken annotation is here and in no record.
+        tumor_categories: ids of the categories that count as tumour; `annotations` of a record holds no other.
+        annotation_counts: number of annotations in the files by split and category id, chosen or not.
+    """
+
+    root: Path
+    layout: Literal["coco", "folders"]
+    categories: dict[int, str]
+    records: dict[str, tuple[SliceRecord, ...]]
+    findings: tuple[Finding, ...] = ()
+    tumor_categories: tuple[int, ...] = ()
+    annotation_counts: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[SliceRecord]:
+        """Go through the records of all splits, in the order of `SPLITS`."""
+        for split in SPLITS:
+            yield from self.records[split]
+
+    def __len__(self) -> int:
+        """Return the number of records of all splits."""
+        return sum(len(records) for records in self.records.values())
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that are errors."""
+        return tuple(finding for finding in self.findings if finding.level == "error")
+
+    def fingerprint(self) -> str:
+        """Return 64 hexadecimal digits that change with anything the prepared arrays are made from.
+
+        The SHA-256 covers, for each record in order, its split, name, declared size, the bytes of its image and mask
+        and its annotations, and the chosen categories. The folder's own path is left out, so a copied dataset is the
+        same dataset.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        records = list(self)
+        paths = {record.image for record in records} | {record.mask for record in records if record.mask is not None}
+        files = sorted(paths)
+        digests = dict(zip(files, parallel_map(_file_digest, files), strict=True))
+        whole = hashlib.sha256(_canonical({"categories": sorted(self.tumor_categories)}))
+        for record in records:
+            whole.update(
+                _canonical(
+                    {
+                        "split": record.split,
+                        "name": record.name,
+                        "size": [record.width, record.height],
+                        "image": digests[record.image],
+                        "mask": digests[record.mask] if record.mask is not None else None,
+                        "annotations": [[one.category_id, one.segmentation] for one in record.annotations],
+                    }
+                )
+            )
+        return whole.hexdigest()
+
+
+def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """Return the image files in `folder`, known by their suffix, sorted; hidden files and folders are passed over."""
+    found: list[Path] = []
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            found += image_files(entry, recursive=True) if recursive else []
+        elif entry.suffix.lower() in IMAGE_SUFFIXES:
+            found.append(entry)
+    return sorted(found)
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
