@@ -190,13 +190,15 @@ def schema() -> dict[str, Any]:
     for owner, key in ((document, "defaults"), (document, "demo"), (definitions["Trial"], "config")):
         described = owner["properties"][key]["description"]
         owner["properties"][key] = {"$ref": "#/$defs/TrialFields", "description": described}
+    document["properties"]["trials"]["additionalProperties"] = False
     parameters = definitions["Search"]["properties"]["parameters"]
     parameters.pop("additionalProperties")
     parameters["properties"] = {
         name: parameter_schema(parameter, name, field) for name, field in fields.items() if name not in NOT_SEARCHED
     }
     parameters["additionalProperties"] = False
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "bts-tune search space", **document}
+    document.update({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "bts-tune search space"})
+    return document
 
 
 def _sentence(error: ValidationError) -> str:

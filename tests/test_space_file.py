@@ -1,0 +1,512 @@
+"""The format of a space's file: every mistake is one sentence that says where, and the JSON Schema says the same."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bts_tune.config import FIELDS, TrialConfig, allowed_values
+from bts_tune.errors import ConfigError
+from bts_tune.space import list_spaces, load_space
+from bts_tune.space_file import parse_space_file, read_yaml, schema
+from bts_tune.space_parameter import NOT_SEARCHED
+
+GOOD = """
+name: good
+description: A space without a mistake.
+defaults: {epochs: 12}
+trials:
+  one:
+    baseline: true
+    config: {decoder: fpn}
+search:
+  parameters:
+    freeze: {choices: [none, all, stages, epochs]}
+    freeze_stages: {int: [1, 4], when: {freeze: [stages]}}
+    freeze_epochs: {int: [1, 8], when: {freeze: [epochs]}}
+    learning_rate: {float: [1e-5, 1e-2], log: true}
+    head_dropout: {float: [0.0, 0.5], step: 0.1}
+    image_size: {int: [64, 128], step: 32}
+"""
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """The good file's content with keys of the top level replaced."""
+    content: dict[str, Any] = yaml.safe_load(GOOD.replace("1e-5", "1.0e-5").replace("1e-2", "1.0e-2"))
+    return {**content, **changes}
+
+
+def parameters(**given: Any) -> str:
+    """A file that searches what is given and nothing else."""
+    return yaml.safe_dump({"name": "x", "description": "d", "search": {"parameters": given}}, sort_keys=False)
+
+
+def trial(**config: Any) -> str:
+    return yaml.safe_dump({"name": "x", "description": "d", "trials": {"one": {"config": config}}})
+
+
+HEAD = "name: x\ndescription: d\n"
+SEARCH = HEAD + "search: {parameters: {optimizer: {choices: [adam, sgd]}}, "
+ONE = HEAD + "trials: {one: {}}\n"
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "broken.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_good_file_is_good(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, GOOD))
+    assert space.file.search is not None
+    assert space.file.search.parameters["learning_rate"].bounds == (1e-5, 1e-2)
+
+
+MISTAKES = {
+    # the file itself
+    "empty": ("", "must be a mapping with the keys name, description"),
+    "a list": ("- 1\n", "must be a mapping with the keys name, description"),
+    "not YAML": ("name: [", ", line 1, column 8: not valid YAML: "),
+    "a tab": ("name: x\n\tdescription: y", ", line 2, column 1: not valid YAML: found character '\\t'"),
+    "two documents": (HEAD + "---\nname: y\n", "line 3, column 1: not valid YAML: but found another document"),
+    "a Python object": ("name: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+    "a control character": ("name: \x07", "not a text file in UTF-8"),
+    "key given twice": (HEAD + "name: y\n", ", line 3, column 1: not valid YAML: the key 'name' is given twice"),
+    "nested key given twice": (
+        HEAD + "demo: {epochs: 2, epochs: 3}\n",
+        "the key 'epochs' is given twice in one mapping",
+    ),
+    "key that is no word": (HEAD + "trials: {1: {}}\n", "a key must be a word, got 1"),
+    # the top level
+    "unknown key": (
+        HEAD + "trails: {}\n",
+        ": unknown key 'trails'. Did you mean 'trials'? Known keys: name, description",
+    ),
+    "no name": ("description: d\n", ": name: must be given."),
+    "bad name": ("name: My Space\ndescription: d\n", ": name: must be lower-case letters, digits"),
+    "no description": ("name: x\n", ": description: must be given."),
+    "empty description": ("name: x\ndescription: ' '\n", ": description: string should have at least 1 character"),
+    "nothing to run": (HEAD, ": has nothing to run; give 'trials', 'include' or 'search'."),
+    "seed twice": (ONE + "seeds: [0, 0]\n", ": seeds: every seed must be given once, got [0, 0]."),
+    "no seed": (ONE + "seeds: []\n", ": seeds: list should have at least 1 item"),
+    "negative seed": (ONE + "seeds: [0, -1]\n", ": seeds.1: input should be greater than or equal to 0, got -1."),
+    "seed is a word": (ONE + "seeds: [a]\n", ": seeds.0: input should be a valid integer, got 'a'."),
+    "seed is true": (ONE + "seeds: [true]\n", ": seeds.0: input should be a valid integer, got True."),
+    "seeds is a number": (ONE + "seeds: 3\n", ": seeds: input should be a valid list, got 3."),
+    # fields of configurations
+    "unknown default": (
+        ONE + "defaults: {optimiser: adam}\n",
+        ": defaults: unknown key 'optimiser'. Did you mean 'optimizer'",
+    ),
+    "wrong default": (
+        ONE + "defaults: {epochs: 0}\n",
+        ": defaults.epochs: input should be greater than or equal to 1, got 0.",
+    ),
+    "defaults is a list": (ONE + "defaults: [1]\n", ": defaults: must be a mapping (key: value), got [1]."),
+    "seed in defaults": (ONE + "defaults: {seed: 1}\n", ": defaults.seed: must not be given here; the space's 'seeds'"),
+    "unknown demo field": (ONE + "demo: {epoch: 2}\n", ": demo: unknown key 'epoch'. Did you mean 'epochs'"),
+    "wrong demo field": (ONE + "demo: {decoder: fpm}\n", ": demo.decoder: input should be 'unet', 'unetplusplus'"),
+    "demo field is true": (ONE + "demo: {epochs: true}\n", ": demo.epochs: should be a number or a word, got True."),
+    "demo contradicts a trial": (
+        HEAD + "trials: {one: {config: {freeze: epochs, freeze_epochs: 5}}}\ndemo: {epochs: 3}\n",
+        ": trials.one in the demo profile: freeze_epochs is 5 with epochs: 3; it must be below epochs",
+    ),
+    # named trials
+    "trials is a list": (HEAD + "trials: [one]\n", ": trials: must be a mapping (key: value), got ['one']."),
+    "trial is a word": (HEAD + "trials: {one: unet}\n", ": trials.one: must be a mapping (key: value), got 'unet'."),
+    "bad trial name": (HEAD + "trials: {'a/b': {}}\n", "must be lower-case letters, digits"),
+    "reserved trial name": (HEAD + "trials: {search-1: {}}\n", ": trials.search-1: must not begin with 'search-'"),
+    "unknown trial key": (
+        HEAD + "trials: {one: {configuration: {}}}\n",
+        ": trials.one: unknown key 'configuration'. Did you mean 'config' or 'description'? Known keys: description",
+    ),
+    "baseline is a word": (
+        HEAD + "trials: {one: {baseline: 'yes'}}\n",
+        ": trials.one.baseline: input should be a valid boolean",
+    ),
+    "published without source": (
+        HEAD + "trials: {one: {published: {iou: 0.5}}}\n",
+        ": trials.one.published.source: must be given.",
+    ),
+    "published out of range": (
+        HEAD + "trials: {one: {published: {iou: 54.26, source: s}}}\n",
+        ": trials.one.published.iou: input should be less than or equal to 1, got 54.26.",
+    ),
+    "unknown field": (trial(drop_out=0.1), ": trials.one.config: unknown key 'drop_out'."),
+    "wrong field": (
+        trial(image_size=100),
+        ": trials.one.config.image_size: input should be a multiple of 32, got 100.",
+    ),
+    "contradiction": (trial(freeze="all", freeze_stages=2), ": trials.one.config: freeze_stages is 2 with freeze: all"),
+    # includes
+    "unknown include": (
+        HEAD + "include: [basline]\n",
+        ": include: there is no search space 'basline'. Did you mean 'baseline'",
+    ),
+    "missing include": (HEAD + "include: [./other.yaml]\n", "other.yaml: cannot be read: No such file or directory."),
+    "include is a word": (HEAD + "include: baseline\n", ": include: input should be a valid list, got 'baseline'."),
+    "included name": (
+        HEAD + "include: [baseline]\ntrials: {unet-b0: {}}\n",
+        ": trials.unet-b0: an included space has a trial of this name; choose another.",
+    ),
+    # the search
+    "no parameters": (HEAD + "search: {num_trials: 3}\n", ": search.parameters: must be given."),
+    "empty parameters": (
+        HEAD + "search: {parameters: {}}\n",
+        ": search.parameters: dictionary should have at least 1 item",
+    ),
+    "unknown search key": (
+        HEAD + "search: {num_trails: 3}\n",
+        ": search: unknown key 'num_trails'. Did you mean 'num_trials'",
+    ),
+    "no trials": (
+        HEAD + "search: {num_trials: 0}\n",
+        ": search.num_trials: input should be greater than or equal to 1, got 0.",
+    ),
+    "half a trial": (HEAD + "search: {num_trials: 0.5}\n", ": search.num_trials: input should be a valid integer"),
+    "unknown searcher key": (
+        SEARCH + "searcher: {sede: 1}}\n",
+        ": search.searcher: unknown key 'sede'. Did you mean 'seed'",
+    ),
+    "reduction factor": (
+        SEARCH + "scheduler: {reduction_factor: 1}}\n",
+        ": search.scheduler.reduction_factor: input should be greater than 1, got 1.",
+    ),
+    "grace period": (
+        SEARCH + "scheduler: {grace_period: 0}}\n",
+        ": search.scheduler.grace_period: input should be",
+    ),
+    "search demo": (SEARCH + "demo: {epochs: 3}}\n", ": search.demo: unknown key 'epochs'."),
+    # parameters
+    "unknown parameter": (
+        parameters(learning_rat={"float": [0.1, 0.2]}),
+        ": search.parameters: unknown key 'learning_rat'. Did you mean 'learning_rate'",
+    ),
+    "unknown key of a parameter": (
+        parameters(learning_rate={"floats": [0.1, 0.2]}),
+        ": search.parameters.learning_rate: unknown key 'floats'. Did you mean 'float'? Known keys: float, int",
+    ),
+    "epochs searched": (
+        parameters(epochs={"int": [1, 3]}),
+        ": search.parameters.epochs: cannot be searched; it is the full budget of every trial; set it in 'defaults'.",
+    ),
+    "seed searched": (parameters(seed={"int": [1, 3]}), ": search.parameters.seed: cannot be searched; "),
+    "no kind": (
+        parameters(learning_rate={"log": True}),
+        ": search.parameters.learning_rate: must have 'float' or 'choices', got none of them.",
+    ),
+    "two kinds": (
+        parameters(learning_rate={"float": [0.1, 0.2], "choices": [0.1]}),
+        ": search.parameters.learning_rate: must have 'float' or 'choices', got float and choices.",
+    ),
+    "range of words": (
+        parameters(encoder={"int": [1, 2]}),
+        ": search.parameters.encoder: must have 'choices', got int.",
+    ),
+    "float range of an integer": (
+        parameters(batch_size={"float": [2, 4]}),
+        ": search.parameters.batch_size: must have 'int' or 'choices', got float.",
+    ),
+    "one end": (
+        parameters(learning_rate={"float": [0.1]}),
+        ": search.parameters.learning_rate.float: must be [lowest, highest], got [0.1].",
+    ),
+    "ends swapped": (
+        parameters(learning_rate={"float": [0.2, 0.1]}),
+        ": search.parameters.learning_rate.float: the lowest must be below the highest, got [0.2, 0.1]",
+    ),
+    "end not allowed": (
+        parameters(decoder_dropout={"float": [0.0, 1.0]}),
+        ": search.parameters.decoder_dropout.float: input should be less than 1, got 1.0.",
+    ),
+    "end is a word": (
+        parameters(learning_rate={"float": ["low", 0.1]}),
+        ": search.parameters.learning_rate.float: input should be a valid number",
+    ),
+    "end is true": (
+        parameters(head_dropout={"float": [False, 0.5]}),
+        ": search.parameters.head_dropout.float: should be a number or a word, got False.",
+    ),
+    "integers between are not allowed": (
+        parameters(image_size={"int": [64, 256]}),
+        ": search.parameters.image_size.int: input should be a multiple of 32, got 65.",
+    ),
+    "step is not allowed": (
+        parameters(image_size={"int": [64, 256], "step": 16}),
+        ": search.parameters.image_size.int: input should be a multiple of 32, got 80.",
+    ),
+    "log of zero": (
+        parameters(weight_decay={"float": [0.0, 0.1], "log": True}),
+        ": search.parameters.weight_decay.float: the lowest must be above 0 with 'log', got 0.0.",
+    ),
+    "log and step": (
+        parameters(learning_rate={"float": [0.1, 0.2], "log": True, "step": 0.1}),
+        ": search.parameters.learning_rate.float: 'log' and 'step' cannot go together.",
+    ),
+    "uneven step": (
+        parameters(head_dropout={"float": [0.0, 0.5], "step": 0.2}),
+        ": search.parameters.head_dropout.float: the highest must lie whole steps above the lowest",
+    ),
+    "half a step": (
+        parameters(batch_size={"int": [2, 4], "step": 0.5}),
+        ": search.parameters.batch_size.int: 'step' must be a whole number, got 0.5.",
+    ),
+    "step of zero": (
+        parameters(batch_size={"int": [2, 4], "step": 0}),
+        ": search.parameters.batch_size.step: input should be greater than 0, got 0.",
+    ),
+    "wrong choice": (
+        parameters(optimizer={"choices": ["adam", "lion"]}),
+        ": search.parameters.optimizer.choices: input should be 'adam', 'adamw' or 'sgd', got 'lion'.",
+    ),
+    "choice twice": (
+        parameters(batch_size={"choices": [8, 8]}),
+        ": search.parameters.batch_size.choices: every value must be given once, got [8, 8].",
+    ),
+    "no choice": (
+        parameters(optimizer={"choices": []}),
+        ": search.parameters.optimizer.choices: list should have at least",
+    ),
+    "choice is a list": (
+        parameters(encoder={"choices": [["resnet34"]]}),
+        ": search.parameters.encoder.choices: input should be a valid string, got ['resnet34'].",
+    ),
+    "step of choices": (
+        parameters(batch_size={"choices": [8, 16], "step": 8}),
+        ": search.parameters.batch_size: 'log' and 'step' go with a range only, not with 'choices'.",
+    ),
+    # conditions
+    "parent not searched": (
+        parameters(weight_decay={"float": [0.1, 0.2], "when": {"optimizer": ["adamw"]}}),
+        ": search.parameters.weight_decay.when: 'optimizer' is not an earlier parameter with choices.",
+    ),
+    "parent later": (
+        parameters(
+            weight_decay={"float": [0.1, 0.2], "when": {"optimizer": ["adamw"]}},
+            optimizer={"choices": ["adam", "adamw"]},
+        ),
+        ": search.parameters.weight_decay.when: 'optimizer' is not an earlier parameter with choices.",
+    ),
+    "parent misspelt": (
+        parameters(
+            optimizer={"choices": ["adam", "adamw"]},
+            weight_decay={"float": [0.1, 0.2], "when": {"optimiser": ["adamw"]}},
+        ),
+        "'optimiser' is not an earlier parameter with choices. Did you mean 'optimizer'? "
+        "Those before 'weight_decay': optimizer.",
+    ),
+    "parent is a range": (
+        parameters(
+            head_dropout={"float": [0.1, 0.2]}, decoder_dropout={"float": [0.1, 0.2], "when": {"head_dropout": [0.1]}}
+        ),
+        ": search.parameters.decoder_dropout.when: 'head_dropout' is not an earlier parameter with choices.",
+    ),
+    "value is no choice": (
+        parameters(
+            optimizer={"choices": ["adam", "adamw"]},
+            weight_decay={"float": [0.1, 0.2], "when": {"optimizer": ["adamv"]}},
+        ),
+        ": search.parameters.weight_decay.when.optimizer: must be among its choices adam, adamw, got 'adamv'. Did you",
+    ),
+    "no value": (
+        parameters(
+            optimizer={"choices": ["adam", "adamw"]}, weight_decay={"float": [0.1, 0.2], "when": {"optimizer": []}}
+        ),
+        ": search.parameters.weight_decay.when.optimizer: must list at least one of adam, adamw.",
+    ),
+    "condition is a word": (
+        parameters(
+            optimizer={"choices": ["adam", "adamw"]}, weight_decay={"float": [0.1, 0.2], "when": {"optimizer": "adamw"}}
+        ),
+        ": search.parameters.weight_decay.when.optimizer: input should be a valid list, got 'adamw'.",
+    ),
+    # configurations that the parameters would make
+    "mode without its count": (
+        parameters(freeze={"choices": ["none", "stages"]}),
+        ": search: parameters.freeze at 'stages': freeze_stages is 0 with freeze: stages",
+    ),
+    "count without its mode": (
+        parameters(freeze={"choices": ["none", "stages"]}, freeze_stages={"int": [1, 2]}),
+        ": search: parameters.freeze at 'none': freeze_stages is 1 with freeze: none",
+    ),
+    "count in another mode": (
+        parameters(
+            freeze={"choices": ["all", "stages"]}, freeze_stages={"int": [1, 2], "when": {"freeze": ["all", "stages"]}}
+        ),
+        "freeze_stages is 1 with freeze: all",
+    ),
+    "thaws after the budget": (
+        parameters(
+            freeze={"choices": ["none", "epochs"]}, freeze_epochs={"int": [1, 35], "when": {"freeze": ["epochs"]}}
+        ),
+        ": search: parameters.freeze at 'epochs': freeze_epochs is 35 with epochs: 35",
+    ),
+    "no loss": (
+        parameters(dice_weight={"float": [0, 1]}, bce_weight={"choices": [1, 0]}),
+        "dice_weight and bce_weight are both 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "fragment"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_sentence_that_says_where(tmp_path: Path, text: str, fragment: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_space(path)
+    sentence = str(caught.value)
+    assert fragment in sentence
+    assert sentence.startswith(str(tmp_path)), "the file stands first"
+    assert sentence.endswith((".", "?"))
+    assert "\n" not in sentence
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 50)
+    | st.floats()
+    | st.sampled_from([*FIELDS, "x", "none", "all", "fpn"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*FIELDS, "float", "int", "when"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.data())
+def test_any_content_parses_or_is_one_config_error(data: st.DataObject) -> None:
+    content = document()
+    # Replace something at a random place of a good file by anything at all.
+    place: Any = content
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        deeper = place[key]
+        if not (isinstance(deeper, dict | list) and deeper and data.draw(st.booleans())):
+            break
+        place = deeper
+    place[key] = data.draw(JSON)
+    try:
+        file = parse_space_file(content, "x.yaml")
+    except ConfigError:
+        return
+    assert parse_space_file(file.model_dump(mode="json", by_alias=True, exclude_none=True), "x.yaml") == file
+
+
+def test_yaml_reads_numbers_as_their_authors_mean_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("﻿a: 1e-4\nb: 1.5E+3\nc: 1e-4x\nd: none\ne: 12\nf: &base {k: 1, l: 2}\ng: {<<: *base, l: 3}\n")
+    assert read_yaml(path) == {
+        "a": 1e-4,
+        "b": 1500.0,
+        "c": "1e-4x",
+        "d": "none",
+        "e": 12,
+        "f": {"k": 1, "l": 2},
+        "g": {"k": 1, "l": 3},
+    }
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ConfigError, match="not a text file in UTF-8"):
+        read_yaml(path)
+
+
+def test_values_take_the_type_of_their_field() -> None:
+    file = parse_space_file(document(defaults={"learning_rate": "1e-4", "head_dropout": 0}), "x.yaml")
+    assert repr(file.defaults) == "{'learning_rate': 0.0001, 'head_dropout': 0.0}"
+
+
+# What never reaches a schema: it cannot be loaded.
+NOT_YAML = {
+    "not YAML",
+    "a tab",
+    "two documents",
+    "a Python object",
+    "a control character",
+    "key given twice",
+    "nested key given twice",
+    "key that is no word",
+}
+
+# What the schema need not say: a rule between several keys, or about another file.
+BEYOND_SCHEMA = {
+    "nothing to run",
+    "seed twice",
+    "demo contradicts a trial",
+    "reserved trial name",
+    "contradiction",
+    "unknown include",
+    "missing include",
+    "included name",
+    "ends swapped",
+    "integers between are not allowed",
+    "step is not allowed",
+    "log of zero",
+    "log and step",
+    "uneven step",
+    "half a step",
+    "step of choices",
+    "parent not searched",
+    "parent later",
+    "parent misspelt",
+    "parent is a range",
+    "value is no choice",
+    "mode without its count",
+    "count without its mode",
+    "count in another mode",
+    "thaws after the budget",
+    "no loss",
+    "empty description",  # a blank is text to a schema
+}
+
+
+class TestSchema:
+    def test_is_a_schema(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(schema())
+
+    def test_accepts_every_shipped_file(self) -> None:
+        for space in list_spaces():
+            jsonschema.validate(read_yaml(space.source), schema())
+
+    def test_accepts_the_good_file(self) -> None:
+        jsonschema.validate(document(), schema())
+
+    @pytest.mark.parametrize("mistake", [name for name in MISTAKES if name not in NOT_YAML | BEYOND_SCHEMA])
+    def test_refuses_what_the_reader_refuses(self, mistake: str, tmp_path: Path) -> None:
+        content = read_yaml(Path(write(tmp_path, MISTAKES[mistake][0])))
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(content, schema())
+
+    def test_everything_is_described(self) -> None:
+        document = schema()
+        described = [document, *document["$defs"].values()]
+        fields = document["$defs"]["Search"]["properties"]["parameters"]["properties"]
+        for owner in (*described, *fields.values()):
+            for name, field in owner["properties"].items():
+                assert field.get("description"), name
+
+    def test_has_the_fields_of_a_configuration(self) -> None:
+        definitions = schema()["$defs"]
+        fields = definitions["TrialFields"]["properties"]
+        assert set(fields) == set(FIELDS) - {"seed"}
+        assert set(definitions["Search"]["properties"]["parameters"]["properties"]) == set(FIELDS) - set(NOT_SEARCHED)
+        for name, field in fields.items():
+            assert field["description"] == TrialConfig.model_fields[name].description
+            assert field["default"] == getattr(TrialConfig(), name)
+            if allowed_values(name):
+                assert tuple(field["enum"]) == allowed_values(name)
+
+    def test_is_made_anew(self) -> None:
+        first = schema()
+        kept = copy.deepcopy(first)
+        first["properties"].clear()
+        assert schema() == kept
