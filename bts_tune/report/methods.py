@@ -1,0 +1,204 @@
+"""Methods and limits of a report: what its figures mean, what they were made from, and what they cannot show."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from bts_tune.report import markup
+from bts_tune.report.leaderboard import ranking
+from bts_tune.report.words import MISSING, is_demo, setting, value
+from bts_tune.store import TrialRecord
+
+METRIC_DEFINITIONS: Mapping[str, str] = {
+    "val_dice_loss": "1 - (2 sum p*y + eps) / (sum p + sum y + eps), the sums over all pixels of all images of the "
+    "split (soft, pooled). The ranking key",
+    "val_iou": "TP / (TP + FP + FN), pooled over all images of the split. The second key",
+    "val_dice_image, val_iou_image": "mean over the images that hold a tumour",
+    "val_empty_false_positive_rate": "share of the tumour-free images with any predicted pixel; empty when there are "
+    "none",
+    "val_loss": "the training objective on the validation split",
+    "train_dice_loss": "the formula of val_dice_loss over the training batches of the epoch, augmentation and dropout "
+    "on, while the weights change",
+    "train_loss": "the training objective over the same batches",
+    "test_*": "the same on the test split, computed once, at the epoch that was best on the validation split",
+    "best_epoch": "the epoch with the lowest val_dice_loss, the earliest of equals; every metric of a trial in the "
+    "leaderboard is that epoch's",
+    "seconds": "of all recorded epochs, validation included",
+    "images_per_second": "training images over training time, validation excluded",
+}
+
+_CHOSEN: Mapping[str, str] = {
+    "batch_size": "not documented",
+    "schedule": "not documented",
+    "weight_decay": "not documented",
+    "dice_weight": "only 'Dice loss + binary cross-entropy' is documented",
+    "bce_weight": "only 'Dice loss + binary cross-entropy' is documented",
+    "precision": "not documented",
+    "seed": "not documented",
+}
+
+_MAX_LISTED = 12
+
+
+def methods(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
+    """Return the methods section: metrics, dataset, space, choices, versions, hardware and the command line."""
+    parts = ["### Metrics", _metrics(), "### Dataset", _facts(_dataset(run)), "### Search space", _space(run)]
+    choices = _choices(trials)
+    if choices:
+        parts += ["### Choices that the baselines' documentation leaves open", choices]
+    parts += ["### The run", _facts(_run(run, trials))]
+    command = run.get("command")
+    if command:
+        parts += ["Command line:", markup.block(shlex.join(str(word) for word in command), "sh")]
+    return "\n\n".join(parts)
+
+
+def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
+    """Return one paragraph on what the figures cannot show."""
+    ranked = ranking(trials)
+    seeds: dict[str, set[Any]] = {}
+    for record in ranked:
+        seeds.setdefault(record.recipe_id, set()).add(setting(record, "seed"))
+    if seeds and max(len(found) for found in seeds.values()) > 1:
+        repeated = sum(len(found) > 1 for found in seeds.values())
+        noise = (
+            f"{repeated} of the {len(seeds)} ranked configurations ran with more than one seed, and a difference "
+            "within the spread of the seeds is noise; the others ran with a single seed, which tells nothing of that "
+            "spread."
+            if repeated < len(seeds)
+            else "Every ranked configuration ran with more than one seed; a difference within their spread is noise."
+        )
+    else:
+        noise = (
+            "Every configuration ran with a single seed, so nothing here tells a small difference from the noise "
+            "between seeds."
+        )
+    sentences = [
+        noise,
+        "The best epoch of each trial, and the best trial, were chosen on the very validation images that the figures "
+        "are computed on, which makes them optimistic, the more so the more trials were compared; the test split's "
+        "figures do not have this fault.",
+        "The split may leak: where neighbouring slices of one patient lie in different splits, and the dataset names "
+        "no patients, every figure, the test split's included, says more about patients that the model has seen than "
+        "about new ones.",
+        "Annotations that are rectangles rather than outlines bound what any figure can mean.",
+    ]
+    if len({setting(record, "image_size") for record in ranked}) > 1:
+        sentences.append(
+            "The ranked trials have different image sizes, and each is measured at its own, against masks resized to "
+            "it."
+        )
+    if len({setting(record, "epochs") for record in ranked}) > 1:
+        sentences.append("The ranked trials have different numbers of epochs in their budget.")
+    if is_demo(run):
+        sentences.insert(0, "This is a demo on generated phantoms: nothing here says anything about real images.")
+    return " ".join(sentences)
+
+
+def _metrics() -> str:
+    text = (
+        "Computed over the whole split at the trial's image size from sums per image, so no figure depends on the "
+        "batch size. p is the sigmoid output, y the truth; the threshold is 0.5 where one is needed."
+    )
+    return f"{text}\n\n{markup.table(['column', 'definition'], list(METRIC_DEFINITIONS.items()))}"
+
+
+def _dataset(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    dataset = run.get("dataset")
+    if not isinstance(dataset, Mapping):
+        return {}
+    return {"kind": "generated phantoms (demo)", **dataset} if is_demo(run) else dataset
+
+
+def _space(run: Mapping[str, Any]) -> str:
+    space = run.get("space")
+    if not isinstance(space, Mapping) or not space:
+        return "Not recorded."
+    rest = {key: content for key, content in space.items() if key != "description"}
+    document = yaml.safe_dump(_without_published(rest), sort_keys=False, allow_unicode=True, width=110)
+    return "\n\n".join([*_paragraphs(str(space.get("description", ""))), markup.block(document, "yaml")])
+
+
+def _without_published(content: Any) -> Any:
+    """Published figures have a section of their own, which says what they are; here they would stand unexplained."""
+    if isinstance(content, Mapping):
+        return {key: _without_published(inner) for key, inner in content.items() if key != "published"}
+    if isinstance(content, list):
+        return [_without_published(inner) for inner in content]
+    return content.strip() if isinstance(content, str) else content
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs and list items of a description, escaped."""
+    for paragraph in text.split("\n"):
+        stripped = paragraph.strip()
+        if stripped.startswith("- "):
+            yield f"- {markup.escape(stripped[2:])}"
+        elif stripped:
+            yield markup.escape(stripped)
+
+
+def _choices(trials: Sequence[TrialRecord]) -> str:
+    baselines = [record for record in trials if record.baseline]
+    if not baselines:
+        return ""
+    rows = [
+        (field, ", ".join(sorted({value(setting(record, field)) for record in baselines})), why)
+        for field, why in _CHOSEN.items()
+    ]
+    rows += [
+        (
+            "dropout",
+            "after each decoder block but the last, and before the segmentation head",
+            "only its rate is documented",
+        ),
+        (
+            "classification head",
+            "read as the per-pixel segmentation head on the decoder",
+            "no image-level loss is documented, and nearly every image of the dataset holds a tumour",
+        ),
+        ("averaging of metrics", "pooled over the split, as defined above", "not documented"),
+    ]
+    return markup.table(["choice", "here", "why it had to be chosen"], rows)
+
+
+def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    shown: dict[str, Any] = {key: run.get(key) for key in ("created", "ended", "status", "device", "seeds", "options")}
+    for key in ("precision", "torch_threads"):
+        found = sorted({str(record.started[key]) for record in trials if record.started.get(key) is not None})
+        if found:
+            shown[key] = found
+    return {**shown, "hardware": run.get("hardware"), "versions": run.get("versions")}
+
+
+def _facts(content: Mapping[str, Any]) -> str:
+    rows = [(key, text) for key, text in _flat(content) if text]
+    return markup.table(["what", "value"], rows) if rows else "Not recorded."
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every leaf of nested mappings with its dotted name; long lists are cut short, with their length told."""
+    for key, inner in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, f"{name}.")
+        elif isinstance(inner, list | tuple):
+            text = ", ".join(_leaf(item) for item in inner[:_MAX_LISTED])
+            more = f", … ({len(inner)} in all)" if len(inner) > _MAX_LISTED else ""
+            yield name, (text or "none") + more
+        else:
+            yield name, _leaf(inner)
+
+
+def _leaf(content: Any) -> str:
+    if content is None:
+        return MISSING
+    if isinstance(content, bool):
+        return "yes" if content else "no"
+    if isinstance(content, Mapping):
+        return " ".join(f"{key} {_leaf(inner)}" for key, inner in content.items())
+    return value(content)

@@ -1,0 +1,194 @@
+"""The words that every page of a report shares: banners, statuses, marks, and how figures and settings are written."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bts_tune.config import TrialConfig
+from bts_tune.store import TrialRecord
+
+BASELINE_MARK = "*"
+CHANGED_MARK = "!"
+MISSING = "–"
+
+DEMO_TAG = "DEMO: generated phantoms, not a result"
+PARTIAL_TAG = "PARTIAL: the run is not complete"
+
+STATUS_WORDS: Mapping[str, str] = {
+    "waiting": "waiting",
+    "running": "running",
+    "complete": "complete",
+    "stopped": "stopped early",
+    "interrupted": "interrupted",
+    "diverged": "diverged",
+    "failed": "failed",
+}
+
+_WHY_PARTIAL: Mapping[str, str] = {
+    "running": "was still running, or had been killed, when this report was written",
+    "interrupted": "was interrupted",
+    "out-of-time": "ran out of its time budget",
+    "failed": "failed",
+}
+
+_DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in TrialConfig.model_fields.items()}
+_ALWAYS_SHOWN = ("decoder", "encoder", "learning_rate")
+
+
+def is_demo(run: Mapping[str, Any]) -> bool:
+    """Whether the run trained on generated phantoms."""
+    return run.get("profile") == "demo"
+
+
+def is_partial(run: Mapping[str, Any]) -> bool:
+    """Whether the run has not done everything that it was asked to do."""
+    return run.get("status") != "complete"
+
+
+def resume_command(run: Mapping[str, Any]) -> str:
+    """Return the command that goes on with the run."""
+    return f"bts-tune --resume {shlex.quote(str(run.get('run', 'RUN')))}"
+
+
+def demo_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return the warning that a demo run's report and terminal output begin with; None for a run on real data."""
+    if not is_demo(run):
+        return None
+    return (
+        "DEMO: this run trained on generated phantoms, with small images, few epochs and no pretrained weights. "
+        "Its figures show that the tool works; they are not a result."
+    )
+
+
+def partial_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return the warning that the report of an unfinished run begins with; None for a complete run."""
+    if not is_partial(run):
+        return None
+    why = _WHY_PARTIAL.get(str(run.get("status")), "is not complete")
+    return f"PARTIAL: the run {why}. Everything below covers what is recorded so far. Go on with: {resume_command(run)}"
+
+
+def tags(run: Mapping[str, Any]) -> list[str]:
+    """Return the short warnings that stand at the top of every section and figure."""
+    return ([DEMO_TAG] if is_demo(run) else []) + ([PARTIAL_TAG] if is_partial(run) else [])
+
+
+def mark(record: TrialRecord) -> str:
+    """Return `*` for a baseline, `*!` for a baseline that an override changed, else nothing."""
+    if not record.baseline:
+        return ""
+    return BASELINE_MARK + (CHANGED_MARK if record.changed else "")
+
+
+def names(trials: Iterable[TrialRecord]) -> dict[str, str]:
+    """Return what a reader calls each trial, by its identifier; trials of one name are told apart by their seed."""
+    listed = list(trials)
+    counts: dict[str, int] = {}
+    for record in listed:
+        counts[record.name] = counts.get(record.name, 0) + 1
+    return {
+        record.trial: f"{record.name} seed {setting(record, 'seed')}" if counts[record.name] > 1 else record.name
+        for record in listed
+    }
+
+
+def role(record: TrialRecord) -> str:
+    """Return `baseline`, `baseline, changed: …` with the changed fields, or an empty string for a searched trial."""
+    if not record.baseline:
+        return ""
+    return f"baseline, changed: {', '.join(record.changed)}" if record.changed else "baseline"
+
+
+def changed_note(trials: Iterable[TrialRecord]) -> str | None:
+    """Return one sentence that names the changed baselines and their changed fields; None where there are none."""
+    by_fields: dict[str, list[str]] = {}
+    for record in trials:
+        if record.baseline and record.changed:
+            listed = by_fields.setdefault(", ".join(record.changed), [])
+            if record.name not in listed:
+                listed.append(record.name)
+    if not by_fields:
+        return None
+    parts = [f"{', '.join(listed)} ({fields})" for fields, listed in by_fields.items()]
+    return f"Changed baselines: {'; '.join(parts)}."
+
+
+def with_role(name: str, record: TrialRecord) -> str:
+    """Return `name`, followed by the trial's role in brackets where it has one."""
+    return f"{name} ({role(record)})" if record.baseline else name
+
+
+def setting(record: TrialRecord, field: str) -> Any:
+    """Return a field of the trial's configuration; one that an earlier version did not record has its default."""
+    return record.config.get(field, _DEFAULTS.get(field))
+
+
+def settings(record: TrialRecord, fields: Iterable[str] | None = None) -> str:
+    """Return decoder, encoder and learning rate, then those of `fields` (all by default) that are not at the default.
+
+    The seed and the number of epochs are left out: they have columns of their own.
+    """
+    chosen = set(_DEFAULTS if fields is None else fields) - {"seed", "epochs", *_ALWAYS_SHOWN}
+    shown = [f"{setting(record, 'decoder')} / {setting(record, 'encoder')}"]
+    shown.append(f"learning_rate {value(setting(record, 'learning_rate'))}")
+    for field in _DEFAULTS:
+        if field in chosen and setting(record, field) != _DEFAULTS[field]:
+            shown.append(f"{field} {value(setting(record, field))}")
+    return ", ".join(shown)
+
+
+def varied_fields(trials: Sequence[TrialRecord]) -> list[str]:
+    """Return the configuration fields that differ between trials, in the order of `TrialConfig`."""
+    return [field for field in _DEFAULTS if len({repr(setting(record, field)) for record in trials}) > 1]
+
+
+def value(content: Any) -> str:
+    """Return a setting as it is shown: numbers to three significant digits, anything else as it stands."""
+    return f"{content:.3g}" if isinstance(content, float) else str(content)
+
+
+def metric(content: Any) -> str:
+    """Return a metric to four decimals, or a dash where there is none."""
+    return MISSING if content is None else f"{float(content):.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in at most seven characters: `42s`, `12m05s`, `3h04m`, `2d03h`."""
+    if seconds is None:
+        return MISSING
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    hours = round(seconds / 3600)
+    return f"{hours // 24}d{hours % 24:02d}h"
+
+
+def count(number: float | None) -> str:
+    """Return a count of parameters: `950`, `12.3 k`, `6.25 M`; a dash where it is not known."""
+    if number is None:
+        return MISSING
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:g}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 trial`, `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `text` on one line in at most `length` characters: the middle gives way, as names differ at the ends."""
+    flat = " ".join(text.split())
+    if len(flat) <= length:
+        return flat
+    tail = (length - 1) // 3
+    return f"{flat[: length - 1 - tail]}…{flat[len(flat) - tail :]}"

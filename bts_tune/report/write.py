@@ -1,0 +1,112 @@
+"""Writing a run's report into its folder, from the record alone: CSV, Markdown and figures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bts_tune.errors import RunError
+from bts_tune.report.figures import learning_curves, overlay, read_samples
+from bts_tune.report.leaderboard import best_baselines, epochs_table, leaderboard, ranking
+from bts_tune.report.markdown import Figures, Overlay, report
+from bts_tune.report.words import names, tags, with_role
+from bts_tune.store import RunFolder, TrialRecord, write_atomically
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The files that `write_report` wrote."""
+
+    leaderboard: Path
+    epochs: Path
+    report: Path
+    figures: tuple[Path, ...]
+
+
+def write_report(folder: RunFolder) -> ReportFiles:
+    """Write `leaderboard.csv`, `epochs.csv`, `figures/*.png` and `report.md` anew, each whole or not at all.
+
+    The same record gives the same bytes of CSV and Markdown, wherever the folder lies. Figures of an earlier report
+    that this one does not show are removed.
+
+    Raises:
+        RunError: the record cannot be read, or a file cannot be written.
+    """
+    run = folder.read_run()
+    trials = folder.trials()
+    target = folder.path / "leaderboard.csv"
+    try:
+        write_atomically(target, to_csv(leaderboard(trials), run))
+        target = folder.path / "epochs.csv"
+        write_atomically(target, to_csv(epochs_table(trials), run))
+        target = folder.path / "figures"
+        shown, drawn = _write_figures(folder, run, trials)
+        target = folder.path / "report.md"
+        write_atomically(target, report(run, trials, shown))
+    except OSError as error:
+        raise RunError(f"{target}: cannot be written: {error.strerror}.") from None
+    return ReportFiles(folder.path / "leaderboard.csv", folder.path / "epochs.csv", target, tuple(drawn))
+
+
+def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
+    """Return a table as CSV, with the run's profile (`demo` or `data`) as a column after the trial's.
+
+    Text that a spreadsheet would take for a formula is led by an apostrophe; numbers are never touched.
+    """
+    marked = frame.map(_harmless)
+    marked.insert(
+        int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
+    )
+    return marked.to_csv(index=False, lineterminator="\n")
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+
+
+def _write_figures(
+    folder: RunFolder, run: Mapping[str, Any], trials: Sequence[TrialRecord]
+) -> tuple[Figures, list[Path]]:
+    warnings = tags(run)
+    drawn: list[Path] = []
+    curves = learning_curves(trials, warnings)
+    if curves is not None:
+        drawn.append(folder.path / "figures" / "learning_curves.png")
+        write_atomically(drawn[-1], curves)
+    called = names(trials)
+    overlays = []
+    for record in _shown(trials):
+        try:
+            samples = read_samples(folder.samples_file(record.trial))
+        except RunError as error:
+            overlays.append(Overlay(record, None, str(error)))
+            continue
+        file = folder.path / "figures" / f"predictions-{record.trial}.png"
+        title = f"Predictions of {with_role(called[record.trial], record)}"
+        write_atomically(file, overlay(samples, title, warnings))
+        drawn.append(file)
+        overlays.append(Overlay(record, f"figures/{file.name}"))
+    _remove_stale(folder.path / "figures", drawn)
+    return Figures("figures/learning_curves.png" if curves else None, overlays), drawn
+
+
+def _shown(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The best trial, then the best seed of every baseline."""
+    best = ranking(trials)[:1]
+    return best + [record for record in best_baselines(trials) if record not in best]
+
+
+def _remove_stale(figures: Path, drawn: Iterable[Path]) -> None:
+    kept = set(drawn)
+    for pattern in ("learning_curves.png", "predictions-*.png"):
+        for file in figures.glob(pattern):
+            if file not in kept:
+                with contextlib.suppress(FileNotFoundError):
+                    file.unlink()
