@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.coco import drawn_area
+from bts_tune.data.drawing import drawn_area
 from bts_tune.data.images import decode, read_bytes, read_mask, to_grey
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.records import SPLITS, Annotation, Dataset, Finding, Level, SliceRecord

@@ -1,26 +1,20 @@
-"""COCO exports: the annotation file of a split -> records, and annotations -> masks.
+"""COCO exports: the annotation file of a split -> records.
 
 A file whose structure is broken stops the reading with a `DataError` that names the file and the field. A broken
 annotation becomes a `Finding` instead, so that one check lists all of them.
-
-Masks are drawn by pycocotools, hence exactly as COCO defines them: the polygons of an annotation are united, and so are
-the annotations of an image; holes can only be expressed by run-length encodings.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-import numpy as np
-from pycocotools import mask as coco_mask
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bts_tune.config import explain
+from bts_tune.data.drawing import run_lengths
 from bts_tune.data.records import MAX_PIXELS, Annotation, Dataset, Finding, Level, SliceRecord, image_files
 from bts_tune.errors import DataError, nearest
 
@@ -28,9 +22,11 @@ ANNOTATION_FILE = "_annotations.coco.json"
 
 _Id = int | str
 
+Value = TypeVar("Value")
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True)
 
 
 class _Category(_Strict):
@@ -60,13 +56,12 @@ class _Annotation(_Strict):
 
 class _Rle(_Strict):
     size: Annotated[list[int], Field(min_length=2, max_length=2)]
-    counts: str | list[Annotated[int, Field(ge=0, le=MAX_PIXELS)]]
+    counts: Any
 
 
-_POLYGONS = TypeAdapter(list[list[float]], config=ConfigDict(strict=True, allow_inf_nan=False))
-
-# A number of a compressed run-length encoding: characters with the continuation bit set, then one without it.
-_COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_POLYGONS = TypeAdapter(list[list[float]], config=_STRICT)
+_COUNTS = TypeAdapter(list[Annotated[int, Field(ge=0, le=MAX_PIXELS)]], config=_STRICT)
 
 
 def read_coco(root: Path, files: Mapping[str, Path], wanted: Sequence[str] | None = None) -> Dataset:
@@ -143,32 +138,6 @@ def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str
     return tuple(sorted(chosen))
 
 
-def draw_mask(annotations: Sequence[Annotation], height: int, width: int) -> np.ndarray:
-    """Return the union of annotations as uint8 [height, width] of 0 and 1; zeros where there are none."""
-    encodings = [encoding for one in annotations for encoding in encode(one, height, width)]
-    if not encodings:
-        return np.zeros((height, width), dtype=np.uint8)
-    return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(encodings)))
-
-
-def drawn_area(annotation: Annotation, height: int, width: int) -> int:
-    """Return how many pixels of an image of this size the annotation covers."""
-    encodings = encode(annotation, height, width)
-    return int(coco_mask.area(coco_mask.merge(encodings))) if encodings else 0
-
-
-def encode(annotation: Annotation, height: int, width: int) -> list[dict[str, Any]]:
-    """Return the annotation's parts as pycocotools' run-length encodings; none for polygons without an inside."""
-    segmentation = annotation.segmentation
-    if isinstance(segmentation, list):
-        # pycocotools takes a list of four numbers for a box; two points of a polygon are not one.
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-        return coco_mask.frPyObjects(polygons, height, width) if polygons else []
-    if isinstance(segmentation["counts"], str):
-        return [{"size": [height, width], "counts": segmentation["counts"].encode()}]
-    return [coco_mask.frPyObjects(segmentation, height, width)]
-
-
 def _parse(path: Path) -> _File:
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
@@ -186,7 +155,7 @@ def _parse(path: Path) -> _File:
     try:
         return _File.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {_short(explain(error))}") from None
+        raise DataError(f"{path}: {_explain(error)}.") from None
 
 
 class _SplitReader:
@@ -223,7 +192,7 @@ class _SplitReader:
                 head = _Annotation.model_validate(fields)
                 entry = images.get(head.image_id)
                 if entry is None:
-                    raise _BrokenError(f"image_id {head.image_id!r} is not the id of an image")
+                    raise _BrokenError(f"image_id {_quoted(head.image_id)} is not the id of an image")
                 where = entry[0]
                 if head.category_id not in self.categories:
                     raise _BrokenError(f"category_id {head.category_id} is not the id of a category")
@@ -236,8 +205,7 @@ class _SplitReader:
                     bbox = tuple(head.bbox) if isinstance(head.bbox, list) else None
                     annotations[head.image_id].append(Annotation(head.id, head.category_id, segmentation, bbox))
             except ValidationError as error:
-                message = f"annotations[{index}]: {_short(explain(error))}"
-                self._find("error", "broken-annotation", where, shown, message)
+                self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {_explain(error)}.")
             except _BrokenError as error:
                 self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {error}.")
         return tuple(
@@ -262,21 +230,23 @@ class _SplitReader:
             problem = None
             if name is None:
                 code = "unsafe-path"
-                problem = f"file_name {image.file_name!r} is not a path inside the dataset's folder."
+                problem = f"file_name {_quoted(image.file_name)} is not a path inside the dataset's folder."
             elif image.width * image.height > MAX_PIXELS:
                 code = "too-large"
                 problem = f"{image.width} x {image.height} pixels are declared; at most {MAX_PIXELS} are allowed."
             elif image.id in images:
                 code = "duplicate-image"
-                problem = f"id {image.id!r} is that of another image too, so annotations cannot be told apart."
+                problem = f"id {_quoted(image.id)} is that of another image too, so annotations cannot be told apart."
             elif name in listed:
                 code = "duplicate-image"
-                problem = f"file_name {image.file_name!r} is listed twice, so one entry lacks the other's annotations."
+                problem = (
+                    f"file_name {_quoted(image.file_name)} is listed twice, so one entry lacks the other's annotations."
+                )
             if name is not None and problem is None:
                 images[image.id] = (name, image)
             elif problem is not None:
                 where = self.file_name if name is None else name
-                self._find("error", code, where, None, f"images[{index}]: {_short(problem)}")
+                self._find("error", code, where, None, f"images[{index}]: {problem}")
             if name is not None:
                 listed.add(name)
         for path in image_files(self.folder, recursive=True):
@@ -316,22 +286,25 @@ def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, An
     """Return a segmentation that can be drawn on `image`.
 
     Raises:
-        _BrokenError or ValidationError: it cannot.
+        _BrokenError: it cannot.
     """
     if isinstance(value, dict):
-        rle = _Rle.model_validate(value)
+        rle = _validated(_Rle.model_validate, value, "segmentation")
         if rle.size != [image.height, image.width]:
             raise _BrokenError(f"segmentation.size is {rle.size}, the image's is {[image.height, image.width]}")
-        runs = run_lengths(rle.counts) if isinstance(rle.counts, str) else rle.counts
+        if isinstance(rle.counts, str):
+            runs = run_lengths(rle.counts)
+        else:
+            runs = _validated(_COUNTS.validate_python, rle.counts, "segmentation.counts")
         # pycocotools leaves pixels undefined where the runs are short, and may crash on empty counts.
-        if runs is None or not runs or min(runs) < 0 or sum(runs) != image.height * image.width:
+        if not runs or min(runs) < 0 or sum(runs) != image.height * image.width:
             raise _BrokenError(
                 f"segmentation.counts do not add up to the {image.height * image.width} pixels of the image"
             )
         return {"size": rle.size, "counts": rle.counts}
     if value is None or value == []:
         raise _BrokenError("segmentation is missing; a box alone is not drawn")
-    polygons = _POLYGONS.validate_python(value)
+    polygons = _validated(_POLYGONS.validate_python, value, "segmentation")
     for index, polygon in enumerate(polygons):
         if len(polygon) % 2:
             raise _BrokenError(f"segmentation[{index}] has {len(polygon)} numbers; x and y must come in pairs")
@@ -348,30 +321,29 @@ def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, An
     return polygons
 
 
-def run_lengths(counts: str) -> list[int] | None:
-    """Return the run lengths of COCO's compressed encoding, or None where the text is not one.
-
-    The format is that of pycocotools' `rleToString`: little-endian groups of five bits with a continuation bit and a
-    sign, each character offset by 48, every number from the fourth on relative to the one two places before.
-    pycocotools decodes it, but reads past the end of a broken text; this is what tells a broken text.
-    """
-    if not _COMPRESSED.fullmatch(counts):
-        return None
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts:
-        bits = ord(character) - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    return runs
+def _validated(validate: Callable[[Any], Value], value: Any, field: str) -> Value:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise _BrokenError(_explain(error, field)) from None
 
 
-def _short(message: str, limit: int = 300) -> str:
-    """Cut a message that quotes a large value of the file."""
-    return message if len(message) <= limit else f"{message[: limit - 2]} …"
+def _explain(error: ValidationError, field: str = "") -> str:
+    """Return field, problem and value of a validation error's first mistake, without a full stop."""
+    first = error.errors()[0]
+    path = field
+    for step in first["loc"]:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    # Of a union, pydantic names the member that it tried.
+    path = path.removeprefix(".").removesuffix(".int").removesuffix(".str")
+    message = first["msg"]
+    return f"{path}: {message[0].lower()}{message[1:]}, got {_quoted(first['input'])}"
+
+
+def _quoted(value: Any, limit: int = 80) -> str:
+    """Quote a value of the file, which may be of any size."""
+    try:
+        text = repr(value)
+    except ValueError:  # An integer of more digits than Python prints.
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]} …"

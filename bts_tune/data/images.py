@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bts_tune.config import Equalization, PreprocessingPart
-from bts_tune.data.coco import draw_mask
+from bts_tune.data.drawing import draw_mask
 from bts_tune.data.records import MAX_PIXELS, SliceRecord
 from bts_tune.errors import DataError
 

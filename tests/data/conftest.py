@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def brain_tumor_coco() -> Path:
+    """The real dataset, which is not part of the repository."""
+    for folder in Path(__file__).resolve().parents:
+        dataset = folder / "shared" / "data" / "brain_tumor_coco"
+        if dataset.is_dir():
+            return dataset
+    pytest.skip("the dataset shared/data/brain_tumor_coco is not beside the checkout")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bts_tune.data.records import SPLITS, image_files
+from bts_tune.data.sources import open_dataset
+from bts_tune.errors import DataError
+from tests.data.builders import noise, read_json, rectangle, write_coco, write_image, write_json, write_pairs
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "data")
+
+
+def test_a_dataset_is_iterated_split_by_split(root: Path) -> None:
+    dataset = open_dataset(root)
+    assert [record.split for record in dataset] == ["train"] * 3 + ["valid"] * 2 + ["test"]
+    assert len(dataset) == 6
+    assert tuple(dataset.records) == SPLITS
+
+
+def test_fingerprint_does_not_depend_on_where_the_dataset_is(root: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(root, tmp_path / "elsewhere")
+    assert open_dataset(root).fingerprint() == open_dataset(copied).fingerprint()
+
+
+def test_fingerprint_ignores_what_is_not_used(root: Path) -> None:
+    before = open_dataset(root).fingerprint()
+    content = read_json(root / "train")
+    content["info"] = {"description": "another export"}
+    write_json(root / "train", content, bom=True)
+    write_image(root / "train" / "unlisted.png", noise())
+    assert open_dataset(root).fingerprint() == before
+
+
+def test_fingerprint_changes_with_a_pixel_an_annotation_and_a_category(root: Path) -> None:
+    seen = {open_dataset(root).fingerprint(), open_dataset(root, tumor_categories=["name:0"]).fingerprint()}
+    write_image(root / "test" / "0.png", noise(seed=999))
+    seen.add(open_dataset(root).fingerprint())
+    content = read_json(root / "valid")
+    content["annotations"][0]["segmentation"] = [rectangle(10, 5, 20, 16)]
+    write_json(root / "valid", content)
+    seen.add(open_dataset(root).fingerprint())
+    assert len(seen) == 4
+
+
+def test_fingerprint_changes_with_a_mask_and_a_split(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 10)
+    seen = {open_dataset(root, split_seed=seed).fingerprint() for seed in (0, 1)}
+    write_image(root / "masks" / "s003.png", noise())
+    seen.add(open_dataset(root).fingerprint())
+    assert len(seen) == 3
+
+
+def test_fingerprint_names_a_file_that_cannot_be_read(root: Path) -> None:
+    dataset = open_dataset(root)
+    (root / "train" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"train/1\.png: cannot be read"):
+        dataset.fingerprint()
+
+
+def test_errors_are_the_findings_of_that_level(root: Path) -> None:
+    (root / "train" / "3.png").write_bytes(b"")
+    dataset = open_dataset(root)
+    assert [finding.level for finding in dataset.findings] == ["warning"]
+    assert dataset.errors == ()
+    error = replace(dataset.findings[0], level="error")
+    assert replace(dataset, findings=(*dataset.findings, error)).errors == (error,)
+
+
+def test_image_files_passes_over_hidden_and_other_files(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.tiff", "note.txt", ".hidden.png", "below/c.jpg", ".cache/d.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    assert [path.name for path in image_files(tmp_path)] == ["a.tiff", "b.PNG"]
+    assert [path.name for path in image_files(tmp_path, recursive=True)] == ["a.tiff", "b.PNG", "c.jpg"]
