@@ -151,7 +151,7 @@ def load_prepared(folder: Path) -> PreparedData:
             prepared = _load(folder, held)
             on_failure.pop_all()
             return prepared
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: is not a whole prepared dataset: {error}.") from None
 
 
