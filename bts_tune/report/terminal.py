@@ -1,4 +1,4 @@
-"""The ranking for a terminal, as a rich table, and for a pipe, as plain lines."""
+"""The ranking for a terminal, as rich text, and for a pipe, as plain lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bts_tune.report.leaderboard import is_ranked, ordered, ranking, total_seconds
@@ -34,7 +33,7 @@ _STATUS_STYLES = {"complete": "green", "diverged": "red", "failed": "red", "inte
 
 
 def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, limit: int = 40) -> RenderableType:
-    """Return the ranking as a rich table with its notes.
+    """Return the ranking with its notes, styled.
 
     Dice loss and IoU are the validation split's at the best epoch, which stands beside the budget. Numbers are never
     cut: in a narrow terminal the names give way.
@@ -47,16 +46,12 @@ def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, li
     width = width or DEFAULT_WIDTH
     listed, more = _listed(trials, limit)
     header, *rows = _cells(trials, listed, width)
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for title in header:
-        # The cells are padded already, and rich must not shorten them.
-        table.add_column(Text(title), no_wrap=True, overflow="ignore")
+    # Lines rather than rich's own table: in a narrow terminal that would cut digits off numbers.
+    lines = [_line(header, "bold")]
     for record, cells in zip(listed, rows, strict=True):
-        texts = [Text(cell) for cell in cells]
-        texts[_STATUS].stylize(_STATUS_STYLES.get(record.status, ""))
         best = is_ranked(record) and cells[0].strip() == "1"
-        table.add_row(*texts, style="bold" if best else "" if is_ranked(record) else "dim")
-    return Group(table, *(Text(note, style="dim") for note in _notes(listed, more, width)))
+        lines.append(_line(cells, "bold" if best else "" if is_ranked(record) else "dim", record.status))
+    return Group(*lines, *(Text(note, style="dim") for note in _notes(listed, more, width)))
 
 
 def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, limit: int = 40) -> str:
@@ -64,12 +59,21 @@ def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, l
 
     Args:
         trials: the run's trials in any order.
-        width: most characters of a line; below about 60 the numbers and the shortest names take more.
+        width: most characters of a line; below 64 the numbers and the shortest names may take more.
         limit: most trials to list; the baselines are always among them.
     """
     listed, more = _listed(trials, limit)
     lines = [(" " * _GAP).join(cells).rstrip() for cells in _cells(trials, listed, width)]
     return "\n".join([*lines, *_notes(listed, more, width)])
+
+
+def _line(cells: Sequence[str], style: str, status: str = "") -> Text:
+    line = Text(style=style, no_wrap=True, overflow="ignore")
+    for column, cell in enumerate(cells):
+        line.append(cell, _STATUS_STYLES.get(status) if column == _STATUS else None)
+        line.append(" " * _GAP)
+    line.rstrip()
+    return line
 
 
 def _listed(trials: Sequence[TrialRecord], limit: int) -> tuple[list[TrialRecord], int]:
@@ -97,7 +101,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[TrialRecord], width: 
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    spare = width - (sum(widths) - widths[_NAME]) - _GAP * len(_HEADER)
+    spare = width - (sum(widths) - widths[_NAME]) - _GAP * (len(_HEADER) - 1)
     room = min(_MAX_NAME, max(_MIN_NAME, spare))
     for record, row in zip(listed, rows[1:], strict=True):
         marked = f" {mark(record)}" if record.baseline else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from bts_tune.report.markdown import Figures, Overlay, report
 from bts_tune.report.words import names, tags, with_role
 from bts_tune.store import RunFolder, TrialRecord, write_atomically
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def write_report(folder: RunFolder) -> ReportFiles:
 def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
     """Return a table as CSV, with the run's profile (`demo` or `data`) as a column after the trial's.
 
-    Text that a spreadsheet would take for a formula is led by an apostrophe; numbers are never touched.
+    Text that a spreadsheet would take for a formula is led by an apostrophe, and line breaks in text become spaces;
+    numbers are never touched.
     """
     marked = frame.map(_harmless)
     marked.insert(
@@ -68,7 +71,11 @@ def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
 
 
 def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+    if not isinstance(cell, str):
+        return cell
+    # Before Python 3.13 the csv module leaves a lone carriage return unquoted, which breaks the row in two.
+    text = _LINE_BREAKS.sub(" ", cell)
+    return f"'{text}" if text.startswith("\t") or text.lstrip().startswith(_FORMULA_STARTS) else text
 
 
 def _write_figures(

@@ -16,7 +16,7 @@ BASELINES: dict[str, dict[str, Any]] = {
     "unet-b0-frozen": {"freeze": "all", "decoder_dropout": 0.5, "head_dropout": 0.5},
     "unetplusplus-b5": {"decoder": "unetplusplus", "encoder": "efficientnet-b5", "learning_rate": 1e-4},
 }
-PUBLISHED = {"dice_loss": 0.3057, "iou": 0.5426}
+PUBLISHED: dict[str, Any] = {"dice_loss": 0.3057, "iou": 0.5426}
 
 
 def make_row(trial: str, epoch: int, dice_loss: float, iou: float | None = None, **changes: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def make_trial(
     rows: list[dict[str, Any]] | None = None,
     baseline: bool = False,
     changed: list[str] | None = None,
-    published: dict[str, float] | None = None,
+    published: dict[str, Any] | None = None,
     reason: str = "",
     test: dict[str, Any] | None = None,
     **config: Any,

@@ -1,0 +1,135 @@
+"""Figures: drawn for every kind of record, decodable, of sane size, and holding what they should hold."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from bts_tune.errors import RunError
+from bts_tune.report.figures import learning_curves, overlay, read_samples
+from bts_tune.store import TrialRecord
+from tests.report.fabricate import make_baselines, make_curve, make_row, make_samples, make_search, make_trial
+
+
+def pixels(png: bytes | None) -> np.ndarray:
+    assert png is not None
+    return np.asarray(imread(io.BytesIO(png)))
+
+
+def save(path: Path, **changes: object) -> Path:
+    np.savez_compressed(path, **{**make_samples(), **changes})
+    return path
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        make_baselines()[:1],
+        make_baselines(),
+        make_search(),
+        make_search(epochs=1),
+        make_search(epochs=3, searched=200, seeds=3, changed=["epochs"]),
+        [make_trial("only-stopped", status="stopped", rows=make_curve("a", 2, 0.4), epochs=8)],
+    ],
+    ids=["one", "three", "twelve", "one epoch", "hundreds", "none ranked"],
+)
+def test_curves_decode_at_a_readable_size(trials: list[TrialRecord]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = pixels(learning_curves(trials, ["DEMO"]))
+    assert image.shape[:2] == (705, 1710)
+    assert image[..., :3].min() < 0.3  # something is drawn
+    assert image[..., :3].mean() > 0.8  # on white
+
+
+def test_no_epochs_no_curves() -> None:
+    assert learning_curves([]) is None
+    assert learning_curves([make_trial("a", status="failed")]) is None
+
+
+def test_curves_are_the_same_bytes_for_the_same_record() -> None:
+    assert learning_curves(make_search()) == learning_curves(make_search()[::-1])
+
+
+def test_a_tag_shows() -> None:
+    plain, tagged = learning_curves(make_baselines()), learning_curves(make_baselines(), ["DEMO"])
+    red = [(pixels(png)[:60, :900, 0] - pixels(png)[:60, :900, 1] > 0.5).sum() for png in (plain, tagged)]
+    assert red[0] == 0
+    assert red[1] > 100
+
+
+def test_names_that_mean_something_to_matplotlib_are_plain_text() -> None:
+    trials = [
+        make_trial(f"t{index}", name=name, index=index, rows=make_curve("t", 3, 0.3))
+        for index, name in enumerate(["_hidden", "$x^2", "a\nb", "\\alpha$\\frac$", "脑 🧠"])
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert learning_curves(trials)
+
+
+def test_a_row_without_training_loss_has_no_gap() -> None:
+    row = make_row("a", 1, 0.4)
+    del row["train_dice_loss"]
+    assert learning_curves([make_trial("a", rows=[row, make_row("a", 2, 0.3)])])
+
+
+@pytest.mark.parametrize("slices", [1, 6, 20])
+def test_overlay_decodes_with_a_row_a_slice_up_to_eight(tmp_path: Path, slices: int) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **make_samples(slices=slices))
+    image = pixels(overlay(read_samples(path), "Predictions of a", ["DEMO"]))
+    rows = min(slices, 8)
+    assert image.shape[1] > 1200
+    assert 262 * rows < image.shape[0] < 262 * rows + 350
+
+
+def test_overlay_draws_both_outlines(tmp_path: Path) -> None:
+    size = 64
+    truth, probability = np.zeros((1, size, size), np.uint8), np.zeros((1, size, size), np.float16)
+    truth[0, 10:25, 10:25] = 1
+    probability[0, 40:55, 40:55] = 1
+    black = {"images": np.zeros((1, size, size), np.uint8), "names": np.array(["x"]), "iou": np.array([0.0])}
+    samples = read_samples(save(tmp_path / "a.npz", truths=truth, probabilities=probability, **black))
+    image = pixels(overlay(samples, "x"))[100:360, 1040:1310, :3]
+    blue, orange = np.array([0x56, 0xB4, 0xE9]) / 255, np.array([0xE6, 0x9F, 0x00]) / 255
+    where_blue = np.argwhere(np.abs(image - blue).max(-1) < 0.1).mean(0)
+    where_orange = np.argwhere(np.abs(image - orange).max(-1) < 0.1).mean(0)
+    assert (where_orange - where_blue > 80).all()
+
+
+def test_overlay_of_empty_and_full_masks_draws_without_a_warning(tmp_path: Path) -> None:
+    truths = np.zeros((6, 96, 96), np.uint8)
+    truths[1] = 1
+    samples = read_samples(
+        save(tmp_path / "a.npz", truths=truths, probabilities=truths.astype(np.float16), iou=np.full(6, np.nan))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert overlay(samples, "x")
+
+
+def test_samples_that_cannot_be_used_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"samples/a\.npz is missing"):
+        read_samples(tmp_path / "a.npz")
+    (tmp_path / "b.npz").write_bytes(b"not a zip archive")
+    with pytest.raises(RunError, match=r"samples/b\.npz cannot be read"):
+        read_samples(tmp_path / "b.npz")
+    save(tmp_path / "c.npz", iou=np.zeros(5))
+    with pytest.raises(RunError, match=r"samples/c\.npz cannot be used"):
+        read_samples(tmp_path / "c.npz")
+    whole = save(tmp_path / "d.npz").read_bytes()
+    (tmp_path / "d.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"samples/d\.npz"):
+        read_samples(tmp_path / "d.npz")
+    np.savez(tmp_path / "e.npz", images=make_samples()["images"])
+    with pytest.raises(RunError, match=r"samples/e\.npz cannot be read"):
+        read_samples(tmp_path / "e.npz")
+    save(tmp_path / "f.npz", names=np.array([object()] * 6, dtype=object))
+    with pytest.raises(RunError, match=r"samples/f\.npz cannot be read"):
+        read_samples(tmp_path / "f.npz")

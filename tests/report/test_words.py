@@ -1,0 +1,118 @@
+"""Banners, marks and the writing of numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bts_tune.report.words import (
+    changed_note,
+    count,
+    demo_sentence,
+    duration,
+    mark,
+    metric,
+    names,
+    partial_sentence,
+    settings,
+    shortened,
+    tags,
+    varied_fields,
+)
+from tests.report.fabricate import make_baselines, make_run, make_trial
+
+
+def test_a_complete_run_on_data_has_no_banner() -> None:
+    assert tags(make_run()) == []
+    assert demo_sentence(make_run()) is None
+    assert partial_sentence(make_run()) is None
+
+
+def test_a_demo_says_that_it_is_no_result() -> None:
+    sentence = demo_sentence(make_run(profile="demo"))
+    assert sentence is not None
+    assert sentence.startswith("DEMO")
+    assert "not a result" in sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ("running", "still running"),
+        ("interrupted", "interrupted"),
+        ("out-of-time", "time budget"),
+        ("failed", "failed"),
+        ("something new", "not complete"),
+    ],
+)
+def test_a_partial_run_says_why_and_how_to_go_on(status: str, why: str) -> None:
+    sentence = partial_sentence(make_run(status=status))
+    assert sentence is not None
+    assert sentence.startswith("PARTIAL")
+    assert why in sentence
+    assert "bts-tune --resume spring-search" in sentence
+
+
+def test_the_resume_command_is_quoted_for_a_shell() -> None:
+    assert "--resume 'my run'" in str(partial_sentence(make_run(status="failed", run="my run")))
+
+
+def test_marks_of_baselines() -> None:
+    assert mark(make_trial("a")) == ""
+    assert mark(make_trial("a", baseline=True)) == "*"
+    assert mark(make_trial("a", baseline=True, changed=["epochs"])) == "*!"
+
+
+def test_changed_baselines_are_listed_once_with_their_fields() -> None:
+    trials = make_baselines(seeds=2, changed=["epochs", "image_size"])
+    note = changed_note(trials)
+    assert note == "Changed baselines: unet-b0, unet-b0-frozen, unetplusplus-b5 (epochs, image_size)."
+    assert changed_note(make_baselines()) is None
+
+
+def test_seeds_are_named_only_where_names_repeat() -> None:
+    assert list(names(make_baselines()).values()) == ["unet-b0", "unet-b0-frozen", "unetplusplus-b5"]
+    assert names(make_baselines(seeds=2))["unet-b0-s1"] == "unet-b0 seed 1"
+
+
+def test_settings_show_what_is_not_the_default() -> None:
+    record = make_trial("a", encoder="resnet34", learning_rate=3.14159e-4, freeze="all", seed=7, epochs=3)
+    assert settings(record) == "unet / resnet34, learning_rate 0.000314, freeze all"
+    assert settings(record, ["batch_size"]) == "unet / resnet34, learning_rate 0.000314"
+    assert varied_fields([record, make_trial("b", seed=7, epochs=3)]) == ["learning_rate", "encoder", "freeze"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (0.2, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (725, "12m05s"),
+        (3599.9, "1h00m"),
+        (3 * 3600 + 250, "3h04m"),
+        (51 * 3600, "2d03h"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.floats(0, 99 * 86400))
+def test_durations_are_short(seconds: float) -> None:
+    assert len(duration(seconds)) <= 7
+
+
+def test_numbers() -> None:
+    assert (metric(None), metric(0.12345), metric(1)) == ("–", "0.1235", "1.0000")
+    assert (count(None), count(950), count(6_251_469), count(12_345)) == ("–", "950", "6.25 M", "12.3 k")
+
+
+@given(st.text(max_size=80), st.integers(4, 40))
+def test_shortened_fits_and_keeps_both_ends(text: str, length: int) -> None:
+    short = shortened(text, length)
+    assert len(short) <= length
+    flat = " ".join(text.split())
+    assert short == flat or (short[0] == flat[0] and short[-1] == flat[-1] and "…" in short)

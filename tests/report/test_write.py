@@ -1,0 +1,135 @@
+"""Writing the report: from the folder alone, the same bytes every time, whole files only."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bts_tune.errors import RunError
+from bts_tune.report.leaderboard import leaderboard
+from bts_tune.report.write import to_csv, write_report
+from bts_tune.store import RunFolder
+from tests.report.fabricate import make_baselines, make_run, make_search, make_trial, write_run, write_samples
+
+TEXTS = ("leaderboard.csv", "epochs.csv", "report.md")
+
+
+def texts(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in TEXTS}
+
+
+def test_everything_is_written_and_decodes(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_search(epochs=6))
+    for trial in ("t0000", "t0001", "unet-b0-s0"):
+        write_samples(folder, trial)
+    files = write_report(folder)
+    for file in (files.leaderboard, files.epochs, files.report, *files.figures):
+        assert file.stat().st_size > 0
+    names = [file.name for file in files.figures]
+    assert names[0] == "learning_curves.png"
+    assert "predictions-unet-b0-s0.png" in names
+    text = files.report.read_text(encoding="utf-8")
+    for file in files.figures:
+        assert f"](figures/{file.name})" in text
+    frame = pd.read_csv(files.leaderboard)
+    assert len(frame) == 12
+    assert list(frame["profile"].unique()) == ["data"]
+    assert len(pd.read_csv(files.epochs)) == sum(len(record.rows) for record in folder.trials())
+
+
+def test_the_same_record_gives_the_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_search(epochs=6, changed=["epochs"]))
+    write_samples(folder, "unet-b0-s0")
+    copied = tmp_path / "elsewhere" / "another name"
+    shutil.copytree(folder.path, copied)
+    first = write_report(folder)
+    written = texts(folder.path)
+    assert write_report(folder) == first
+    assert texts(folder.path) == written
+    again = write_report(RunFolder.open(copied))
+    assert texts(copied) == written
+    assert [file.read_bytes() for file in again.figures] == [file.read_bytes() for file in first.figures]
+
+
+def test_a_half_written_last_row_changes_nothing(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_search(epochs=6))
+    write_report(folder)
+    written = texts(folder.path)
+    with folder.rows_file.open("ab") as file:
+        file.write(b'{"trial": "t0003", "epoch": 7, "val_dice_l')
+    write_report(folder)
+    assert texts(folder.path) == written
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    files = write_report(RunFolder.create(tmp_path / "run", make_run(status="running")))
+    assert files.figures == ()
+    assert "nothing to rank" in files.report.read_text()
+    assert len(files.leaderboard.read_text().splitlines()) == 1
+    assert "val_dice_loss" in files.epochs.read_text()
+
+
+def test_figures_that_are_no_longer_shown_are_removed_and_others_stay(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2))
+    write_samples(folder, "unet-b0-s0")
+    write_report(folder)
+    mine = folder.path / "figures" / "my own.png"
+    mine.write_bytes(b"kept")
+    folder.samples_file("unet-b0-s0").unlink()
+    files = write_report(folder)
+    assert [file.name for file in files.figures] == ["learning_curves.png"]
+    assert sorted(file.name for file in mine.parent.iterdir()) == ["learning_curves.png", "my own.png"]
+
+
+def test_a_spoilt_samples_file_costs_its_figure_only(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2))
+    write_samples(folder, "unet-b0-s0")
+    folder.samples_file("unet-b0-s0").write_bytes(b"spoilt")
+    files = write_report(folder)
+    assert "left out: samples/unet-b0-s0.npz cannot be read" in files.report.read_text()
+
+
+def test_no_temporary_files_stay(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2))
+    write_report(folder)
+    assert not [file for file in folder.path.rglob("*") if file.name.endswith(".part")]
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2))
+    (folder.path / "epochs.csv").mkdir()
+    with pytest.raises(RunError, match=r"epochs\.csv: cannot be written"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", " =", "\r=", "\n+"])
+def test_text_that_a_spreadsheet_would_run_is_made_harmless(start: str) -> None:
+    bad = f"{start}HYPERLINK(1)"
+    record = make_trial("a", name=bad, status="failed", reason=bad, encoder_weights=bad)
+    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard([record]), make_run()), newline="")))
+    for column in ("name", "reason", "encoder_weights"):
+        assert rows[0][column] == "'" + bad.replace("\r", " ").replace("\n", " ")
+
+
+def test_numbers_and_plain_text_are_left_as_they_are() -> None:
+    frame = pd.DataFrame({"trial": ["a", "b,c"], "number": [-1.5, 2.0], "text": ["it's", 'say "x"']})
+    back = pd.read_csv(io.StringIO(to_csv(frame, make_run(profile="demo"))))
+    assert list(back.columns) == ["trial", "profile", "number", "text"]
+    assert list(back["number"]) == [-1.5, 2.0]
+    assert list(back["trial"]) == ["a", "b,c"]
+    assert list(back["text"]) == ["it's", 'say "x"']
+    assert list(back["profile"]) == ["demo", "demo"]
+
+
+def test_csv_keeps_every_digit(tmp_path: Path) -> None:
+    trials = make_search(epochs=6)
+    folder = write_run(tmp_path / "run", trials)
+    frame = pd.read_csv(write_report(folder).leaderboard, float_precision="round_trip").set_index("trial")
+    for record in trials:
+        if record.best_row:
+            assert frame.loc[record.trial, "val_dice_loss"] == record.best_row["val_dice_loss"]
