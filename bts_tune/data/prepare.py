@@ -72,7 +72,7 @@ class PreparedData:
     mean: float
     std: float
     preprocessing: PreprocessingPart
-    _lease: Lease = field(repr=False)
+    _lease: Lease | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return load_prepared, (self.folder,)
