@@ -75,7 +75,7 @@ def _search(space: Space, search: Search) -> str:
     ]
     width = max(map(len, search.parameters)) + 2
     for name, parameter in search.parameters.items():
-        lines.append(_hanging(name.ljust(width), _range(parameter)))
+        lines.append(_hanging(name.ljust(width), range_text(parameter)))
         why = parameter.description or str(TrialConfig.model_fields[name].description)
         lines.append(_hanging(" " * width, why))
     lines.append("\n" + _hanging("not searched: ", _fields(fixed)))
@@ -94,7 +94,8 @@ def _demo(space: Space) -> str:
     return "\n".join(lines)
 
 
-def _range(parameter: Parameter) -> str:
+def range_text(parameter: Parameter) -> str:
+    """Return what a parameter is drawn from and when, such as `0 to 0.6, in steps of 0.1`."""
     if parameter.bounds:
         text = " to ".join(map(_value, parameter.bounds))
         text += ", on a logarithmic scale" if parameter.log else ""

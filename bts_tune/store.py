@@ -1,11 +1,11 @@
 """The run folder `results/<run>/`: its files, its lock, and writes that are whole or not there at all.
 
     run.json          what the run is: command, versions, hardware, dataset, space, seeds, status
-    trials.jsonl      append-only: one event a line (planned, started, ended, evaluated)
+    trials.jsonl      append-only: one event a line (planned, started, opened, ended, evaluated)
     rows.jsonl        append-only: one row (an epoch of a trial) a line
-    models/<trial>/   model.safetensors and model.json of the best trial and of each baseline
+    models/<trial>/   the trial's best weights so far (model.safetensors, model.json) and, until it ends, its last state
+                      (last.pt); in the end those of the best trial and of each baseline remain
     samples/<trial>.npz   validation slices with truth and predicted probability, for the report's overlays
-    trials/<trial>/   working state of a trial: its last checkpoint and its best weights so far
     tensorboard/, ray/    logs of TensorBoard and of Ray; nothing reads them back
 
 `trials.jsonl` and `rows.jsonl` are the record; everything else about a trial can be made from them.
@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from bts_tune.errors import RunError
 
@@ -32,7 +32,7 @@ TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted"
 FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "failed"})
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write `content` to `path` so that a reader sees the old file or the whole new one, whatever happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -74,7 +74,7 @@ class TrialRecord:
     index: int
     baseline: bool
     changed: list[str]
-    published: dict[str, float] | None
+    published: dict[str, Any] | None
     config: dict[str, Any]
     config_id: str
     recipe_id: str
@@ -119,12 +119,8 @@ class RunFolder:
         """What the run is."""
         return self.path / "run.json"
 
-    def trial_folder(self, trial: str) -> Path:
-        """Where a trial keeps its last checkpoint and its best weights while it runs."""
-        return self.path / "trials" / trial
-
     def model_folder(self, trial: str) -> Path:
-        """Where the best weights of a trial are kept after the run."""
+        """Where a trial keeps its weights."""
         return self.path / "models" / trial
 
     def samples_file(self, trial: str) -> Path:
@@ -139,9 +135,7 @@ class RunFolder:
             RunError: it exists already, or it cannot be written.
         """
         if (path / "run.json").exists():
-            raise RunError(
-                f"{path}: a run of this name exists already; choose another --name, or go on with it by --resume {path}."
-            )
+            raise RunError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
         try:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
@@ -191,7 +185,10 @@ class RunFolder:
         _append_line(self.rows_file, row)
 
     def append_event(self, event: str, trial: str, **fields: Any) -> None:
-        """Add one trial event (`planned`, `started`, `ended` or `evaluated`); it is on disk when this returns."""
+        """Add one trial event; it is on disk when this returns.
+
+        Events are `planned`, `started`, `opened` (built, with its device and parameter counts), `ended`, `evaluated`.
+        """
         _append_line(self.trials_file, {"event": event, "trial": trial, "time": time.time(), **fields})
 
     def trials(self) -> list[TrialRecord]:
@@ -213,7 +210,9 @@ class RunFolder:
             record = records[event["trial"]]
             if kind == "started":
                 record.status, record.reason = "running", ""
-                record.started = {key: event[key] for key in event.keys() - {"event", "trial"}}
+                record.started = {key: event[key] for key in sorted(event.keys() - {"event", "trial"})}
+            elif kind == "opened":
+                record.started |= {key: event[key] for key in sorted(event.keys() - {"event", "trial", "time"})}
             elif kind == "ended":
                 record.status, record.reason = event["status"], event.get("reason", "")
             elif kind == "evaluated":
@@ -255,33 +254,34 @@ class RunFolder:
 
 def _append_line(path: Path, content: Mapping[str, Any]) -> None:
     line = json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
-    with path.open("ab") as file:
-        if file.tell() and not _ends_with_newline(path):
-            file.write(b"\n")
+    with path.open("a+b") as file:
+        _drop_torn_line(file)
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
 
 
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _drop_torn_line(file: IO[bytes]) -> None:
+    """Cut off a last line that a kill left half-written: it can never be read, and what follows it must be."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
     if not path.exists():
         return
     lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in enumerate(lines[:-1], start=1):
         try:
             content = json.loads(line)
             if not isinstance(content, dict):
                 raise ValueError("not a JSON object")
         except ValueError as error:
-            if number >= len(lines) - 1:
-                return
             raise RunError(f"{path}, line {number}: cannot be read: {error}.") from None
         yield content

@@ -1,0 +1,7 @@
+"""`python -m bts_tune`."""
+
+import sys
+
+from bts_tune.cli import main
+
+sys.exit(main())

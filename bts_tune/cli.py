@@ -1,0 +1,377 @@
+"""The words of the command line. No logic of its own, and nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from bts_tune import __version__
+from bts_tune.errors import BtsTuneError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bts_tune.experiment.run import Finished
+
+EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_DESCRIPTION = """\
+Find out which model and which hyperparameters segment brain tumours best on your MRI slices.
+
+  bts-tune --space baseline                    a demo on generated slices
+  bts-tune --space baseline --data DIR         the three documented models on your data
+  bts-tune --space extended --data DIR         a search around them
+  bts-tune --resume RUN                        go on with a run that was cut off
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (-\S+)", message)
+        hint = nearest(unknown.group(1), _all_options(self)) if unknown else ""
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: done, with something wrong (errors in a dataset, a named trial that failed). 2: a mistake in what was
+    asked for. 130: interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.action(parsed, ["bts-tune", *arguments]))
+    except BtsTuneError as error:
+        print(f"bts-tune: error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("bts-tune: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has left; what is still buffered must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PROBLEM
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="bts-tune",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(action=_run)
+    parser.add_argument("--version", action="version", version=f"bts-tune {__version__}")
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--space", metavar="NAME", help="search space: baseline, extended, or the path of a YAML file")
+    what.add_argument("--resume", metavar="RUN", help="go on with a run, by its folder or its name")
+    what.add_argument("--data", metavar="DIR", help="dataset; without it, a demo on generated slices")
+    what.add_argument(
+        "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
+    )
+    what.add_argument("--split-seed", metavar="N", type=int, help="seed of the split of a dataset without one (0)")
+    what.add_argument("--only", metavar="NAME", nargs="+", help="of the named trials, run these; no search")
+    what.add_argument("--seeds", metavar="N", type=int, help="run each named trial with N seeds")
+    what.add_argument("--num-trials", metavar="N", type=int, help="configurations that the search tries")
+    what.add_argument("--epochs", metavar="N", type=_number, help="the full budget of every trial")
+    what.add_argument("--image-size", metavar="N", type=_number, help="side of the images in pixels")
+    what.add_argument("--batch-size", metavar="N", type=_number, help="images of a step")
+    what.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set any field of every trial")
+    what.add_argument("--weights-dir", metavar="DIR", help="folder with <encoder>.safetensors or .pth files")
+    what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
+    how = parser.add_argument_group("how to run it")
+    how.add_argument("--name", metavar="RUN", help="name of the run's folder (date, time and space)")
+    how.add_argument("--results", metavar="DIR", default="results", help="where run folders are (results)")
+    how.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (auto)")
+    how.add_argument("--gpus-per-trial", metavar="X", type=float, help="GPUs, or the fraction of one, of a trial (1)")
+    how.add_argument("--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)")
+    how.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
+    how.add_argument("--time-budget", metavar="TIME", type=_duration, help="end after this time: 90m, 8h, 1.5d")
+    how.add_argument("--cache", metavar="DIR", help="folder of prepared data")
+    how.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
+    how.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
+
+    commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
+    report = commands.add_parser("report", help="make a run's report anew", allow_abbrev=False)
+    report.add_argument("run", help="a run's folder or name")
+    report.add_argument("--results", metavar="DIR", default="results")
+    report.set_defaults(action=_report)
+
+    predict = commands.add_parser("predict", help="segment images with a run's best model", allow_abbrev=False)
+    predict.add_argument("run", help="a run's folder or name")
+    predict.add_argument("images", nargs="+", help="images, or folders of images", type=Path)
+    predict.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
+    predict.add_argument("--trial", metavar="NAME", help="use this trial's model instead of the best one")
+    predict.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    predict.add_argument("--results", metavar="DIR", default="results")
+    predict.set_defaults(action=_predict)
+
+    _add_data(commands.add_parser("data", help="check, generate and cache datasets", allow_abbrev=False))
+    _add_spaces(commands.add_parser("spaces", help="list and explain search spaces", allow_abbrev=False))
+    return parser
+
+
+def _add_data(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = commands.add_parser("check", help="look for what is wrong with a dataset", allow_abbrev=False)
+    check.add_argument("folder", type=Path)
+    check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
+    check.add_argument("--split-seed", metavar="N", type=int, default=0)
+    check.add_argument("--verbose", action="store_true", help="list every finding")
+    check.set_defaults(action=_data_check)
+    phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
+    phantom.add_argument("folder", type=Path)
+    phantom.add_argument("--count", type=int, default=240, help="number of slices (240)")
+    phantom.add_argument("--image-size", type=int, default=256, help="side in pixels (256)")
+    phantom.add_argument("--annotation", choices=("outline", "box"), default="outline")
+    phantom.add_argument("--tumor-free", type=float, default=0.15, help="share of slices without a tumour (0.15)")
+    phantom.add_argument("--slices-per-patient", type=int, default=8)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(action=_data_phantom)
+    cache = commands.add_parser("cache", help="show or clear the cache of prepared data", allow_abbrev=False)
+    cache.add_argument("--clear", action="store_true", help="remove what nothing uses")
+    cache.add_argument("--cache", metavar="DIR", type=Path)
+    cache.set_defaults(action=_data_cache)
+
+
+def _add_spaces(spaces: argparse.ArgumentParser) -> None:
+    spaces.set_defaults(action=_spaces_list)
+    commands = spaces.add_subparsers(title="commands", metavar="COMMAND")
+    commands.add_parser("list", help="list the search spaces").set_defaults(action=_spaces_list)
+    show = commands.add_parser("show", help="explain a search space", allow_abbrev=False)
+    show.add_argument("name")
+    show.set_defaults(action=_spaces_show)
+    commands.add_parser("schema", help="print the JSON schema of a space file").set_defaults(action=_spaces_schema)
+
+
+def _run(parsed: argparse.Namespace, command: list[str]) -> int:
+    if (parsed.space is None) == (parsed.resume is None):
+        what = (
+            "--space and --resume are both given; give one of them."
+            if parsed.space
+            else ("nothing to do: give --space NAME or --resume RUN, or a command; see 'bts-tune --help'.")
+        )
+        raise ConfigError(what)
+    from bts_tune.experiment import run as experiment
+    from bts_tune.experiment.locate import find_run
+    from bts_tune.experiment.options import RunOptions
+
+    console = _console()
+    results = Path(parsed.results)
+    how = ("device", "gpus_per_trial", "concurrent", "address", "time_budget", "cache", "dashboard", "verbose")
+    carried_out = {name: getattr(parsed, name) for name in how if getattr(parsed, name) is not None}
+    if parsed.resume is not None:
+        _refuse_with_resume(parsed)
+        finished = experiment.resume(find_run(parsed.resume, results), carried_out, console=console)
+    else:
+        what_names = ("space", "data", "tumor_categories", "split_seed", "only", "seeds", "num_trials", "weights_dir")
+        fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
+        options = RunOptions.parse({**fields, **carried_out, "overrides": _overrides(parsed)})
+        if parsed.dry_run:
+            experiment.dry_run(options, console)
+            return EXIT_OK
+        finished = experiment.start(options, results=results, name=parsed.name, command=command, console=console)
+    return _conclude(finished, console)
+
+
+def _refuse_with_resume(parsed: argparse.Namespace) -> None:
+    fixed = ("data", "tumor_categories", "split_seed", "only", "seeds", "num_trials", "weights_dir", "name")
+    given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
+    given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise ConfigError(f"{option} cannot go with --resume: a run goes on as it began; start a new run to change it.")
+
+
+def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for name in ("epochs", "image_size", "batch_size"):
+        if getattr(parsed, name) is not None:
+            overrides[name] = getattr(parsed, name)
+    for setting in parsed.set:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"--set {setting!r}: must be KEY=VALUE, such as learning_rate=1e-3.")
+        if key in overrides:
+            raise ConfigError(f"--set {key}: given twice; give it once.")
+        overrides[key] = _scalar(text.strip())
+    return overrides
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    except ValueError:
+        return text
+
+
+def _conclude(finished: Finished, console: Console) -> int:
+    folder, files = finished.folder, finished.report
+    trials, run = folder.trials(), folder.read_run()
+    console.print()
+    _print_ranking(trials, console)
+    console.print()
+    for label, path in (("Report", files.report), ("Leaderboard", files.leaderboard), ("Epochs", files.epochs)):
+        _say(console, f"{label + ':':<13}{path}")
+    if finished.outcome != "complete":
+        why = "interrupted" if finished.outcome == "interrupted" else "out of time"
+        _say(console, f"The run was {why}: the report is partial. Go on with:")
+        _say(console, f"  bts-tune --resume {shlex.quote(str(folder.path))}")
+        return EXIT_INTERRUPTED if finished.outcome == "interrupted" else EXIT_OK
+    quoted = shlex.quote(str(folder.path))
+    if any(record.full_budget for record in trials):
+        _say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
+    if run["profile"] == "demo":
+        _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
+    named = [record for record in trials if record.baseline or not record.name.startswith("search-")]
+    failed = any(record.status in ("failed", "diverged") for record in named)
+    return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK
+
+
+def _print_ranking(trials: Sequence[Any], console: Console) -> None:
+    from bts_tune.report.terminal import ranking_table, ranking_text
+
+    if console.is_terminal:
+        console.print(ranking_table(trials, width=console.width))
+    else:
+        _say(console, ranking_text(trials))
+
+
+def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.experiment.locate import find_run
+    from bts_tune.report.words import demo_sentence, partial_sentence
+    from bts_tune.report.write import write_report
+
+    console = _console()
+    folder = find_run(parsed.run, Path(parsed.results))
+    files = write_report(folder)
+    run = folder.read_run()
+    for sentence in (demo_sentence(run), partial_sentence(run)):
+        if sentence:
+            console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
+    _print_ranking(folder.trials(), console)
+    console.print()
+    for path in (files.report, files.leaderboard, files.epochs, *files.figures):
+        _say(console, str(path))
+    return EXIT_OK
+
+
+def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.experiment.locate import best_model, find_run
+    from bts_tune.training.predict import predict
+
+    folder = find_run(parsed.run, Path(parsed.results))
+    model = best_model(folder, parsed.trial)
+    print(f"Model: {model}")
+    for prediction in predict(model, parsed.images, parsed.out, device=parsed.device):
+        print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
+    return EXIT_OK
+
+
+def _data_check(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.check import check_dataset, render
+    from bts_tune.data.sources import open_dataset
+    from bts_tune.progress_bar import bar
+
+    console = _console()
+    dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
+    with bar(_console(stderr=True), "checking") as progress:
+        checked = check_dataset(dataset, progress=progress)
+    _say(console, render(checked, verbose=parsed.verbose))
+    return EXIT_PROBLEM if checked.errors else EXIT_OK
+
+
+def _data_phantom(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.phantom import write_phantom
+    from bts_tune.progress_bar import bar
+
+    with bar(_console(stderr=True), "generating") as progress:
+        write_phantom(
+            parsed.folder,
+            count=parsed.count,
+            image_size=parsed.image_size,
+            slices_per_patient=parsed.slices_per_patient,
+            annotation=parsed.annotation,
+            tumor_free=parsed.tumor_free,
+            seed=parsed.seed,
+            progress=progress,
+        )
+    print(f"{parsed.folder}: {parsed.count} slices")
+    return EXIT_OK
+
+
+def _data_cache(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.cache import clear, default_cache, entries, size
+
+    cache = parsed.cache or default_cache()
+    if parsed.clear:
+        cleared = clear(cache)
+        in_use = f"; {cleared.in_use} in use left" if cleared.in_use else ""
+        print(f"{cache}: {cleared.removed} entries removed, {cleared.freed / 2**20:.1f} MiB freed{in_use}")
+        return EXIT_OK
+    for entry in entries(cache):
+        how = ", ".join(f"{name} {value}" for name, value in sorted(entry.preprocessing.items()))
+        print(f"{entry.folder.name}  {entry.size / 2**20:8.1f} MiB  {how}  {entry.dataset}")
+    print(f"{cache}: {size(cache) / 2**20:.1f} MiB")
+    return EXIT_OK
+
+
+def _spaces_list(_parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.space import list_spaces
+
+    for space in list_spaces():
+        first = space.description.strip().split(":")[0].split(". ")[0].rstrip(".")
+        print(f"{space.name:<12}{first}.")
+    return EXIT_OK
+
+
+def _spaces_show(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.space import load_space
+    from bts_tune.space_text import render_space
+
+    print(render_space(load_space(parsed.name)))
+    return EXIT_OK
+
+
+def _spaces_schema(_parsed: argparse.Namespace, _command: list[str]) -> int:
+    import json
+
+    from bts_tune.space import schema
+
+    print(json.dumps(schema(), indent=2))
+    return EXIT_OK
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None or float(match.group(1)) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30s, 90m, 8h or 1.5d")
+    return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
+
+
+def _all_options(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]

@@ -1,0 +1,25 @@
+"""The dataset of the demo profile: phantoms, generated once into the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from bts_tune.data.phantom import write_phantom
+
+# Part of the folder's name, so that a change here or in the phantoms' looks never meets an older dataset.
+VERSION = 1
+COUNT = 160
+IMAGE_SIZE = 128
+
+
+def demo_dataset(cache: Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Return the folder of the demo dataset, generating it where the cache has none."""
+    folder = cache / "phantoms" / f"demo-v{VERSION}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            write_phantom(folder, count=COUNT, image_size=IMAGE_SIZE, annotation="outline", progress=progress)
+    return folder

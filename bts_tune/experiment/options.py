@@ -1,0 +1,55 @@
+"""What a run was asked to do: the command line's words as one value, kept in `run.json` for a resume."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bts_tune.config import explain
+from bts_tune.errors import ConfigError
+
+
+class RunOptions(BaseModel):
+    """Options of `bts-tune --space …`.
+
+    The first group is what the run is and never changes; the second is how it is carried out, and may be given anew
+    with `--resume`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    data: str | None = None
+    tumor_categories: list[str] | None = None
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    overrides: dict[str, Any] = {}
+    only: list[str] = []
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    num_trials: int | None = None
+    weights_dir: str | None = None
+
+    device: str = "auto"
+    gpus_per_trial: Annotated[float, Field(gt=0)] | None = None
+    concurrent: Annotated[int, Field(ge=1)] | None = None
+    address: str | None = None
+    time_budget: Annotated[float, Field(gt=0)] | None = Field(default=None, description="seconds")
+    cache: str | None = None
+    dashboard: bool = True
+    verbose: bool = False
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> Self:
+        """Validate options.
+
+        Raises:
+            ConfigError: one sentence with the option, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise ConfigError(f"--{explain(error).replace('_', '-', 1)}") from None
+
+    def seed_list(self, seeds: list[int]) -> list[int] | None:
+        """Return as many seeds as were asked for, counted up from the space's first; None for the space's own."""
+        return None if self.seeds is None else list(range(seeds[0], seeds[0] + self.seeds))

@@ -1,0 +1,133 @@
+"""Which trials a run consists of, as the record knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.space import NamedTrial, ResolvedSpace
+from bts_tune.store import FINISHED, RunFolder, TrialRecord
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial that is to be run.
+
+    Attributes:
+        trial: identifier, unique in the run and safe as a file name.
+        name: what a reader calls it.
+        index: position in the order of planning.
+        baseline: whether it is spared by the scheduler and compared with.
+        config: everything it depends on.
+        recorded: how many epochs the record already holds.
+    """
+
+    trial: str
+    name: str
+    index: int
+    baseline: bool
+    config: TrialConfig
+    changed: tuple[str, ...] = ()
+    published: dict[str, Any] | None = None
+    recorded: int = 0
+
+    def event(self) -> dict[str, Any]:
+        """Return what the record's `planned` event holds."""
+        return {
+            "name": self.name,
+            "index": self.index,
+            "baseline": self.baseline,
+            "changed": list(self.changed),
+            "published": self.published,
+            "config": self.config.to_dict(),
+            "config_id": self.config.config_id,
+            "recipe_id": self.config.recipe_id,
+        }
+
+
+def from_named(trial: NamedTrial, index: int) -> PlannedTrial:
+    """Plan a named trial of the space."""
+    return PlannedTrial(
+        trial.trial, trial.name, index, trial.baseline, trial.config, tuple(trial.changed), trial.published
+    )
+
+
+def from_search(config: TrialConfig, number: int, index: int) -> PlannedTrial:
+    """Plan the `number`-th searched trial (from 1)."""
+    trial = f"search-{number:04d}"
+    return PlannedTrial(trial, trial, index, False, config)
+
+
+def from_record(record: TrialRecord) -> PlannedTrial:
+    """Plan again what an earlier process planned and did not finish."""
+    return PlannedTrial(
+        record.trial,
+        record.name,
+        record.index,
+        record.baseline,
+        TrialConfig.parse(record.config, f"trial {record.trial}"),
+        tuple(record.changed),
+        record.published,
+        recorded=len(record.rows),
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do in a run.
+
+    Attributes:
+        fixed: trials that are decided: named ones, and those an earlier process left unfinished.
+        finished: what earlier processes finished, for the searcher and the scheduler to learn from.
+        searched: how many configurations the search has tried, or begun to.
+        to_search: how many more it may try.
+    """
+
+    fixed: tuple[PlannedTrial, ...]
+    finished: tuple[TrialRecord, ...]
+    searched: int
+    to_search: int
+
+    @property
+    def trials(self) -> int:
+        """How many trials are left to run."""
+        return len(self.fixed) + self.to_search
+
+
+def plan_run(folder: RunFolder, space: ResolvedSpace) -> Plan:
+    """Return what is left to do, recording the named trials of a new run as planned."""
+    records = folder.trials()
+    known = {record.trial for record in records}
+    index = len(records)
+    for named in space.named:
+        if named.trial not in known:
+            planned = from_named(named, index)
+            folder.append_event("planned", planned.trial, **planned.event())
+            index += 1
+    records = folder.trials()
+    named_trials = {named.trial for named in space.named}
+    searched = sum(record.trial not in named_trials for record in records)
+    wanted = space.search.num_trials if space.search else 0
+    return Plan(
+        fixed=tuple(from_record(record) for record in records if record.status not in FINISHED),
+        finished=tuple(record for record in records if record.status in FINISHED),
+        searched=searched,
+        to_search=max(0, wanted - searched),
+    )
+
+
+def preprocessings(space: ResolvedSpace) -> list[PreprocessingPart]:
+    """Return every preprocessing that a trial of the space can ask for, each once."""
+    wanted = [named.config.part(PreprocessingPart) for named in space.named]
+    if space.search is not None:
+        wanted += space.search.all_preprocessing()
+    return list(dict.fromkeys(wanted))
+
+
+def encoders(space: ResolvedSpace) -> list[tuple[str, str]]:
+    """Return every (encoder, encoder_weights) that a trial of the space can ask for, each once."""
+    wanted = [(named.config.encoder, named.config.encoder_weights) for named in space.named]
+    if space.search is not None:
+        wanted += space.search.all_encoders()
+    return list(dict.fromkeys(wanted))

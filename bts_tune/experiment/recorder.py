@@ -1,0 +1,129 @@
+"""Keeps the record of a run as its trials go on: events, rows, TensorBoard logs and the models worth keeping."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from bts_tune.experiment.plan import PlannedTrial
+from bts_tune.store import RunFolder, TrialStatus
+from bts_tune.training.checkpoint import LAST
+from bts_tune.training.loop import Row
+
+ROW_COLUMNS = tuple(Row.__dataclass_fields__)
+
+
+class View(Protocol):
+    """Shows a person how a run goes."""
+
+    def planned(self, trial: PlannedTrial) -> None:
+        """A trial will be run."""
+
+    def started(self, trial: str) -> None:
+        """A trial begins."""
+
+    def row(self, trial: str, row: Mapping[str, Any]) -> None:
+        """A trial finished an epoch."""
+
+    def ended(self, trial: str, status: TrialStatus, reason: str) -> None:
+        """A trial ended."""
+
+
+class Recorder:
+    """The one writer of a run's record. Use as a context manager; the caller holds the run's lock.
+
+    A trial that is taken up again reports its earlier rows first; those that the record holds are not written twice.
+    """
+
+    def __init__(self, folder: RunFolder, view: View, clock: Callable[[], float]) -> None:
+        self._folder, self._view, self._clock = folder, view, clock
+        self._trials: dict[str, PlannedTrial] = {}
+        self._recorded: dict[str, int] = {}
+        self._running: set[str] = set()
+        self._best: tuple[float, str] | None = None
+        self._boards: dict[str, Any] = {}
+
+    def __enter__(self) -> Recorder:
+        for record in self._folder.trials():
+            if record.full_budget and record.best_row is not None:
+                self._consider(record.trial, record.best_row["val_dice_loss"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for trial in sorted(self._running):
+            self.ended(trial, "interrupted", "the run ended before the trial did")
+        for board in self._boards.values():
+            board.close()
+
+    def expect(self, trial: PlannedTrial, *, known: bool) -> None:
+        """Take note of a trial that will be run; one that the record does not know yet is recorded as planned."""
+        if not known:
+            self._folder.append_event("planned", trial.trial, **trial.event())
+        self._trials[trial.trial] = trial
+        self._recorded[trial.trial] = trial.recorded
+        self._view.planned(trial)
+
+    def started(self, trial: str) -> None:
+        """A trial's process begins."""
+        self._folder.append_event("started", trial, started=self._clock())
+        self._running.add(trial)
+        self._view.started(trial)
+
+    def opened(self, trial: str, details: Mapping[str, Any]) -> None:
+        """A trial's model is built."""
+        self._folder.append_event("opened", trial, **details)
+
+    def row(self, trial: str, result: Mapping[str, Any]) -> None:
+        """A trial finished an epoch."""
+        row = {"trial": trial, **{name: result[name] for name in ROW_COLUMNS}}
+        if row["epoch"] > self._recorded[trial]:
+            self._folder.append_row({**row, "time": self._clock()})
+            self._recorded[trial] = row["epoch"]
+            self._log(trial, row)
+        self._view.row(trial, row)
+
+    def ended(self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None) -> None:
+        """A trial ended; `best` is its best validation Dice loss."""
+        self._folder.append_event("ended", trial, status=status, reason=reason)
+        self._running.discard(trial)
+        if (board := self._boards.pop(trial, None)) is not None:
+            board.close()
+        self._tidy(trial, status, best)
+        self._view.ended(trial, status, reason)
+
+    def _tidy(self, trial: str, status: TrialStatus, best: float | None) -> None:
+        """Drop what no resume and no reader needs: the state of an ended trial, the weights of one that is beaten."""
+        if status == "interrupted":
+            return
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder.model_folder(trial) / LAST).unlink()
+        if status == "complete" and best is not None:
+            beaten = self._consider(trial, best)
+            if beaten is not None and not self._is_baseline(beaten):
+                shutil.rmtree(self._folder.model_folder(beaten), ignore_errors=True)
+        else:
+            shutil.rmtree(self._folder.model_folder(trial), ignore_errors=True)
+
+    def _consider(self, trial: str, best: float) -> str | None:
+        """Take note of a full-budget trial; return the one whose weights it makes superfluous."""
+        if self._best is None or (best, trial) < self._best:
+            beaten = self._best[1] if self._best is not None else None
+            self._best = (best, trial)
+            return beaten
+        return trial
+
+    def _is_baseline(self, trial: str) -> bool:
+        if trial in self._trials:
+            return self._trials[trial].baseline
+        return any(record.trial == trial and record.baseline for record in self._folder.trials())
+
+    def _log(self, trial: str, row: Mapping[str, Any]) -> None:
+        from tensorboardX import SummaryWriter
+
+        if trial not in self._boards:
+            self._boards[trial] = SummaryWriter(str(self._folder.path / "tensorboard" / trial))
+        for name, value in row.items():
+            if isinstance(value, int | float) and name != "epoch":
+                self._boards[trial].add_scalar(name, value, row["epoch"])

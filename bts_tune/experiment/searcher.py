@@ -1,0 +1,169 @@
+"""Which configuration to run next: first the decided ones, then those that Optuna's TPE suggests."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from bts_tune.config import TrialConfig
+from bts_tune.experiment.plan import Plan, PlannedTrial, from_search
+from bts_tune.experiment.scheduler import METRIC
+from bts_tune.space import ResolvedSearch
+from bts_tune.store import TrialRecord
+
+# The worst Dice loss there is; what the sampler is told of a configuration that diverges.
+WORST = 1.0
+
+
+class TreeParzen:
+    """Optuna's TPE on a conditional space, told of every trial of the run: baselines, finished, stopped and diverged.
+
+    A trial that was stopped early counts as pruned, with its running best at each epoch; one that diverged as pruned at
+    the outset with the worst value. The sampler is seeded anew for each suggestion by (seed, how many came before), so
+    that a suggestion follows from the trials told so far, and a resumed run suggests what an uninterrupted one would.
+    """
+
+    def __init__(self, search: ResolvedSearch) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._search = search
+        self._study = optuna.create_study(direction="minimize")
+        self._open: dict[str, optuna.Trial] = {}
+
+    def suggest(self, trial: str) -> TrialConfig:
+        """Return the configuration of a new searched trial."""
+        self._seed()
+        asked = self._study.ask()
+        self._open[trial] = asked
+        return self._search.sample(asked)
+
+    def enter(self, trial: str, config: TrialConfig) -> None:
+        """Take up a trial that was decided elsewhere; one whose values lie outside the space is passed over."""
+        values = self._search.values_of(config)
+        if values is None:
+            return
+        self._seed()
+        self._study.enqueue_trial(values)
+        asked = self._study.ask()
+        self._search.sample(asked)
+        self._open[trial] = asked
+
+    def report(self, trial: str, epoch: int, value: float) -> None:
+        """Report a trial's running best."""
+        if trial in self._open:
+            self._open[trial].report(value, epoch)
+
+    def end(self, trial: str, status: str, value: float | None) -> None:
+        """Report how a trial ended; `value` is its best Dice loss, None where it has none."""
+        asked = self._open.pop(trial, None)
+        if asked is None:
+            return
+        if status == "complete" and value is not None:
+            self._study.tell(asked, value)
+        elif status == "stopped":
+            self._study.tell(asked, state=TrialState.PRUNED)
+        elif status == "diverged":
+            asked.report(WORST, 0)
+            self._study.tell(asked, state=TrialState.PRUNED)
+        else:
+            self._study.tell(asked, state=TrialState.FAIL)
+
+    def replay(self, record: TrialRecord) -> None:
+        """Enter a trial that an earlier process finished."""
+        self.enter(record.trial, TrialConfig.parse(record.config, f"trial {record.trial}"))
+        if record.status != "diverged":
+            for row in record.rows:
+                self.report(record.trial, row["epoch"], row[METRIC])
+        best = record.best_row
+        self.end(record.trial, record.status, best["val_dice_loss"] if best else None)
+
+    def _seed(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.sampler = optuna.samplers.TPESampler(
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                n_startup_trials=self._search.startup_trials,
+                seed=self._search.sampler_seed + len(self._study.trials),
+            )
+
+
+class PlanSearcher(Searcher):
+    """Hands a plan's trials to Ray Tune one by one.
+
+    Args:
+        plan: what is left to do.
+        search: the search, where the space has one.
+        describe: makes Ray's configuration of a planned trial.
+        planned: called with each newly searched trial before it starts; the record is kept there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        search: ResolvedSearch | None,
+        describe: Callable[[PlannedTrial], dict[str, Any]],
+        planned: Callable[[PlannedTrial], None],
+    ) -> None:
+        super().__init__(metric=METRIC, mode="min")
+        self._fixed = deque(plan.fixed)
+        self._to_search = plan.to_search
+        self._numbered = plan.searched
+        self._next_index = len(plan.finished) + len(plan.fixed)
+        self._describe, self._planned = describe, planned
+        self._names: dict[str, str] = {}
+        self._sampler = TreeParzen(search) if search is not None else None
+        if self._sampler is not None:
+            for record in plan.finished:
+                self._sampler.replay(record)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the tuner's own pickle, which nothing reads: the run's record is what lasts."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return Ray's configuration of the next trial, or FINISHED."""
+        if self._fixed:
+            planned = self._fixed.popleft()
+            if self._sampler is not None:
+                self._sampler.enter(planned.trial, planned.config)
+        elif self._to_search and self._sampler is not None:
+            self._to_search -= 1
+            self._numbered += 1
+            config = self._sampler.suggest(f"search-{self._numbered:04d}")
+            planned = from_search(config, self._numbered, self._next_index)
+            self._next_index += 1
+            self._planned(planned)
+        else:
+            return Searcher.FINISHED
+        self._names[trial_id] = planned.trial
+        return self._describe(planned)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell the sampler of an epoch."""
+        if self._sampler is not None and result["outcome"] in ("running", "complete"):
+            self._sampler.report(self._names[trial_id], result["epoch"], result[METRIC])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the sampler how a trial ended."""
+        if self._sampler is None:
+            return
+        outcome = "failed" if error or result is None else result["outcome"]
+        # A trial that ends while it still reports itself as running was stopped by the scheduler.
+        status = "stopped" if outcome == "running" else outcome
+        self._sampler.end(self._names[trial_id], status, result[METRIC] if result else None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: the run's own record is what a resume reads."""
+        Path(checkpoint_path).write_text(json.dumps({}))
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read nothing; see `save`."""

@@ -1,0 +1,35 @@
+"""A progress bar for work on many files: a bar in a terminal, one line at the end where output is piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a progress callback that shows a bar in a terminal, and one line at the end where output is piped."""
+    if not console.is_terminal:
+        total_done = 0
+
+        def count(done: int, total: int) -> None:
+            nonlocal total_done
+            total_done = total
+
+        began = time.monotonic()
+        yield count
+        if total_done:
+            console.print(f"{what}: {total_done} in {time.monotonic() - began:.1f} s", highlight=False, markup=False)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,119 @@
+"""What a trial leaves on disk: its last state, to go on from, and its best weights, to be used."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from bts_tune.config import ModelPart, TrialConfig
+from bts_tune.errors import RunError
+from bts_tune.store import write_atomically
+from bts_tune.training.model import build_model
+from bts_tune.training.weights import EncoderWeights
+
+if TYPE_CHECKING:
+    from bts_tune.training.loop import Trial
+
+LAST = "last.pt"
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+
+
+def save(trial: Trial, *, improved: bool) -> None:
+    """Keep the state after the trial's latest epoch, and its weights if they are the best so far."""
+    assert trial.folder is not None
+    if improved:
+        save_model(trial)
+    state = {
+        "config_id": trial.config.config_id,
+        "model": trial.model.state_dict(),
+        "optimizer": trial.optimizer.state_dict(),
+        "schedule": trial.schedule.state_dict(),
+        "scaler": trial.arithmetic.scaler.state_dict(),
+        "rows": [row.to_dict() for row in trial.done],
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(trial.folder / LAST, buffer.getbuffer())
+
+
+def load_last(folder: Path, config: TrialConfig) -> dict[str, Any] | None:
+    """Return the last state, or None where there is none.
+
+    Raises:
+        RunError: it cannot be read, or belongs to another configuration.
+    """
+    file = folder / LAST
+    if not file.is_file():
+        return None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        found = state["config_id"]
+    except Exception as error:  # zip, pickle and key errors of a damaged file
+        raise RunError(f"{file}: the checkpoint cannot be read: {str(error).splitlines()[0][:200]}.") from None
+    if found != config.config_id:
+        raise RunError(f"{file}: the checkpoint is of configuration {found}, not {config.config_id}.")
+    return state
+
+
+def save_model(trial: Trial) -> None:
+    """Write the weights as safetensors and, beside them, all that is needed to use them on new images."""
+    from safetensors.torch import save
+
+    assert trial.folder is not None
+    tensors = {key: tensor.contiguous().cpu() for key, tensor in trial.model.state_dict().items()}
+    card = {
+        "config": trial.config.to_dict(),
+        "config_id": trial.config.config_id,
+        "mean": trial.data.mean,
+        "std": trial.data.std,
+        "epoch": trial.done[-1].epoch,
+        "metrics": trial.done[-1].to_dict(),
+    }
+    write_atomically(trial.folder / WEIGHTS, save(tensors, metadata={"epoch": str(card["epoch"])}))
+    write_atomically(trial.folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained network and what is needed to use it.
+
+    Attributes:
+        model: in evaluation mode, on the CPU.
+        config: the configuration that it was trained with.
+        mean: of the training split's pixels, which images are standardised with; in 0..255.
+        std: their standard deviation.
+        epoch: the epoch that the weights are from.
+    """
+
+    model: nn.Module
+    config: TrialConfig
+    mean: float
+    std: float
+    epoch: int
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Read what `save_model` wrote.
+
+    Raises:
+        RunError: a file is missing, cannot be read, or does not fit.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+        config = TrialConfig.parse(card["config"], str(folder / CARD))
+        model = build_model(config.part(ModelPart), EncoderWeights(config.encoder))
+        model.load_state_dict(tensors, strict=True)
+        return SavedModel(model.eval(), config, float(card["mean"]), float(card["std"]), int(card["epoch"]))
+    except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise RunError(f"{folder}: the saved model cannot be read: {reason}.") from None

@@ -1,0 +1,75 @@
+"""Device and arithmetic of a trial."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from bts_tune.config import Precision
+from bts_tune.errors import ConfigError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name: 'auto' is the first GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name!r}: unknown; allowed are auto, cpu, cuda and cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name!r}: not there; this machine has {torch.cuda.device_count()} GPUs.")
+    return device
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the forward pass computes on a device. The loss and the metrics are always float32 and wider."""
+
+    device: torch.device
+    precision: str
+    scaler: torch.amp.GradScaler
+
+    @classmethod
+    def choose(cls, device: torch.device, precision: Precision) -> Arithmetic:
+        """Resolve 'auto': bfloat16 on a GPU that has it, else float32.
+
+        Raises:
+            ConfigError: float16 on a CPU, which has no loss scaling.
+        """
+        if precision == "float16" and device.type == "cpu":
+            raise ConfigError("precision: float16 needs a GPU; on a CPU use float32, bfloat16 or auto.")
+        if precision == "auto":
+            has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bfloat16" if has_bfloat16 else "float32"
+        scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+        return cls(device, precision, scaler)
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Run the enclosed forward pass in the chosen precision."""
+        dtype = _DTYPES[self.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            yield
+
+    def describe(self) -> str:
+        """Return the device's name for the record."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+    def loader_threads(self, threads: int) -> int:
+        """Return how many threads read batches ahead: the CPU's arithmetic needs the cores, a GPU's does not."""
+        if self.device.type == "cpu":
+            return 1
+        return max(1, (threads or os.cpu_count() or 1) - 1)

@@ -1,0 +1,232 @@
+"""One trial: a generator of epoch rows. Ray is not known here; a serial caller and Ray consume the same generator."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bts_tune.config import ModelPart, OptimizationPart, TrialConfig
+from bts_tune.data.prepare import PreparedData, PreparedSplit
+from bts_tune.training import checkpoint
+from bts_tune.training.batches import BatchLoader
+from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.freezing import apply_freeze, set_mode
+from bts_tune.training.metrics import Metrics, image_sums, metrics_from_sums, soft_dice_loss
+from bts_tune.training.model import build_model, count_parameters, to_device
+from bts_tune.training.objective import Objective
+from bts_tune.training.optimization import Schedule, build_optimizer
+from bts_tune.training.weights import EncoderWeights
+
+
+class DivergedError(Exception):
+    """The loss or a metric is no longer a finite number; the message says which and in which epoch."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch of one trial. Seconds are wall-clock; images per second count the training steps alone.
+
+    `train_dice_loss` is the pooled soft Dice loss of the epoch's own training batches, augmentation and dropout on.
+    """
+
+    epoch: int
+    train_loss: float
+    train_dice_loss: float
+    val_loss: float
+    val_dice_loss: float
+    val_iou: float
+    val_dice_image: float | None
+    val_iou_image: float | None
+    val_empty_false_positive_rate: float | None
+    best_val_dice_loss: float
+    best_epoch: int
+    learning_rate: float
+    trainable_parameters: int
+    seconds: float
+    train_seconds: float
+    images_per_second: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """Where and with what a trial runs; nothing here changes its figures on a CPU with the same number of threads.
+
+    Attributes:
+        weights: the encoder's weights.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        threads: CPU threads of the trial; 0 leaves torch's own choice.
+        folder: where the last checkpoint and the best weights are kept; None keeps nothing.
+    """
+
+    weights: EncoderWeights
+    device: str = "auto"
+    threads: int = 0
+    folder: Path | None = None
+
+
+@dataclass
+class Trial:
+    """A trial ready to run: everything that `rows` needs, built by `open_trial`."""
+
+    config: TrialConfig
+    data: PreparedData
+    folder: Path | None
+    arithmetic: Arithmetic
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    objective: Objective
+    loader: BatchLoader
+    done: list[Row] = field(default_factory=list)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the record keeps of how the trial runs."""
+        return {
+            "device": self.arithmetic.describe(),
+            "precision": self.arithmetic.precision,
+            "torch_threads": torch.get_num_threads(),
+            "parameters": count_parameters(self.model),
+            "trainable_parameters": count_parameters(self.model, trainable_only=True),
+        }
+
+    def close(self) -> None:
+        """End the loader's threads and give the device's memory back."""
+        self.loader.close()
+        self.optimizer.state.clear()
+        self.model.to("meta")
+        gc.collect()
+        if self.arithmetic.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
+    """Build a trial, or take up one that left a checkpoint in `setup.folder`.
+
+    Raises:
+        ConfigError: the configuration cannot be built on this device.
+        WeightsError: the weights do not fit.
+    """
+    if setup.threads:
+        torch.set_num_threads(setup.threads)
+    arithmetic = Arithmetic.choose(resolve_device(setup.device), config.precision)
+    torch.manual_seed(config.seed)
+    model = to_device(build_model(config.part(ModelPart), setup.weights), arithmetic.device)
+    apply_freeze(model, config, epoch=1)
+    optimizer = build_optimizer(config.part(OptimizationPart), model)
+    loader = BatchLoader(data, config, arithmetic.device, arithmetic.loader_threads(setup.threads))
+    schedule = Schedule(config.part(OptimizationPart), optimizer, loader.steps_per_epoch)
+    objective = Objective(config.part(OptimizationPart))
+    trial = Trial(config, data, setup.folder, arithmetic, model, optimizer, schedule, objective, loader)
+    if setup.folder is not None and (state := checkpoint.load_last(setup.folder, config)) is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        arithmetic.scaler.load_state_dict(state["scaler"])
+        trial.done = [Row(**row) for row in state["rows"]]
+    return trial
+
+
+def rows(trial: Trial) -> Iterator[Row]:
+    """Train to the full budget and yield a row an epoch, first those that a checkpoint holds already.
+
+    Each epoch depends on the weights and optimiser before it and on (seed, epoch) alone, so that a trial taken up from
+    a checkpoint gives the rows of one that never stopped.
+
+    Raises:
+        DivergedError: the loss or a metric is not finite.
+    """
+    config, done = trial.config, trial.done
+    yield from done
+    best = min(done, key=lambda row: (row.val_dice_loss, row.epoch), default=None)
+    for epoch in range(len(done) + 1, config.epochs + 1):
+        started = time.perf_counter()
+        torch.manual_seed(int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0]))
+        learning_rate = trial.schedule.learning_rate
+        apply_freeze(trial.model, config, epoch)
+        train_loss, train_dice_loss = _train_epoch(trial, epoch)
+        train_seconds = time.perf_counter() - started
+        validation = evaluate(trial.model, trial.data.valid, trial.loader, trial.arithmetic, config)
+        _require_finite(epoch, train_loss=train_loss, val_loss=validation.loss, val_dice_loss=validation.dice_loss)
+        trial.schedule.after_epoch(validation.dice_loss)
+        improved = best is None or validation.dice_loss < best.val_dice_loss
+        row = Row(
+            epoch=epoch,
+            train_loss=train_loss,
+            train_dice_loss=train_dice_loss,
+            **validation.columns("val"),  # type: ignore[arg-type]
+            best_val_dice_loss=validation.dice_loss if best is None or improved else best.val_dice_loss,
+            best_epoch=epoch if best is None or improved else best.epoch,
+            learning_rate=learning_rate,
+            trainable_parameters=count_parameters(trial.model, trainable_only=True),
+            seconds=time.perf_counter() - started,
+            train_seconds=train_seconds,
+            images_per_second=trial.loader.images_per_epoch / train_seconds,
+        )
+        best = row if improved else best
+        done.append(row)
+        if trial.folder is not None:
+            checkpoint.save(trial, improved=improved)
+        yield row
+
+
+def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
+    """Update the weights on every training image once; return the mean loss and the pooled soft Dice loss."""
+    arithmetic = trial.arithmetic
+    set_mode(trial.model, training=True)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=arithmetic.device)
+    dice_sums = torch.zeros(3, dtype=torch.float64, device=arithmetic.device)
+    for image, truth in trial.loader.training(epoch):
+        with arithmetic.autocast():
+            logits = trial.model(image)
+        logits = logits.float()
+        loss = trial.objective(logits, truth)
+        trial.optimizer.zero_grad(set_to_none=True)
+        arithmetic.scaler.scale(loss).backward()
+        arithmetic.scaler.step(trial.optimizer)
+        arithmetic.scaler.update()
+        trial.schedule.after_step()
+        with torch.no_grad():
+            probability = torch.sigmoid(logits.detach())
+            loss_sum += loss.detach().double() * len(image)
+            dice_sums += torch.stack([(probability * truth).sum(), probability.sum(), truth.sum()]).double()
+    overlap, predicted, true = dice_sums.tolist()
+    return float(loss_sum) / trial.loader.images_per_epoch, soft_dice_loss(overlap, predicted, true)
+
+
+def split_sums(model: nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic) -> np.ndarray:
+    """Return the sums of each image of a split, float64 [N, 7]; columns as in `metrics.SUMS`."""
+    set_mode(model, training=False)
+    sums = []
+    with torch.inference_mode():
+        for image, truth in loader.evaluation(split):
+            with arithmetic.autocast():
+                logits = model(image)
+            sums.append(image_sums(logits, truth))
+    return torch.cat(sums).cpu().numpy()
+
+
+def evaluate(
+    model: nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic, config: TrialConfig
+) -> Metrics:
+    """Return a model's metrics on a split."""
+    sums = split_sums(model, split, loader, arithmetic)
+    return metrics_from_sums(sums, config.image_size**2, config.part(OptimizationPart))
+
+
+def _require_finite(epoch: int, **figures: float) -> None:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} is {value} in epoch {epoch}")
