@@ -201,8 +201,9 @@ def _carry_out(
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
-        except BaseException:
-            folder.update_run(status="failed", ended=_now())
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            folder.update_run(status=status, ended=_now())
             raise
         folder.update_run(status=outcome, ended=_now())
         return Finished(folder, outcome, write_report(folder))
