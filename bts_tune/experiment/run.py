@@ -20,7 +20,7 @@ from bts_tune.data.demo import demo_dataset
 from bts_tune.data.prepare import PreparedData, prepare
 from bts_tune.data.records import Dataset
 from bts_tune.data.sources import open_dataset
-from bts_tune.errors import ConfigError, DataError, RunError
+from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
 from bts_tune.experiment.cluster import connected, share_out
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_kept_models
@@ -60,8 +60,6 @@ def start(
     space = load_space(options.space)
     resolved = _resolve(space, options)
     demo = options.data is None
-    if demo:
-        console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
     path = _new_path(results, name, space.name, demo)
     dataset, checked = _open_checked(options, console)
     materials, _held = _materials(dataset, resolved, options, console)
@@ -104,8 +102,6 @@ def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> F
     run = folder.read_run()
     options = RunOptions.parse({**run["options"], **changes})
     resolved = _resolve(Space.from_document(run["space"]), options)
-    if run["profile"] == "demo":
-        console.print(demo_sentence(run), style="bold yellow", highlight=False, soft_wrap=True)
     dataset, _ = _open_checked(options, console)
     if dataset.fingerprint() != run["dataset"]["fingerprint"]:
         raise RunError(
@@ -140,6 +136,7 @@ def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
 def _open(options: RunOptions, console: Console) -> Dataset:
     cache = Path(options.cache) if options.cache else default_cache()
     if options.data is None:
+        console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with bar(console, "generating phantoms") as progress:
             root = demo_dataset(cache, progress)
         return open_dataset(root)
@@ -152,7 +149,7 @@ def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, Check
         checked = check_dataset(dataset, progress=progress)
     if checked.errors:
         console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
-        raise DataError(
+        raise BrokenDatasetError(
             f"{dataset.root}: the dataset has {len(checked.errors)} error(s), listed above; nothing was trained."
         )
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
