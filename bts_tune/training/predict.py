@@ -65,9 +65,9 @@ def list_images(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
             raise DataError(f"{path}: no such image or folder.")
     taken: dict[Path, Path] = {}
     for file, name in listed:
-        if output in taken:
-            raise DataError(f"{file} and {taken[output]} would both be written as {output}; name them apart.")
-        taken[output] = file
+        if name in taken:
+            raise DataError(f"{file} and {taken[name]} would both be written as {name}; name them apart.")
+        taken[name] = file
     return listed
 
 

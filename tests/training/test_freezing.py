@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -132,7 +133,7 @@ def test_stages_are_nested_and_the_last_holds_everything(encoder: str) -> None:
     names = {name for name, _ in model.encoder.named_parameters()}
     stages = encoder_stages(model.encoder)
     assert len(stages) == (4 if encoder in ("mit_b0", "tu-test_convnext") else 5)
-    for smaller, larger in zip(stages, stages[1:], strict=False):
+    for smaller, larger in pairwise(stages):
         assert smaller < larger
     assert stages[0]
     assert stages[-1] == names

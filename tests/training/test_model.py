@@ -22,7 +22,7 @@ def build(seed: int = 0, **fields: Any) -> Any:
     return build_model(part, EncoderWeights(part.encoder))
 
 
-def suitable(decoder: str) -> dict[str, str]:
+def suitable(decoder: str) -> dict[str, Any]:
     return {"decoder": decoder, "encoder": "tu-test_vit" if decoder == "dpt" else "resnet18"}
 
 
@@ -197,7 +197,7 @@ def test_weights_come_from_torchs_seed() -> None:
 def test_batch_norm_momentum_is_set_everywhere_or_left_as_it_is() -> None:
     def momenta(**fields: Any) -> set[float]:
         model = build(encoder="efficientnet-b0", **fields)
-        return {round(module.momentum, 6) for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+        return {round(module.momentum or 0, 6) for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
 
     assert momenta() == {0.01, 0.1}
     assert momenta(batch_norm_momentum=0.3) == {0.3}

@@ -281,7 +281,7 @@ def test_weights_dir_comes_before_the_package(tmp_path: Path) -> None:
 
 
 def test_weights_dir_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="--weights-dir .*nowhere: no such folder"):
+    with pytest.raises(WeightsError, match=r"--weights-dir .*nowhere: no such folder"):
         resolve_weights("resnet18", "imagenet", tmp_path / "nowhere")
 
 
