@@ -121,6 +121,7 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
     Raises:
         ConfigError: the configuration cannot be built on this device.
         WeightsError: the weights do not fit.
+        RunError: the checkpoint is broken, or of another configuration.
     """
     if setup.threads:
         torch.set_num_threads(setup.threads)

@@ -93,7 +93,7 @@ def test_standardized_with_the_training_splits_mean_and_deviation() -> None:
 def test_standardize() -> None:
     found = standardize(np.array([[0, 100], [200, 255]], dtype=np.uint8), 100.0, 50.0)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [[-2, 0], [2, 3.1]])
+    np.testing.assert_allclose(found, np.array([[-2, 0], [2, 3.1]]))
 
 
 def test_evaluation_keeps_the_order_and_the_last_image() -> None:

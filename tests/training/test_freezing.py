@@ -211,7 +211,7 @@ def test_all_stages_are_the_whole_encoder() -> None:
 @pytest.mark.parametrize(
     ("fields", "available"), [({"encoder": "mit_b0"}, 4), ({"encoder": "resnet18", "decoder": "pspnet"}, 3)]
 )
-def test_more_stages_than_there_are_is_refused(fields: dict[str, str], available: int) -> None:
+def test_more_stages_than_there_are_is_refused(fields: dict[str, Any], available: int) -> None:
     with pytest.raises(ConfigError, match=rf"freeze_stages is 5, .* has {available} stages .* at most {available}"):
         build(**fields, freeze="stages", freeze_stages=5)
 

@@ -16,7 +16,7 @@ from bts_tune.training.weights import EncoderWeights
 DECODERS = get_args(Decoder)
 
 
-def build(seed: int = 0, **fields: Any) -> Any:
+def build(*, seed: int = 0, **fields: Any) -> Any:
     part = ModelPart(**{"encoder": "resnet18", **fields})
     torch.manual_seed(seed)
     return build_model(part, EncoderWeights(part.encoder))
@@ -88,7 +88,7 @@ def test_baselines_are_built_as_documented(name: str) -> None:
 
 def test_decoder_dropout_acts_on_whole_channels_after_each_block_but_the_last() -> None:
     model = build(decoder="unet", decoder_dropout=0.5)
-    outputs = {}
+    outputs: dict[int, torch.Tensor] = {}
     for index, block in enumerate(model.decoder.blocks):
         block.register_forward_hook(lambda _m, _i, output, index=index: outputs.__setitem__(index, output))
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_unetplusplus_drops_after_every_dense_block_but_the_last() -> None:
 
 def test_head_dropout_acts_on_single_activations_before_the_head() -> None:
     model = build(decoder="unet", head_dropout=0.5)
-    seen = {}
+    seen: dict[str, torch.Tensor] = {}
     model.decoder.register_forward_hook(lambda _m, _i, output: seen.__setitem__("decoder", output.clone()))
     model.segmentation_head[0].register_forward_pre_hook(lambda _m, inputs: seen.__setitem__("head", inputs[0]))
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_head_dropout_acts_on_single_activations_before_the_head() -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_dropout_acts_in_training_and_not_in_evaluation(decoder: str, field: str) -> None:
     size = 128 if decoder == "pan" else 64
-    model = build(**suitable(decoder), **{field: 0.5})
+    model = build(**{**suitable(decoder), field: 0.5})
     model.eval()
     with torch.no_grad():
         calm = model(image(size))
@@ -189,7 +189,7 @@ def test_unknown_encoder_is_refused() -> None:
 
 
 def test_weights_come_from_torchs_seed() -> None:
-    one, same, other = build(1), build(1), build(2)
+    one, same, other = build(seed=1), build(seed=1), build(seed=2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 

@@ -107,7 +107,7 @@ def test_wrapped_in_state_dict(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "test_convnext", "mobilenetv3_small_050", "tf_efficientnet_lite0"])
 def test_timms_names_head_and_all(tmp_path: Path, name: str) -> None:
     torch.manual_seed(4)
-    source = timm.create_model(name, pretrained=False).eval()
+    source: Any = timm.create_model(name, pretrained=False).eval()
     found = loaded(f"tu-{name}", write(tmp_path / "w.safetensors", source.state_dict()))
     deepest = source.forward_intermediates(image(3), intermediates_only=True)[-1]
     torch.testing.assert_close(found(image())[-1], deepest, rtol=1e-3, atol=1e-4)
@@ -129,7 +129,7 @@ def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
 def test_stages_that_the_decoder_does_not_use_are_passed_over(tmp_path: Path) -> None:
     source = timm.create_model("test_convnext", pretrained=False)
     found = resolve_weights("tu-test_convnext", str(write(tmp_path / "w.safetensors", source.state_dict())))
-    shallow = smp.PSPNet("tu-test_convnext", encoder_weights=None, in_channels=1).encoder
+    shallow: Any = smp.PSPNet("tu-test_convnext", encoder_weights=None, in_channels=1).encoder
     load_encoder(shallow, found)
     assert torch.equal(shallow.state_dict()["model.stem_1.weight"], source.state_dict()["stem.1.weight"])
 
@@ -262,7 +262,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_none_is_random_weights() -> None:
     assert resolve_weights("resnet18", "none") == EncoderWeights("resnet18")
-    built = build_encoder("resnet18")
+    built: Any = build_encoder("resnet18")
     before = built.conv1.weight.clone()
     load_encoder(built, EncoderWeights("resnet18"))
     assert torch.equal(built.conv1.weight, before)
@@ -385,7 +385,7 @@ def test_the_package_computes_what_timms_model_computes_with_its_weights() -> No
     renamed = {weights_module._lite0_as_timm(key): tensor for key, tensor in source.items()}
     head = {"_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     renamed = {".".join([head.get(k.split(".")[0], k.split(".")[0]), *k.split(".")[1:]]): v for k, v in renamed.items()}
-    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    whole: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     whole.load_state_dict(renamed, strict=True)
 
     built = build_encoder(LITE0).eval()
