@@ -173,7 +173,7 @@ def test_a_trial_that_diverges_is_reported_and_the_others_go_on(
         extra="""
   wild:
     description: It diverges.
-    config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, momentum: 0.99, dice_weight: 1000000.0}
+    config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, bce_weight: 1.0e+38}
 """
     )
     code, _, errors = command(*command.run_arguments(space, "wild", "--only", "wild", "plain"))
