@@ -215,7 +215,9 @@ def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int,
         soft_wrap=True,
     )
     if dashboard is not None:
-        console.print(f"Ray dashboard: {dashboard}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Ray dashboard: {dashboard} (it asks for a token: ray get-auth-token)", highlight=False, soft_wrap=True
+        )
     console.print(f"TensorBoard: tensorboard --logdir {folder.path / 'tensorboard'}", highlight=False, soft_wrap=True)
 
 
