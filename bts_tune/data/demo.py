@@ -13,6 +13,8 @@ from bts_tune.data.phantom import write_phantom
 VERSION = 1
 COUNT = 160
 IMAGE_SIZE = 128
+PATIENT = r"(p\d+)_s\d+"
+"""Finds the patient in a file's name."""
 
 
 def demo_dataset(cache: Path, progress: Callable[[int, int], None] | None = None) -> Path:
