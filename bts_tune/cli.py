@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bts_tune import __version__
-from bts_tune.errors import BtsTuneError, ConfigError, nearest
+from bts_tune.errors import BtsTuneError, ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +30,13 @@ Find out which model and which hyperparameters segment brain tumours best on you
   bts-tune --resume RUN                        go on with a run that was cut off
 """
 
+_COMMANDS = {
+    "report": "make a run's report anew",
+    "predict": "segment images with a run's best model",
+    "data": "check, generate and cache datasets",
+    "spaces": "list and explain search spaces",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -45,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked for. 130: interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
     try:
+        parser = _command_parser() if _names_command(arguments) else _run_parser()
+        parsed = parser.parse_args(arguments)
         return int(parsed.action(parsed, ["bts-tune", *arguments]))
     except BtsTuneError as error:
         print(f"bts-tune: error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", EXIT_USAGE)
+        return error.exit_code
     except KeyboardInterrupt:
         print("bts-tune: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -61,10 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_PROBLEM
 
 
-def _parser() -> argparse.ArgumentParser:
+def _names_command(arguments: Sequence[str]) -> bool:
+    if not arguments or arguments[0].startswith("-"):
+        return False
+    if arguments[0] not in _COMMANDS:
+        raise ConfigError(
+            f"there is no command {arguments[0]!r}.{nearest(arguments[0], list(_COMMANDS))} "
+            f"Commands: {', '.join(_COMMANDS)}; a run begins with --space or --resume."
+        )
+    return True
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    commands = "\n".join(f"  bts-tune {name:<9}{text}" for name, text in _COMMANDS.items())
     parser = _Parser(
         prog="bts-tune",
+        usage="bts-tune --space NAME [--data DIR] [options] | bts-tune --resume RUN | bts-tune COMMAND",
         description=_DESCRIPTION,
+        epilog=f"other commands, each with a --help of its own:\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -101,13 +122,18 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
     how.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
 
-    commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
-    report = commands.add_parser("report", help="make a run's report anew", allow_abbrev=False)
+    return parser
+
+
+def _command_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="bts-tune", allow_abbrev=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    report = commands.add_parser("report", help=_COMMANDS["report"], allow_abbrev=False)
     report.add_argument("run", help="a run's folder or name")
     report.add_argument("--results", metavar="DIR", default="results")
     report.set_defaults(action=_report)
 
-    predict = commands.add_parser("predict", help="segment images with a run's best model", allow_abbrev=False)
+    predict = commands.add_parser("predict", help=_COMMANDS["predict"], allow_abbrev=False)
     predict.add_argument("run", help="a run's folder or name")
     predict.add_argument("images", nargs="+", help="images, or folders of images", type=Path)
     predict.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
@@ -116,8 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--results", metavar="DIR", default="results")
     predict.set_defaults(action=_predict)
 
-    _add_data(commands.add_parser("data", help="check, generate and cache datasets", allow_abbrev=False))
-    _add_spaces(commands.add_parser("spaces", help="list and explain search spaces", allow_abbrev=False))
+    _add_data(commands.add_parser("data", help=_COMMANDS["data"], allow_abbrev=False))
+    _add_spaces(commands.add_parser("spaces", help=_COMMANDS["spaces"], allow_abbrev=False))
     return parser
 
 
@@ -302,7 +328,10 @@ def _data_check(parsed: argparse.Namespace, _command: list[str]) -> int:
     _say(console, render(checked, verbose=parsed.verbose))
     _say(console, split.sentence())
     if parsed.pairs is not None:
-        write_atomically(parsed.pairs, draw_pairs(dataset, checked.leak))
+        try:
+            write_atomically(parsed.pairs, draw_pairs(dataset, checked.leak))
+        except OSError as error:
+            raise DataError(f"--pairs {parsed.pairs}: cannot be written: {error.strerror}.") from None
         _say(console, f"Worst pairs: {parsed.pairs}")
     return EXIT_PROBLEM if checked.errors else EXIT_OK
 

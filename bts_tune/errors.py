@@ -7,6 +7,8 @@ class BtsTuneError(Exception):
     The sentence says what is wrong, where (file, field, value) and what is allowed.
     """
 
+    exit_code = 2
+
 
 class ConfigError(BtsTuneError):
     """A trial configuration, an override or a search space is wrong."""
@@ -14,6 +16,12 @@ class ConfigError(BtsTuneError):
 
 class DataError(BtsTuneError):
     """A dataset or an image cannot be used."""
+
+
+class BrokenDatasetError(DataError):
+    """A dataset was checked and has errors, which are listed."""
+
+    exit_code = 1
 
 
 class WeightsError(BtsTuneError):

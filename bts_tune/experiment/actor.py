@@ -24,6 +24,11 @@ class TrialActor(tune.Trainable):
     failed.
     """
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return the trial's cores and GPUs."""
+        return tune.PlacementGroupFactory([{"CPU": config["threads"], "GPU": config["gpus"]}])
+
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to run; the model is built in the first step, where a failure can be reported."""
         self._plan = config

@@ -52,7 +52,7 @@ def share_out(options: RunOptions, *, cpus: int, gpus: float, trials: int) -> Sh
     Raises:
         ConfigError: GPUs are asked for that are not there, or more trials at a time than cores.
     """
-    use_gpu = gpus > 0 if options.device == "auto" else options.device.startswith("cuda")
+    use_gpu = gpus > 0 if options.device == "auto" else options.device == "cuda"
     if use_gpu and not gpus:
         raise ConfigError(f"--device {options.device!r}: there is no GPU; allowed here are auto and cpu.")
     if options.gpus_per_trial is not None and not use_gpu:

@@ -31,7 +31,7 @@ class RunOptions(BaseModel):
     num_trials: int | None = None
     weights_dir: str | None = None
 
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0)] | None = None
     concurrent: Annotated[int, Field(ge=1)] | None = None
     address: str | None = None

@@ -22,7 +22,7 @@ from bts_tune.data.records import Dataset
 from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
 from bts_tune.data.splitting import Split, make_split, read_split, reassigned
-from bts_tune.errors import ConfigError, DataError, RunError
+from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
 from bts_tune.experiment.cluster import connected, share_out
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_kept_models
@@ -62,8 +62,6 @@ def start(
     space = load_space(options.space)
     resolved = _resolve(space, options)
     demo = options.data is None
-    if demo:
-        console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
     path = _new_path(results, name, space.name, demo)
     dataset, checked, split = _open_checked(options, console)
     materials, _held = _materials(dataset, resolved, options, console)
@@ -108,8 +106,6 @@ def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> F
     run = folder.read_run()
     options = RunOptions.parse({**run["options"], **changes})
     resolved = _resolve(Space.from_document(run["space"]), options)
-    if run["profile"] == "demo":
-        console.print(demo_sentence(run), style="bold yellow", highlight=False, soft_wrap=True)
     dataset = _open(options, console)
     if run["dataset"].get("split", {}).get("method") == "grouped":
         # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
@@ -148,6 +144,7 @@ def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
 def _open(options: RunOptions, console: Console) -> Dataset:
     cache = Path(options.cache) if options.cache else default_cache()
     if options.data is None:
+        console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with bar(console, "generating phantoms") as progress:
             root = demo_dataset(cache, progress)
         return open_dataset(root)
@@ -163,7 +160,7 @@ def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, Check
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
     if checked.errors:
         console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
-        raise DataError(
+        raise BrokenDatasetError(
             f"{dataset.root}: the dataset has {len(checked.errors)} error(s), listed above; nothing was trained."
         )
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
@@ -213,8 +210,9 @@ def _carry_out(
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
-        except BaseException:
-            folder.update_run(status="failed", ended=_now())
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            folder.update_run(status=status, ended=_now())
             raise
         folder.update_run(status=outcome, ended=_now())
         return Finished(folder, outcome, write_report(folder))

@@ -78,6 +78,7 @@ def tune_trials(
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": share.device,
             "threads": share.cpus,
+            "gpus": share.gpus,
         }
 
     for trial in plan.fixed:
@@ -90,12 +91,13 @@ def tune_trials(
         )
         for record in plan.finished:
             scheduler.replay(record.trial, record.rows)
+        recorded = {record.trial: record.rows for record in folder.trials()}
         for trial in plan.fixed:
-            scheduler.replay(trial.trial, next(r.rows for r in folder.trials() if r.trial == trial.trial))
+            scheduler.replay(trial.trial, recorded[trial.trial])
     deadline = None if time_budget is None else time.monotonic() + time_budget
     with _signals() as requested:
         tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": share.cpus, "gpu": share.gpus}),
+            TrialActor,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,

@@ -6,10 +6,10 @@ a batch.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,7 +17,9 @@ import torch
 
 from bts_tune.config import AugmentationPart, TrialConfig
 from bts_tune.data.prepare import PreparedData, PreparedSplit
-from bts_tune.training.augmentation import Augmenter
+
+if TYPE_CHECKING:
+    from bts_tune.training.augmentation import Augmenter
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -33,13 +35,16 @@ def batch_indices(count: int, config: TrialConfig, epoch: int) -> list[np.ndarra
 
 
 class BatchLoader:
-    """Reads batches ahead of the device that uses them."""
+    """Reads batches ahead of the device that uses them.
+
+    An exception in a thread is raised where its batch is due. `close` ends the threads, whatever was left unread.
+    """
 
     def __init__(self, data: PreparedData, config: TrialConfig, device: torch.device, workers: int = 1) -> None:
         self._data, self._config, self._device = data, config, device
         self._workers = max(1, workers)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="batches")
-        self._thread = threading.local()
+        self._augmenter = _augmenter(config)
         cv2.setNumThreads(0)  # the pool's threads are the parallelism; OpenCV's own would fight them and torch's
 
     @property
@@ -82,12 +87,10 @@ class BatchLoader:
 
     def _assemble(self, split: PreparedSplit, indices: np.ndarray, epoch: int | None) -> Batch:
         images, masks = split.images[indices], split.masks[indices]
-        if epoch is not None and self._config.augmentation != "none":
-            if not hasattr(self._thread, "augment"):
-                self._thread.augment = Augmenter(self._config.part(AugmentationPart))
+        if epoch is not None and self._augmenter is not None:
             for place, index in enumerate(indices):
                 seed = int(np.random.SeedSequence((self._config.seed, epoch, int(index))).generate_state(1)[0])
-                images[place], masks[place] = self._thread.augment(images[place], masks[place], seed)
+                images[place], masks[place] = self._augmenter(images[place], masks[place], seed)
         image = torch.from_numpy(standardize(images, self._data.mean, self._data.std)).unsqueeze(1)
         mask = torch.from_numpy(masks.astype(np.float32)).unsqueeze(1)
         if self._device.type == "cuda":
@@ -97,6 +100,14 @@ class BatchLoader:
     def _on_device(self, batch: Batch) -> Batch:
         image, mask = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         return image.contiguous(memory_format=torch.channels_last), mask
+
+
+def _augmenter(config: TrialConfig) -> Augmenter | None:
+    if config.augmentation == "none":
+        return None
+    from bts_tune.training.augmentation import Augmenter  # albumentations takes seconds to import
+
+    return Augmenter(config.part(AugmentationPart), config.image_size)
 
 
 def standardize(images: np.ndarray, mean: float, std: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import nn
 from bts_tune.config import ModelPart, TrialConfig
 from bts_tune.errors import RunError
 from bts_tune.store import write_atomically
+from bts_tune.training.encoders import first_line
 from bts_tune.training.model import build_model
 from bts_tune.training.weights import EncoderWeights
 
@@ -55,8 +56,8 @@ def load_last(folder: Path, config: TrialConfig) -> dict[str, Any] | None:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         found = state["config_id"]
-    except Exception as error:  # zip, pickle and key errors of a damaged file
-        raise RunError(f"{file}: the checkpoint cannot be read: {str(error).splitlines()[0][:200]}.") from None
+    except Exception:  # zip, pickle and key errors of a damaged file, whose texts say less than this
+        raise RunError(f"{file}: the checkpoint is broken; delete it to begin the trial anew.") from None
     if found != config.config_id:
         raise RunError(f"{file}: the checkpoint is of configuration {found}, not {config.config_id}.")
     return state
@@ -115,5 +116,4 @@ def load_model(folder: Path) -> SavedModel:
         model.load_state_dict(tensors, strict=True)
         return SavedModel(model.eval(), config, float(card["mean"]), float(card["std"]), int(card["epoch"]))
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise RunError(f"{folder}: the saved model cannot be read: {reason}.") from None
+        raise RunError(f"{folder}: the saved model cannot be read: {first_line(error)}") from None

@@ -57,6 +57,11 @@ class Arithmetic:
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         return cls(device, precision, scaler)
 
+    @classmethod
+    def for_inference(cls, device: torch.device, precision: Precision) -> Arithmetic:
+        """As `choose`, but what was trained in float16 on a GPU runs in float32 on a CPU."""
+        return cls.choose(device, "float32" if precision == "float16" and device.type == "cpu" else precision)
+
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """Run the enclosed forward pass in the chosen precision."""

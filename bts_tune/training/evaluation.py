@@ -40,7 +40,7 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     if threads:
         torch.set_num_threads(threads)
     saved = load_model(folder)
-    arithmetic = Arithmetic.choose(resolve_device(device), saved.config.precision)
+    arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
     model = to_device(saved.model, arithmetic.device)
     loader = BatchLoader(data, saved.config, arithmetic.device, arithmetic.loader_threads(threads))
     try:

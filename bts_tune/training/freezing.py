@@ -16,54 +16,33 @@ from bts_tune.config import ModelPart
 from bts_tune.errors import ConfigError
 
 
-def encoder_stages(encoder: nn.Module) -> list[set[str]]:
-    """Return, for each resolution of the encoder from the finest on, the parameters that its features depend on.
+class EncoderFreeze:
+    """Which parameters of a model's encoder are trained in which epoch.
 
-    Stage k of any encoder is thereby defined alike: what has to be computed for its k-th feature map. Each set holds
-    those before it. The dependence is read off autograd's graph, so that no encoder needs a list of its own.
+    Raises:
+        ConfigError: the encoder has fewer stages than are to be frozen.
     """
-    parameters = dict(encoder.named_parameters())
-    required = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    training = {name: module.training for name, module in encoder.named_modules()}
-    encoder.eval()
-    try:
-        for parameter in parameters.values():
-            parameter.requires_grad_(True)
-        reference = next(iter(parameters.values()))
-        size = getattr(encoder, "input_size", 64)
-        image = torch.zeros(1, 1, size, size, dtype=reference.dtype, device=reference.device)
-        with torch.enable_grad():
-            features = [feature for feature in encoder(image)[1:] if feature.numel()]
-            stages = []
-            for feature in features:
-                gradients = torch.autograd.grad(
-                    feature.float().sum(), list(parameters.values()), allow_unused=True, retain_graph=True
+
+    def __init__(self, model: Any, config: ModelPart) -> None:
+        self._encoder: nn.Module = model.encoder
+        self._config = config
+        self._frozen: set[str] = set()  # in every epoch
+        if config.freeze == "all":
+            self._frozen = {name for name, _ in self._encoder.named_parameters()}
+        elif config.freeze == "stages":
+            stages = encoder_stages(self._encoder)
+            if config.freeze_stages > len(stages):
+                raise ConfigError(
+                    f"freeze_stages is {config.freeze_stages}, but encoder {config.encoder!r} has {len(stages)} stages "
+                    f"under decoder {config.decoder!r}; it must be at most {len(stages)}."
                 )
-                stages.append({name for name, g in zip(parameters, gradients, strict=True) if g is not None})
-    finally:
-        for name, parameter in parameters.items():
-            parameter.requires_grad_(required[name])
-        for name, module in encoder.named_modules():
-            module.training = training[name]
-    return stages
+            self._frozen = stages[config.freeze_stages - 1]
 
-
-def check_stages(encoder: nn.Module, config: ModelPart) -> None:
-    """Raise a `ConfigError` where the encoder has fewer stages than are to be frozen."""
-    available = len(encoder_stages(encoder))
-    if config.freeze_stages > available:
-        raise ConfigError(
-            f"freeze_stages is {config.freeze_stages}, but encoder {config.encoder!r} has {available} stages; "
-            f"it must be at most {available}."
-        )
-
-
-def apply_freeze(model: Any, config: ModelPart, epoch: int) -> None:
-    """Set which encoder parameters are trained in `epoch` (from 1)."""
-    frozen_entirely = config.freeze == "all" or (config.freeze == "epochs" and epoch <= config.freeze_epochs)
-    frozen = encoder_stages(model.encoder)[config.freeze_stages - 1] if config.freeze == "stages" else set()
-    for name, parameter in model.encoder.named_parameters():
-        parameter.requires_grad_(not frozen_entirely and name not in frozen)
+    def apply(self, epoch: int) -> None:
+        """Set which encoder parameters receive a gradient in `epoch` (from 1)."""
+        entirely = self._config.freeze == "epochs" and epoch <= self._config.freeze_epochs
+        for name, parameter in self._encoder.named_parameters():
+            parameter.requires_grad_(not entirely and name not in self._frozen)
 
 
 def set_mode(model: Any, *, training: bool) -> None:
@@ -73,3 +52,44 @@ def set_mode(model: Any, *, training: bool) -> None:
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
+
+
+def encoder_stages(encoder: nn.Module) -> list[set[str]]:
+    """Return, for each resolution of the encoder from the finest on, the parameters that its features depend on.
+
+    Stage k of any encoder is thereby defined alike: what has to be computed for its k-th feature map. Each set holds
+    those before it, and the last one holds all parameters, also those that no feature depends on. The dependence is
+    read off autograd's graph, so that no encoder needs a list of its own.
+    """
+    parameters = dict(encoder.named_parameters())
+    required = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    training = {name: module.training for name, module in encoder.named_modules()}
+    encoder.eval()  # batch statistics stay as they are, and no path is dropped at random
+    try:
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            stages = [_reached_from(feature, parameters) for feature in _features(encoder)]
+    finally:
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(required[name])
+        for name, module in encoder.named_modules():
+            module.training = training[name]
+    return [*stages[:-1], set(parameters)]
+
+
+def _features(encoder: nn.Module) -> list[torch.Tensor]:
+    """Return the encoder's feature maps of an empty image, from the finest on."""
+    reference = next(encoder.parameters())
+    pretrained = getattr(getattr(encoder, "model", None), "pretrained_cfg", {})  # timm's
+    size = pretrained["input_size"][-1] if pretrained.get("fixed_input_size") else 64
+    output = encoder(torch.zeros(1, 1, size, size, dtype=reference.dtype, device=reference.device))
+    if isinstance(output, tuple):  # the transformers under a DPT decoder: feature maps and tokens
+        return output[0]
+    # The image itself comes first; encoders that begin at a quarter of its size put an empty map in place of a half.
+    return [feature for feature in output[1:] if feature.numel()]
+
+
+def _reached_from(feature: torch.Tensor, parameters: dict[str, nn.Parameter]) -> set[str]:
+    gradients = torch.autograd.grad(feature.sum(), list(parameters.values()), allow_unused=True, retain_graph=True)
+    return {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}

@@ -19,7 +19,7 @@ from bts_tune.data.prepare import PreparedData, PreparedSplit
 from bts_tune.training import checkpoint
 from bts_tune.training.batches import BatchLoader
 from bts_tune.training.device import Arithmetic, resolve_device
-from bts_tune.training.freezing import apply_freeze, set_mode
+from bts_tune.training.freezing import EncoderFreeze, set_mode
 from bts_tune.training.metrics import Metrics, image_sums, metrics_from_sums, soft_dice_loss
 from bts_tune.training.model import build_model, count_parameters, to_device
 from bts_tune.training.objective import Objective
@@ -86,6 +86,7 @@ class Trial:
     folder: Path | None
     arithmetic: Arithmetic
     model: nn.Module
+    freeze: EncoderFreeze
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     objective: Objective
@@ -105,7 +106,9 @@ class Trial:
     def close(self) -> None:
         """End the loader's threads and give the device's memory back."""
         self.loader.close()
+        # The generator of rows, and whoever holds it, still refer to this object: what it holds has to go.
         self.optimizer.state.clear()
+        self.optimizer.param_groups.clear()
         self.model.to("meta")
         gc.collect()
         if self.arithmetic.device.type == "cuda":
@@ -118,18 +121,20 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
     Raises:
         ConfigError: the configuration cannot be built on this device.
         WeightsError: the weights do not fit.
+        RunError: the checkpoint is broken, or of another configuration.
     """
     if setup.threads:
         torch.set_num_threads(setup.threads)
     arithmetic = Arithmetic.choose(resolve_device(setup.device), config.precision)
     torch.manual_seed(config.seed)
     model = to_device(build_model(config.part(ModelPart), setup.weights), arithmetic.device)
-    apply_freeze(model, config, epoch=1)
+    freeze = EncoderFreeze(model, config)
+    freeze.apply(epoch=1)
     optimizer = build_optimizer(config.part(OptimizationPart), model)
     loader = BatchLoader(data, config, arithmetic.device, arithmetic.loader_threads(setup.threads))
     schedule = Schedule(config.part(OptimizationPart), optimizer, loader.steps_per_epoch)
     objective = Objective(config.part(OptimizationPart))
-    trial = Trial(config, data, setup.folder, arithmetic, model, optimizer, schedule, objective, loader)
+    trial = Trial(config, data, setup.folder, arithmetic, model, freeze, optimizer, schedule, objective, loader)
     if setup.folder is not None and (state := checkpoint.load_last(setup.folder, config)) is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -155,11 +160,12 @@ def rows(trial: Trial) -> Iterator[Row]:
         started = time.perf_counter()
         torch.manual_seed(int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0]))
         learning_rate = trial.schedule.learning_rate
-        apply_freeze(trial.model, config, epoch)
+        trial.freeze.apply(epoch)
         train_loss, train_dice_loss = _train_epoch(trial, epoch)
         train_seconds = time.perf_counter() - started
+        _require_finite(epoch, train_loss=train_loss)
         validation = evaluate(trial.model, trial.data.valid, trial.loader, trial.arithmetic, config)
-        _require_finite(epoch, train_loss=train_loss, val_loss=validation.loss, val_dice_loss=validation.dice_loss)
+        _require_finite(epoch, val_loss=validation.loss, val_dice_loss=validation.dice_loss)
         trial.schedule.after_epoch(validation.dice_loss)
         improved = best is None or validation.dice_loss < best.val_dice_loss
         row = Row(

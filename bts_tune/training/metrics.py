@@ -76,7 +76,9 @@ def metrics_from_sums(sums: np.ndarray, pixels: int, objective: OptimizationPart
     """
     tp, fp, fn, overlap, predicted, truth, entropy = (float(column) for column in sums.sum(axis=0))
     dice_loss = soft_dice_loss(overlap, predicted, truth)
-    loss = objective.bce_weight * entropy / (pixels * len(sums))
+    loss = 0.0
+    if objective.bce_weight:  # else an overflow in it would not matter
+        loss += objective.bce_weight * entropy / (pixels * len(sums))
     if truth > 0:  # SMP's Dice loss is 0 for a batch without any tumour
         loss += objective.dice_weight * dice_loss
     union = tp + fp + fn

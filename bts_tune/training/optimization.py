@@ -25,8 +25,9 @@ class Schedule:
 
     `constant` never changes; `cosine` falls from the learning rate to 0 along half a cosine (Loshchilov and Hutter
     2017, without restarts); `one-cycle` rises for 30 % of the steps to the learning rate and falls to almost 0 (Smith
-    and Topin 2018, torch's defaults); `plateau` halves the rate whenever the validation Dice loss has not improved for
-    a tenth of the budget, but at least two epochs. The first three follow steps, the last one epochs.
+    and Topin 2018, torch's defaults, but momentum stays as configured); `plateau` halves the rate whenever the
+    validation Dice loss has not improved for a tenth of the budget, but at least two epochs. The first three follow
+    steps, the last one epochs.
     """
 
     def __init__(self, config: OptimizationPart, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> None:
@@ -37,7 +38,9 @@ class Schedule:
         if config.schedule == "cosine":
             self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         elif config.schedule == "one-cycle":
-            self._by_step = lr_scheduler.OneCycleLR(optimizer, max_lr=config.learning_rate, total_steps=steps + 1)
+            self._by_step = lr_scheduler.OneCycleLR(
+                optimizer, max_lr=config.learning_rate, total_steps=steps + 1, cycle_momentum=False
+            )
         elif config.schedule == "plateau":
             patience = max(2, config.epochs // 10)
             self._plateau = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)

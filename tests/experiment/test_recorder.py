@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bts_tune.experiment.plan import PlannedTrial
+from bts_tune.experiment.recorder import Recorder
+from bts_tune.store import RunFolder, TrialStatus
+from tests.experiment.builders import planned, result
+
+
+class Silent:
+    def planned(self, trial: PlannedTrial) -> None: ...
+    def started(self, trial: str) -> None: ...
+    def row(self, trial: str, row: Mapping[str, Any]) -> None: ...
+    def ended(self, trial: str, status: TrialStatus, reason: str) -> None: ...
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", {"run": "run"})
+
+
+def run_trial(folder: RunFolder, recorder: Recorder, trial: PlannedTrial, values: list[float], status: str) -> None:
+    recorder.expect(trial, known=False)
+    recorder.started(trial.trial)
+    model = folder.model_folder(trial.trial)
+    model.mkdir(parents=True, exist_ok=True)
+    for name in ("model.safetensors", "model.json", "last.pt"):
+        (model / name).write_text("x")
+    for epoch, value in enumerate(values, start=1):
+        recorder.row(trial.trial, result(epoch, value))
+    recorder.ended(trial.trial, status, "", min(values) if status == "complete" else None)  # type: ignore[arg-type]
+
+
+def test_the_record_holds_what_happened(folder: RunFolder) -> None:
+    with Recorder(folder, Silent(), clock=lambda: 7.0) as recorder:
+        run_trial(folder, recorder, planned("a", baseline=True), [0.5, 0.4], "complete")
+    (record,) = folder.trials()
+    assert record.status == "complete"
+    assert record.started["started"] == 7.0
+    assert [row["val_dice_loss"] for row in record.rows] == [0.5, 0.4]
+
+
+def test_rows_that_a_trial_reports_again_are_not_written_again(folder: RunFolder) -> None:
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
+        recorder.expect(planned("a"), known=False)
+        recorder.started("a")
+        for epoch in (1, 2, 1, 2, 3):
+            recorder.row("a", result(epoch, 0.5))
+        recorder.ended("a", "complete", best=0.5)
+    assert folder.rows_file.read_bytes().count(b"\n") == 3
+
+
+def test_what_still_runs_when_the_run_ends_is_interrupted_and_keeps_its_state(folder: RunFolder) -> None:
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
+        recorder.expect(planned("a"), known=False)
+        recorder.started("a")
+        state = folder.model_folder("a") / "last.pt"
+        state.parent.mkdir(parents=True)
+        state.write_text("x")
+    assert folder.trials()[0].status == "interrupted"
+    assert state.is_file()
+
+
+def test_only_models_worth_keeping_stay(folder: RunFolder) -> None:
+    def kept() -> set[str]:
+        return {path.name for path in (folder.path / "models").iterdir()}
+
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
+        run_trial(folder, recorder, planned("baseline", baseline=True), [0.6], "complete")
+        run_trial(folder, recorder, planned("s1", index=1), [0.5], "complete")
+        run_trial(folder, recorder, planned("stopped", index=2), [0.1], "stopped")
+        run_trial(folder, recorder, planned("diverged", index=3), [0.1], "diverged")
+        assert kept() == {"baseline", "s1"}
+        run_trial(folder, recorder, planned("worse", index=4), [0.55], "complete")
+        assert kept() == {"baseline", "s1"}
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as resumed:
+        run_trial(folder, resumed, planned("better", index=5), [0.4], "complete")
+    assert kept() == {"baseline", "better"}
+    assert not list((folder.path / "models").rglob("last.pt"))

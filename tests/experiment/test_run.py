@@ -1,0 +1,212 @@
+"""Whole runs: real Ray, real files, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.data.prepare import prepare
+from bts_tune.data.sources import open_dataset
+from bts_tune.store import RunFolder
+from bts_tune.training.loop import TrialSetup, open_trial, rows
+from bts_tune.training.weights import EncoderWeights
+from tests.experiment.conftest import Command
+
+TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}
+
+
+def figures(record_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what depends on the clock."""
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in record_rows]
+
+
+def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[str], timeout: float = 120) -> None:
+    """Wait until the run has recorded this many rows."""
+    deadline = time.monotonic() + timeout
+    file = folder / "rows.jsonl"
+    while time.monotonic() < deadline:
+        if file.exists() and file.read_bytes().count(b"\n") >= count:
+            return
+        if process.poll() is not None:
+            pytest.fail(f"the run ended early: {process.communicate()}")
+        time.sleep(0.05)
+    pytest.fail(f"no {count} rows in {timeout} s")
+
+
+def test_a_run_records_reports_and_equals_the_serial_loop(
+    command: Command, space_file: Callable[..., Path], small_data: Path, cache: Path
+) -> None:
+    code, output, errors = command(*command.run_arguments(space_file(), "one", "--concurrent", "1"))
+    assert code == 0, errors
+    assert errors == ""
+    folder = command.record("one")
+    trials = folder.trials()
+    assert [(t.trial, t.status, len(t.rows)) for t in trials] == [("plain", "complete", 2), ("frozen", "complete", 2)]
+    assert trials[1].started["trainable_parameters"] < trials[0].started["trainable_parameters"]
+    assert all(t.test for t in trials)
+
+    for trial in trials:
+        config = TrialConfig.parse(trial.config)
+        data = prepare(open_dataset(small_data), config.part(PreprocessingPart), cache=cache)
+        threads = trial.started["torch_threads"]
+        opened = open_trial(config, data, TrialSetup(EncoderWeights(config.encoder), device="cpu", threads=threads))
+        serial = [row.to_dict() for row in rows(opened)]
+        opened.close()
+        assert figures(trial.rows) == figures(serial)
+
+    run = folder.read_run()
+    assert run["status"] == "complete"
+    assert run["profile"] == "data"
+    assert run["dataset"]["fingerprint"]
+    assert run["versions"]["ray"]
+    board = pd.read_csv(folder.path / "leaderboard.csv")
+    assert list(board["rank"]) == [1, 2]
+    assert "DEMO" not in (folder.path / "report.md").read_text()
+    for trial in trials:
+        assert (folder.model_folder(trial.trial) / "model.safetensors").is_file()
+        assert not (folder.model_folder(trial.trial) / "last.pt").exists()
+    assert list((folder.path / "tensorboard" / "plain").glob("events.out*"))
+    assert "results/one/report.md" in output
+    assert "bts-tune predict results/one" in output
+
+    image = next(small_data.glob("test/*.png"))
+    code, output, errors = command("predict", "one", image, "--out", "masks")
+    assert (code, errors) == (0, "")
+    assert (command.folder / "masks" / f"{image.stem}_mask.png").is_file()
+    code, output, errors = command("report", "one")
+    assert (code, errors) == (0, "")
+    assert "plain" in output
+
+    code, output, errors = command("--resume", "one")
+    assert code == 0, errors
+    assert [len(t.rows) for t in folder.trials()] == [2, 2]
+    code, _, errors = command(*command.run_arguments(space_file(), "one"))
+    assert code == 2
+    assert "exists already" in errors
+
+
+def test_a_search_stops_trials_early_and_never_a_baseline(command: Command, space_file: Callable[..., Path]) -> None:
+    # A baseline that cannot learn: a plain ASHA would stop it at its first rung.
+    hopeless = """
+  hopeless:
+    description: It never moves.
+    baseline: true
+    config: {decoder: unet, learning_rate: 1.0e-9}
+"""
+    space = space_file(epochs=4, search=True)
+    space.write_text(space.read_text().replace("search:\n  num_trials: 4", f"{hopeless}\nsearch:\n  num_trials: 5"))
+    code, _, errors = command(*command.run_arguments(space, "search", "--concurrent", "2"), timeout=400)
+    assert code == 0, errors
+    folder = command.record("search")
+    trials = folder.trials()
+    assert [t.status for t in trials if t.baseline] == ["complete"] * 3
+    searched = [t for t in trials if not t.baseline]
+    assert [t.trial for t in searched] == [f"search-{n:04d}" for n in range(1, 6)]
+    stopped = [t for t in searched if t.status == "stopped"]
+    assert stopped, "no trial was stopped early"
+    assert all(len(t.rows) < 4 and "behind" in t.reason for t in stopped)
+    assert len({t.config_id for t in searched}) == len(searched)
+    kept = {path.name for path in (folder.path / "models").iterdir()}
+    best = min((t for t in trials if t.full_budget), key=lambda t: t.best_row["val_dice_loss"])  # type: ignore[index]
+    assert kept == {"plain", "frozen", "hopeless", best.trial}
+    board = pd.read_csv(folder.path / "leaderboard.csv")
+    assert board.loc[board["status"] != "complete", "rank"].isna().all()
+
+
+def test_ctrl_c_reports_what_there_is_and_resume_finishes_it(command: Command, space_file: Callable[..., Path]) -> None:
+    space = space_file(epochs=6)
+    arguments = command.run_arguments(space, "cut", "--concurrent", "1")
+    process = command.start(*arguments)
+    wait_for_rows(command.folder / "results" / "cut", 2, process)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    assert "bts-tune --resume results/cut" in output
+    folder = command.record("cut")
+    assert folder.read_run()["status"] == "interrupted"
+    assert "PARTIAL" in (folder.path / "report.md").read_text()
+    assert folder.trials()[0].status == "interrupted"
+
+    code, output, errors = command("--resume", "cut", "--no-dashboard")
+    assert code == 0, errors
+    assert folder.read_run()["status"] == "complete"
+    assert [[row["epoch"] for row in t.rows] for t in folder.trials()] == [[1, 2, 3, 4, 5, 6]] * 2
+    lines = [json.loads(line) for line in folder.rows_file.read_text().splitlines()]
+    assert len(lines) == 12, "an epoch was recorded twice"
+
+    code, _, errors = command(*command.run_arguments(space, "whole", "--concurrent", "1"))
+    assert code == 0, errors
+    whole = command.record("whole").trials()
+    assert [figures(t.rows) for t in folder.trials()] == [figures(t.rows) for t in whole]
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_resumed(command: Command, space_file: Callable[..., Path]) -> None:
+    process = command.start(*command.run_arguments(space_file(epochs=6), "killed", "--concurrent", "1"))
+    wait_for_rows(command.folder / "results" / "killed", 3, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    folder = command.record("killed")
+    assert folder.read_run()["status"] == "running"
+    code, _, errors = command("report", "killed")
+    assert code == 0, errors
+    assert "PARTIAL" in (folder.path / "report.md").read_text()
+    code, _, errors = command("--resume", "killed", "--no-dashboard")
+    assert code == 0, errors
+    assert [[row["epoch"] for row in t.rows] for t in folder.trials()] == [[1, 2, 3, 4, 5, 6]] * 2
+
+
+def test_a_trial_that_diverges_is_reported_and_the_others_go_on(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
+    space = space_file(
+        extra="""
+  wild:
+    description: It diverges.
+    config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, bce_weight: 1.0e+38}
+"""
+    )
+    code, _, errors = command(*command.run_arguments(space, "wild", "--only", "wild", "plain"))
+    assert code == 1, errors
+    by_name = {t.trial: t for t in command.record("wild").trials()}
+    assert by_name["plain"].status == "complete"
+    assert by_name["wild"].status == "diverged"
+    assert "epoch" in by_name["wild"].reason
+    report = (command.folder / "results" / "wild" / "report.md").read_text()
+    assert by_name["wild"].reason in report
+
+
+def test_a_changed_dataset_is_not_resumed(
+    command: Command, space_file: Callable[..., Path], small_data: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(small_data, copy)
+    command.data = copy
+    code, _, errors = command(*command.run_arguments(space_file(epochs=1), "data", "--only", "plain"))
+    assert code == 0, errors
+    image = next(copy.glob("train/*.png"))
+    shutil.copyfile(next(copy.glob("valid/*.png")), image)
+    code, _, errors = command("--resume", "data", "--no-dashboard")
+    assert code == 2
+    assert "no longer what run data began with" in errors
+
+
+def test_a_run_that_another_process_writes_is_refused(command: Command, space_file: Callable[..., Path]) -> None:
+    code, _, errors = command(*command.run_arguments(space_file(epochs=1), "held", "--only", "plain"))
+    assert code == 0, errors
+    with RunFolder.open(command.folder / "results" / "held").locked():
+        code, _, errors = command("--resume", "held", "--no-dashboard")
+    assert code == 2
+    assert f"process {os.getpid()}" in errors

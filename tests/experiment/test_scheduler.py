@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.tune.schedulers import TrialScheduler
+
+from bts_tune.experiment.scheduler import SparingASHA
+
+
+def asha(epochs: int = 9) -> SparingASHA:
+    return SparingASHA(epochs=epochs, grace_period=1, reduction_factor=3)
+
+
+def trial(name: str, *, spared: bool = False) -> Any:
+    return SimpleNamespace(trial_id=f"ray-{name}", config={"trial": name, "spared": spared})
+
+
+def step(scheduler: SparingASHA, one: Any, epoch: int, value: float) -> str:
+    return scheduler.on_trial_result(None, one, {"epoch": epoch, "best_val_dice_loss": value})
+
+
+def test_a_trial_behind_at_a_rung_is_stopped() -> None:
+    scheduler = asha()
+    leader, last = trial("leader"), trial("last")
+    for one in (leader, last):
+        scheduler.on_trial_add(None, one)
+    assert step(scheduler, leader, 1, 0.2) == TrialScheduler.CONTINUE
+    assert step(scheduler, last, 1, 0.9) == TrialScheduler.STOP
+
+
+def test_a_spared_trial_is_never_stopped_and_still_counts() -> None:
+    scheduler = asha()
+    baseline, weak, strong = trial("baseline", spared=True), trial("weak"), trial("strong")
+    for one in (baseline, weak, strong):
+        scheduler.on_trial_add(None, one)
+    assert step(scheduler, strong, 1, 0.1) == TrialScheduler.CONTINUE
+    for epoch in range(1, 10):
+        assert step(scheduler, baseline, epoch, 0.5) == TrialScheduler.CONTINUE
+    assert step(scheduler, weak, 1, 0.6) == TrialScheduler.STOP
+
+    alone = asha()
+    baseline, weak = trial("baseline", spared=True), trial("weak")
+    for one in (baseline, weak):
+        alone.on_trial_add(None, one)
+    step(alone, baseline, 1, 0.5)
+    assert step(alone, weak, 1, 0.6) == TrialScheduler.STOP, "the baseline's result is not in the rung"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
+def test_a_resumed_scheduler_decides_as_one_that_never_stopped(curves: list[tuple[float, ...]]) -> None:
+    whole, resumed = asha(), asha()
+    for number, curve in enumerate(curves):
+        one = trial(f"t{number}")
+        whole.on_trial_add(None, one)
+        rows = []
+        for epoch, value in zip((1, 3, 9), curve, strict=True):
+            rows.append({"epoch": epoch, "best_val_dice_loss": value})
+            if step(whole, one, epoch, value) == TrialScheduler.STOP:
+                break
+        resumed.replay(f"t{number}", rows)
+    newcomers = trial("new"), trial("new")
+    for scheduler, one in zip((whole, resumed), newcomers, strict=True):
+        scheduler.on_trial_add(None, one)
+    for epoch, value in ((1, 0.5), (3, 0.4)):
+        assert step(whole, newcomers[0], epoch, value) == step(resumed, newcomers[1], epoch, value)
+
+
+def test_a_trial_that_goes_on_is_not_judged_again_by_epochs_it_has_been_through() -> None:
+    scheduler = asha()
+    scheduler.replay("early", [{"epoch": 1, "best_val_dice_loss": 0.8}])
+    scheduler.replay("better", [{"epoch": 1, "best_val_dice_loss": 0.1}])
+    again = trial("early")
+    scheduler.on_trial_add(None, again)
+    assert step(scheduler, again, 1, 0.8) == TrialScheduler.CONTINUE
