@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bts_tune import __version__
-from bts_tune.errors import BtsTuneError, ConfigError, nearest
+from bts_tune.errors import BtsTuneError, ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +98,9 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
     )
-    what.add_argument("--split-seed", metavar="N", type=int, help="seed of the split of a dataset without one (0)")
+    what.add_argument("--split", metavar="HOW", help="provided, or grouped: related slices stay together (provided)")
+    what.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
+    what.add_argument("--split-seed", metavar="N", type=int, help="seed of a split that the dataset does not have (0)")
     what.add_argument("--only", metavar="NAME", nargs="+", help="of the named trials, run these; no search")
     what.add_argument("--seeds", metavar="N", type=int, help="run each named trial with N seeds")
     what.add_argument("--num-trials", metavar="N", type=int, help="configurations that the search tries")
@@ -151,6 +153,9 @@ def _add_data(data: argparse.ArgumentParser) -> None:
     check.add_argument("folder", type=Path)
     check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
     check.add_argument("--split-seed", metavar="N", type=int, default=0)
+    check.add_argument("--split", metavar="HOW", default="provided", help="provided or grouped (provided)")
+    check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
+    check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
     check.add_argument("--verbose", action="store_true", help="list every finding")
     check.set_defaults(action=_data_check)
     phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
@@ -198,7 +203,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         _refuse_with_resume(parsed)
         finished = experiment.resume(find_run(parsed.resume, results), carried_out, console=console)
     else:
-        what_names = ("space", "data", "tumor_categories", "split_seed", "only", "seeds", "num_trials", "weights_dir")
+        what_names = ["space", "data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds"]
+        what_names += ["num_trials", "weights_dir"]
         fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
         options = RunOptions.parse({**fields, **carried_out, "overrides": _overrides(parsed)})
         if parsed.dry_run:
@@ -209,7 +215,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
 
 
 def _refuse_with_resume(parsed: argparse.Namespace) -> None:
-    fixed = ("data", "tumor_categories", "split_seed", "only", "seeds", "num_trials", "weights_dir", "name")
+    fixed = ["data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "num_trials"]
+    fixed += ["weights_dir", "name"]
     given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
     given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
     if given:
@@ -305,14 +312,27 @@ def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _data_check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.check import check_dataset, render
+    from bts_tune.data.leakage import draw_pairs
+    from bts_tune.data.scan import scan_dataset
     from bts_tune.data.sources import open_dataset
+    from bts_tune.data.splitting import make_split
     from bts_tune.progress_bar import bar
+    from bts_tune.store import write_atomically
 
     console = _console()
     dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
     with bar(_console(stderr=True), "checking") as progress:
-        checked = check_dataset(dataset, progress=progress)
+        scan = scan_dataset(dataset, progress=progress)
+    dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
     _say(console, render(checked, verbose=parsed.verbose))
+    _say(console, split.sentence())
+    if parsed.pairs is not None:
+        try:
+            write_atomically(parsed.pairs, draw_pairs(dataset, checked.leak))
+        except OSError as error:
+            raise DataError(f"--pairs {parsed.pairs}: cannot be written: {error.strerror}.") from None
+        _say(console, f"Worst pairs: {parsed.pairs}")
     return EXIT_PROBLEM if checked.errors else EXIT_OK
 
 

@@ -119,6 +119,11 @@ class RunFolder:
         """What the run is."""
         return self.path / "run.json"
 
+    @property
+    def split_file(self) -> Path:
+        """The split and the group of every slice, as CSV."""
+        return self.path / "split.csv"
+
     def model_folder(self, trial: str) -> Path:
         """Where a trial keeps its weights."""
         return self.path / "models" / trial

@@ -5,7 +5,6 @@ Errors are what would make training wrong or stop it; warnings deserve a look.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.drawing import drawn_area
-from bts_tune.data.images import decode, read_bytes, read_mask, to_grey
-from bts_tune.data.parallel import Progress, parallel_map
-from bts_tune.data.records import SPLITS, Annotation, Dataset, Finding, Level, SliceRecord
-from bts_tune.errors import DataError
-
-TINY_AREA = 32
-"""Annotations that cover fewer pixels are reported: a slip of the mouse rather than a tumour."""
+from bts_tune.data.grouping import group_slices
+from bts_tune.data.leakage import Leak, measure_leak
+from bts_tune.data.parallel import Progress
+from bts_tune.data.records import SPLITS, Dataset, Finding, Level, SliceRecord
+from bts_tune.data.scan import Scan, SliceScan, scan_dataset
+from bts_tune.data.similarity import LOOK_ALIKE, ORIENTATIONS, TURNED, Indices
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 SHOWN_PER_CODE = 5
+
+_RELATED = "same patient, copy or neighbouring slice"
 
 
 @dataclass
@@ -62,6 +61,7 @@ class CheckReport:
         tumor_categories: ids of those that count as tumour.
         splits: summary by split.
         findings: errors first, then by code, file and annotation.
+        leak: how much of the validation and test splits has a near-duplicate in the training split.
     """
 
     root: Path
@@ -70,6 +70,7 @@ class CheckReport:
     tumor_categories: tuple[int, ...]
     splits: dict[str, SplitSummary]
     findings: tuple[Finding, ...]
+    leak: Leak = field(default_factory=Leak)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -99,31 +100,31 @@ class CheckReport:
             "categories": {str(number): name for number, name in self.categories.items()},
             "tumor_categories": list(self.tumor_categories),
             "splits": splits,
+            "leak": self.leak.to_dict(),
             "errors": dict(counted["error"]),
             "warnings": dict(counted["warning"]),
         }
 
 
-@dataclass(frozen=True)
-class _Slice:
-    """What opening one slice showed."""
-
-    findings: tuple[Finding, ...]
-    digest: str | None = None
-    size: str | None = None
-    kind: str | None = None
-    tumor_share: float | None = None
-
-
-def check_dataset(dataset: Dataset, *, progress: Progress | None = None) -> CheckReport:
+def check_dataset(
+    dataset: Dataset,
+    *,
+    scan: Scan | None = None,
+    groups: Indices | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
     """Open every image and mask of a dataset and report on them.
 
     Args:
         dataset: as `open_dataset` read it; its findings become part of the report.
-        progress: called after each slice.
+        scan: of the same slices, whatever splits they were in; by default they are opened now.
+        groups: the group of each slice, int64 [N], in the order of `scan.names`; by default as `group_slices` finds
+            them without knowing patients.
+        progress: called after each slice that is opened.
     """
+    scan = scan_dataset(dataset, progress=progress) if scan is None else scan
     records = list(dataset)
-    slices = parallel_map(_check_slice, records, progress=progress)
+    slices = [scan.slices[record.name] for record in records]
     findings = list(dataset.findings)
     splits: dict[str, SplitSummary] = {}
     for split in SPLITS:
@@ -133,6 +134,8 @@ def check_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Chec
         findings += [finding for _, one in members for finding in one.findings]
         findings += _split_findings(split, len(members), shares)
     findings += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
+    leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
+    findings += _leak_findings(leak)
     findings.sort(key=lambda one: (one.level, one.code, one.file, str(one.annotation)))
     return CheckReport(
         root=dataset.root,
@@ -141,93 +144,12 @@ def check_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Chec
         tumor_categories=dataset.tumor_categories,
         splits=splits,
         findings=tuple(findings),
+        leak=leak,
     )
 
 
-def _check_slice(record: SliceRecord) -> _Slice:
-    findings: list[Finding] = []
-
-    def find(level: Level, code: str, message: str) -> None:
-        findings.append(Finding(level, code, record.name, None, message))
-
-    if not _is_file(record.image):
-        find("error", "missing-image", "the file does not exist.")
-        return _Slice(tuple(findings))
-    try:
-        data = read_bytes(record.image)
-        pixels = decode(data, record.name)
-        grey = to_grey(pixels, record.name)
-    except DataError as error:
-        find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))
-        return _Slice(tuple(findings))
-    height, width = grey.shape
-    if grey.min() == grey.max():
-        find("warning", "blank-image", "all pixels have the same value.")
-    if record.width is not None and (record.width, record.height) != (width, height):
-        find(
-            "error",
-            "wrong-size",
-            f"the image has {width} x {height} pixels, its entry declares {record.width} x {record.height}.",
-        )
-    share = None
-    try:
-        mask = read_mask(record)
-    except DataError as error:
-        find("error", "unreadable-mask", str(error))
-    else:
-        share = float(mask.mean())
-        if record.mask is not None:
-            findings += _mask_findings(record, record.mask, mask, (height, width))
-    if record.mask is None:
-        findings += _annotation_findings(record)
-    if share == 0:
-        find("warning", "no-tumor", "nothing is annotated as tumour; the slice counts as tumour-free.")
-    return _Slice(tuple(findings), hashlib.sha256(data).hexdigest(), f"{width} x {height}", _kind(pixels), share)
-
-
-def _mask_findings(record: SliceRecord, path: Path, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
-    if mask.shape != size:
-        message = f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, its image {size[1]} x {size[0]}."
-        yield Finding("error", "wrong-mask-size", record.name, None, message)
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        message = f"the mask {path.name} is a JPEG, whose compression leaves non-zero pixels around a tumour; use PNG."
-        yield Finding("warning", "lossy-mask", record.name, None, message)
-    if mask.all():
-        yield Finding("warning", "full-mask", record.name, None, "every pixel of the mask is tumour.")
-
-
-def _annotation_findings(record: SliceRecord) -> Iterator[Finding]:
-    if record.width is None or record.height is None:
-        return
-    if len(record.annotations) > 1:
-        ids = ", ".join(str(one.annotation_id) for one in record.annotations)
-        message = f"{len(record.annotations)} annotations ({_cut(ids, 80)}); the mask is their union."
-        yield Finding("warning", "several-annotations", record.name, None, message)
-    for one in record.annotations:
-        for code, message in _annotation_problems(one, record.width, record.height):
-            yield Finding("warning", code, record.name, one.annotation_id, message)
-
-
-def _annotation_problems(annotation: Annotation, width: int, height: int) -> Iterator[tuple[str, str]]:
-    """Yield code and message of what is odd about an annotation that can be drawn."""
-    if isinstance(annotation.segmentation, list):
-        polygons = annotation.segmentation
-        short = sum(len(polygon) < 6 for polygon in polygons)
-        if short:
-            yield "degenerate-annotation", f"{short} of its {len(polygons)} polygon(s) have fewer than 3 points."
-        x = np.concatenate([polygon[::2] for polygon in polygons])
-        y = np.concatenate([polygon[1::2] for polygon in polygons])
-        if min(x.min(), y.min()) < -1 or x.max() > width + 1 or y.max() > height + 1:
-            yield "partly-outside", f"it reaches beyond the image of {width} x {height} pixels and is cut off there."
-    area = drawn_area(annotation, height, width)
-    if area == 0:
-        yield "degenerate-annotation", "it covers no pixel."
-    elif area < TINY_AREA:
-        yield "tiny-annotation", f"it covers {area} of the image's {width * height} pixels."
-
-
 def _summary(
-    dataset: Dataset, split: str, members: Sequence[tuple[SliceRecord, _Slice]], shares: Sequence[float]
+    dataset: Dataset, split: str, members: Sequence[tuple[SliceRecord, SliceScan]], shares: Sequence[float]
 ) -> SplitSummary:
     counts = dataset.annotation_counts.get(split, {})
     return SplitSummary(
@@ -264,22 +186,15 @@ def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[F
                 yield Finding("warning", "duplicate-across-splits", other.name, None, message)
 
 
-def _kind(pixels: np.ndarray) -> str:
-    """Name channels and depth of decoded pixels, such as `colour 8-bit, equal channels`."""
-    depth = f"{8 * pixels.dtype.itemsize}-bit" + (" float" if pixels.dtype.kind == "f" else "")
-    if pixels.ndim == 2:
-        return f"grey {depth}"
-    colour = pixels[..., :3]
-    equal = np.array_equal(colour[..., 0], colour[..., 1]) and np.array_equal(colour[..., 0], colour[..., 2])
-    alpha = " with alpha" if pixels.shape[2] == 4 else ""
-    return f"colour {depth}{alpha}" + (", equal channels" if equal else "")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+def _leak_findings(leak: Leak) -> Iterator[Finding]:
+    for split, one in leak.splits.items():
+        if one.related:
+            message = (
+                f"{one.related_share:.1%} of its images ({one.related} of {one.images}) are related to one in train "
+                f"({_RELATED}), and {one.look_alike_share:.1%} have a near-duplicate there; scores on it are "
+                "optimistic for patients that the model has never seen."
+            )
+            yield Finding("warning", "leak", split, None, message)
 
 
 def render(report: CheckReport, *, verbose: bool = False) -> str:
@@ -301,6 +216,7 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
         more = len(total) - len(shown)
         parts.append([f"{title}: {', '.join(shown) or 'none'}{f', and {more} more' if more else ''}"])
     parts.append(_share_table(report))
+    parts.append(_leak_table(report.leak, verbose))
     for title, findings in (("Errors", report.errors), ("Warnings", report.warnings)):
         parts.append(_finding_lines(title, findings, verbose))
     return "\n\n".join("\n".join(_printable(line) for line in lines) for lines in parts) + "\n"
@@ -332,6 +248,22 @@ def _share_table(report: CheckReport) -> list[str]:
             rows.append([split, *(f"{100 * share:.2f}" for share in summary.tumor_share)])
     title = "Tumour area in % of the image: quantiles over the images with a tumour"
     return [title, *_table(rows)] if len(rows) > 1 else [f"{title}: none"]
+
+
+def _leak_table(leak: Leak, verbose: bool) -> list[str]:
+    rows = [["split", "images", "related", "%", "near-duplicate", "%"]]
+    for split, one in leak.splits.items():
+        counts = [str(one.images), str(one.related), f"{100 * one.related_share:.1f}"]
+        rows.append([split, *counts, str(one.look_alikes), f"{100 * one.look_alike_share:.1f}"])
+    lines = [
+        f"Images related to one in train ({_RELATED}), and images with a near-duplicate there "
+        f"(correlation above {LOOK_ALIKE:g}, or {TURNED:g} mirrored or rotated)",
+        *_table(rows),
+    ]
+    for pair in leak.worst if verbose else leak.worst[:SHOWN_PER_CODE]:
+        turned = "" if pair.orientation == ORIENTATIONS[0] else f" ({pair.orientation})"
+        lines.append(f"  {pair.correlation:.3f}  {pair.file}  {pair.train_file}{turned}")
+    return lines
 
 
 def _finding_lines(title: str, findings: Sequence[Finding], verbose: bool) -> list[str]:
@@ -367,7 +299,3 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 def _printable(line: str) -> str:
     """Escape what a file name could smuggle into the terminal."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 2]} …"

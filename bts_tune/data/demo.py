@@ -16,6 +16,8 @@ IMAGE_SIZE = 128
 # Many patients with few slices each: what is learnt on 84 of them holds for others after a few epochs.
 SLICES_PER_PATIENT = 2
 SEED = 1
+PATIENT = r"(p\d+)_s\d+"
+"""Finds the patient in a file's name."""
 
 
 def demo_dataset(cache: Path, progress: Callable[[int, int], None] | None = None) -> Path:

@@ -22,6 +22,8 @@ class RunOptions(BaseModel):
     space: str
     data: str | None = None
     tumor_categories: list[str] | None = None
+    split: Literal["provided", "grouped"] = "provided"
+    group_by: str | None = None
     split_seed: Annotated[int, Field(ge=0)] = 0
     overrides: dict[str, Any] = {}
     only: list[str] = []

@@ -16,10 +16,12 @@ from rich.console import Console
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.cache import default_cache
 from bts_tune.data.check import CheckReport, check_dataset, render
-from bts_tune.data.demo import demo_dataset
+from bts_tune.data.demo import PATIENT, demo_dataset
 from bts_tune.data.prepare import PreparedData, prepare
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
+from bts_tune.data.splitting import Split, make_split, read_split, reassigned
 from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
 from bts_tune.experiment.cluster import connected, share_out
 from bts_tune.experiment.environment import hardware, versions
@@ -61,7 +63,7 @@ def start(
     resolved = _resolve(space, options)
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
-    dataset, checked = _open_checked(options, console)
+    dataset, checked, split = _open_checked(options, console)
     materials, _held = _materials(dataset, resolved, options, console)
     run = {
         "run": path.name,
@@ -78,6 +80,7 @@ def start(
             "fingerprint": dataset.fingerprint(),
             "splits": {split: len(records) for split, records in dataset.records.items()},
             "categories": {str(number): label for number, label in dataset.categories.items()},
+            "split": split.to_dict(),
             "check": checked.to_dict(),
         },
         "weights": [weights.to_dict() for weights in materials.weights.values()],
@@ -85,6 +88,7 @@ def start(
         "options": options.model_dump(mode="json"),
         "seeds": sorted({named.config.seed for named in resolved.named}),
     }
+    split.write(RunFolder(path).split_file)
     folder = RunFolder.create(path, run)
     return _carry_out(folder, resolved, materials, options, console)
 
@@ -102,7 +106,10 @@ def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> F
     run = folder.read_run()
     options = RunOptions.parse({**run["options"], **changes})
     resolved = _resolve(Space.from_document(run["space"]), options)
-    dataset, _ = _open_checked(options, console)
+    dataset = _open(options, console)
+    if run["dataset"].get("split", {}).get("method") == "grouped":
+        # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
+        dataset = reassigned(dataset, read_split(folder.split_file))
     if dataset.fingerprint() != run["dataset"]["fingerprint"]:
         raise RunError(
             f"{dataset.root}: the dataset is no longer what run {folder.path.name} began with, so its trials could not "
@@ -116,7 +123,8 @@ def dry_run(options: RunOptions, console: Console) -> None:
     """Print what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
     space = load_space(options.space)
     resolved = _resolve(space, options)
-    dataset = _open(options, console)
+    # What a grouped split is depends on every image; the one that the dataset has does not.
+    dataset = _open(options, console) if options.split == "provided" else _open_checked(options, console)[0]
     console.print(f"Dry run of space {space.name!r}; nothing is trained.", highlight=False)
     text = preview(resolved, len(dataset.records["train"]))
     console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -143,10 +151,13 @@ def _open(options: RunOptions, console: Console) -> Dataset:
     return open_dataset(Path(options.data), tumor_categories=options.tumor_categories, split_seed=options.split_seed)
 
 
-def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, CheckReport]:
+def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, CheckReport, Split]:
     dataset = _open(options, console)
     with bar(console, "checking the dataset") as progress:
-        checked = check_dataset(dataset, progress=progress)
+        scan = scan_dataset(dataset, progress=progress)
+    group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
+    dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
     if checked.errors:
         console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
         raise BrokenDatasetError(
@@ -156,7 +167,8 @@ def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, Check
     warnings = len(checked.warnings)
     also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
     console.print(f"Dataset {dataset.root}: {counts}{also}", highlight=False, markup=False, soft_wrap=True)
-    return dataset, checked
+    console.print(split.sentence(), highlight=False, markup=False, soft_wrap=True)
+    return dataset, checked, split
 
 
 def _materials(

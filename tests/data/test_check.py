@@ -128,7 +128,9 @@ def test_duplicates_within_and_across_splits(tmp_path: Path) -> None:
     assert codes(report) == [
         ("warning", "duplicate-across-splits", "valid/1.png", None),
         ("warning", "duplicate-file", "train/2.png", None),
+        ("warning", "leak", "valid", None),
     ]
+    assert "50.0% of its images (1 of 2) are related to one in train" in report.findings[2].message
     assert "the same file as train/0.png" in report.findings[0].message
 
 
@@ -194,6 +196,7 @@ def test_the_summary_is_json(tmp_path: Path) -> None:
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["errors"] == {"broken-annotation": 1}
     assert summary["warnings"] == {"tiny-annotation": 1}
+    assert summary["leak"]["splits"]["valid"]["related"] == 0
     assert summary["splits"]["train"]["annotations"] == {"0": 0, "1": 4, "2": 0}
     assert set(summary["splits"]["train"]["tumor_share"]) == {f"{quantile:g}" for quantile in QUANTILES}
 
@@ -243,7 +246,10 @@ def test_the_real_dataset(brain_tumor_coco: Path) -> None:
     assert all(set(summary.kinds) == {"colour 8-bit, equal channels"} for summary in report.splits.values())
     assert report.splits["train"].annotations == {0: 0, 1: 771, 2: 731}
     two = "train/176_jpg.rf.23ef40c30986ba54b865d55a934bfa72.jpg"
+    assert report.leak.splits["valid"].look_alike_share == pytest.approx(0.72, abs=0.01)
     assert codes(report) == [
+        ("warning", "leak", "test", None),
+        ("warning", "leak", "valid", None),
         ("warning", "no-tumor", "train/2369_jpg.rf.8b8afa9d79c61fa42ca128c940b9cbc0.jpg", None),
         ("warning", "several-annotations", two, None),
         ("warning", "tiny-annotation", two, 1006),

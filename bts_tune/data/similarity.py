@@ -1,0 +1,234 @@
+"""Finds near-duplicate slices: also brightened, re-compressed, mirrored and rotated by quarter turns.
+
+Two slices are compared by the correlation of their small versions: 32 x 32 pixels by averaging over areas, zero mean,
+unit norm. It ignores brightness and contrast, and loses what JPEG compression changes. A *signature* is the
+orthonormal discrete cosine transform of such a version. Its dot products are the correlations; its low frequencies
+(12 x 12) hold most of an image, as perceptual hashes exploit; and to mirror or to transpose an image only changes
+signs or transposes its coefficients.
+
+Comparing all pairs is quadratic in the number of slices, and eightfold for the orientations. Above `EXACT_BELOW`
+slices an inverted file index (Sivic & Zisserman 2003; Jégou et al. 2011) is searched instead: k-means on the low
+frequencies with about 2 sqrt(N) cells, a slice being compared with those of the cells that are nearest to it. In both
+cases a pair's low frequencies and the norms of the rest bound its correlation (Cauchy-Schwarz), so that few pairs need
+all coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dctn
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+SIDE = 32
+LOOK_ALIKE = 0.9
+"""Two slices whose correlation is above this, as they are, count as look-alikes."""
+TURNED = 0.98
+"""The same where one of the two is turned; heads are so symmetric that mirror images of different ones reach 0.96."""
+
+EXACT_BELOW = 10_000
+PROBES = 24
+PROBES_TURNED = 6
+"""Enough where only pairs above `TURNED` are searched for: so close slices lie in the same cell or in adjacent ones."""
+MOST_PER_CELL = 32
+"""Partners of a slice that are kept of one cell, the closest; it bounds memory where all slices look alike."""
+
+ORIENTATIONS = (
+    "as it is",
+    "mirrored left to right",
+    "mirrored top to bottom",
+    "rotated by 180°",
+    "transposed",
+    "rotated by 90° clockwise",
+    "rotated by 90° anticlockwise",
+    "transposed and rotated by 180°",
+)
+
+_LOW = 12
+_BLOCK = 1024
+_SAMPLE = 40_000
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of similar slices, in no particular order; a pair may occur in several orientations.
+
+    Attributes:
+        first, second: int64 [P], positions of the slices; first < second.
+        correlation: float32 [P].
+        orientation: uint8 [P], index into `ORIENTATIONS`: how the second one is turned to look like the first.
+    """
+
+    first: Indices
+    second: Indices
+    correlation: Floats
+    orientation: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def signature(grey: NDArray[np.uint8]) -> Floats:
+    """Return the signature of an image (uint8 [height, width]) as float32 [1024]; zeros where it is blank."""
+    return signatures(small(grey)[None])[0]
+
+
+def small(grey: NDArray[np.uint8]) -> Floats:
+    """Return an image's small version, float32 [32, 32] in the image's own units."""
+    resized = cv2.resize(grey.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def signatures(small_versions: Floats) -> Floats:
+    """Return the signatures float32 [N, 1024] of small versions float32 [N, 32, 32]."""
+    found: Floats = dctn(small_versions, axes=(1, 2), norm="ortho")
+    found[:, 0, 0] = 0.0
+    flat = found.reshape(len(found), SIDE * SIDE)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    # What remains of a blank image is rounding: a thousandth of a grey value.
+    blank = norms < SIDE * 1e-3
+    units: Floats = np.zeros_like(flat)
+    np.divide(flat, norms, out=units, where=~blank)
+    return units
+
+
+def correlations(vectors: Floats, first: Indices, second: Indices) -> Floats:
+    """Return the correlation of pairs of slices as they are, float32 [P]."""
+    found = [np.empty(0, dtype=np.float32)]
+    for start in range(0, len(first), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        found.append(np.einsum("pd,pd->p", vectors[first[part]], vectors[second[part]]))
+    return np.concatenate(found)
+
+
+def find_similar(vectors: Floats, *, threshold: float = LOOK_ALIKE, turned: float = TURNED) -> Pairs:
+    """Return the pairs of slices that look alike.
+
+    Args:
+        vectors: signatures, float32 [N, 1024].
+        threshold: a pair's correlation as it is must be above this.
+        turned: and this where one of the two is mirrored or rotated.
+
+    Up to `EXACT_BELOW` slices every such pair is found; above, nearly every one (see `tests/data/test_similarity.py`).
+    """
+    coefficients = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+    is_low = np.zeros((SIDE, SIDE), dtype=bool)
+    is_low[:_LOW, :_LOW] = True
+    low = _Part(vectors, coefficients[is_low])
+    high = _Part(vectors, coefficients[~is_low])
+    rest = np.linalg.norm(high.values, axis=1)
+    cells = _Cells(low.values)
+    found = []
+    for orientation in range(len(ORIENTATIONS)):
+        limit = turned if orientation else threshold
+        queries = low.turned(orientation)
+        for query, member in cells.candidates(queries, rest, limit, PROBES_TURNED if orientation else PROBES):
+            exact = np.empty(len(query), dtype=np.float32)
+            for start in range(0, len(query), _BLOCK):
+                part = slice(start, start + _BLOCK)
+                above = high.turned(orientation, query[part])
+                exact[part] = np.einsum("pd,pd->p", queries[query[part]], low.values[member[part]])
+                exact[part] += np.einsum("pd,pd->p", above, high.values[member[part]])
+            kept = _closest(query, np.where(exact > limit, exact, 0)) if cells.many else np.flatnonzero(exact > limit)
+            names = np.full(len(kept), orientation, dtype=np.uint8)
+            found.append(Pairs(member[kept], query[kept], np.minimum(exact[kept], 1), names))
+    return Pairs(
+        np.concatenate([one.first for one in found] or [np.empty(0, np.int64)]),
+        np.concatenate([one.second for one in found] or [np.empty(0, np.int64)]),
+        np.concatenate([one.correlation for one in found] or [np.empty(0, np.float32)]),
+        np.concatenate([one.orientation for one in found] or [np.empty(0, np.uint8)]),
+    )
+
+
+def _closest(query: Indices, correlation: Floats) -> Indices:
+    """Return the places of the `MOST_PER_CELL` highest correlations above 0 of each query."""
+    order = np.lexsort((-correlation, query))
+    starts = np.flatnonzero(np.diff(query[order], prepend=-1))
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return order[(rank < MOST_PER_CELL) & (correlation[order] > 0)]
+
+
+class _Part:
+    """Some coefficients of every signature, a set that transposing maps onto itself."""
+
+    def __init__(self, vectors: Floats, chosen: Indices) -> None:
+        self.values = np.ascontiguousarray(vectors[:, chosen])
+        row, column = np.divmod(chosen, SIDE)
+        place = np.empty(SIDE * SIDE, dtype=np.int64)
+        place[chosen] = np.arange(len(chosen))
+        self._transposed = place[column * SIDE + row]
+        self._signs = (1 - 2 * (column % 2)).astype(np.float32), (1 - 2 * (row % 2)).astype(np.float32)
+
+    def turned(self, orientation: int, rows: Indices | slice = slice(None)) -> Floats:
+        """Return these coefficients of the turned images, for some slices."""
+        values = self.values[rows]
+        if orientation & 4:
+            values = values[:, self._transposed]
+        if orientation & 1:
+            values = values * self._signs[0]
+        if orientation & 2:
+            values = values * self._signs[1]
+        return values
+
+
+class _Cells:
+    """The inverted file: which slices lie in which cell. There is one cell where all pairs are compared."""
+
+    def __init__(self, low: Floats) -> None:
+        self._low = low
+        self._centres: Floats | None = None
+        labels = np.zeros(len(low), dtype=np.int64)
+        if len(low) > EXACT_BELOW:
+            from sklearn.cluster import MiniBatchKMeans
+
+            means = MiniBatchKMeans(round(2 * len(low) ** 0.5), batch_size=4096, n_init=1, max_iter=5, random_state=0)
+            sample = np.random.default_rng(0).choice(len(low), min(len(low), _SAMPLE), replace=False)
+            self._centres = means.fit(low[sample]).cluster_centers_
+            labels = self._nearest(low, 1)[:, 0]
+        order = np.argsort(labels, kind="stable")
+        split = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+        self._members = [members for members in split if len(members)]
+        self._labels = [int(labels[members[0]]) for members in self._members]
+
+    @property
+    def many(self) -> bool:
+        """Whether there is more than one cell."""
+        return self._centres is not None
+
+    def candidates(self, queries: Floats, rest: Floats, limit: float, probes: int) -> Iterator[tuple[Indices, Indices]]:
+        """Yield positions of queries and of slices before them whose correlation may be above `limit`."""
+        probing = self._probing(queries, probes)
+        for label, members in zip(self._labels, self._members, strict=True):
+            most = rest[members].max()
+            for start in range(0, len(probing[label]), _BLOCK):
+                query = probing[label][start : start + _BLOCK]
+                near = queries[query] @ self._low[members].T
+                # One comparison a pair, then the tighter bound for the few that pass.
+                rows, columns = np.nonzero(near > (limit - rest[query] * most)[:, None])
+                one, other = query[rows], members[columns]
+                possible = (near[rows, columns] + rest[one] * rest[other] > limit) & (other < one)
+                yield one[possible], other[possible]
+
+    def _probing(self, queries: Floats, probes: int) -> list[Indices]:
+        """Return for each cell the queries that are compared with its slices."""
+        if self._centres is None:
+            return [np.arange(len(queries))]
+        cells = self._nearest(queries, probes).ravel()
+        order = np.argsort(cells, kind="stable")
+        return np.split(order // probes, np.searchsorted(cells[order], np.arange(1, len(self._centres))))
+
+    def _nearest(self, queries: Floats, probes: int) -> Indices:
+        """Return the cells whose centres are nearest to each query, int64 [N, probes]."""
+        assert self._centres is not None
+        half_norms = (self._centres**2).sum(axis=1) / 2
+        nearest = np.empty((len(queries), probes), dtype=np.int64)
+        for start in range(0, len(queries), _BLOCK):
+            closeness = queries[start : start + _BLOCK] @ self._centres.T - half_norms
+            nearest[start : start + _BLOCK] = np.argpartition(closeness, -probes, axis=1)[:, -probes:]
+        return nearest

@@ -1,0 +1,44 @@
+"""A run on a grouped split: what it records, and that going on uses the recorded one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from bts_tune.data.sources import open_dataset
+from bts_tune.data.splitting import read_split, reassigned
+from bts_tune.store import write_atomically
+from tests.experiment.conftest import Command
+
+PATIENT = r"(p\d+)_"
+
+
+def test_a_grouped_run_records_its_split_and_goes_on_with_it(
+    command: Command, space_file: Callable[..., Path], small_data: Path
+) -> None:
+    options = ("--only", "plain", "--epochs", "1", "--split", "grouped", "--group-by", PATIENT, "--split-seed", "7")
+    code, output, errors = command(*command.run_arguments(space_file(), "grouped", *options))
+    assert code == 0, errors
+    assert "Split grouped: " in output
+    folder = command.record("grouped")
+    dataset = folder.read_run()["dataset"]
+    split = dataset["split"]
+    assert (split["method"], split["seed"], split["group_by"]) == ("grouped", 7, PATIENT)
+    assert split["groups"]["count"] == 20
+    assert not split["leak"]["leaks"]
+    assert {name: one["images"] for name, one in split["splits"].items()} == dataset["splits"]
+    splits = read_split(folder.split_file)
+    regrouped = reassigned(open_dataset(small_data), splits)
+    assert regrouped.fingerprint() == dataset["fingerprint"] != open_dataset(small_data).fingerprint()
+
+    code, output, errors = command("--resume", "grouped")
+    assert code == 0, errors
+    with folder.split_file.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    moved = {"train": "valid", "valid": "train", "test": "test"}
+    lines = [f"{row['file']},{moved[row['split']]},{row['group']}\n" for row in rows]
+    write_atomically(folder.split_file, "file,split,group\n" + "".join(lines))
+    code, output, errors = command("--resume", "grouped")
+    assert code == 2
+    assert "no longer what run grouped began with" in errors
