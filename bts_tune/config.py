@@ -89,8 +89,8 @@ class ModelPart(Part):
     decoder_dropout: Fraction = Field(default=0.0, description="dropout after each decoder block but the last")
     batch_norm_momentum: Fraction = Field(
         default=0.0,
-        description="weight of a new batch in batch norm's running statistics; 0 keeps the architecture's own, which is "
-        "0.01 in SMP's EfficientNets (too slow for a short training from random weights) and 0.1 in most others",
+        description="weight of a new batch in batch norm's running statistics; 0 keeps the architecture's own, which "
+        "is 0.01 in SMP's EfficientNets (too slow for a short training from random weights), 0.1 in most others",
     )
     head_dropout: Fraction = Field(default=0.0, description="dropout before the segmentation head")
 
