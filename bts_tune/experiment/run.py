@@ -230,7 +230,7 @@ def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int,
         console.print(
             f"Ray dashboard: {dashboard} (it asks for a token: ray get-auth-token)", highlight=False, soft_wrap=True
         )
-    console.print(f"TensorBoard: tensorboard --logdir {folder.path / 'tensorboard'}", highlight=False, soft_wrap=True)
+    console.print(f"TensorBoard logs: {folder.path / 'tensorboard'}", highlight=False, soft_wrap=True)
 
 
 def _new_path(results: Path, name: str | None, space: str, demo: bool) -> Path:
