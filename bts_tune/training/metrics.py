@@ -34,7 +34,6 @@ def image_sums(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     Returns:
         float64 [N, 7] on the same device, columns as in `scores.SUMS`; overlap, predicted and truth are sum p*y, sum p
         and sum y.
-        sum y.
     """
     # Pixels are summed in float32 along rows first: exact enough, and float64 images would cost the GPU dearly.
     logits = logits.float()
