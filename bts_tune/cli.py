@@ -253,7 +253,8 @@ def _conclude(finished: Finished, console: Console) -> int:
     console.print()
     _print_ranking(trials, console)
     console.print()
-    for label, path in (("Report", files.report), ("Leaderboard", files.leaderboard), ("Epochs", files.epochs)):
+    written = (("Report", files.page), ("as text", files.report), ("Leaderboard", files.leaderboard))
+    for label, path in (*written, ("Epochs", files.epochs)):
         _say(console, f"{label + ':':<13}{path}")
     if finished.outcome != "complete":
         why = "interrupted" if finished.outcome == "interrupted" else "out of time"
@@ -293,7 +294,7 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
     _print_ranking(folder.trials(), console)
     console.print()
-    for path in (files.report, files.leaderboard, files.epochs, *files.figures):
+    for path in (files.page, files.report, files.leaderboard, files.epochs, *files.figures):
         _say(console, str(path))
     return EXIT_OK
 

@@ -6,6 +6,7 @@
     models/<trial>/   the trial's best weights so far (model.safetensors, model.json) and, until it ends, its last state
                       (last.pt); in the end those of the best trial and of each baseline remain
     samples/<trial>.npz   validation slices with truth and predicted probability, for the report's overlays
+    scores/<trial>.npz    of the same trials: the sums of every validation and test image that all metrics are made of
     tensorboard/, ray/    logs of TensorBoard and of Ray; nothing reads them back
 
 `trials.jsonl` and `rows.jsonl` are the record; everything else about a trial can be made from them.
@@ -131,6 +132,10 @@ class RunFolder:
     def samples_file(self, trial: str) -> Path:
         """Where predicted slices of a trial are kept for the report."""
         return self.path / "samples" / f"{trial}.npz"
+
+    def scores_file(self, trial: str) -> Path:
+        """Where the scores of a trial's validation and test images are kept for the report."""
+        return self.path / "scores" / f"{trial}.npz"
 
     @classmethod
     def create(cls, path: Path, run: Mapping[str, Any]) -> RunFolder:

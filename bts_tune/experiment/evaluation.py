@@ -1,4 +1,4 @@
-"""After the trials: the test split's figures and sample predictions of the best trial and of each baseline."""
+"""After the trials: test figures, scores of each image and sample predictions of the best trial and the baselines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def evaluate_kept_models(folder: RunFolder, materials: Materials, share: Share, 
     kept = ranking(trials)[:1]
     kept += [record for record in trials if record.baseline and record.full_budget and record not in kept]
     _drop_others(folder, {record.trial for record in kept})
-    waiting = [record for record in kept if not (record.test or folder.samples_file(record.trial).is_file())]
+    # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
+    waiting = [record for record in kept if not folder.scores_file(record.trial).is_file()]
     pending = {_submit(folder, record, materials, share): record for record in waiting}
     while pending:
         (done,), _ = ray.wait(list(pending))
@@ -41,6 +42,7 @@ def evaluate_kept_models(folder: RunFolder, materials: Materials, share: Share, 
         write_atomically(folder.samples_file(record.trial), result.samples)
         if result.test:
             folder.append_event("evaluated", record.trial, metrics=result.test)
+        write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
 
 
 def _submit(folder: RunFolder, record: TrialRecord, materials: Materials, share: Share) -> ray.ObjectRef:

@@ -1,4 +1,4 @@
-"""The run's answer in one sentence: which configuration is best, how good it is, and what it gains on the baselines."""
+"""The run's answer: which configuration is best, how good it is, what it gains on the baselines, how sure that is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,66 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from bts_tune.report.evidence import Compared, Evidence
 from bts_tune.report.leaderboard import ordered, ranking
-from bts_tune.report.words import STATUS_WORDS, metric, names, plural, role, setting, settings, varied_fields, with_role
+from bts_tune.report.words import (
+    STATUS_WORDS,
+    gained,
+    metric,
+    names,
+    plural,
+    role,
+    setting,
+    settings,
+    share,
+    varied_fields,
+    with_role,
+)
 from bts_tune.store import TrialRecord
+
+_SPLITS = (("test", "on the test split"), ("valid", "on the validation split that chose it"))
+
+
+def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
+    """Return the answer in one sentence with its interval, as plain text; None where no scores allow one.
+
+    It is about the test split, which chose nothing, and about the validation split only where there is no other.
+    """
+    best = next(iter(ranking(trials)), None)
+    split = next(((evidence.splits[name], where) for name, where in _SPLITS if name in evidence.splits), None)
+    if best is None or split is None:
+        return None
+    compared, where = split
+    place = compared.place(best)
+    rival = _rival(compared, best)
+    if place is None or rival is None:
+        return None
+    called = names(trials)
+    other = compared.trials[rival]
+    # Differences are from the best baseline: from the winner itself, where that is the best baseline.
+    gain = -compared.resampled.dice_gain[rival] if best.baseline else compared.resampled.dice_gain[place]
+    subject = called[best.trial]
+    rank = "next baseline" if best.baseline else f"best {'' if other.changed else 'documented '}baseline"
+    opponent = f"the {rank}, {called[other.trial]}"
+    opening = "The best is a baseline: " if best.baseline else ""
+    first = share(compared.resampled.first[place])
+    tail = f"it is first of {plural(len(compared.trials), 'trial')} in {first} of resamples."
+    if gain.low is None or gain.high is None:
+        return f"{opening}{subject} and {opponent}, cannot be told apart {where}: it holds too few images."
+    limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {plural(compared.images, 'image')}"
+    size = metric(abs(gain.value))
+    if gain.value > 0 and not gain.holds_zero:
+        return f"{opening}{subject} beats {opponent}, by {size} Dice {where} ({limits}); {tail}"
+    ahead = f"{size} Dice {'ahead of' if gain.value >= 0 else 'behind'} {opponent}, {where} ({limits})"
+    if gain.holds_zero:
+        return f"{opening}{subject} is {ahead}, and as the interval includes zero, nothing tells the two apart; {tail}"
+    return f"{opening}{subject} ranks first on the validation split, but is {ahead}; {tail}"
+
+
+def _rival(compared: Compared, best: TrialRecord) -> int | None:
+    """Return the place of the best baseline other than the winner; None where there is none."""
+    others = (place for place, record in enumerate(compared.trials) if record.baseline and record.name != best.name)
+    return next(others, None)
 
 
 def answer(trials: Sequence[TrialRecord]) -> str:

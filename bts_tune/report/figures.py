@@ -1,27 +1,23 @@
 """The report's figures as PNG bytes: learning curves, and predicted slices beside their truth.
 
-Drawn with matplotlib's object interface on the Agg canvas, from its default style: no display, no global state,
-nothing taken from a user's `matplotlibrc`. The colours are Okabe and Ito's, which colour-blind readers tell apart;
-baselines are told apart by their dashes as well.
+Baselines are told apart by their dashes as well as by their colours.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
-import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
+from bts_tune.report.canvas import BASELINE_COLORS, COLORS, OTHERS, WARNING, banner, canvas, joined
 from bts_tune.report.leaderboard import is_ranked, ordered
 from bts_tune.report.words import STATUS_WORDS, changed_note, metric, plural, shortened
 from bts_tune.store import TrialRecord
@@ -31,29 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_BASELINE_COLORS = ("#000000", "#4d4d4d", "#7a7a7a", "#2b2b2b")
 _DASHES: tuple[Any, ...] = ((0, (6, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
-_OTHERS = "#c8c8c8"
 _TRUTH, _PREDICTION = "#56B4E9", "#E69F00"
-_WARNING = "#b00020"
-_STYLE = {
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e8e8e8",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "text.parse_math": False,
-    "figure.constrained_layout.w_pad": 0.1,
-}
-_DPI = 150
 _MAX_SLICES = 8
 _ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png|bmp|tiff?)\.rf\..*$", re.IGNORECASE)
 THRESHOLD = 0.5
@@ -129,10 +104,10 @@ def learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), lea
     lines, others = _choose(trials, leaders)
     if not lines:
         return None
-    with _figure((11.4, 4.7), layout="constrained") as (figure, png):
+    with canvas((11.4, 4.7), layout="constrained") as (figure, png):
         loss, gap = figure.subplots(1, 2)
         for record in others:
-            _draw_trial(loss, gap, record, {"color": _OTHERS, "linewidth": 0.8, "zorder": 1})
+            _draw_trial(loss, gap, record, {"color": OTHERS, "linewidth": 0.8, "zorder": 1})
         for line in reversed(lines):
             for seed, record in enumerate(line.trials):
                 _draw_trial(loss, gap, record, {**line.style, "zorder": 3, "alpha": 0.45 if seed else 1.0})
@@ -147,8 +122,7 @@ def learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), lea
         note = changed_note(record for line in lines for record in line.trials)
         if note:
             figure.supxlabel(textwrap.fill(note, 150), x=0.01, ha="left", fontsize=8, color="#444444")
-        if tags:
-            figure.suptitle(_joined(tags), x=0.01, ha="left", color=_WARNING, fontsize=11, fontweight="bold")
+        banner(figure, tags)
     return png.getvalue()
 
 
@@ -168,7 +142,7 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
     head = 0.36 + 0.21 * len(heading) + (0.26 if tags else 0.0)
     width = left + 4 * cell + 4 * gap
     height = head + rows * cell + (rows - 1) * gap + foot
-    with _figure((width, height), layout=None) as (figure, png):
+    with canvas((width, height), layout=None) as (figure, png):
         drawn = []
         for row in range(rows):
             bottom = height - head - (row + 1) * cell - row * gap
@@ -185,27 +159,10 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
         bar_axes.tick_params(labelsize=8, length=2)
         _outline_legend(figure, left / width, (foot - 0.08) / height)
         top = height - 0.1
-        for text, color in [*([(_joined(tags), _WARNING)] if tags else []), ("\n".join(heading), "black")]:
+        for text, color in [*([(joined(tags), WARNING)] if tags else []), ("\n".join(heading), "black")]:
             figure.text(0.1 / width, top / height, text, color=color, fontsize=11, fontweight="bold", va="top")
             top -= 0.26
     return png.getvalue()
-
-
-@contextmanager
-def _figure(size: tuple[float, float], layout: Literal["constrained"] | None) -> Iterator[tuple[Figure, io.BytesIO]]:
-    """Give a new figure of `size` inches; on leaving, it is drawn into the buffer as PNG."""
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    png = io.BytesIO()
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # A name may hold characters that the bundled font lacks; a box in the legend is no reason to warn.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=size, layout=layout, facecolor="white")
-        FigureCanvasAgg(figure)
-        yield figure, png
-        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
 
 
 def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], list[TrialRecord]]:
@@ -218,10 +175,10 @@ def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], l
     searched = [key for key in groups if not key[0]]
     leading = ([key for key in searched if is_ranked(groups[key][0])] or searched)[:leaders]
     baselines = [key for key in groups if key[0]][: len(_DASHES)]
-    palette = _BASELINE_COLORS if leading else _COLORS
+    palette = BASELINE_COLORS if leading else COLORS
     styles: dict[tuple[bool, str, str], dict[str, Any]] = {}
     for position, key in enumerate(leading):
-        styles[key] = {"color": _COLORS[position % len(_COLORS)], "linestyle": "solid", "linewidth": 1.7}
+        styles[key] = {"color": COLORS[position % len(COLORS)], "linestyle": "solid", "linewidth": 1.7}
     for position, key in enumerate(baselines):
         styles[key] = {"color": palette[position], "linestyle": _DASHES[position], "linewidth": 1.9}
     lines = [_Line(tuple(group), _label(group), styles[key]) for key, group in groups.items() if key in styles]
@@ -274,7 +231,7 @@ def _legend(figure: Figure, lines: Sequence[_Line], others: int) -> None:
     handles = [Line2D([], [], **line.style, marker=_marker(line.trials[0])) for line in lines]
     labels = [line.label for line in lines]
     if others:
-        handles.append(Line2D([], [], color=_OTHERS, linewidth=0.8))
+        handles.append(Line2D([], [], color=OTHERS, linewidth=0.8))
         labels.append(plural(others, "other trial"))
     legend = figure.legend(
         handles,
@@ -288,10 +245,6 @@ def _legend(figure: Figure, lines: Sequence[_Line], others: int) -> None:
         alignment="left",
     )
     legend.get_title().set_fontweight("bold")
-
-
-def _joined(tags: Sequence[str]) -> str:
-    return "   ·   ".join(tags)
 
 
 def _draw_slice(axes: Sequence[Axes], samples: Samples, row: int) -> AxesImage:

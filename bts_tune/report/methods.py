@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from bts_tune.report import markup
+from bts_tune.report.document import Block, Bullets, CodeBlock, Subheading, Table, paragraph, table
 from bts_tune.report.leaderboard import ranking
+from bts_tune.report.statistics import LEVEL, RESAMPLES, SEED
 from bts_tune.report.words import MISSING, is_demo, setting, value
 from bts_tune.store import TrialRecord
 
@@ -41,20 +43,35 @@ _CHOSEN: Mapping[str, str] = {
     "seed": "not documented",
 }
 
+_STATISTICS = (
+    f"Intervals: {LEVEL:.0%}, bias-corrected and accelerated bootstrap (Efron 1987; scipy.stats.bootstrap), "
+    f"{RESAMPLES} draws of the images of the split with replacement, seed {SEED}; the metric is pooled over each draw. "
+    "Where a figure never changes over the draws, the percentiles take its place.",
+    "Difference: the metric of two trials on the same draws. Dice gained is the best baseline's Dice loss minus the "
+    "trial's, so that positive is better.",
+    "First: the share of the draws in which the trial has the lowest Dice loss of those compared; equals share a draw.",
+    "p: Wilcoxon's signed-rank test, two-sided, on the Dice at the threshold of each image that holds a tumour, zero "
+    "differences as Pratt (1959) treats them; corrected for the number of comparisons of the table as Holm (1979).",
+    "Seeds: mean and sample standard deviation of the trainings of one configuration.",
+    "An image is missed where it holds a tumour and not one pixel of it is predicted; brightness and contrast are the "
+    "mean and the standard deviation of the grey values that the network is given, before standardising, in 0..1.",
+)
+
 _MAX_LISTED = 12
 
 
-def methods(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
+def methods(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[Block]:
     """Return the methods section: metrics, dataset, space, choices, versions, hardware and the command line."""
-    parts = ["### Metrics", _metrics(), "### Dataset", _facts(_dataset(run)), "### Search space", _space(run)]
+    blocks: list[Block] = [Subheading("Metrics"), *_metrics(), Subheading("Statistics"), Bullets(_STATISTICS)]
+    blocks += [Subheading("Dataset"), _facts(_dataset(run)), Subheading("Search space"), *_space(run)]
     choices = _choices(trials)
     if choices:
-        parts += ["### Choices that the baselines' documentation leaves open", choices]
-    parts += ["### The run", _facts(_run(run, trials))]
+        blocks += [Subheading("Choices that the baselines' documentation leaves open"), choices]
+    blocks += [Subheading("The run"), _facts(_run(run, trials))]
     command = run.get("command")
     if command:
-        parts += ["Command line:", markup.block(shlex.join(str(word) for word in command), "sh")]
-    return "\n\n".join(parts)
+        blocks += [paragraph("Command line:"), CodeBlock(shlex.join(str(word) for word in command), "sh")]
+    return blocks
 
 
 def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
@@ -81,7 +98,10 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
         noise,
         "The best epoch of each trial, and the best trial, were chosen on the very validation images that the figures "
         "are computed on, which makes them optimistic, the more so the more trials were compared; the test split's "
-        "figures do not have this fault.",
+        "figures do not have this fault. No final stage has trained the best configuration and the baselines again "
+        "with fresh seeds, which would show how much of a lead is luck.",
+        "The intervals hold the chance in which images the split has, and nothing else: not the noise between "
+        "trainings, and, where images of one patient resemble each other, too little of what a new patient brings.",
         "The split may leak: where neighbouring slices of one patient lie in different splits, and the dataset names "
         "no patients, every figure, the test split's included, says more about patients that the model has seen than "
         "about new ones.",
@@ -99,12 +119,12 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
     return " ".join(sentences)
 
 
-def _metrics() -> str:
+def _metrics() -> list[Block]:
     text = (
         "Computed over the whole split at the trial's image size from sums per image, so no figure depends on the "
         "batch size. p is the sigmoid output, y the truth; the threshold is 0.5 where one is needed."
     )
-    return f"{text}\n\n{markup.table(['column', 'definition'], list(METRIC_DEFINITIONS.items()))}"
+    return [paragraph(text), table(["column", "definition"], list(METRIC_DEFINITIONS.items()))]
 
 
 def _dataset(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,13 +134,13 @@ def _dataset(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"kind": "generated phantoms (demo)", **dataset} if is_demo(run) else dataset
 
 
-def _space(run: Mapping[str, Any]) -> str:
+def _space(run: Mapping[str, Any]) -> list[Block]:
     space = run.get("space")
     if not isinstance(space, Mapping) or not space:
-        return "Not recorded."
+        return [paragraph("Not recorded.")]
     rest = {key: content for key, content in space.items() if key != "description"}
     document = yaml.safe_dump(_without_published(rest), sort_keys=False, allow_unicode=True, width=110)
-    return "\n\n".join([*_paragraphs(str(space.get("description", ""))), markup.block(document, "yaml")])
+    return [*_paragraphs(str(space.get("description", ""))), CodeBlock(document, "yaml")]
 
 
 def _without_published(content: Any) -> Any:
@@ -132,20 +152,20 @@ def _without_published(content: Any) -> Any:
     return content.strip() if isinstance(content, str) else content
 
 
-def _paragraphs(text: str) -> Iterator[str]:
-    """Yield the paragraphs and list items of a description, escaped."""
-    for paragraph in text.split("\n"):
-        stripped = paragraph.strip()
-        if stripped.startswith("- "):
-            yield f"- {markup.escape(stripped[2:])}"
-        elif stripped:
-            yield markup.escape(stripped)
+def _paragraphs(text: str) -> Iterator[Block]:
+    """Yield the paragraphs and lists of a description."""
+    lines = [line.strip() for line in text.split("\n")]
+    for listed, group in itertools.groupby(filter(None, lines), key=lambda line: line.startswith("- ")):
+        if listed:
+            yield Bullets(tuple(line[2:] for line in group))
+        else:
+            yield from map(paragraph, group)
 
 
-def _choices(trials: Sequence[TrialRecord]) -> str:
+def _choices(trials: Sequence[TrialRecord]) -> Table | None:
     baselines = [record for record in trials if record.baseline]
     if not baselines:
-        return ""
+        return None
     rows = [
         (field, ", ".join(sorted({value(setting(record, field)) for record in baselines})), why)
         for field, why in _CHOSEN.items()
@@ -163,7 +183,7 @@ def _choices(trials: Sequence[TrialRecord]) -> str:
         ),
         ("averaging of metrics", "pooled over the split, as defined above", "not documented"),
     ]
-    return markup.table(["choice", "here", "why it had to be chosen"], rows)
+    return table(["choice", "here", "why it had to be chosen"], rows)
 
 
 def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -175,9 +195,9 @@ def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any
     return {**shown, "hardware": run.get("hardware"), "versions": run.get("versions")}
 
 
-def _facts(content: Mapping[str, Any]) -> str:
+def _facts(content: Mapping[str, Any]) -> Block:
     rows = [(key, text) for key, text in _flat(content) if text]
-    return markup.table(["what", "value"], rows) if rows else "Not recorded."
+    return table(["what", "value"], rows) if rows else paragraph("Not recorded.")
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

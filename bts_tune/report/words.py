@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bts_tune.config import TrialConfig
 from bts_tune.store import TrialRecord
+
+if TYPE_CHECKING:
+    from bts_tune.report.statistics import Interval
 
 BASELINE_MARK = "*"
 CHANGED_MARK = "!"
@@ -152,6 +155,27 @@ def value(content: Any) -> str:
 def metric(content: Any) -> str:
     """Return a metric to four decimals, or a dash where there is none."""
     return MISSING if content is None else f"{float(content):.4f}"
+
+
+def interval(found: Interval, signed: bool = False) -> str:
+    """Return the limits of an interval, such as `0.2011 to 0.2543`, or a dash where there are none."""
+    if found.low is None or found.high is None:
+        return MISSING
+    return f"{gained(found.low)} to {gained(found.high)}" if signed else f"{metric(found.low)} to {metric(found.high)}"
+
+
+def gained(content: float) -> str:
+    """Return a difference to four decimals, with its sign."""
+    return f"{content:+.4f}".replace("-", "−")
+
+
+def share(content: float) -> str:
+    """Return a share in per cent, never rounded to all or nothing where it is not."""
+    if 0 < content < 0.005:
+        return "< 1\u00a0%"
+    if 0.995 <= content < 1:
+        return "> 99\u00a0%"
+    return f"{100 * content:.0f}\u00a0%"
 
 
 def duration(seconds: float | None) -> str:

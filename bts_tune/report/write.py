@@ -1,4 +1,4 @@
-"""Writing a run's report into its folder, from the record alone: CSV, Markdown and figures."""
+"""Writing a run's report into its folder, from the record alone: CSV, Markdown, HTML and figures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from typing import Any
 import pandas as pd
 
 from bts_tune.errors import RunError
+from bts_tune.report.evidence import Evidence, gather
 from bts_tune.report.figures import learning_curves, overlay, read_samples
+from bts_tune.report.html import to_html
 from bts_tune.report.leaderboard import best_baselines, epochs_table, leaderboard, ranking
-from bts_tune.report.markdown import Figures, Overlay, report
+from bts_tune.report.markdown import to_markdown
+from bts_tune.report.plots import kinds_figure, search_history
+from bts_tune.report.sections import Figures, Overlay, document
 from bts_tune.report.words import names, tags, with_role
 from bts_tune.store import RunFolder, TrialRecord, write_atomically
 
@@ -29,14 +33,15 @@ class ReportFiles:
     leaderboard: Path
     epochs: Path
     report: Path
+    page: Path
     figures: tuple[Path, ...]
 
 
 def write_report(folder: RunFolder) -> ReportFiles:
-    """Write `leaderboard.csv`, `epochs.csv`, `figures/*.png` and `report.md` anew, each whole or not at all.
+    """Write `leaderboard.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew, each whole or not.
 
-    The same record gives the same bytes of CSV and Markdown, wherever the folder lies. Figures of an earlier report
-    that this one does not show are removed.
+    The same record gives the same bytes of CSV, Markdown and HTML, wherever the folder lies. Figures of an earlier
+    report that this one does not show are removed.
 
     Raises:
         RunError: the record cannot be read, or a file cannot be written.
@@ -49,12 +54,25 @@ def write_report(folder: RunFolder) -> ReportFiles:
         target = folder.path / "epochs.csv"
         write_atomically(target, to_csv(epochs_table(trials), run))
         target = folder.path / "figures"
-        shown, drawn = _write_figures(folder, run, trials)
+        evidence = gather(folder, trials)
+        shown, pictures = _draw(folder, run, trials, evidence)
+        for path, png in pictures.items():
+            write_atomically(folder.path / path, png)
+        _remove_stale(folder.path / "figures", [folder.path / path for path in pictures])
+        content = document(run, trials, shown, evidence)
         target = folder.path / "report.md"
-        write_atomically(target, report(run, trials, shown))
+        write_atomically(target, to_markdown(content))
+        target = folder.path / "report.html"
+        write_atomically(target, to_html(content, pictures))
     except OSError as error:
         raise RunError(f"{target}: cannot be written: {error.strerror}.") from None
-    return ReportFiles(folder.path / "leaderboard.csv", folder.path / "epochs.csv", target, tuple(drawn))
+    return ReportFiles(
+        leaderboard=folder.path / "leaderboard.csv",
+        epochs=folder.path / "epochs.csv",
+        report=folder.path / "report.md",
+        page=folder.path / "report.html",
+        figures=tuple(folder.path / path for path in pictures),
+    )
 
 
 def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
@@ -78,15 +96,18 @@ def _harmless(cell: Any) -> Any:
     return f"'{text}" if text.startswith("\t") or text.lstrip().startswith(_FORMULA_STARTS) else text
 
 
-def _write_figures(
-    folder: RunFolder, run: Mapping[str, Any], trials: Sequence[TrialRecord]
-) -> tuple[Figures, list[Path]]:
+def _draw(
+    folder: RunFolder, run: Mapping[str, Any], trials: Sequence[TrialRecord], evidence: Evidence
+) -> tuple[Figures, dict[str, bytes]]:
+    """Return the figures of the report, and the PNG of each by its path within the run folder."""
     warnings = tags(run)
-    drawn: list[Path] = []
-    curves = learning_curves(trials, warnings)
-    if curves is not None:
-        drawn.append(folder.path / "figures" / "learning_curves.png")
-        write_atomically(drawn[-1], curves)
+    drawings = {
+        "figures/learning_curves.png": learning_curves(trials, warnings),
+        "figures/search_history.png": search_history(trials, warnings),
+        "figures/kinds_of_images.png": kinds_figure(trials, evidence, warnings),
+    }
+    curves, history, kinds = (path if png else None for path, png in drawings.items())
+    pictures = {path: png for path, png in drawings.items() if png}
     called = names(trials)
     overlays = []
     for record in _shown(trials):
@@ -95,13 +116,10 @@ def _write_figures(
         except RunError as error:
             overlays.append(Overlay(record, None, str(error)))
             continue
-        file = folder.path / "figures" / f"predictions-{record.trial}.png"
-        title = f"Predictions of {with_role(called[record.trial], record)}"
-        write_atomically(file, overlay(samples, title, warnings))
-        drawn.append(file)
-        overlays.append(Overlay(record, f"figures/{file.name}"))
-    _remove_stale(folder.path / "figures", drawn)
-    return Figures("figures/learning_curves.png" if curves else None, overlays), drawn
+        path = f"figures/predictions-{record.trial}.png"
+        pictures[path] = overlay(samples, f"Predictions of {with_role(called[record.trial], record)}", warnings)
+        overlays.append(Overlay(record, path))
+    return Figures(curves, history, kinds, overlays), pictures
 
 
 def _shown(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -112,7 +130,7 @@ def _shown(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def _remove_stale(figures: Path, drawn: Iterable[Path]) -> None:
     kept = set(drawn)
-    for pattern in ("learning_curves.png", "predictions-*.png"):
+    for pattern in ("learning_curves.png", "search_history.png", "kinds_of_images.png", "predictions-*.png"):
         for file in figures.glob(pattern):
             if file not in kept:
                 with contextlib.suppress(FileNotFoundError):

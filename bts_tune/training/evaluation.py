@@ -17,6 +17,7 @@ from bts_tune.training.device import Arithmetic, resolve_device
 from bts_tune.training.loop import split_sums
 from bts_tune.training.metrics import metrics_from_sums
 from bts_tune.training.model import to_device
+from bts_tune.training.scores import Scores, SplitScores
 
 SAMPLES = 6
 
@@ -29,10 +30,12 @@ class Evaluation:
         test: `test_*` metrics by column name; empty where the dataset has no test split.
         samples: the content of an .npz file with validation slices from the best to the worst predicted: `images`
             uint8 [k, S, S], `truths` uint8 {0, 1} [k, S, S], `probabilities` float16 [k, S, S], `names` [k], `iou` [k].
+        scores: the scores of every validation and test image.
     """
 
     test: dict[str, float | None]
     samples: bytes
+    scores: Scores
 
 
 def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", threads: int = 0) -> Evaluation:
@@ -44,13 +47,17 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     model = to_device(saved.model, arithmetic.device)
     loader = BatchLoader(data, saved.config, arithmetic.device, arithmetic.loader_threads(threads))
     try:
+        pixels = saved.config.image_size**2
         test: dict[str, float | None] = {}
+        splits: dict[str, SplitScores] = {}
+        sums = split_sums(model, data.valid, loader, arithmetic)
+        splits["valid"] = SplitScores.of(data.valid.names, data.valid.images, sums)
+        samples = _samples(saved, data.valid, sums, arithmetic)
         if len(data.test.names):
             sums = split_sums(model, data.test, loader, arithmetic)
-            metrics = metrics_from_sums(sums, saved.config.image_size**2, saved.config.part(OptimizationPart))
-            test = metrics.columns("test")
-        sums = split_sums(model, data.valid, loader, arithmetic)
-        return Evaluation(test, _samples(saved, data.valid, sums, arithmetic))
+            splits["test"] = SplitScores.of(data.test.names, data.test.images, sums)
+            test = metrics_from_sums(sums, pixels, saved.config.part(OptimizationPart)).columns("test")
+        return Evaluation(test, samples, Scores(saved.epoch, pixels, splits))
     finally:
         loader.close()
 

@@ -213,7 +213,7 @@ def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
 
 
 def split_sums(model: nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic) -> np.ndarray:
-    """Return the sums of each image of a split, float64 [N, 7]; columns as in `metrics.SUMS`."""
+    """Return the sums of each image of a split, float64 [N, 7]; columns as in `scores.SUMS`."""
     set_mode(model, training=False)
     sums = []
     with torch.inference_mode():

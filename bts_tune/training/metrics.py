@@ -18,10 +18,9 @@ import torch
 from torch.nn import functional as F
 
 from bts_tune.config import OptimizationPart
+from bts_tune.training.scores import EPS
 
-EPS = 1e-6
 THRESHOLD = 0.5
-SUMS = ("true_positives", "false_positives", "false_negatives", "overlap", "predicted", "truth", "cross_entropy")
 
 
 @torch.no_grad()
@@ -33,7 +32,8 @@ def image_sums(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         truth: {0, 1}, any dtype, [N, 1, H, W].
 
     Returns:
-        float64 [N, 7] on the same device, columns as in `SUMS`; overlap, predicted and truth are sum p*y, sum p, sum y.
+        float64 [N, 7] on the same device, columns as in `scores.SUMS`; overlap, predicted and truth are sum p*y, sum p
+        and sum y.
     """
     # Pixels are summed in float32 along rows first: exact enough, and float64 images would cost the GPU dearly.
     logits = logits.float()

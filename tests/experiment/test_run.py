@@ -17,8 +17,10 @@ import pytest
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepare import prepare
 from bts_tune.data.sources import open_dataset
+from bts_tune.report.statistics import pooled_dice_loss
 from bts_tune.store import RunFolder
 from bts_tune.training.loop import TrialSetup, open_trial, rows
+from bts_tune.training.scores import read_scores
 from bts_tune.training.weights import EncoderWeights
 from tests.experiment.conftest import Command
 
@@ -74,9 +76,16 @@ def test_a_run_records_reports_and_equals_the_serial_loop(
     assert "DEMO" not in (folder.path / "report.md").read_text()
     for trial in trials:
         assert (folder.model_folder(trial.trial) / "model.safetensors").is_file()
+        scores = read_scores(folder.scores_file(trial.trial))
+        assert trial.best_row is not None
+        assert scores.epoch == trial.best_row["epoch"]
+        for split, expected in (("valid", trial.best_row["val_dice_loss"]), ("test", trial.test["test_dice_loss"])):
+            assert pooled_dice_loss(scores.splits[split].sums.sum(axis=0)) == pytest.approx(expected, abs=1e-9)
         assert not (folder.model_folder(trial.trial) / "last.pt").exists()
     assert list((folder.path / "tensorboard" / "plain").glob("events.out*"))
     assert "results/one/report.md" in output
+    assert "results/one/report.html" in output
+    assert "of resamples." in (folder.path / "report.html").read_text()
     assert "bts-tune predict results/one" in output
 
     image = next(small_data.glob("test/*.png"))

@@ -10,6 +10,7 @@ import numpy as np
 
 from bts_tune.config import TrialConfig
 from bts_tune.store import RunFolder, TrialRecord
+from bts_tune.training.scores import Scores, SplitScores
 
 BASELINES: dict[str, dict[str, Any]] = {
     "unet-b0": {"decoder_dropout": 0.5, "head_dropout": 0.5},
@@ -264,3 +265,45 @@ def write_samples(folder: RunFolder, trial: str, **kwargs: Any) -> None:
     file = folder.samples_file(trial)
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(file, **make_samples(**kwargs))
+
+
+def make_sums(images: int, quality: float, *, spread: float = 0.1, empty: int = 0, seed: int = 0) -> np.ndarray:
+    """Sums of each image, as `training.scores.SUMS` names them, under a model whose Dice lies around `quality`.
+
+    The same seed gives the same tumours and the same difficult images, whatever the quality; the last `empty` images
+    hold no tumour.
+    """
+    random = np.random.default_rng(seed)
+    truth = random.integers(60, 900, images).astype(float)
+    truth[images - empty :] = 0
+    share = np.clip(quality + random.normal(0, spread, images), 0, 0.99)
+    found = np.floor(share * truth)
+    alarms = np.floor((1 - share) * random.uniform(60, 500, images))
+    overlap = 0.95 * found
+    entropy = 40 * (truth - found + alarms)
+    return np.stack([found, alarms, truth - found, overlap, found + alarms, truth, entropy], axis=1)
+
+
+def make_scores(
+    quality: float, *, epoch: int, images: int = 60, test: int = 30, size: int = 96, seed: int = 0
+) -> Scores:
+    """The scores of one trial; trials of one seed share their images."""
+
+    def split(name: str, count: int, seed: int) -> SplitScores:
+        random = np.random.default_rng(seed + 77)
+        names = tuple(f"{name}/{number:03d}.png" for number in range(count))
+        sums = make_sums(count, quality, seed=seed, empty=min(count // 10, 5))
+        return SplitScores(names, sums, random.uniform(0.1, 0.6, count), random.uniform(0.05, 0.3, count))
+
+    splits = {"valid": split("valid", images, seed)} | ({"test": split("test", test, seed + 1)} if test else {})
+    return Scores(epoch, size**2, splits)
+
+
+def write_scores(folder: RunFolder, record: TrialRecord, quality: float | None = None, **kwargs: Any) -> None:
+    """Write scores that are about as good as the trial's best row."""
+    best = record.best_row
+    assert best is not None
+    quality = 1 - best["val_dice_loss"] if quality is None else quality
+    file = folder.scores_file(record.trial)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(make_scores(quality, epoch=best["epoch"], **kwargs).to_bytes())

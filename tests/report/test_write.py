@@ -14,9 +14,17 @@ from bts_tune.errors import RunError
 from bts_tune.report.leaderboard import leaderboard
 from bts_tune.report.write import to_csv, write_report
 from bts_tune.store import RunFolder
-from tests.report.fabricate import make_baselines, make_run, make_search, make_trial, write_run, write_samples
+from tests.report.fabricate import (
+    make_baselines,
+    make_run,
+    make_search,
+    make_trial,
+    write_run,
+    write_samples,
+    write_scores,
+)
 
-TEXTS = ("leaderboard.csv", "epochs.csv", "report.md")
+TEXTS = ("leaderboard.csv", "epochs.csv", "report.md", "report.html")
 
 
 def texts(path: Path) -> dict[str, bytes]:
@@ -28,7 +36,7 @@ def test_everything_is_written_and_decodes(tmp_path: Path) -> None:
     for trial in ("t0000", "t0001", "unet-b0-s0"):
         write_samples(folder, trial)
     files = write_report(folder)
-    for file in (files.leaderboard, files.epochs, files.report, *files.figures):
+    for file in (files.leaderboard, files.epochs, files.report, files.page, *files.figures):
         assert file.stat().st_size > 0
     names = [file.name for file in files.figures]
     assert names[0] == "learning_curves.png"
@@ -56,6 +64,29 @@ def test_the_same_record_gives_the_same_bytes_wherever_it_lies(tmp_path: Path) -
     assert [file.read_bytes() for file in again.figures] == [file.read_bytes() for file in first.figures]
 
 
+def test_a_run_with_scores_has_intervals_in_every_form(tmp_path: Path) -> None:
+    trials = make_search(epochs=6)
+    folder = write_run(tmp_path / "run", trials)
+    for record in trials[:4]:
+        write_scores(folder, record)
+    files = write_report(folder)
+    assert {"kinds_of_images.png", "search_history.png"} <= {file.name for file in files.figures}
+    for text in (files.report.read_text(), files.page.read_text()):
+        assert "t0000 beats the best documented baseline, unetplusplus-b5, by" in text
+        assert "of resamples." in text
+        assert "Kinds of images" in text
+        assert "no scores" not in text.lower()
+    assert "p (Holm)" in files.page.read_text()
+
+
+def test_a_run_of_an_earlier_version_without_scores_is_reported(tmp_path: Path) -> None:
+    files = write_report(write_run(tmp_path / "run", make_search(epochs=6)))
+    text = files.report.read_text()
+    assert "**Best of 6 trials" in text
+    assert "No scores of single images are on record" in text
+    assert "95 % interval" not in text
+
+
 def test_a_half_written_last_row_changes_nothing(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", make_search(epochs=6))
     write_report(folder)
@@ -69,6 +100,7 @@ def test_a_half_written_last_row_changes_nothing(tmp_path: Path) -> None:
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     files = write_report(RunFolder.create(tmp_path / "run", make_run(status="running")))
     assert files.figures == ()
+    assert "nothing to rank" in files.page.read_text()
     assert "nothing to rank" in files.report.read_text()
     assert len(files.leaderboard.read_text().splitlines()) == 1
     assert "val_dice_loss" in files.epochs.read_text()
@@ -82,8 +114,9 @@ def test_figures_that_are_no_longer_shown_are_removed_and_others_stay(tmp_path: 
     mine.write_bytes(b"kept")
     folder.samples_file("unet-b0-s0").unlink()
     files = write_report(folder)
-    assert [file.name for file in files.figures] == ["learning_curves.png"]
-    assert sorted(file.name for file in mine.parent.iterdir()) == ["learning_curves.png", "my own.png"]
+    drawn = ["learning_curves.png", "search_history.png"]
+    assert [file.name for file in files.figures] == drawn
+    assert sorted(file.name for file in mine.parent.iterdir()) == sorted([*drawn, "my own.png"])
 
 
 def test_a_spoilt_samples_file_costs_its_figure_only(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic
 from bts_tune.training.evaluation import SAMPLES, evaluate_model, probabilities
 from bts_tune.training.metrics import image_sums, metrics_from_sums
+from bts_tune.training.scores import SUMS, read_scores
 from tests.training.builders import data, opened, split, tiny, trained
 
 CPU = Arithmetic.choose(torch.device("cpu"), "auto")
@@ -64,6 +65,29 @@ def test_a_dataset_without_a_test_split_has_no_test_metrics(folder: Path) -> Non
     evaluation = evaluate_model(folder, data(test=0), device="cpu", threads=1)
     assert evaluation.test == {}
     assert len(samples(evaluation.samples)["images"]) == 5
+
+
+def test_scores_of_each_image_give_the_metrics_of_the_split(folder: Path, tmp_path: Path) -> None:
+    prepared = data(valid=9, test=7, empty=(3,))
+    evaluation = evaluate_model(folder, prepared, device="cpu", threads=1)
+    file = tmp_path / "scores.npz"
+    file.write_bytes(evaluation.scores.to_bytes())
+    found = read_scores(file)
+    assert found.epoch == load_model(folder).epoch
+    assert found.pixels == 32**2
+    for name, part in (("valid", prepared.valid), ("test", prepared.test)):
+        split_scores = found.splits[name]
+        assert split_scores.names == tuple(part.names)
+        truth = split_scores.sums[:, SUMS.index("truth")]
+        np.testing.assert_array_equal(truth, part.masks.sum(axis=(1, 2)))
+        np.testing.assert_allclose(split_scores.brightness, part.images.mean(axis=(1, 2)) / 255)
+        np.testing.assert_allclose(split_scores.contrast, part.images.std(axis=(1, 2)) / 255)
+    metrics = metrics_from_sums(found.splits["test"].sums, found.pixels, OptimizationPart(dice_weight=0.5))
+    assert metrics.columns("test") == evaluation.test
+
+
+def test_scores_of_a_dataset_without_a_test_split(folder: Path) -> None:
+    assert set(evaluate_model(folder, data(test=0), device="cpu", threads=1).scores.splits) == {"valid"}
 
 
 def test_samples_go_from_the_best_predicted_to_the_worst(folder: Path) -> None:

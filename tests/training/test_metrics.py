@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.config import OptimizationPart
-from bts_tune.training.metrics import SUMS, THRESHOLD, Metrics, image_sums, metrics_from_sums, soft_dice_loss
+from bts_tune.training.metrics import THRESHOLD, Metrics, image_sums, metrics_from_sums, soft_dice_loss
 from bts_tune.training.objective import Objective
+from bts_tune.training.scores import SUMS
 
 EQUAL = OptimizationPart()
 

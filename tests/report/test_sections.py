@@ -1,4 +1,4 @@
-"""`report.md`: what it says in every state of a run, and what it must never say."""
+"""What a report says in every state of a run, and what it must never say; read as Markdown."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bts_tune.report.markdown import MAX_ROWS, Figures, Overlay, report
+from bts_tune.report.markdown import to_markdown
 from bts_tune.report.methods import limits
+from bts_tune.report.sections import MAX_ROWS, Figures, Overlay, document
 from bts_tune.store import TrialRecord
 from tests.report.fabricate import (
     PUBLISHED,
@@ -25,7 +26,7 @@ CHANGED = ["epochs", "image_size"]
 
 
 def page(trials: list[TrialRecord], figures: Figures | None = None, **run: Any) -> str:
-    return report(make_run(**run), trials, figures or Figures())
+    return to_markdown(document(make_run(**run), trials, figures or Figures()))
 
 
 def section(text: str, title: str) -> str:
@@ -41,6 +42,7 @@ def test_a_complete_run_tells_everything() -> None:
     assert sections(text) == [
         "Answer",
         "Ranking",
+        "Comparison",
         "Stopped early",
         "Diverged or failed",
         "Test split",
@@ -48,6 +50,7 @@ def test_a_complete_run_tells_everything() -> None:
         "Learning curves",
         "Predictions",
         "Best configuration",
+        "Data check",
         "Methods",
         "Limits",
     ]
@@ -190,7 +193,7 @@ def test_every_state_has_a_page(trials: list[TrialRecord]) -> None:
 
 
 def test_a_run_file_with_nothing_optional_is_enough() -> None:
-    text = report({"format": 1, "status": "complete"}, make_search(), Figures())
+    text = to_markdown(document({"format": 1, "status": "complete"}, make_search(), Figures()))
     assert "Not recorded." in section(text, "Methods")
 
 
@@ -211,7 +214,10 @@ def test_figures_are_shown_or_their_absence_is_told() -> None:
     trials = make_search()
     figures = Figures(
         "figures/learning_curves.png",
-        [Overlay(trials[4], "figures/predictions-t0001.png"), Overlay(trials[0], None, "samples/x.npz is missing.")],
+        overlays=[
+            Overlay(trials[4], "figures/predictions-t0001.png"),
+            Overlay(trials[0], None, "samples/x.npz is missing."),
+        ],
     )
     text = page(trials, figures)
     assert "](figures/learning_curves.png)" in section(text, "Learning curves")

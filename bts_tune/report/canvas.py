@@ -1,0 +1,66 @@
+"""What all figures of a report share: colours, style, and a canvas that ends as PNG.
+
+Drawn with matplotlib's object interface on the Agg canvas, from its default style: no display, no global state,
+nothing taken from a user's `matplotlibrc`. The colours are Okabe and Ito's, which colour-blind readers tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+BASELINE_COLORS = ("#000000", "#4d4d4d", "#7a7a7a", "#2b2b2b")
+OTHERS = "#c8c8c8"
+WARNING = "#b00020"
+_STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "figure.constrained_layout.w_pad": 0.1,
+}
+_DPI = 150
+
+
+@contextmanager
+def canvas(size: tuple[float, float], layout: Literal["constrained"] | None) -> Iterator[tuple[Figure, io.BytesIO]]:
+    """Give a new figure of `size` inches; on leaving, it is drawn into the buffer as PNG."""
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    png = io.BytesIO()
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        # A name may hold characters that the bundled font lacks; a box in the legend is no reason to warn.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=size, layout=layout, facecolor="white")
+        FigureCanvasAgg(figure)
+        yield figure, png
+        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def banner(figure: Figure, tags: Sequence[str]) -> None:
+    """Print warnings (`words.tags`) above a figure with a constrained layout."""
+    if tags:
+        figure.suptitle(joined(tags), x=0.01, ha="left", color=WARNING, fontsize=11, fontweight="bold")
+
+
+def joined(tags: Sequence[str]) -> str:
+    """Return the warnings on one line."""
+    return "   ·   ".join(tags)

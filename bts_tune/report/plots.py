@@ -1,0 +1,112 @@
+"""Figures of a whole search and of single images, as PNG bytes: best so far, and Dice by kind of image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bts_tune.report.canvas import COLORS, OTHERS, banner, canvas
+from bts_tune.report.evidence import Evidence
+from bts_tune.report.leaderboard import is_ranked, total_seconds
+from bts_tune.report.statistics import has_tumour, image_dice
+from bts_tune.report.views import KINDS, parts, shown_in_kinds
+from bts_tune.report.words import names, shortened
+from bts_tune.store import TrialRecord
+
+_ENDED = ("complete", "stopped", "diverged", "failed")
+_KIND_COLORS = (COLORS[0], COLORS[1])
+
+
+def search_history(trials: Sequence[TrialRecord], tags: Sequence[str] = ()) -> bytes | None:
+    """Draw the best validation Dice loss so far against trials that have ended and against trial-seconds.
+
+    Args:
+        trials: the run's trials in any order.
+        tags: warnings to print above the figure (`words.tags`).
+
+    Returns:
+        A PNG, or None with fewer than two trials that have ended with rows.
+    """
+    ended = [record for record in trials if record.status in _ENDED and record.rows]
+    ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
+    if len(ended) < 2:
+        return None
+    losses = [record.best_row["val_dice_loss"] for record in ended if record.best_row]
+    ranked = [is_ranked(record) for record in ended]
+    best = list(
+        itertools.accumulate((loss if full else np.inf for loss, full in zip(losses, ranked, strict=True)), min)
+    )
+    seconds = list(itertools.accumulate(total_seconds(record) or 0.0 for record in ended))
+    unit, size = next(
+        (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if seconds[-1] >= 2 * s or s == 1
+    )
+    with canvas((11.4, 3.9), layout="constrained") as (figure, png):
+        panels = figure.subplots(1, 2, sharey=True)
+        steps = ([float(number) for number in range(1, len(ended) + 1)], [second / size for second in seconds])
+        for axes, places, label in zip(panels, steps, ("Trials ended", f"Trial-{unit}"), strict=True):
+            marks: tuple[tuple[Callable[[TrialRecord], bool], dict[str, Any], str], ...] = (
+                (lambda record: record.baseline, {"marker": "s", "color": "black"}, "baseline"),
+                (lambda record: not record.baseline and is_ranked(record), {"color": COLORS[0]}, "searched"),
+                (lambda record: not is_ranked(record), {"color": OTHERS}, "ended before the full budget"),
+            )
+            for wanted, style, text in marks:
+                chosen = [place for place, record in enumerate(ended) if wanted(record)]
+                if chosen:
+                    x, y = [places[place] for place in chosen], [losses[place] for place in chosen]
+                    axes.scatter(x, y, s=26, zorder=3, label=text, **style)
+            finite = [place for place, loss in enumerate(best) if np.isfinite(loss)]
+            if finite:
+                x, y = [places[place] for place in finite], [best[place] for place in finite]
+                axes.step(x, y, where="post", color=COLORS[1], linewidth=1.9, label="best so far", zorder=2)
+            axes.set_xlabel(label)
+        panels[0].xaxis.get_major_locator().set_params(integer=True)
+        panels[0].set_ylabel("Validation Dice loss")
+        panels[0].set_title("Best so far, trial by trial")
+        panels[1].set_title("Best so far, over training time")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8.5)
+        banner(figure, tags)
+    return png.getvalue()
+
+
+def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequence[str] = ()) -> bytes | None:
+    """Draw the Dice of each validation image that holds a tumour against tumour area, brightness and contrast.
+
+    The line is the median of each part of `views.parts`.
+
+    Args:
+        trials: the run's trials in any order.
+        evidence: the scores of the best trial and of the best baseline.
+        tags: warnings to print above the figure.
+
+    Returns:
+        A PNG, or None without scores or with too few images.
+    """
+    records = shown_in_kinds(evidence)
+    if not records or not any(parts(evidence.scores[records[0].trial], kind) for kind in KINDS):
+        return None
+    called = names(trials)
+    with canvas((11.4, 3.7), layout="constrained") as (figure, png):
+        panels = figure.subplots(1, len(KINDS), sharey=True)
+        for axes, kind in zip(panels, KINDS, strict=True):
+            for record, color, marker in zip(records, _KIND_COLORS, "o^", strict=False):
+                scores = evidence.scores[record.trial]
+                split = scores.splits["valid"]
+                values, dice = KINDS[kind](split, scores.pixels), image_dice(split.sums)
+                chosen = has_tumour(split.sums)
+                faint = {"s": 14, "alpha": 0.45, "linewidths": 0, "color": color, "marker": marker}
+                axes.scatter(values[chosen], dice[chosen], **faint)
+                cut = [members for _, _, members in parts(scores, kind)]
+                middle = [float(np.median(values[members])) for members in cut]
+                median = [float(np.median(dice[members])) for members in cut]
+                label = shortened(called[record.trial], 28)
+                axes.plot(middle, median, color=color, marker=marker, markeredgecolor="white", ms=7, label=label)
+            axes.set_xlabel(f"{kind[0].upper()}{kind[1:]}")
+            axes.set_ylim(-0.03, 1.03)
+        panels[0].set_ylabel("Dice of the image")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, title="Median of each part")
+        banner(figure, tags)
+    return png.getvalue()

@@ -1,0 +1,112 @@
+"""The scores of every image under one trained model, and the file that keeps them; no torch, so that a report reads it.
+
+A metric of any set of images follows from the sums of its images (see `training/metrics.py`), so these few numbers
+an image are all that intervals, comparisons and views by kind of image need.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bts_tune.errors import RunError
+
+EPS = 1e-6
+SUMS = ("true_positives", "false_positives", "false_negatives", "overlap", "predicted", "truth", "cross_entropy")
+SPLITS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """The scores of the images of one split.
+
+    Attributes:
+        names: the images, in the order of the split.
+        sums: float64 [N, 7], columns as in `SUMS`, in pixels of the trial's image size.
+        brightness: float64 [N], mean grey value of the image as the network saw it, before standardising, in 0..1.
+        contrast: float64 [N], the population standard deviation of the same grey values.
+    """
+
+    names: tuple[str, ...]
+    sums: NDArray[np.float64]
+    brightness: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, names: list[str], images: NDArray[np.uint8], sums: NDArray[np.float64]) -> SplitScores:
+        """Join the sums of a split with what its prepared images, uint8 [N, S, S], look like."""
+        # One image at a time: a memory-mapped split may be larger than memory.
+        grey = [(float(image.mean()) / 255, float(image.std()) / 255) for image in images]
+        brightness, contrast = np.array(grey, dtype=np.float64).reshape(len(names), 2).T
+        return cls(tuple(names), sums, brightness, contrast)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one trial.
+
+    Attributes:
+        epoch: the epoch that the model's weights are from.
+        pixels: pixels of one image.
+        splits: by name, `valid` and, where the dataset has one, `test`.
+    """
+
+    epoch: int
+    pixels: int
+    splits: Mapping[str, SplitScores]
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the .npz file: `epoch`, `pixels`, `columns`, and each split's arrays by its name."""
+        arrays: dict[str, np.ndarray] = {
+            "epoch": np.array(self.epoch),
+            "pixels": np.array(self.pixels),
+            "columns": np.array(SUMS),
+        }
+        for name, split in self.splits.items():
+            arrays[f"{name}_names"] = np.array(split.names, dtype=str)
+            arrays[f"{name}_sums"] = split.sums
+            arrays[f"{name}_brightness"] = split.brightness
+            arrays[f"{name}_contrast"] = split.contrast
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+
+def read_scores(path: Path) -> Scores:
+    """Read the file that `Scores.to_bytes` fills.
+
+    Raises:
+        RunError: the file is missing, is not such a file, or its arrays do not fit together.
+    """
+    if not path.is_file():
+        raise RunError(f"scores/{path.name} is missing.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if tuple(str(name) for name in archive["columns"]) != SUMS:
+                raise ValueError(f"its columns are not {', '.join(SUMS)}")
+            splits = {
+                split: SplitScores(
+                    tuple(str(name) for name in archive[f"{split}_names"]),
+                    archive[f"{split}_sums"].astype(np.float64),
+                    archive[f"{split}_brightness"].astype(np.float64),
+                    archive[f"{split}_contrast"].astype(np.float64),
+                )
+                for split in SPLITS
+                if f"{split}_names" in archive
+            }
+            scores = Scores(int(archive["epoch"]), int(archive["pixels"]), splits)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"scores/{path.name} cannot be read: {error}.") from None
+    for split in splits.values():
+        count = len(split.names)
+        if split.sums.shape != (count, len(SUMS)) or not split.brightness.shape == split.contrast.shape == (count,):
+            raise RunError(f"scores/{path.name} cannot be used: its arrays differ in length.")
+        if not np.isfinite(split.sums[:, :6]).all():
+            raise RunError(f"scores/{path.name} cannot be used: it holds figures that are not finite.")
+    return scores
