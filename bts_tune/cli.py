@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bts_tune import __version__
-from bts_tune.errors import BtsTuneError, ConfigError, nearest
+from bts_tune.errors import BtsTuneError, ConfigError, nearest, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (-\S+)", message)
         hint = nearest(unknown.group(1), _all_options(self)) if unknown else ""
-        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.\n")
+        self.exit(EXIT_USAGE, printable(f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(arguments)
         return int(parsed.action(parsed, ["bts-tune", *arguments]))
     except BtsTuneError as error:
-        print(f"bts-tune: error: {error}", file=sys.stderr)
+        print(f"bts-tune: error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("bts-tune: interrupted", file=sys.stderr)
@@ -66,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has left; what is still buffered must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PROBLEM
+    except OSError as error:
+        # What reads and writes says more where it can; this is for the rest, such as a name too long for the system.
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"bts-tune: error: {printable(f'{named}{error.strerror or error}')}.", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _names_command(arguments: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from bts_tune.data.drawing import drawn_area
 from bts_tune.data.images import decode, read_bytes, read_mask, to_grey
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.records import SPLITS, Annotation, Dataset, Finding, Level, SliceRecord
-from bts_tune.errors import DataError
+from bts_tune.errors import DataError, printable
 
 TINY_AREA = 32
 """Annotations that cover fewer pixels are reported: a slip of the mouse rather than a tumour."""
@@ -303,7 +303,7 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
     parts.append(_share_table(report))
     for title, findings in (("Errors", report.errors), ("Warnings", report.warnings)):
         parts.append(_finding_lines(title, findings, verbose))
-    return "\n\n".join("\n".join(_printable(line) for line in lines) for lines in parts) + "\n"
+    return "\n\n".join("\n".join(printable(line) for line in lines) for lines in parts) + "\n"
 
 
 def _split_table(report: CheckReport) -> list[str]:
@@ -362,11 +362,6 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _printable(line: str) -> str:
-    """Escape what a file name could smuggle into the terminal."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
 
 
 def _cut(text: str, limit: int) -> str:
