@@ -261,7 +261,7 @@ def _conclude(finished: Finished, console: Console) -> int:
     quoted = shlex.quote(str(folder.path))
     if any(record.full_budget for record in trials):
         _say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
-    if run["profile"] == "demo":
+    if run.get("profile") == "demo":
         _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     named = [record for record in trials if record.baseline or not record.name.startswith("search-")]
     failed = any(record.status in ("failed", "diverged") for record in named)
