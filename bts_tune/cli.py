@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+_LONGEST_TIME = 1e9  # of any unit; far beyond it clocks overflow
+
 _DESCRIPTION = """\
 Find out which model and which hyperparameters segment brain tumours best on your MRI slices.
 
@@ -399,7 +401,7 @@ def _number(text: str) -> int | float:
 
 def _duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if match is None or float(match.group(1)) == 0:
+    if match is None or not 0 < float(match.group(1)) < _LONGEST_TIME:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30s, 90m, 8h or 1.5d")
     return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
 

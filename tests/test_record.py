@@ -291,7 +291,7 @@ def sound_lines(folder: RunFolder) -> tuple[list[Any], list[Any]]:
     return first, second
 
 
-FUZZED = settings(max_examples=300, deadline=2000, suppress_health_check=list(HealthCheck))
+FUZZED = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ def test_there_are_enough_kinds_and_each_has_a_name() -> None:
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 100
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_is_told_in_one_sentence_and_leaves_nothing_half_prepared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: Broken
