@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bts_tune import __version__
-from bts_tune.errors import BtsTuneError, ConfigError, DataError, nearest
+from bts_tune.errors import BtsTuneError, ConfigError, DataError, nearest, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bts_tune.experiment.run import Finished
 
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+_LONGEST_TIME = 1e9  # of any unit; far beyond it clocks overflow
 
 _DESCRIPTION = """\
 Find out which model and which hyperparameters segment brain tumours best on your MRI slices.
@@ -42,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (-\S+)", message)
         hint = nearest(unknown.group(1), _all_options(self)) if unknown else ""
-        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.\n")
+        self.exit(EXIT_USAGE, printable(f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.") + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(arguments)
         return int(parsed.action(parsed, ["bts-tune", *arguments]))
     except BtsTuneError as error:
-        print(f"bts-tune: error: {error}", file=sys.stderr)
+        print(f"bts-tune: error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("bts-tune: interrupted", file=sys.stderr)
@@ -66,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has left; what is still buffered must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PROBLEM
+    except OSError as error:
+        # What reads and writes says more where it can; this is for the rest, such as a name too long for the system.
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"bts-tune: error: {printable(f'{named}{error.strerror or error}')}.", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _names_command(arguments: Sequence[str]) -> bool:
@@ -264,7 +271,7 @@ def _conclude(finished: Finished, console: Console) -> int:
     quoted = shlex.quote(str(folder.path))
     if any(record.full_budget for record in trials):
         _say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
-    if run["profile"] == "demo":
+    if run.get("profile") == "demo":
         _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     named = [record for record in trials if record.baseline or not record.name.startswith("search-")]
     failed = any(record.status in ("failed", "diverged") for record in named)
@@ -415,7 +422,7 @@ def _number(text: str) -> int | float:
 
 def _duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if match is None or float(match.group(1)) == 0:
+    if match is None or not 0 < float(match.group(1)) < _LONGEST_TIME:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30s, 90m, 8h or 1.5d")
     return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bts_tune.errors import ConfigError, nearest
+from bts_tune.errors import ConfigError, nearest, quoted
 
 Decoder = Literal[
     "unet",
@@ -83,7 +83,7 @@ class ModelPart(Part):
     freeze_stages: Annotated[int, Field(ge=0, le=5)] = Field(
         default=0, description="number of frozen stages; above 0 if and only if freeze is 'stages'"
     )
-    freeze_epochs: Annotated[int, Field(ge=0)] = Field(
+    freeze_epochs: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="number of frozen epochs; above 0 if and only if freeze is 'epochs'"
     )
     decoder_dropout: Fraction = Field(default=0.0, description="dropout after each decoder block but the last")
@@ -211,7 +211,9 @@ FIELDS: tuple[str, ...] = tuple(TrialConfig.model_fields)
 def check_field(name: str, where: str) -> None:
     """Raise a `ConfigError` that names the nearest fields where `name` is not a field of `TrialConfig`."""
     if name not in FIELDS:
-        raise ConfigError(f"{where}: unknown key {name!r}.{nearest(name, FIELDS)} Known keys: {', '.join(FIELDS)}.")
+        raise ConfigError(
+            f"{where}: unknown key {quoted(name)}.{nearest(name, FIELDS)} Known keys: {', '.join(FIELDS)}."
+        )
 
 
 def allowed_values(field: str) -> tuple[str, ...] | None:
@@ -228,7 +230,7 @@ def explain(error: ValidationError) -> str:
     if not path:
         return f"{message}."
     shown = first["input"]
-    return f"{path}: {message[0].lower()}{message[1:]}, got {shown!r}."
+    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(shown)}."
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

@@ -36,5 +36,27 @@ def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
     """Return ' Did you mean …?' for the known words closest to `word`, or an empty string."""
     import difflib
 
+    if len(word) > _LONGEST_TYPED:  # nobody's slip of the finger, and comparing takes the square of its length
+        return ""
+
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+_LONGEST_TYPED = 100
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return `repr(value)`, cut short: what stands in a file may be of any size."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a huge {type(value).__name__}"
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]} …"
+
+
+def printable(text: str) -> str:
+    """Return `text` with line breaks, terminal commands and bytes that are no UTF-8 escaped, as in `\\n`."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

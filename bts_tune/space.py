@@ -6,14 +6,15 @@ gives a `ResolvedSpace`: the trials that are run as they are run. The format of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bts_tune.config import FIELDS, PreprocessingPart, TrialConfig
-from bts_tune.errors import ConfigError, nearest
-from bts_tune.space_file import SpaceFile, Trial, parse_space_file, read_yaml, schema
+from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.space_file import MAX_NAMED_TRIALS, MAX_SAMPLED, SpaceFile, Trial, parse_space_file, read_yaml, schema
 from bts_tune.space_parameter import Parameter, SupportsSuggest, check_fields
 
 __all__ = [
@@ -28,6 +29,11 @@ __all__ = [
     "schema",
     "space_folders",
 ]
+
+MAX_EDGES = 10_000
+"""Most configurations that are tried to check a space, and most kinds of data or encoder that a search may ask for."""
+
+_MAX_INCLUDE_DEPTH = 10
 
 # The counts that go with a mode of freezing; each is 0 in every other mode.
 _FREEZE_COUNTS = {"freeze_stages": "stages", "freeze_epochs": "epochs"}
@@ -127,17 +133,19 @@ class ResolvedSearch:
         drawn: list[dict[str, Any]] = [{}]
         for name, parameter in self.parameters.items():
             if name in needed:
+                values = parameter.values()
+                if len(drawn) * len(values) > MAX_EDGES:
+                    raise ConfigError(f"{self.where}: has more than {MAX_EDGES} combinations of {', '.join(names)}.")
                 drawn = [
                     {**before, **chosen}
                     for before in drawn
-                    for chosen in ([{name: v} for v in parameter.values()] if parameter.holds(before) else [{}])
+                    for chosen in ([{name: v} for v in values] if parameter.holds(before) else [{}])
                 ]
-        combinations: list[dict[str, Any]] = []
-        for values in drawn:
-            combination = {name: values.get(name, self.fields[name]) for name in names}
-            if combination not in combinations:
-                combinations.append(combination)
-        return combinations
+        combinations: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for one in drawn:
+            combination = {name: one.get(name, self.fields[name]) for name in names}
+            combinations.setdefault(tuple(combination.values()), combination)
+        return list(combinations.values())
 
     def check(self) -> None:
         """Raise a `ConfigError` where a configuration at an edge of the space contradicts itself.
@@ -145,6 +153,14 @@ class ResolvedSearch:
         Every parameter is tried at its extremes, in each way in which its conditions can hold, with the others at
         their lowest and at their highest.
         """
+        ways: dict[str, int] = {}
+        for name, parameter in self.parameters.items():
+            ways[name] = math.prod(ways[parent] * len(allowed) for parent, allowed in parameter.when.items())
+        edges = sum(ways[name] * len(parameter.extremes()) for name, parameter in self.parameters.items())
+        if edges > MAX_EDGES:
+            raise ConfigError(
+                f"{self.where}: its choices and conditions make {edges} edge cases; at most {MAX_EDGES} are allowed."
+            )
         for name, parameter in self.parameters.items():
             for way in self._ways(name):
                 for value in parameter.extremes():
@@ -279,6 +295,8 @@ class Space:
             raise ConfigError("num_trials: named trials are picked, so nothing is sampled; leave one of the two out.")
         if num_trials < 1:
             raise ConfigError(f"num_trials: must be at least 1, got {num_trials!r}.")
+        if num_trials > MAX_SAMPLED:
+            raise ConfigError(f"num_trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
 
     def _named(self, name: str, seed: int, several: bool, layers: Iterable[Mapping[str, Any]], how: str) -> NamedTrial:
         trial = self.file.trials[name]
@@ -350,7 +368,7 @@ def load_space(name_or_path: str) -> Space:
         ConfigError: it does not exist, or the file has a mistake: one sentence with the file, the field's path, its
             value and what is allowed.
     """
-    return _load(_find(name_or_path), ())
+    return _load(_find(name_or_path), (), {})
 
 
 def _by_name() -> dict[str, Path]:
@@ -366,26 +384,34 @@ def _find(name_or_path: str, beside: Path | None = None) -> Path:
         where = f"{beside}: include: " if beside else ""
         names = sorted(known)
         raise ConfigError(
-            f"{where}there is no search space {name_or_path!r}.{nearest(name_or_path, names)} "
+            f"{where}there is no search space {quoted(name_or_path)}.{nearest(name_or_path, names)} "
             f"Known: {', '.join(names)}, or the path of a .yaml file."
         )
     return known[name_or_path]
 
 
-def _load(path: Path, chain: tuple[Path, ...]) -> Space:
+def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space]) -> Space:
     source = path.resolve()
     if source in chain:
         circle = " -> ".join(step.name for step in (*chain[chain.index(source) :], source))
         raise ConfigError(f"{chain[-1]}: include: spaces include each other in a circle: {circle}.")
+    if source in loaded:
+        return loaded[source]
+    if len(chain) > _MAX_INCLUDE_DEPTH:
+        raise ConfigError(f"{chain[-1]}: include: spaces include each other more than {_MAX_INCLUDE_DEPTH} deep.")
     file = parse_space_file(read_yaml(path), str(path))
     if source.parent in space_folders() and file.name != source.stem:
         raise ConfigError(f"{path}: name: must be {source.stem!r}, as the file is, got {file.name!r}.")
-    included = [_load(_find(entry, beside=path), (*chain, source)) for entry in file.include]
-    return _complete(file, source, str(path), included)
+    included = [_load(_find(entry, beside=path), (*chain, source), loaded) for entry in file.include]
+    loaded[source] = _complete(file, source, str(path), included)
+    return loaded[source]
 
 
 def _complete(file: SpaceFile, source: Path, where: str, included: Sequence[Space] = ()) -> Space:
     """Return the space of a file: its trials after those included, each with its whole configuration, all checked."""
+    named = (len(file.trials) + sum(len(other.file.trials) for other in included)) * len(file.seeds)
+    if named > MAX_NAMED_TRIALS:
+        raise ConfigError(f"{where}: makes {named} named trials; at most {MAX_NAMED_TRIALS} are allowed.")
     trials: dict[str, Trial] = {}
     for other in included:
         for name, trial in other.file.trials.items():

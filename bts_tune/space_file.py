@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from bts_tune.config import explain
-from bts_tune.errors import ConfigError
+from bts_tune.errors import ConfigError, quoted
 from bts_tune.space_parameter import (
     NOT_SEARCHED,
     Parameter,
@@ -26,6 +26,15 @@ from bts_tune.space_parameter import (
     check_parameters,
     parameter_schema,
 )
+
+MAX_BYTES = 2**18
+MAX_NODES = 50_000
+"""Most values that a file may hold, those behind an alias counted wherever it stands."""
+
+MAX_SAMPLED = 1_000_000
+
+MAX_NAMED_TRIALS = 10_000
+"""Most named trials that a space may make, each seed of each counted."""
 
 NAME = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
@@ -72,7 +81,7 @@ class Scheduler(Section):
 class SearchDemo(Section):
     """What the demo profile changes of the search itself."""
 
-    num_trials: int | None = Field(default=None, ge=1, description="number of sampled trials")
+    num_trials: int | None = Field(default=None, ge=1, le=MAX_SAMPLED, description="number of sampled trials")
     startup_trials: int | None = Field(default=None, ge=0, description="random trials before TPE begins to learn")
     grace_period: int | None = Field(default=None, ge=1, description="epochs before a trial may be stopped")
 
@@ -80,7 +89,9 @@ class SearchDemo(Section):
 class Search(Section):
     """A search beside the named trials."""
 
-    num_trials: int = Field(default=40, ge=1, description="number of sampled trials; the named ones come on top")
+    num_trials: int = Field(
+        default=40, ge=1, le=MAX_SAMPLED, description="number of sampled trials; the named ones come on top"
+    )
     parameters: dict[str, Parameter] = Field(min_length=1, description="fields that are searched, by name")
     searcher: Searcher = Field(default_factory=Searcher, description="how the next configuration is chosen: TPE")
     scheduler: Scheduler = Field(default_factory=Scheduler, description="how trials are stopped early: ASHA")
@@ -116,18 +127,38 @@ def read_yaml(path: Path) -> Any:
     """Return what a YAML file says, loaded safely; a key that is given twice is refused.
 
     Raises:
-        ConfigError: the file cannot be read, or is not YAML; with the line where there is one.
+        ConfigError: the file cannot be read, is too large, or is not YAML; with the line where there is one.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+        loader = _Loader(_read_text(path))
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: it is nested too deeply.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem or error.context}.") from None
+        raise ConfigError(f"{path}{line}: not valid YAML: {_shortened(error.problem or error.context)}.") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigError(f"{path}: not a text file in UTF-8.") from None
+
+
+def _shortened(text: object, limit: int = 200) -> str:
+    return str(text) if len(str(text)) <= limit else f"{str(text)[:limit]} …"
+
+
+def _read_text(path: Path) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would block for ever
+        raise ConfigError(f"{path}: is not a regular file.")
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_BYTES} bytes, hence no search space.")
+    return data.decode("utf-8-sig")
 
 
 def parse_space_file(content: Any, where: str) -> SpaceFile:
@@ -150,7 +181,9 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     except ValidationError as error:
         raise ConfigError(f"{where}: {_sentence(error)}") from None
     if len(set(file.seeds)) < len(file.seeds):
-        raise ConfigError(f"{where}: seeds: every seed must be given once, got {file.seeds!r}.")
+        raise ConfigError(f"{where}: seeds: every seed must be given once, got {quoted(file.seeds)}.")
+    if len(file.seeds) > MAX_NAMED_TRIALS:
+        raise ConfigError(f"{where}: seeds: has {len(file.seeds)} of them; at most {MAX_NAMED_TRIALS} are allowed.")
     if not (file.trials or file.include or file.search):
         raise ConfigError(f"{where}: has nothing to run; give 'trials', 'include' or 'search'.")
     for name in file.trials:
@@ -204,15 +237,17 @@ def schema() -> dict[str, Any]:
 def _sentence(error: ValidationError) -> str:
     """Return one sentence for the first mistake in the structure of a file."""
     first = error.errors()[0]
-    path = ".".join(str(step) for step in first["loc"])
+    path = ".".join(str(step) if len(str(step)) <= 100 else f"{str(step)[:100]} …" for step in first["loc"])
     if first["type"] == "value_error":  # ours: it names what it is about
         message = first["msg"].removeprefix("Value error, ") + "."
     elif first["type"] == "missing":
         message = "must be given."
     elif first["type"] == "string_pattern_mismatch":
-        message = f"must be lower-case letters, digits and single '-', '_' or '.' between them, got {first['input']!r}."
+        message = (
+            f"must be lower-case letters, digits and single '-', '_' or '.' between them, got {quoted(first['input'])}."
+        )
     elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        message = f"must be a mapping (key: value), got {first['input']!r}."
+        message = f"must be a mapping (key: value), got {quoted(first['input'])}."
     else:
         return explain(error)
     return f"{path}: {message}" if path else message
@@ -226,7 +261,24 @@ class _UntitledSchema(GenerateJsonSchema):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice and reads `1e-4` as the number that it is in YAML 1.2."""
+    """Safe YAML that refuses a key given twice and reads `1e-4` as the number that it is in YAML 1.2.
+
+    Aliases may stand for each other (`<<: *base` is what they are for), but not without bound: a few lines of them can
+    stand for billions of values, or for themselves.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _count_nodes(node, {})
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError):
+            # PyYAML lets its converters fail as they will: `2024-99-99`, `!!int x`, `!!timestamp x`, 5000 digits, …
+            raise _refused(node, f"{quoted(node.value)} is no {node.tag.rpartition(':')[2]}") from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -235,15 +287,33 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"a key must be a word, got {key!r}", key_node.start_mark
-                )
+                raise _refused(key_node, f"a key must be a word, got {quoted(key)}")
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice in one mapping", key_node.start_mark
-                )
+                raise _refused(key_node, f"the key {quoted(key)} is given twice in one mapping")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+def _refused(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Return how many values a node stands for, aliases followed; refuse too many, and one that holds itself."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = -1
+        total = 1
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                total += _count_nodes(part, counted)
+        if total > MAX_NODES:
+            raise _refused(node, f"it stands for more than {MAX_NODES} values")
+        counted[id(node)] = total
+    if counted[id(node)] < 0:
+        raise _refused(node, "it is part of itself")
+    return counted[id(node)]
 
 
 _Loader.add_implicit_resolver(

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from bts_tune.config import Part, TrialConfig, check_field, explain
-from bts_tune.errors import ConfigError, nearest
+from bts_tune.errors import ConfigError, nearest, quoted
 
 # Fields of `TrialConfig` that no search may vary, and where they are set instead.
 NOT_SEARCHED = {
@@ -55,7 +55,7 @@ class Section(BaseModel):
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in data if isinstance(data, Mapping) else ():
             if key not in known:
-                raise ValueError(f"unknown key {key!r}.{nearest(str(key), known)} Known keys: {', '.join(known)}")
+                raise ValueError(f"unknown key {quoted(key)}.{nearest(str(key), known)} Known keys: {', '.join(known)}")
         return data
 
 
@@ -64,7 +64,9 @@ class Parameter(Section):
 
     float_: list[Any] | None = Field(default=None, alias="float", description="[lowest, highest], both included")
     int_: list[Any] | None = Field(default=None, alias="int", description="[lowest, highest], both included")
-    choices: list[Any] | None = Field(default=None, min_length=1, description="the values to choose from")
+    choices: list[Any] | None = Field(
+        default=None, min_length=1, max_length=1000, description="the values to choose from"
+    )
     log: bool = Field(default=False, description="draw evenly on a logarithmic scale")
     step: float | None = Field(default=None, gt=0.0, description="draw multiples of this above the lowest value")
     when: dict[str, list[Any]] = Field(
@@ -171,7 +173,7 @@ def _check_choices(name: str, parameter: Parameter, path: str) -> list[Any]:
         raise ConfigError(f"{path}: 'log' and 'step' go with a range only, not with 'choices'.")
     choices = [_value(name, choice, f"{path}.choices") for choice in parameter.choices or ()]
     if len(set(choices)) < len(choices):
-        raise ConfigError(f"{path}.choices: every value must be given once, got {parameter.choices!r}.")
+        raise ConfigError(f"{path}.choices: every value must be given once, got {quoted(parameter.choices)}.")
     return choices
 
 
@@ -179,10 +181,12 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
     given = getattr(parameter, _attribute(kind))
     path = f"{path}.{kind}"
     if len(given) != 2:
-        raise ConfigError(f"{path}: must be [lowest, highest], got {given!r}.")
+        raise ConfigError(f"{path}: must be [lowest, highest], got {quoted(given)}.")
     low, high = (_value(name, end, path) for end in given)
     if not low < high:
-        raise ConfigError(f"{path}: the lowest must be below the highest, got {given!r}; fix a field in 'defaults'.")
+        raise ConfigError(
+            f"{path}: the lowest must be below the highest, got {quoted(given)}; fix a field in 'defaults'."
+        )
     step = parameter.step
     if parameter.log and step is not None:
         raise ConfigError(f"{path}: 'log' and 'step' cannot go together.")
@@ -194,7 +198,7 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
         steps = (high - low) / step
         if round(steps) < 1 or not math.isclose(steps, round(steps), rel_tol=1e-9):
             raise ConfigError(
-                f"{path}: the highest must lie whole steps above the lowest, got {given!r} with step {step!r}."
+                f"{path}: the highest must lie whole steps above the lowest, got {quoted(given)} with step {step!r}."
             )
     for value in parameter.model_copy(update={_attribute(kind): [low, high]}).extremes():
         _value(name, value, path)
@@ -210,20 +214,25 @@ def _check_conditions(
         if parent not in parents:
             known = ", ".join(parents) or "none"
             raise ConfigError(
-                f"{path}.when: {parent!r} is not an earlier parameter with choices.{nearest(parent, parents)} "
+                f"{path}.when: {quoted(parent)} is not an earlier parameter with choices.{nearest(parent, parents)} "
                 f"Those before {name!r}: {known}."
             )
         choices = earlier[parent].choices or []
         for value in allowed:
             if isinstance(value, bool) or value not in choices:
                 raise ConfigError(
-                    f"{path}.when.{parent}: must be among its choices {', '.join(map(str, choices))}, got {value!r}."
+                    f"{path}.when.{parent}: must be among its choices {_listed(choices)}, got {quoted(value)}."
                     f"{nearest(str(value), [str(choice) for choice in choices])}"
                 )
         if not allowed:
-            raise ConfigError(f"{path}.when.{parent}: must list at least one of {', '.join(map(str, choices))}.")
+            raise ConfigError(f"{path}.when.{parent}: must list at least one of {_listed(choices)}.")
         conditions[parent] = list(allowed)
     return conditions
+
+
+def _listed(values: Sequence[Any], limit: int = 20) -> str:
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(str(value)[:80] for value in values[:limit]) + more
 
 
 def _value(name: str, value: Any, path: str) -> Any:

@@ -20,16 +20,18 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-from bts_tune.errors import RunError
+from bts_tune.errors import RunError, quoted
+from bts_tune.record import TrialStatus, read_events, read_rows, read_run_file
+
+__all__ = ["FINISHED", "FORMAT", "RunFolder", "TrialRecord", "TrialStatus", "write_atomically"]
 
 FORMAT = 1
 
-TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "failed"]
 FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "failed"})
 
 
@@ -94,6 +96,10 @@ class TrialRecord:
     def full_budget(self) -> bool:
         """Whether it was trained for every epoch of its configuration."""
         return self.status == "complete"
+
+
+# What an event `planned` says of a trial; everything else about it comes later.
+_PLANNED = ("trial", "name", "index", "baseline", "changed", "published", "config", "config_id", "recipe_id")
 
 
 class RunFolder:
@@ -164,8 +170,21 @@ class RunFolder:
         folder = cls(path)
         if not folder.run_file.is_file():
             raise RunError(f"{path}: not a run folder (it has no run.json); name a folder such as results/<run>.")
+        folder._refuse_links()
         folder.read_run()
         return folder
+
+    def _refuse_links(self) -> None:
+        """Refuse a run folder with a link that leads out of it: writing would go through it to another's files."""
+        home = self.path.resolve()
+        for pattern in ("*", "models/*", "models/*/*", "samples/*", "figures/*", "tensorboard/*"):
+            for entry in self.path.glob(pattern):
+                try:
+                    inside = not entry.is_symlink() or entry.resolve().is_relative_to(home)
+                except (OSError, RuntimeError):  # links in a loop
+                    inside = False
+                if not inside:
+                    raise RunError(f"{entry}: is a link that leads out of the run folder; remove it to use this run.")
 
     def read_run(self) -> dict[str, Any]:
         """Return the content of `run.json`.
@@ -173,13 +192,12 @@ class RunFolder:
         Raises:
             RunError: it is not a JSON object of a format that this version reads.
         """
-        try:
-            run = json.loads(self.run_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.run_file}: cannot be read: {error}.") from None
-        if not isinstance(run, dict) or run.get("format") != FORMAT:
-            found = run.get("format") if isinstance(run, dict) else type(run).__name__
-            raise RunError(f"{self.run_file}: format is {found!r}; this version of bts-tune reads format {FORMAT}.")
+        run = read_run_file(self.run_file)
+        found = run.get("format")
+        if isinstance(found, bool) or found != FORMAT:
+            raise RunError(
+                f"{self.run_file}: format is {quoted(found)}; this version of bts-tune reads format {FORMAT}."
+            )
         return run
 
     def write_run(self, run: Mapping[str, Any]) -> None:
@@ -208,14 +226,13 @@ class RunFolder:
         that a kill left half-written is passed over.
 
         Raises:
-            RunError: a line before the last is not a JSON object.
+            RunError: a line before the last is not what `record.py` allows; the sentence names file and line.
         """
         records: dict[str, TrialRecord] = {}
-        for event in _read_lines(self.trials_file):
+        for _, event in read_events(self.trials_file):
             kind = event["event"]
             if kind == "planned":
-                names = TrialRecord.__dataclass_fields__
-                records[event["trial"]] = TrialRecord(**{key: event[key] for key in event.keys() & names.keys()})
+                records[event["trial"]] = TrialRecord(**{name: event[name] for name in _PLANNED})
                 continue
             record = records[event["trial"]]
             if kind == "started":
@@ -228,9 +245,10 @@ class RunFolder:
             elif kind == "evaluated":
                 record.test = event["metrics"]
         by_epoch: dict[str, dict[int, dict[str, Any]]] = {trial: {} for trial in records}
-        for row in _read_lines(self.rows_file):
-            if row["trial"] in by_epoch:
-                by_epoch[row["trial"]][row["epoch"]] = row
+        for where, row in read_rows(self.rows_file):
+            if row["trial"] not in by_epoch:
+                raise RunError(f"{where}: trial {row['trial']!r} was never planned.")
+            by_epoch[row["trial"]][row["epoch"]] = row
         for trial, rows in by_epoch.items():
             records[trial].rows = [rows[epoch] for epoch in sorted(rows)]
         return sorted(records.values(), key=lambda record: record.index)
@@ -240,7 +258,8 @@ class RunFolder:
         """Hold the run for writing; the lock goes with the process, so none is ever left behind.
 
         Raises:
-            RunError: another process holds it; the sentence names its host and process id.
+            RunError: another process holds it; the sentence names its host and process id. Or the folder cannot be
+                written.
         """
         from filelock import FileLock, Timeout
 
@@ -252,21 +271,30 @@ class RunFolder:
             try:
                 held = json.loads(owner.read_text())
                 who = f"process {held['pid']} on {held['host']}"
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, TypeError):
                 who = "another process"
             raise RunError(f"{self.path}: this run is being written by {who}; wait for it or stop it.") from None
+        except OSError as error:
+            raise self._unwritable(error) from None
         try:
-            write_atomically(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+            try:
+                write_atomically(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+            except OSError as error:
+                raise self._unwritable(error) from None
             yield
         finally:
             lock.release()
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(f"{self.path}: the run folder cannot be written: {error.strerror or error}.")
 
 
 def _append_line(path: Path, content: Mapping[str, Any]) -> None:
     line = json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
     with path.open("a+b") as file:
         _drop_torn_line(file)
-        file.write(line.encode())
+        # A reason may name a file whose name is no UTF-8.
+        file.write(line.encode(errors="replace"))
         file.flush()
         os.fsync(file.fileno())
 
@@ -281,17 +309,3 @@ def _drop_torn_line(file: IO[bytes]) -> None:
         return
     file.seek(0)
     file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
-    if not path.exists():
-        return
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            content = json.loads(line)
-            if not isinstance(content, dict):
-                raise ValueError("not a JSON object")
-        except ValueError as error:
-            raise RunError(f"{path}, line {number}: cannot be read: {error}.") from None
-        yield content

@@ -19,6 +19,7 @@ from bts_tune.data.parallel import Progress
 from bts_tune.data.records import SPLITS, Dataset, Finding, Level, SliceRecord
 from bts_tune.data.scan import Scan, SliceScan, scan_dataset
 from bts_tune.data.similarity import LOOK_ALIKE, ORIENTATIONS, TURNED, Indices
+from bts_tune.errors import printable
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -219,7 +220,7 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
     parts.append(_leak_table(report.leak, verbose))
     for title, findings in (("Errors", report.errors), ("Warnings", report.warnings)):
         parts.append(_finding_lines(title, findings, verbose))
-    return "\n\n".join("\n".join(_printable(line) for line in lines) for lines in parts) + "\n"
+    return "\n\n".join("\n".join(printable(line) for line in lines) for lines in parts) + "\n"
 
 
 def _split_table(report: CheckReport) -> list[str]:
@@ -294,8 +295,3 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _printable(line: str) -> str:
-    """Escape what a file name could smuggle into the terminal."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)

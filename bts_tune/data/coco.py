@@ -15,10 +15,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bts_tune.data.drawing import run_lengths
+from bts_tune.data.files import read_file
+from bts_tune.data.polygons import crosses_itself
 from bts_tune.data.records import MAX_PIXELS, Annotation, Dataset, Finding, Level, SliceRecord, image_files
-from bts_tune.errors import DataError, nearest
+from bts_tune.errors import DataError, nearest, quoted
 
 ANNOTATION_FILE = "_annotations.coco.json"
+
+_LONGEST_PATH = 4096  # Linux opens no longer one
 
 _Id = int | str
 
@@ -81,8 +85,8 @@ def read_coco(root: Path, files: Mapping[str, Path], wanted: Sequence[str] | Non
         for category in content.categories:
             if categories.setdefault(category.id, category.name) != category.name:
                 raise DataError(
-                    f"{files[split]}: categories: id {category.id} is named {category.name!r} here and "
-                    f"{categories[category.id]!r} in another place; an id must mean the same in all splits."
+                    f"{files[split]}: categories: id {category.id} is named {quoted(category.name)} here and "
+                    f"{quoted(categories[category.id])} in another place; an id must mean the same in all splits."
                 )
     chosen = choose_categories(wanted, categories)
     records: dict[str, tuple[SliceRecord, ...]] = {}
@@ -140,9 +144,7 @@ def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str
 
 def _parse(path: Path) -> _File:
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+        content = json.loads(read_file(path).decode("utf-8-sig"))
     except RecursionError:
         raise DataError(f"{path}: is not a COCO file: it is nested too deeply.") from None
     except ValueError as error:
@@ -192,7 +194,7 @@ class _SplitReader:
                 head = _Annotation.model_validate(fields)
                 entry = images.get(head.image_id)
                 if entry is None:
-                    raise _BrokenError(f"image_id {_quoted(head.image_id)} is not the id of an image")
+                    raise _BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
                 where = entry[0]
                 if head.category_id not in self.categories:
                     raise _BrokenError(f"category_id {head.category_id} is not the id of a category")
@@ -202,6 +204,9 @@ class _SplitReader:
                 seen.add(head.id)
                 if head.category_id in self.chosen:
                     segmentation = _segmentation(fields.get("segmentation"), entry[1])
+                    if isinstance(segmentation, list) and any(map(crosses_itself, segmentation)):
+                        message = "its outline crosses itself, so what is inside of it is for COCO's drawing to say."
+                        self._find("warning", "self-crossing", where, head.id, message)
                     bbox = tuple(head.bbox) if isinstance(head.bbox, list) else None
                     annotations[head.image_id].append(Annotation(head.id, head.category_id, segmentation, bbox))
             except ValidationError as error:
@@ -230,17 +235,17 @@ class _SplitReader:
             problem = None
             if name is None:
                 code = "unsafe-path"
-                problem = f"file_name {_quoted(image.file_name)} is not a path inside the dataset's folder."
+                problem = f"file_name {quoted(image.file_name)} is not a path inside the dataset's folder."
             elif image.width * image.height > MAX_PIXELS:
                 code = "too-large"
                 problem = f"{image.width} x {image.height} pixels are declared; at most {MAX_PIXELS} are allowed."
             elif image.id in images:
                 code = "duplicate-image"
-                problem = f"id {_quoted(image.id)} is that of another image too, so annotations cannot be told apart."
+                problem = f"id {quoted(image.id)} is that of another image too, so annotations cannot be told apart."
             elif name in listed:
                 code = "duplicate-image"
                 problem = (
-                    f"file_name {_quoted(image.file_name)} is listed twice, so one entry lacks the other's annotations."
+                    f"file_name {quoted(image.file_name)} is listed twice, so one entry lacks the other's annotations."
                 )
             if name is not None and problem is None:
                 images[image.id] = (name, image)
@@ -269,7 +274,7 @@ def _inside(root: Path, folder: Path, file_name: str) -> str | None:
         file_name.encode()
     except UnicodeEncodeError:
         return None
-    if "\0" in file_name or PurePosixPath(file_name).is_absolute():
+    if len(file_name) > _LONGEST_PATH or "\0" in file_name or PurePosixPath(file_name).is_absolute():
         return None
     steps: list[str] = []
     for step in (folder.relative_to(root) / file_name).parts:
@@ -337,13 +342,4 @@ def _explain(error: ValidationError, field: str = "") -> str:
     # Of a union, pydantic names the member that it tried.
     path = path.removeprefix(".").removesuffix(".int").removesuffix(".str")
     message = first["msg"]
-    return f"{path}: {message[0].lower()}{message[1:]}, got {_quoted(first['input'])}"
-
-
-def _quoted(value: Any, limit: int = 80) -> str:
-    """Quote a value of the file, which may be of any size."""
-    try:
-        text = repr(value)
-    except ValueError:  # An integer of more digits than Python prints.
-        text = f"a huge {type(value).__name__}"
-    return text if len(text) <= limit else f"{text[:limit]} …"
+    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(first['input'])}"

@@ -52,7 +52,9 @@ def read_flat_folders(root: Path, seed: int) -> Dataset:
             f"{root}: {len(pairs)} image(s) with a mask of the same stem in {IMAGES}/ and {MASKS}/; "
             "at least 2 are needed for a training and a validation split."
         )
-    shuffled = sorted(pairs, key=lambda record: hashlib.sha256(f"{seed}:{record.name}".encode()).digest())
+    shuffled = sorted(
+        pairs, key=lambda record: hashlib.sha256(f"{seed}:{record.name}".encode(errors="surrogateescape")).digest()
+    )
     valid = max(1, round(VALID_SHARE * len(shuffled)))
     test = round(TEST_SHARE * len(shuffled))
     parts = {"valid": shuffled[:valid], "test": shuffled[valid : valid + test], "train": shuffled[valid + test :]}

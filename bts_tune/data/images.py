@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bts_tune.config import Equalization, PreprocessingPart
 from bts_tune.data.drawing import draw_mask
+from bts_tune.data.files import read_file
 from bts_tune.data.records import MAX_PIXELS, SliceRecord
 from bts_tune.errors import DataError
 
@@ -26,6 +27,8 @@ CLAHE_CLIP_LIMIT = 2.0
 CLAHE_TILES = (8, 8)
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
+# OpenCV hands out the inks of a TIFF as if they were colours and transparency.
+_FOREIGN_COLORS = ("CMYK", "LAB")
 _FLAGS = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 
 # What is wrong with a file is said once, in our own sentence. OpenCV 5 has the function in another place than OpenCV 4.
@@ -92,10 +95,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+    return read_file(path)
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
@@ -106,14 +106,14 @@ def decode(data: bytes, name: str) -> np.ndarray:
         name: what to call it in an error.
 
     Raises:
-        DataError: it is no image, broken, of several pages or above `MAX_PIXELS`; the size is taken from the header,
-            before anything is decoded.
+        DataError: it is no image, broken, of several pages, in inks (CMYK) or above `MAX_PIXELS`; the size is taken
+            from the header, before anything is decoded.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
             width, height = header.size
-            pages = getattr(header, "n_frames", 1) if header.format == "TIFF" else 1
-            kind = header.format
+            pages = getattr(header, "n_frames", 1)
+            kind, mode = header.format, header.mode
     except Image.DecompressionBombError:
         raise DataError(f"{name}: has more than {MAX_PIXELS} pixels.") from None
     except UnidentifiedImageError:
@@ -125,6 +125,10 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}: is broken; its header cannot be read.") from None
     if width * height > MAX_PIXELS:
         raise DataError(f"{name}: has {width} x {height} pixels; at most {MAX_PIXELS} are allowed.")
+    if width * height == 0:
+        raise DataError(f"{name}: has {width} x {height} pixels; an image needs at least one.")
+    if mode in _FOREIGN_COLORS:
+        raise DataError(f"{name}: has its colours as {mode}; convert it to grey or RGB.")
     if pages > 1:
         raise DataError(f"{name}: has {pages} pages; an image of one slice is needed.")
     # Some versions of OpenCV fill the rest of a truncated JPEG with grey: look for the end-of-image marker.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bts_tune.data.files import open_file
 from bts_tune.data.parallel import parallel_map
 from bts_tune.errors import DataError
 
@@ -155,13 +156,17 @@ class Dataset:
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """Return the image files in `folder`, known by their suffix, sorted; hidden files and folders are passed over."""
+    """Return the image files in `folder`, known by their suffix, sorted.
+
+    Hidden files and folders are passed over, and links to folders are not followed.
+    """
     found: list[Path] = []
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            found += image_files(entry, recursive=True) if recursive else []
+            # A link to a folder may lead back up, and two of them multiply at every level.
+            found += image_files(entry, recursive=True) if recursive and not entry.is_symlink() else []
         elif entry.suffix.lower() in IMAGE_SUFFIXES:
             found.append(entry)
     return sorted(found)
@@ -173,7 +178,7 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
 
 def _file_digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bts_tune.data.coco import ANNOTATION_FILE, read_coco
 from bts_tune.data.folders import IMAGES, MASKS, read_flat_folders, read_split_folders
+from bts_tune.data.names import without_unsafe_names
 from bts_tune.data.records import SPLITS, Dataset
 from bts_tune.errors import DataError
 
@@ -45,6 +46,7 @@ def open_dataset(root: Path, *, tumor_categories: Sequence[str] | None = None, s
         dataset = _read(root, tumor_categories, split_seed)
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
+    dataset = without_unsafe_names(dataset)
     records = {split: dataset.records.get(split, ()) for split in SPLITS}
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
     return replace(dataset, records=records, annotation_counts=counts)

@@ -32,10 +32,10 @@ class RunOptions(BaseModel):
     weights_dir: str | None = None
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpus_per_trial: Annotated[float, Field(gt=0)] | None = None
+    gpus_per_trial: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     concurrent: Annotated[int, Field(ge=1)] | None = None
     address: str | None = None
-    time_budget: Annotated[float, Field(gt=0)] | None = Field(default=None, description="seconds")
+    time_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(default=None, description="seconds")
     cache: str | None = None
     dashboard: bool = True
     verbose: bool = False

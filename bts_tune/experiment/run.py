@@ -104,13 +104,16 @@ def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> F
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
     """
     run = folder.read_run()
+    for field in ("options", "space", "dataset"):
+        if not run.get(field):
+            raise RunError(f"{folder.run_file}: {field}: must be given, or the run cannot go on.")
     options = RunOptions.parse({**run["options"], **changes})
     resolved = _resolve(Space.from_document(run["space"]), options)
     dataset = _open(options, console)
     if run["dataset"].get("split", {}).get("method") == "grouped":
         # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
         dataset = reassigned(dataset, read_split(folder.split_file))
-    if dataset.fingerprint() != run["dataset"]["fingerprint"]:
+    if dataset.fingerprint() != run["dataset"].get("fingerprint"):
         raise RunError(
             f"{dataset.root}: the dataset is no longer what run {folder.path.name} began with, so its trials could not "
             "be compared; put it back as it was, or start a new run."

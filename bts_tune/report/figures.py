@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.errors import RunError
+from bts_tune.errors import RunError, quoted
 from bts_tune.report.canvas import BASELINE_COLORS, COLORS, OTHERS, WARNING, banner, canvas, joined
 from bts_tune.report.leaderboard import is_ranked, ordered
 from bts_tune.report.words import STATUS_WORDS, changed_note, metric, plural, shortened
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _DASHES: tuple[Any, ...] = ((0, (6, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
 _TRUTH, _PREDICTION = "#56B4E9", "#E69F00"
 _MAX_SLICES = 8
+_MAX_SAMPLE_BYTES = 2**28
 _ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png|bmp|tiff?)\.rf\..*$", re.IGNORECASE)
 THRESHOLD = 0.5
 
@@ -62,6 +63,10 @@ def read_samples(path: Path) -> Samples:
     if not path.is_file():
         raise RunError(f"samples/{path.name} is missing.")
     try:
+        with zipfile.ZipFile(path) as archive_file:
+            unpacked = sum(member.file_size for member in archive_file.infolist())
+        if unpacked > _MAX_SAMPLE_BYTES:
+            raise RunError(f"samples/{path.name} cannot be used: it unpacks to {unpacked} bytes.")
         with np.load(path, allow_pickle=False) as archive:
             samples = Samples(
                 images=archive["images"].astype(np.uint8),
@@ -70,8 +75,10 @@ def read_samples(path: Path) -> Samples:
                 names=tuple(str(name) for name in archive["names"]),
                 iou=archive["iou"].astype(np.float64),
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"samples/{path.name} cannot be read: {error}.") from None
+    except RunError:
+        raise
+    except Exception as error:  # damaged archives raise what zip, zlib, NumPy's header reader and struct stumble on
+        raise RunError(f"samples/{path.name} cannot be read: {quoted(str(error))}.") from None
     shape = samples.images.shape
     same = samples.truths.shape == shape == samples.probabilities.shape
     if len(shape) != 3 or 0 in shape or not same or not len(samples.names) == len(samples.iou) == shape[0]:
@@ -274,5 +281,5 @@ def _outline_legend(figure: Figure, x: float, y: float) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=color, linewidth=2.2) for color in (_TRUTH, _PREDICTION)]
-    labels = ["truth", f"prediction (at least {THRESHOLD:g})"]
+    labels = ["truth", f"prediction (above {THRESHOLD:g})"]
     figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(x, y), ncols=2, borderaxespad=0.0, borderpad=0.0)
