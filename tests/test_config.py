@@ -114,6 +114,7 @@ def test_defaults_are_frozen() -> None:
         "freeze_stages": 0,
         "freeze_epochs": 0,
         "decoder_dropout": 0.0,
+        "batch_norm_momentum": 0.0,
         "head_dropout": 0.0,
         "image_size": 224,
         "equalization": "histogram",

@@ -161,7 +161,7 @@ class TestShippedSpaces:
                 assert trial.config.image_size == 64
                 assert trial.config.epochs <= 10
                 assert trial.config.encoder_weights == "none"
-                assert set(trial.changed) == {"image_size", "epochs", "batch_size", "encoder_weights"}
+                assert set(trial.changed) == set(space.file.demo)
             if resolved.search:
                 assert resolved.search.num_trials < 10
                 assert resolved.search.grace_period < resolved.search.epochs

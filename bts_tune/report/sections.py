@@ -35,6 +35,7 @@ from bts_tune.report.words import (
     duration,
     interval,
     is_demo,
+    leak_sentence,
     metric,
     names,
     partial_sentence,
@@ -117,7 +118,9 @@ def document(
     sections = [Section(title, tuple(write(page))) for title, write in writers]
     return Document(
         title=f"bts-tune: {run.get('run', 'run')}",
-        banners=tuple(sentence for sentence in (demo_sentence(run), partial_sentence(run)) if sentence),
+        banners=tuple(
+            sentence for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)) if sentence
+        ),
         tag=" · ".join(tags(run)),
         sections=tuple(section for section in sections if section.blocks),
     )

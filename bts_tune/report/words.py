@@ -73,6 +73,20 @@ def partial_sentence(run: Mapping[str, Any]) -> str | None:
     return f"PARTIAL: the run {why}. Everything below covers what is recorded so far. Go on with: {resume_command(run)}"
 
 
+def leak_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return the warning of a run whose validation images have relatives in training; None where they have none."""
+    split = run.get("dataset", {}).get("split", {})
+    leak = split.get("leak", {})
+    valid = leak.get("splits", {}).get("valid")
+    if not leak.get("leaks") or valid is None:
+        return None
+    return (
+        f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation images have a "
+        f"slice of their own group in the training split, and {valid['look_alike_share']:.0%} a near-duplicate, so that "
+        "every figure is too good for new patients. --split grouped keeps relatives together."
+    )
+
+
 def tags(run: Mapping[str, Any]) -> list[str]:
     """Return the short warnings that stand at the top of every section and figure."""
     return ([DEMO_TAG] if is_demo(run) else []) + ([PARTIAL_TAG] if is_partial(run) else [])

@@ -11,6 +11,7 @@ from bts_tune.report.words import (
     count,
     demo_sentence,
     duration,
+    leak_sentence,
     mark,
     metric,
     names,
@@ -116,3 +117,21 @@ def test_shortened_fits_and_keeps_both_ends(text: str, length: int) -> None:
     assert len(short) <= length
     flat = " ".join(text.split())
     assert short == flat or (short[0] == flat[0] and short[-1] == flat[-1] and "…" in short)
+
+
+def split_with(*, leaks: bool) -> dict[str, object]:
+    valid = {"related_share": 0.956, "look_alike_share": 0.72}
+    return {"dataset": {"split": {"method": "provided", "leak": {"leaks": leaks, "splits": {"valid": valid}}}}}
+
+
+def test_a_leaking_split_is_said_with_its_numbers() -> None:
+    sentence = leak_sentence(split_with(leaks=True))
+    assert sentence is not None
+    assert "96%" in sentence
+    assert "72%" in sentence
+    assert "provided split" in sentence
+
+
+def test_a_split_that_does_not_leak_or_is_not_known_is_not_warned_of() -> None:
+    assert leak_sentence(split_with(leaks=False)) is None
+    assert leak_sentence({}) is None
