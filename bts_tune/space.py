@@ -337,7 +337,9 @@ class Space:
             num_trials=num_trials or short.get("num_trials", search.num_trials),
             startup_trials=short.get("startup_trials", search.searcher.startup_trials),
             sampler_seed=search.searcher.seed,
-            grace_period=min(short.get("grace_period", search.scheduler.grace_period), fields["epochs"]),
+            grace_period=min(short["grace_period"], fields["epochs"])
+            if "grace_period" in short
+            else _scaled(search.scheduler.grace_period, fields["epochs"], documented["epochs"]),
             reduction_factor=search.scheduler.reduction_factor,
             parameters=parameters,
             fields=fields,
@@ -456,6 +458,13 @@ def _within_budget(parameters: Mapping[str, Parameter], epochs: int) -> dict[str
         shortened["freeze"] = freeze.model_copy(update={"choices": choices})
         del shortened["freeze_epochs"]
     return shortened
+
+
+def _scaled(grace_period: int, epochs: int, documented: int) -> int:
+    """Return the same share of a smaller budget; otherwise a short search would end before its first rung."""
+    if epochs >= documented:
+        return grace_period
+    return max(1, round(grace_period * epochs / documented))
 
 
 def _still_searched(

@@ -72,7 +72,11 @@ class Searcher(Section):
 class Scheduler(Section):
     """ASHA (Li et al. 2020), which stops trials early; named trials that are baselines are never stopped."""
 
-    grace_period: int = Field(default=4, ge=1, description="epochs before a trial may be stopped; at most its budget")
+    grace_period: int = Field(
+        default=4,
+        ge=1,
+        description="epochs before a trial may be stopped; with a smaller budget than the space's, the same share",
+    )
     reduction_factor: float = Field(
         default=3, gt=1.0, description="at each rung one trial in this many goes on, to this many times the epochs"
     )

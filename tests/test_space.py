@@ -433,10 +433,10 @@ class TestOverrides:
         assert searching(small.resolve()).parameters["freeze_epochs"].bounds == (1, 8)
         search = searching(small.resolve(overrides={"epochs": 5}))
         assert search.parameters["freeze_epochs"].bounds == (1, 4)
-        assert (search.epochs, search.grace_period) == (5, 3)
+        assert (search.epochs, search.grace_period) == (5, 1)
         search = searching(small.resolve(overrides={"epochs": 2}))
         assert search.parameters["freeze_epochs"].bounds == (1, 1)
-        assert (search.epochs, search.grace_period) == (2, 2)
+        assert (search.epochs, search.grace_period) == (2, 1)
         search = searching(small.resolve(overrides={"epochs": 1}))
         assert "freeze_epochs" not in search.parameters
         assert search.parameters["freeze"].choices == ["none", "all", "stages"]
@@ -547,7 +547,7 @@ class TestSearch:
         assert (search.grace_period, search.reduction_factor, search.epochs) == (3, 2, 12)
         short = searching(small.resolve(demo=True))
         assert (short.startup_trials, short.sampler_seed) == (1, 7)
-        assert (short.grace_period, short.reduction_factor, short.epochs) == (2, 2, 2)
+        assert (short.grace_period, short.reduction_factor, short.epochs) == (1, 2, 2)
 
     def test_can_be_pickled(self) -> None:
         resolved = EXTENDED.resolve(overrides={"freeze": "all"})

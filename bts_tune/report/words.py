@@ -82,8 +82,8 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation images have a "
-        f"slice of their own group in the training split, and {valid['look_alike_share']:.0%} a near-duplicate, so that "
-        "every figure is too good for new patients. --split grouped keeps relatives together."
+        f"slice of their own group in the training split, and {valid['look_alike_share']:.0%} a near-duplicate, so "
+        "that every figure is too good for new patients. --split grouped keeps relatives together."
     )
 
 
