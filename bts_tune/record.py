@@ -19,6 +19,9 @@ from bts_tune.errors import RunError, quoted
 
 TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "failed"]
 
+Stage = Literal["search", "final"]
+"""Search: one seed on one split, early stopping. Final: chosen configurations again, full budget, fresh seeds."""
+
 MAX_LINE_BYTES = 2**20
 MAX_RUN_FILE_BYTES = 2**24
 _MAX_DEPTH = 50
@@ -62,6 +65,9 @@ class _Planned(_Event):
     config: dict[str, Any]
     config_id: str
     recipe_id: str
+    stage: Stage = "search"
+    origin: TrialId | None = None
+    fold: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class _Opened(_Event):

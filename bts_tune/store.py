@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from bts_tune.errors import RunError, quoted
-from bts_tune.record import TrialStatus, read_events, read_rows, read_run_file
+from bts_tune.record import Stage, TrialStatus, read_events, read_rows, read_run_file
 
-__all__ = ["FINISHED", "FORMAT", "RunFolder", "TrialRecord", "TrialStatus", "write_atomically"]
+__all__ = ["FINISHED", "FORMAT", "RunFolder", "Stage", "TrialRecord", "TrialStatus", "write_atomically"]
 
 FORMAT = 1
 
@@ -65,6 +65,9 @@ class TrialRecord:
         changed: the fields of a baseline that an override changed, by name; empty where it runs as documented.
         published: figures that a paper or project reported for this baseline, else None.
         config: the fields of its `TrialConfig`.
+        stage: the stage of the run that it belongs to.
+        origin: in the final stage, the trial of the search stage whose configuration it trains again.
+        fold: which fold of a cross-validation it was trained and validated on, from 1; None without folds.
         status: where it stands.
         reason: one sentence, where it stopped, diverged or failed.
         started: what the trial reported as it began (device, parameters, trainable_parameters, …).
@@ -81,6 +84,9 @@ class TrialRecord:
     config: dict[str, Any]
     config_id: str
     recipe_id: str
+    stage: Stage = "search"
+    origin: str | None = None
+    fold: int | None = None
     status: TrialStatus = "waiting"
     reason: str = ""
     started: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +106,7 @@ class TrialRecord:
 
 # What an event `planned` says of a trial; everything else about it comes later.
 _PLANNED = ("trial", "name", "index", "baseline", "changed", "published", "config", "config_id", "recipe_id")
+_PLANNED_SINCE = ("stage", "origin", "fold")  # a record of an earlier version lacks them
 
 
 class RunFolder:
@@ -232,7 +239,10 @@ class RunFolder:
         for _, event in read_events(self.trials_file):
             kind = event["event"]
             if kind == "planned":
-                records[event["trial"]] = TrialRecord(**{name: event[name] for name in _PLANNED})
+                records[event["trial"]] = TrialRecord(
+                    **{name: event[name] for name in _PLANNED},
+                    **{name: event[name] for name in _PLANNED_SINCE if name in event},
+                )
                 continue
             record = records[event["trial"]]
             if kind == "started":

@@ -7,7 +7,7 @@ from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.space import NamedTrial, ResolvedSpace
-from bts_tune.store import FINISHED, RunFolder, TrialRecord
+from bts_tune.store import FINISHED, RunFolder, Stage, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class PlannedTrial:
         index: position in the order of planning.
         baseline: whether it is spared by the scheduler and compared with.
         config: everything it depends on.
+        stage, origin, fold: as in `store.TrialRecord`.
         recorded: how many epochs the record already holds.
     """
 
@@ -30,6 +31,9 @@ class PlannedTrial:
     config: TrialConfig
     changed: tuple[str, ...] = ()
     published: dict[str, Any] | None = None
+    stage: Stage = "search"
+    origin: str | None = None
+    fold: int | None = None
     recorded: int = 0
 
     def event(self) -> dict[str, Any]:
@@ -43,6 +47,9 @@ class PlannedTrial:
             "config": self.config.to_dict(),
             "config_id": self.config.config_id,
             "recipe_id": self.config.recipe_id,
+            "stage": self.stage,
+            "origin": self.origin,
+            "fold": self.fold,
         }
 
 
@@ -69,6 +76,9 @@ def from_record(record: TrialRecord) -> PlannedTrial:
         TrialConfig.parse(record.config, f"trial {record.trial}"),
         tuple(record.changed),
         record.published,
+        record.stage,
+        record.origin,
+        record.fold,
         recorded=len(record.rows),
     )
 
