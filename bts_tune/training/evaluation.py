@@ -62,9 +62,7 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
         loader.close()
 
 
-def _scores(
-    model: torch.nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic
-) -> SplitScores:
+def _scores(model: torch.nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic) -> SplitScores:
     collector = ShapeCollector()
     sums = split_sums(model, split, loader, arithmetic, watch=collector.add)
     return SplitScores.of(split.names, split.images, sums, collector.shapes())

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
 
+METRICS_VERSION = 1
+"""Of the definitions of the metrics; figures of two versions are not to be set beside each other."""
 EPS = 1e-6
 SUMS = ("true_positives", "false_positives", "false_negatives", "overlap", "predicted", "truth", "cross_entropy")
 SPLITS = ("valid", "test")

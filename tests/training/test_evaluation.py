@@ -122,7 +122,14 @@ def shapes_of(*stray: float) -> Shapes:
 
 def test_samples_are_the_best_the_median_the_worst_the_missed_and_the_false_alarms() -> None:
     hits = [(90.0 - 10 * number, 0.0, 10.0 + 10 * number) for number in range(9)]  # IoU from 0.9 down to 0.1
-    others = [(0.0, 0.0, 50.0), (0.0, 20.0, 70.0), (0.0, 0.0, 60.0), (0.0, 30.0, 0.0), (0.0, 40.0, 0.0), (0.0, 0.0, 0.0)]
+    others = [
+        (0.0, 0.0, 50.0),
+        (0.0, 20.0, 70.0),
+        (0.0, 0.0, 60.0),
+        (0.0, 30.0, 0.0),
+        (0.0, 40.0, 0.0),
+        (0.0, 0.0, 0.0),
+    ]
     picked = choose_samples(sums_of(*hits, *others), shapes_of(*[0.0] * 8, 99, 0, 20, 0, 30, 40, 0))
     assert picked == [
         (0, "best"),
