@@ -342,19 +342,20 @@ def _print_ranking(trials: Sequence[Any], console: Console) -> None:
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.experiment.locate import find_run
-    from bts_tune.report.words import demo_sentence, partial_sentence
+    from bts_tune.report.words import demo_sentence, leak_sentence, partial_sentence
     from bts_tune.report.write import write_report
 
     console = _console()
     folder = find_run(parsed.run, Path(parsed.results))
     files = write_report(folder)
     run = folder.read_run()
-    for sentence in (demo_sentence(run), partial_sentence(run)):
+    for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
         if sentence:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
     _print_ranking(folder.trials(), console)
     console.print()
-    for path in (files.page, files.report, files.leaderboard, files.epochs, *files.figures):
+    tables = (files.configurations, files.leaderboard, files.epochs)
+    for path in (files.page, files.report, *tables, *files.figures):
         _say(console, str(path))
     return EXIT_OK
 
