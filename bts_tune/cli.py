@@ -34,6 +34,7 @@ Find out which model and which hyperparameters segment brain tumours best on you
 
 _COMMANDS = {
     "report": "make a run's report anew",
+    "compare": "set runs side by side, ranked where they were measured alike",
     "predict": "segment images with a run's best model",
     "final": "train a run's best configurations and baselines again",
     "data": "check, generate and cache datasets",
@@ -157,6 +158,12 @@ def _command_parser() -> argparse.ArgumentParser:
     report.add_argument("run", help="a run's folder or name")
     report.add_argument("--results", metavar="DIR", default="results")
     report.set_defaults(action=_report)
+
+    compare = commands.add_parser("compare", help=_COMMANDS["compare"], allow_abbrev=False)
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="folders or names of at least two runs")
+    compare.add_argument("--out", metavar="DIR", type=Path, help="write compare.html and compare.md into this folder")
+    compare.add_argument("--results", metavar="DIR", default="results")
+    compare.set_defaults(action=_compare)
 
     predict = commands.add_parser("predict", help=_COMMANDS["predict"], allow_abbrev=False)
     predict.add_argument("run", help="a run's folder or name")
@@ -358,6 +365,22 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     for path in (files.page, files.report, *tables, *files.figures):
         _say(console, str(path))
     return EXIT_OK
+
+
+def _compare(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.experiment.locate import find_run
+    from bts_tune.report.compare import compare, comparison_document, write_comparison
+    from bts_tune.report.plain import to_text
+
+    console = _console()
+    results = Path(parsed.results)
+    comparison = compare([find_run(name, results) for name in parsed.runs])
+    _say(console, to_text(comparison_document(comparison)))
+    if parsed.out is not None:
+        console.print()
+        for path in write_comparison(comparison, parsed.out):
+            _say(console, str(path))
+    return EXIT_OK if comparison.ranked else EXIT_PROBLEM
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:

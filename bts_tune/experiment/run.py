@@ -47,6 +47,7 @@ from bts_tune.report.words import demo_sentence
 from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace, Space, load_space
 from bts_tune.store import RunFolder
+from bts_tune.training.scores import METRICS_VERSION
 from bts_tune.training.weights import resolve_weights
 
 _NO_FINAL_WITH_FOLDS = "a final stage cannot go with folds; --seeds N runs each fold with several seeds."
@@ -85,12 +86,14 @@ def start(
         "status": "running",
         "ended": None,
         "profile": "demo" if demo else "data",
+        "metrics": METRICS_VERSION,
         "versions": versions(),
         "hardware": hardware(),
         "dataset": {
             "path": str(dataset.root.absolute()),
             "layout": dataset.layout,
             "fingerprint": dataset.fingerprint(),
+            "content": dataset.fingerprint(splits=False),
             "splits": {split: len(records) for split, records in dataset.records.items()},
             "categories": {str(number): label for number, label in dataset.categories.items()},
             "split": split.to_dict(),

@@ -90,6 +90,13 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     )
 
 
+def gpus_per_trial(run: Mapping[str, Any]) -> float:
+    """Return the GPUs, or the fraction of one, that a trial on a GPU takes."""
+    options = run.get("options")
+    found = options.get("gpus_per_trial") if isinstance(options, Mapping) else None
+    return float(found) if isinstance(found, int | float) and found > 0 else 1.0
+
+
 def tags(run: Mapping[str, Any]) -> list[str]:
     """Return the short warnings that stand at the top of every section and figure."""
     return ([DEMO_TAG] if is_demo(run) else []) + ([PARTIAL_TAG] if is_partial(run) else [])
