@@ -92,7 +92,7 @@ class TreeParzen:
                 group=True,
                 constant_liar=True,
                 n_startup_trials=self._search.startup_trials,
-                seed=self._search.sampler_seed + len(self._study.trials),
+                seed=self._search.sampler_seed + len(self._study.get_trials(deepcopy=False)),
             )
 
 
@@ -159,6 +159,9 @@ class PlanSearcher(Searcher):
         outcome = "failed" if error or result is None else result["outcome"]
         # A trial that ends while it still reports itself as running was stopped by the scheduler.
         status = "stopped" if outcome == "running" else outcome
+        if status == "stopped" and result is not None:
+            # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
+            self._sampler.report(self._names[trial_id], result["epoch"], result[METRIC])
         self._sampler.end(self._names[trial_id], status, result[METRIC] if result else None)
 
     def save(self, checkpoint_path: str) -> None:
