@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.experiment.actor import TrialActor
+from bts_tune.experiment.actor import SpentProcessError, TrialActor
 from bts_tune.experiment.cluster import Share
 from bts_tune.experiment.plan import Plan, PlannedTrial
 from bts_tune.experiment.recorder import Recorder
@@ -103,6 +103,7 @@ def tune_trials(
                 scheduler=scheduler,
                 num_samples=plan.trials,
                 max_concurrent_trials=share.concurrent,
+                reuse_actors=True,
                 trial_name_creator=_own_name,
                 trial_dirname_creator=_own_name,
             ),
@@ -165,8 +166,13 @@ class _Bridge(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_error()
-        reason = str(error).strip().splitlines()[-1] if error is not None and str(error).strip() else "unknown"
-        self._recorder.ended(trial.config["trial"], "failed", f"its process died: {reason}")
+        cause = getattr(error, "cause", error)  # Ray wraps what a process raised
+        if isinstance(cause, SpentProcessError):
+            reason = str(cause)
+        else:
+            last = str(error).strip().splitlines()[-1:] if error is not None else []
+            reason = f"its process died: {last[0] if last else 'unknown'}"
+        self._recorder.ended(trial.config["trial"], "failed", reason)
 
     def get_state(self) -> dict[str, Any] | None:
         """Keep nothing in Ray's own state: the record is the run's."""
