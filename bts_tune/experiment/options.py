@@ -30,6 +30,7 @@ class RunOptions(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
     num_trials: int | None = None
     weights_dir: str | None = None
+    warm_start: str | None = None
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

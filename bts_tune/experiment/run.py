@@ -26,12 +26,14 @@ from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
 from bts_tune.experiment.cluster import connected, share_out
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_kept_models
+from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
 from bts_tune.experiment.plan import encoders, plan_run, preprocessings
 from bts_tune.experiment.preview import cost, preview
 from bts_tune.experiment.progress import ProgressView
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.tuning import Materials, Outcome, tune_trials
+from bts_tune.experiment.warm_start import earlier_trials, read_earlier
 from bts_tune.progress_bar import bar
 from bts_tune.report.words import demo_sentence
 from bts_tune.report.write import ReportFiles, write_report
@@ -64,6 +66,7 @@ def start(
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
     dataset, checked, split = _open_checked(options, console)
+    warm_start = _warm_start(options, resolved, dataset, results, console)
     materials, _held = _materials(dataset, resolved, options, console)
     run = {
         "run": path.name,
@@ -87,6 +90,7 @@ def start(
         "space": space.document,
         "options": options.model_dump(mode="json"),
         "seeds": sorted({named.config.seed for named in resolved.named}),
+        "warm_start": warm_start,
     }
     split.write(RunFolder(path).split_file)
     folder = RunFolder.create(path, run)
@@ -142,6 +146,22 @@ def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
         demo=options.data is None,
         num_trials=options.num_trials,
     )
+
+
+def _warm_start(
+    options: RunOptions, resolved: ResolvedSpace, dataset: Dataset, results: Path, console: Console
+) -> dict[str, Any] | None:
+    if options.warm_start is None:
+        return None
+    folder = find_run(options.warm_start, results)
+    run = folder.read_run()
+    if not run.get("options") or not run.get("space"):
+        raise RunError(f"--warm-start {folder}: its run.json does not say what it searched.")
+    earlier = _resolve(Space.from_document(run["space"]), RunOptions.parse(run["options"]))
+    warm_start = read_earlier(folder, earlier.search, resolved.search, dataset.fingerprint())
+    count = len(warm_start["trials"])
+    console.print(f"Warm start: the search learns from {count} trials of {folder}", highlight=False, soft_wrap=True)
+    return warm_start
 
 
 def _open(options: RunOptions, console: Console) -> Dataset:
@@ -206,7 +226,14 @@ def _carry_out(
                     view = ProgressView(console, trials=plan.trials, epochs=epochs, concurrent=share.concurrent)
                     with view, Recorder(folder, view, time.time) as recorder:
                         outcome = tune_trials(
-                            folder, plan, space.search, materials, share, recorder, time_budget=options.time_budget
+                            folder,
+                            plan,
+                            space.search,
+                            materials,
+                            share,
+                            recorder,
+                            time_budget=options.time_budget,
+                            earlier=earlier_trials(folder.read_run()),
                         )
                 if outcome == "complete":
                     evaluate_kept_models(folder, materials, share, console)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,7 @@ class PlanSearcher(Searcher):
         search: the search, where the space has one.
         describe: makes Ray's configuration of a planned trial.
         planned: called with each newly searched trial before it starts; the record is kept there.
+        earlier: trials of an earlier run, which the sampler learns from and the plan knows nothing of.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class PlanSearcher(Searcher):
         search: ResolvedSearch | None,
         describe: Callable[[PlannedTrial], dict[str, Any]],
         planned: Callable[[PlannedTrial], None],
+        earlier: Sequence[TrialRecord] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._fixed = deque(plan.fixed)
@@ -122,7 +124,7 @@ class PlanSearcher(Searcher):
         self._names: dict[str, str] = {}
         self._sampler = TreeParzen(search) if search is not None else None
         if self._sampler is not None:
-            for record in plan.finished:
+            for record in (*earlier, *plan.finished):
                 self._sampler.replay(record)
 
     def __getstate__(self) -> dict[str, Any]:

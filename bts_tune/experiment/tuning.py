@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.searcher import PlanSearcher
 from bts_tune.space import ResolvedSearch
-from bts_tune.store import RunFolder
+from bts_tune.store import RunFolder, TrialRecord
 from bts_tune.training.weights import EncoderWeights
 
 Outcome = Literal["complete", "interrupted", "out-of-time"]
@@ -58,6 +58,7 @@ def tune_trials(
     recorder: Recorder,
     *,
     time_budget: float | None,
+    earlier: Sequence[TrialRecord] = (),
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -65,6 +66,7 @@ def tune_trials(
 
     Args:
         time_budget: seconds after which the run ends, whatever is still running.
+        earlier: trials of an earlier run, for the searcher alone.
     """
 
     def describe(trial: PlannedTrial) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def tune_trials(
 
     for trial in plan.fixed:
         recorder.expect(trial, known=True)
-    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False))
+    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False), earlier)
     scheduler: Any = FIFOScheduler()
     if search is not None:
         scheduler = SparingASHA(
