@@ -119,6 +119,7 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument("--image-size", metavar="N", type=_number, help="side of the images in pixels")
     what.add_argument("--batch-size", metavar="N", type=_number, help="images of a step")
     what.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set any field of every trial")
+    what.add_argument("--warm-start", metavar="RUN", help="let the search learn from an earlier run of the same space")
     what.add_argument("--weights-dir", metavar="DIR", help="folder with <encoder>.safetensors or .pth files")
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
     how = parser.add_argument_group("how to run it")
@@ -247,7 +248,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         finished = experiment.resume(find_run(parsed.resume, results), carried_out, console=console)
     else:
         what_names = ["space", "data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds"]
-        what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir"]
+        what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir", "warm_start"]
         fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
         options = RunOptions.parse({**fields, **carried_out, "overrides": _overrides(parsed)})
         if parsed.dry_run:
@@ -282,7 +283,7 @@ def _refuse_with_resume(parsed: argparse.Namespace) -> None:
                 f"'bts-tune final RUN {option} N' adds to it."
             )
     fixed = ["data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "folds", "num_trials"]
-    fixed += ["weights_dir", "name"]
+    fixed += ["weights_dir", "warm_start", "name"]
     given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
     given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
     if given:

@@ -34,6 +34,7 @@ class RunOptions(BaseModel):
     final_top: Annotated[int, Field(ge=0, le=MAX_FINAL)] | None = None
     final_seeds: Annotated[int, Field(ge=1, le=MAX_FINAL)] | None = None
     weights_dir: str | None = None
+    warm_start: str | None = None
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

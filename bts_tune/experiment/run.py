@@ -36,12 +36,14 @@ from bts_tune.experiment.cluster import Cluster, Share, connected, share_out
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_models
 from bts_tune.experiment.final import announcement, plan_final, repeated
+from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
 from bts_tune.experiment.plan import Plan, encoders, plan_rest_of_final, plan_search, preprocessings
 from bts_tune.experiment.preview import preview
 from bts_tune.experiment.progress import ProgressView
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.tuning import Materials, Outcome, tune_trials
+from bts_tune.experiment.warm_start import earlier_trials, read_earlier
 from bts_tune.progress_bar import bar
 from bts_tune.report.words import demo_sentence
 from bts_tune.report.write import ReportFiles, write_report
@@ -78,6 +80,7 @@ def start(
     path = _new_path(results, name, space.name, demo)
     opened = _open_checked(options, console)
     dataset, split = opened.dataset, opened.split
+    warm_start = _warm_start(options, resolved, dataset, results, console)
     materials, _held = _materials(opened.folds, resolved, options, console)
     run = {
         "run": path.name,
@@ -103,6 +106,7 @@ def start(
         "space": space.document,
         "options": options.model_dump(mode="json"),
         "seeds": sorted({named.config.seed for named in resolved.named}),
+        "warm_start": warm_start,
     }
     split.write(RunFolder(path).split_file)
     folder = RunFolder.create(path, run)
@@ -235,6 +239,22 @@ def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
     return resolved
 
 
+def _warm_start(
+    options: RunOptions, resolved: ResolvedSpace, dataset: Dataset, results: Path, console: Console
+) -> dict[str, Any] | None:
+    if options.warm_start is None:
+        return None
+    folder = find_run(options.warm_start, results)
+    run = folder.read_run()
+    if not run.get("options") or not run.get("space"):
+        raise RunError(f"--warm-start {folder}: its run.json does not say what it searched.")
+    earlier = _resolve(Space.from_document(run["space"]), RunOptions.parse(run["options"]))
+    warm_start = read_earlier(folder, earlier.search, resolved.search, dataset.fingerprint())
+    count = len(warm_start["trials"])
+    console.print(f"Warm start: the search learns from {count} trials of {folder}", highlight=False, soft_wrap=True)
+    return warm_start
+
+
 def _open(options: RunOptions, console: Console) -> Dataset:
     cache = Path(options.cache) if options.cache else default_cache()
     if options.data is None:
@@ -359,7 +379,16 @@ class _Stages:
         epochs += plan.to_search * search.epochs if search is not None else 0
         view = ProgressView(self.console, trials=plan.trials, epochs=epochs, concurrent=share.concurrent)
         with view, Recorder(self.folder, view, time.time) as recorder:
-            return tune_trials(self.folder, plan, search, self.materials, share, recorder, time_budget=time_budget)
+            return tune_trials(
+                self.folder,
+                plan,
+                search,
+                self.materials,
+                share,
+                recorder,
+                time_budget=time_budget,
+                earlier=earlier_trials(self.folder.read_run()) if search is not None else (),
+            )
 
     def conclude(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
         """Run the final stage, where there is one, and measure the models.
