@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bts_tune.errors import RunError, quoted
 from bts_tune.report.canvas import BASELINE_COLORS, COLORS, OTHERS, WARNING, banner, canvas, joined
+from bts_tune.report.configurations import result_stage
 from bts_tune.report.leaderboard import is_ranked, ordered
 from bts_tune.report.words import STATUS_WORDS, changed_note, metric, plural, shortened
 from bts_tune.store import TrialRecord
@@ -181,8 +182,9 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
 def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], list[TrialRecord]]:
     """Return the named lines in the order of the ranking, and the trials that stay unnamed."""
     groups: dict[tuple[bool, str, str], list[TrialRecord]] = {}
+    result = result_stage(trials)
     for record in ordered(trials):
-        if record.rows:
+        if record.rows and record.stage == result:
             groups.setdefault((record.baseline, record.name, record.recipe_id), []).append(record)
     # Trials stopped early lead nothing, unless there is nothing else to show.
     searched = [key for key in groups if not key[0]]
@@ -195,7 +197,8 @@ def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], l
     for position, key in enumerate(baselines):
         styles[key] = {"color": palette[position], "linestyle": _DASHES[position], "linewidth": 1.9}
     lines = [_Line(tuple(group), _label(group), styles[key]) for key, group in groups.items() if key in styles]
-    return lines, [record for key, group in groups.items() if key not in styles for record in group]
+    named = {record.trial for line in lines for record in line.trials}
+    return lines, [record for record in ordered(trials) if record.rows and record.trial not in named]
 
 
 def _label(group: Sequence[TrialRecord]) -> str:

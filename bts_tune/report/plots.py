@@ -23,7 +23,7 @@ _KIND_COLORS = (COLORS[0], COLORS[1])
 def search_history(
     trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0
 ) -> bytes | None:
-    """Draw the best validation Dice loss so far against trials that have ended and against device time.
+    """Draw the search's best validation Dice loss so far against trials ended and against device time.
 
     Args:
         trials: the run's trials in any order.
@@ -33,7 +33,7 @@ def search_history(
     Returns:
         A PNG, or None with fewer than two trials that have ended with rows.
     """
-    ended = [record for record in trials if record.status in _ENDED and record.rows]
+    ended = [record for record in trials if record.stage == "search" and record.status in _ENDED and record.rows]
     ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
     if len(ended) < 2:
         return None

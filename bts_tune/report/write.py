@@ -16,7 +16,7 @@ from bts_tune.report.evidence import Evidence, gather
 from bts_tune.report.figures import learning_curves, overlay, read_samples
 from bts_tune.report.html import to_html
 from bts_tune.report.importance import marginal_plots, parallel_coordinates
-from bts_tune.report.leaderboard import best_baselines, epochs_table, leaderboard, ranking
+from bts_tune.report.leaderboard import best_baselines, configurations_table, epochs_table, leaderboard, ranking
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.plots import kinds_figure, search_history
 from bts_tune.report.sections import Figures, Overlay, document
@@ -32,6 +32,7 @@ class ReportFiles:
     """The files that `write_report` wrote."""
 
     leaderboard: Path
+    configurations: Path
     epochs: Path
     report: Path
     page: Path
@@ -39,10 +40,10 @@ class ReportFiles:
 
 
 def write_report(folder: RunFolder) -> ReportFiles:
-    """Write `leaderboard.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew, each whole or not.
+    """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew.
 
-    The same record gives the same bytes of CSV, Markdown and HTML, wherever the folder lies. Figures of an earlier
-    report that this one does not show are removed.
+    Each is written whole or not at all. The same record gives the same bytes of CSV, Markdown and HTML, wherever the
+    folder lies. Figures of an earlier report that this one does not show are removed.
 
     Raises:
         RunError: the record cannot be read, or a file cannot be written.
@@ -54,8 +55,10 @@ def write_report(folder: RunFolder) -> ReportFiles:
         write_atomically(target, to_csv(leaderboard(trials), run))
         target = folder.path / "epochs.csv"
         write_atomically(target, to_csv(epochs_table(trials), run))
-        target = folder.path / "figures"
         evidence = gather(folder, trials)
+        target = folder.path / "configurations.csv"
+        write_atomically(target, to_csv(configurations_table(trials, evidence), run))
+        target = folder.path / "figures"
         shown, pictures = _draw(folder, run, trials, evidence)
         for path, png in pictures.items():
             write_atomically(folder.path / path, png)
@@ -69,6 +72,7 @@ def write_report(folder: RunFolder) -> ReportFiles:
         raise RunError(f"{target}: cannot be written: {error.strerror}.") from None
     return ReportFiles(
         leaderboard=folder.path / "leaderboard.csv",
+        configurations=folder.path / "configurations.csv",
         epochs=folder.path / "epochs.csv",
         report=folder.path / "report.md",
         page=folder.path / "report.html",

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bts_tune.config import TrialConfig
-from bts_tune.store import RunFolder, TrialRecord
+from bts_tune.report.leaderboard import ranking
+from bts_tune.store import RunFolder, Stage, TrialRecord
 from bts_tune.training.scores import Scores, Shapes, SplitScores
 
 BASELINES: dict[str, dict[str, Any]] = {
@@ -84,6 +85,9 @@ def make_trial(
     published: dict[str, Any] | None = None,
     reason: str = "",
     test: dict[str, Any] | None = None,
+    stage: Stage = "search",
+    origin: str | None = None,
+    fold: int | None = None,
     **config: Any,
 ) -> TrialRecord:
     parsed = TrialConfig.parse(config)
@@ -97,6 +101,9 @@ def make_trial(
         config=parsed.to_dict(),
         config_id=parsed.config_id,
         recipe_id=parsed.recipe_id,
+        stage=stage,
+        origin=origin,
+        fold=fold,
         status=status,
         reason=reason,
         started={} if status == "waiting" else started(),
@@ -176,6 +183,42 @@ def make_search(epochs: int = 35, searched: int = 9, **kwargs: Any) -> list[Tria
         records.append(
             make_trial(trial, index=len(records), status=status, reason=reason, rows=rows, test=test, **fields)
         )
+    return records
+
+
+def make_final(
+    trials: list[TrialRecord], *, top: int = 2, seeds: int = 3, folds: int | None = None, optimism: float = 0.015
+) -> list[TrialRecord]:
+    """The final stage after a search: its best configurations and its baselines again, worse by about `optimism`."""
+    searched = [record for record in ranking(trials) if not record.baseline][:top]
+    baselines = {record.name: record for record in trials if record.baseline}
+    records: list[TrialRecord] = []
+    for origin in [*searched, *baselines.values()]:
+        assert origin.best_row is not None
+        for seed in range(1000, 1000 + seeds):
+            for fold in range(1, folds + 1) if folds else [None]:
+                noise = np.random.default_rng([seed, fold or 0, origin.index]).normal(0, 0.006)
+                floor = origin.best_row["val_dice_loss"] + optimism + noise
+                trial = f"final-{origin.trial}-{seed}" + (f"-f{fold}" if fold else "")
+                epochs = origin.config["epochs"]
+                best = make_row(trial, epochs, floor, train_dice_loss=floor * 0.6)
+                rows = [make_row(trial, epoch, floor + 0.8 * 0.8**epoch) for epoch in range(1, epochs)] + [best]
+                records.append(
+                    make_trial(
+                        trial,
+                        name=origin.name,
+                        index=len(trials) + len(records),
+                        baseline=origin.baseline,
+                        changed=origin.changed,
+                        published=origin.published,
+                        rows=rows,
+                        test=make_test(floor + 0.02),
+                        stage="final",
+                        origin=origin.trial,
+                        fold=fold,
+                        **{**origin.config, "seed": seed},
+                    )
+                )
     return records
 
 
@@ -268,6 +311,9 @@ def write_run(path: Path, trials: list[TrialRecord], run: dict[str, Any] | None 
             config=record.config,
             config_id=record.config_id,
             recipe_id=record.recipe_id,
+            stage=record.stage,
+            origin=record.origin,
+            fold=record.fold,
         )
     for record in trials:
         if record.status != "waiting":
