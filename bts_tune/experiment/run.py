@@ -344,6 +344,7 @@ def _carry_out(
                 if outcome == "complete":
                     outcome = stages.conclude(cluster, space.final, "the search was closed")
             if outcome == "out-of-time" and space.final is not None and repeated(folder.trials(), space.final.top):
+                console.print("The time budget is spent: the search is closed, and its final stage follows.")
                 # What was still training holds its cores and GPUs until Ray ends.
                 with connected(options) as cluster:
                     outcome = stages.conclude(cluster, space.final, "the time budget of the search was spent")
