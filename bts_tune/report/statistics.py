@@ -12,7 +12,7 @@ is the expected figure of a new training on new images. Two kinds of chance part
 - which seeds were trained: the variance of the mean over replicates. Three or five seeds are too few to be drawn with
   replacement: the drawn means would vary too little, by the factor (R - 1) / R, and never leave the few that are there.
 
-The two variances are added, as for readers and cases in studies of diagnosis, and the limits of the first kind are moved
+The two variances are added, as for readers and cases in studies of diagnosis, and the limits of the first are moved
 out by the root of what that adds, and by Student's t in place of the normal quantile, with the degrees of freedom of
 such a sum (Satterthwaite, Biometrics 1946): that keeps the asymmetry of the first. The replicates are measured on the
 same images, so that a part of their variance counts twice; it makes up for what few seeds and groups lack. All
@@ -23,7 +23,6 @@ intervals hold the truth, beside those of images alone and of seeds drawn with r
 
 from __future__ import annotations
 
-import math
 import statistics
 import warnings
 from collections.abc import Callable, Hashable, Sequence
