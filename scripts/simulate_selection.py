@@ -196,7 +196,7 @@ def coverage(world: World, repeats: int, draws: int, random: np.random.Generator
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--repeats", type=int, default=1000, help="simulated runs (1000)")
+    parser.add_argument("--repeats", type=int, default=400, help="simulated runs (400)")
     parser.add_argument("--draws", type=int, default=999, help="bootstrap draws of an interval (999)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=60, help="trials of the search, baselines included (60)")
