@@ -355,12 +355,13 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = _console()
     folder = find_run(parsed.run, Path(parsed.results))
-    files = write_report(folder)
+    trials = folder.trials()
+    files = write_report(folder, trials)
     run = folder.read_run()
     for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
         if sentence:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
-    _print_ranking(folder.trials(), console)
+    _print_ranking(trials, console)
     console.print()
     tables = (files.configurations, files.leaderboard, files.epochs)
     for path in (files.page, files.report, *tables, *files.figures):

@@ -68,7 +68,7 @@ def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, l
 
     Args:
         trials: the run's trials in any order.
-        width: most characters of a line; below 64 the numbers and the shortest names may take more.
+        width: most characters of a line; below 72 the numbers and the shortest names may take more.
         limit: most rows to list; the baselines are always among them.
     """
     listed, more = _listed(trials, limit)
