@@ -125,6 +125,10 @@ def _run_parser() -> argparse.ArgumentParser:
     how.add_argument("--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)")
     how.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
     how.add_argument("--time-budget", metavar="TIME", type=_duration, help="end after this time: 90m, 8h, 1.5d")
+    how.add_argument("--max-failures", metavar="N", type=int, help="attempts after a trial's process has died (2)")
+    how.add_argument(
+        "--trial-timeout", metavar="TIME", type=_duration, help="end a trial without a new epoch for this long"
+    )
     how.add_argument("--cache", metavar="DIR", help="folder of prepared data")
     how.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
     how.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
@@ -204,7 +208,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
 
     console = _console()
     results = Path(parsed.results)
-    how = ("device", "gpus_per_trial", "concurrent", "address", "time_budget", "cache", "dashboard", "verbose")
+    how = ["device", "gpus_per_trial", "concurrent", "address", "time_budget", "max_failures", "trial_timeout", "cache"]
+    how += ["dashboard", "verbose"]
     carried_out = {name: getattr(parsed, name) for name in how if getattr(parsed, name) is not None}
     if parsed.resume is not None:
         _refuse_with_resume(parsed)
@@ -274,7 +279,7 @@ def _conclude(finished: Finished, console: Console) -> int:
     if run.get("profile") == "demo":
         _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     named = [record for record in trials if record.baseline or not record.name.startswith("search-")]
-    failed = any(record.status in ("failed", "diverged") for record in named)
+    failed = any(record.status in ("failed", "oom", "diverged") for record in named)
     return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK
 
 

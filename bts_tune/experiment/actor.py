@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from bts_tune.experiment.faults import is_unwritable
 from bts_tune.experiment.scheduler import EPOCH, METRIC
 from bts_tune.experiment.searcher import WORST
 
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
 class TrialActor(tune.Trainable):
     """Steps through the rows of one trial.
 
-    A step never raises: what goes wrong is reported as the trial's outcome with a reason, because a report without the
-    metric, or an exception in one trial, must not end the experiment. `outcome` is running, complete, diverged or
-    failed.
+    What goes wrong is reported as the trial's outcome with a reason, because a report without the metric must not end
+    the experiment. `outcome` is running, complete, diverged, oom, failed, or unwritable, which ends the run. A step
+    raises only what a fresh process may get past: Ray then ends this one.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Return the trial's cores and GPUs."""
-        return tune.PlacementGroupFactory([{"CPU": config["threads"], "GPU": config["gpus"]}])
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to run; the model is built in the first step, where a failure can be reported."""
@@ -56,9 +58,13 @@ class TrialActor(tune.Trainable):
         except BtsTuneError as error:
             return self._ended("failed", str(error))
         except Exception as error:  # whatever happens in one trial is that trial's outcome
-            if _is_out_of_memory(error):
+            if what := out_of_memory(error):
                 batch = self._plan["config"]["batch_size"]
-                return self._ended("failed", f"out of GPU memory with batch_size {batch}")
+                return self._ended("oom", f"out of {what} with batch_size {batch}")
+            if is_unwritable(error):
+                return self._ended("unwritable", f"{type(error).__name__}: {error}")
+            if _is_of_this_process(error):
+                raise
             print(traceback.format_exc(), flush=True)
             return self._ended("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         self._epoch = row.epoch
@@ -94,7 +100,21 @@ class TrialActor(tune.Trainable):
         return {EPOCH: self._epoch, METRIC: WORST, "outcome": outcome, "reason": reason, "done": True}
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> str:
+    """Return which memory ran out, 'GPU memory' or 'memory'; an empty string where the error says nothing of it."""
     import torch
 
-    return isinstance(error, torch.cuda.OutOfMemoryError)
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or re.search(r"CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED", text):
+        return "GPU memory"
+    # PyTorch's allocators raise a plain RuntimeError on the CPU.
+    cpu = isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+    return "memory" if isinstance(error, MemoryError) or cpu else ""
+
+
+def _is_of_this_process(error: Exception) -> bool:
+    """Whether an error lies with the process or its device, so that a fresh process may get past it.
+
+    After a CUDA error every further call in the process fails; a file may be read again.
+    """
+    return isinstance(error, OSError) or "CUDA error" in str(error)

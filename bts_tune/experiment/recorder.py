@@ -27,6 +27,9 @@ class View(Protocol):
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
 
+    def retried(self, trial: str, reason: str) -> None:
+        """An attempt at a trial failed, and another one follows."""
+
     def ended(self, trial: str, status: TrialStatus, reason: str) -> None:
         """A trial ended."""
 
@@ -51,9 +54,13 @@ class Recorder:
                 self._consider(record.trial, record.best_row["val_dice_loss"])
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for trial in sorted(self._running):
-            self.ended(trial, "interrupted", "the run ended before the trial did")
+            try:
+                self.ended(trial, "interrupted", "the run ended before the trial did")
+            except OSError:  # a full disk, most likely; what ended the run says more
+                if kind is None:
+                    raise
         for board in self._boards.values():
             board.close()
 
@@ -83,6 +90,11 @@ class Recorder:
             self._recorded[trial] = row["epoch"]
             self._log(trial, row)
         self._view.row(trial, row)
+
+    def retried(self, trial: str, reason: str) -> None:
+        """An attempt at a trial failed, and another one follows; the trial keeps its state."""
+        self._folder.append_event("retried", trial, reason=reason)
+        self._view.retried(trial, reason)
 
     def ended(self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None) -> None:
         """A trial ended; `best` is its best validation Dice loss."""

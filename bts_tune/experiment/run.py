@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import time
@@ -22,8 +23,8 @@ from bts_tune.data.records import Dataset
 from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
 from bts_tune.data.splitting import Split, make_split, read_split, reassigned
-from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
-from bts_tune.experiment.cluster import connected, share_out
+from bts_tune.errors import BrokenDatasetError, ConfigError, RunError, RunStoppedError
+from bts_tune.experiment.cluster import connected, lost_sentence, share_out
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_kept_models
 from bts_tune.experiment.options import RunOptions
@@ -37,6 +38,7 @@ from bts_tune.report.words import demo_sentence
 from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.space import ResolvedSpace, Space, load_space
 from bts_tune.store import RunFolder
+from bts_tune.training.encoders import first_line
 from bts_tune.training.weights import resolve_weights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -194,11 +196,11 @@ def _carry_out(
     folder: RunFolder, space: ResolvedSpace, materials: Materials, options: RunOptions, console: Console
 ) -> Finished:
     with folder.locked():
-        folder.update_run(status="running", ended=None)
+        folder.update_run(status="running", ended=None, reason=None)
         plan = plan_run(folder, space)
         outcome: Outcome = "complete"
         try:
-            with connected(options) as cluster:
+            with connected(options, resume=folder.resume_command) as cluster:
                 share = share_out(options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, plan.trials))
                 _announce(folder, cluster.dashboard, share, plan.trials, console)
                 if plan.trials:
@@ -206,8 +208,19 @@ def _carry_out(
                     view = ProgressView(console, trials=plan.trials, epochs=epochs, concurrent=share.concurrent)
                     with view, Recorder(folder, view, time.time) as recorder:
                         outcome = tune_trials(
-                            folder, plan, space.search, materials, share, recorder, time_budget=options.time_budget
+                            folder,
+                            plan,
+                            space.search,
+                            materials,
+                            share,
+                            recorder,
+                            time_budget=options.time_budget,
+                            max_failures=options.max_failures,
+                            trial_timeout=options.trial_timeout,
+                            cluster_lost=cluster.lost,
                         )
+                if outcome == "lost":
+                    raise RunStoppedError(lost_sentence(folder.resume_command))
                 if outcome == "complete":
                     evaluate_kept_models(folder, materials, share, console)
             if outcome == "complete":
@@ -215,7 +228,9 @@ def _carry_out(
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            folder.update_run(status=status, ended=_now())
+            with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
+                folder.update_run(status=status, ended=_now(), reason=first_line(error))
+                write_report(folder)
             raise
         folder.update_run(status=outcome, ended=_now())
         return Finished(folder, outcome, write_report(folder))

@@ -64,7 +64,16 @@ _INTEGERS = (
     "seed",
     "epoch",
 )
-_GROUPS = {"complete": 0, "stopped": 1, "interrupted": 2, "running": 2, "diverged": 3, "failed": 3, "waiting": 4}
+_GROUPS = {
+    "complete": 0,
+    "stopped": 1,
+    "interrupted": 2,
+    "running": 2,
+    "diverged": 3,
+    "oom": 3,
+    "failed": 3,
+    "waiting": 4,
+}
 
 
 def is_ranked(record: TrialRecord) -> bool:
@@ -76,8 +85,9 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the trials as every table lists them.
 
     Ranked ones come first (validation Dice loss, then IoU at that epoch, higher first, then identifier); then those
-    stopped early, interrupted or running, diverged or failed, and waiting, each group in the same order. Trials without
-    rows close their group in the order of planning. A complete trial whose rows are lost stands with the failed ones.
+    stopped early, interrupted or running, diverged, out of memory or failed, and waiting, each group in the same order.
+    Trials without rows close their group in the order of planning. A complete trial whose rows are lost stands with the
+    failed ones.
     """
     return sorted(trials, key=_sort_key)
 

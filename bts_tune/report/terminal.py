@@ -29,7 +29,7 @@ _HEADER = ("rank", "trial", "Dice loss", "IoU", "epoch", "status", "time")
 _NAME, _STATUS = 1, 5
 _GAP = 2
 _MAX_NAME, _MIN_NAME = 40, 8
-_STATUS_STYLES = {"complete": "green", "diverged": "red", "failed": "red", "interrupted": "yellow"}
+_STATUS_STYLES = {"complete": "green", "diverged": "red", "oom": "red", "failed": "red", "interrupted": "yellow"}
 
 
 def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, limit: int = 40) -> RenderableType:
