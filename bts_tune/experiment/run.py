@@ -18,17 +18,18 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.cache import default_cache
 from bts_tune.data.check import CheckReport, check_dataset, render
 from bts_tune.data.demo import PATIENT, demo_dataset
-from bts_tune.data.prepare import PreparedData, prepare
+from bts_tune.data.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
 from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
 from bts_tune.data.splitting import Split, make_split, read_split, reassigned
 from bts_tune.errors import BrokenDatasetError, ConfigError, RunError, RunStoppedError
 from bts_tune.experiment.cluster import connected, lost_sentence, share_out
+from bts_tune.experiment.disk import needed_by, require_room, written
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_kept_models
 from bts_tune.experiment.options import RunOptions
-from bts_tune.experiment.plan import encoders, plan_run, preprocessings
+from bts_tune.experiment.plan import encoders, models, plan_run, preprocessings
 from bts_tune.experiment.preview import cost, preview
 from bts_tune.experiment.progress import ProgressView
 from bts_tune.experiment.recorder import Recorder
@@ -39,6 +40,7 @@ from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.space import ResolvedSpace, Space, load_space
 from bts_tune.store import RunFolder
 from bts_tune.training.encoders import first_line
+from bts_tune.training.model import parameters_of
 from bts_tune.training.weights import resolve_weights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -179,17 +181,26 @@ def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, Check
 def _materials(
     dataset: Dataset, space: ResolvedSpace, options: RunOptions, console: Console
 ) -> tuple[Materials, list[PreparedData]]:
-    """Find everything that trials need before the first one starts: weights first, since they fail fastest."""
+    """Find everything that trials need before the first one starts: weights first, since they fail fastest.
+
+    Raises:
+        ConfigError: SMP cannot build a model that a trial may ask for.
+        WeightsError: weights that a trial may ask for cannot be had.
+        DataError, RunError: the dataset cannot be prepared; there is no room for it.
+    """
+    parameters = {pair: parameters_of(*pair) for pair in models(space)}
     weights_dir = Path(options.weights_dir) if options.weights_dir else None
     weights = {pair: resolve_weights(*pair, weights_dir) for pair in encoders(space)}
     cache = Path(options.cache) if options.cache else default_cache()
+    to_prepare = sum(bytes_to_prepare(dataset, part, cache=cache) for part in preprocessings(space))
+    require_room(cache, to_prepare, "the prepared data")
     prepared: dict[PreprocessingPart, PreparedData] = {}
     for part in preprocessings(space):
         with bar(console, f"preparing {part.image_size} px, equalisation {part.equalization}") as progress:
             prepared[part] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.
     folders = {part: str(data.folder) for part, data in prepared.items()}
-    return Materials(folders, weights), list(prepared.values())
+    return Materials(folders, weights, parameters), list(prepared.values())
 
 
 def _carry_out(
@@ -202,6 +213,9 @@ def _carry_out(
         try:
             with connected(options, resume=folder.resume_command) as cluster:
                 share = share_out(options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, plan.trials))
+                needed = needed_by(space, materials.parameters, share.concurrent).total - written([folder.path])
+                room = require_room(folder.path, max(0, needed), "results, checkpoints and models")
+                console.print(f"Disk: {room}", highlight=False, markup=False, soft_wrap=True)
                 _announce(folder, cluster.dashboard, share, plan.trials, console)
                 if plan.trials:
                     epochs = cost(space)[1] - sum(len(record.rows) for record in folder.trials())

@@ -52,10 +52,12 @@ class Materials:
     Attributes:
         prepared: the folder of the prepared dataset for each preprocessing.
         weights: the encoder weights for each (encoder, encoder_weights).
+        parameters: how many each (decoder, encoder) has.
     """
 
     prepared: Mapping[PreprocessingPart, str]
     weights: Mapping[tuple[str, str], EncoderWeights]
+    parameters: Mapping[tuple[str, str], int]
 
 
 def tune_trials(
