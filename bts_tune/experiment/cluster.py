@@ -138,9 +138,10 @@ def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
             context = ray.init(
                 num_cpus=available_cpus(), include_dashboard=options.dashboard, dashboard_host="127.0.0.1", **common
             )
-    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # a plain one where the machine is too busy to start it in time
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         where = f"at --address {options.address}" if options.address else "on this machine"
-        raise RunError(f"Ray cannot be used {where}: {str(error).splitlines()[0]}.") from None
+        raise RunError(f"Ray cannot be used {where}: {reason}.") from None
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
     with ClusterWatch(_servers(context), f"bts-tune: error: {lost_sentence(resume)}") as watch:

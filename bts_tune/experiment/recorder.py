@@ -55,14 +55,13 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for trial in sorted(self._running):
-            try:
+        with contextlib.ExitStack() as stack:
+            if kind is not None:  # on a full disk, which ended the run, nothing of this can be written
+                stack.enter_context(contextlib.suppress(OSError))
+            for trial in sorted(self._running):
                 self.ended(trial, "interrupted", "the run ended before the trial did")
-            except OSError:  # a full disk, most likely; what ended the run says more
-                if kind is None:
-                    raise
-        for board in self._boards.values():
-            board.close()
+            for board in self._boards.values():
+                board.close()
 
     def expect(self, trial: PlannedTrial, *, known: bool) -> None:
         """Take note of a trial that will be run; one that the record does not know yet is recorded as planned."""

@@ -2,6 +2,7 @@
 
 Nothing in the product knows of it. It waits until a process imports the training loop and wraps the function that
 trains an epoch; a trial named after a fault suffers it in its second epoch, `<fault>-once` at its first attempt alone.
+A trial named `slow` takes two seconds more for each epoch, so that there is time for faults from outside.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def patch(loop):
     def faulty(trial, epoch):
         name = trial.folder.name if trial.folder is not None else ""
         kind, _, once = name.partition("-")
+        if kind == "slow":
+            time.sleep(2)
         if epoch == 2 and kind in FAULTS:
             marks = MARKS / name
             with marks.open("a") as file:
