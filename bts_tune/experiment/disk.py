@@ -25,7 +25,7 @@ class Needed:
     Attributes:
         running: checkpoints of the trials that run at a time: the last state, the best weights, and a second copy of
             the state while it is replaced, all of the largest model.
-        kept: weights of every baseline and of the best trial.
+        kept: weights of every baseline in each fold, of the best trial, and of the whole final stage.
         logs: the record, logs and report.
     """
 
@@ -39,19 +39,27 @@ class Needed:
         return self.running + self.kept + self.logs
 
 
-def needed_by(space: ResolvedSpace, parameters: Mapping[tuple[str, str], int], concurrent: int) -> Needed:
+def needed_by(
+    space: ResolvedSpace, parameters: Mapping[tuple[str, str], int], concurrent: int, folds: int = 1
+) -> Needed:
     """Estimate what a run writes into its folder.
 
     Args:
         space: its trials.
         parameters: of each model, by (decoder, encoder).
         concurrent: how many trials run at a time.
+        folds: how often each named trial is run.
     """
     largest = max(parameters.values()) * BYTES_OF_A_FIGURE
     state = largest * (1 + OPTIMIZER_STATES)
     baselines = [named for named in space.named if named.baseline]
     kept = sum(parameters[named.config.decoder, named.config.encoder] for named in baselines) * BYTES_OF_A_FIGURE
-    epochs = [named.config.epochs for named in space.named]
+    kept *= folds
+    epochs = [named.config.epochs for named in space.named] * folds
+    if space.final is not None:
+        repeated = (space.final.top + len(baselines)) * space.final.seeds
+        kept += repeated * largest
+        epochs += [max(epochs, default=0)] * repeated
     if space.search is not None:
         epochs += [space.search.epochs] * space.search.num_trials
     logs = sum(epochs) * BYTES_OF_AN_EPOCH + len(epochs) * BYTES_OF_A_TRIAL + BYTES_OF_A_REPORT

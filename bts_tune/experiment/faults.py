@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-FaultKind = Literal["died", "hung", "oom"]
+FaultKind = Literal["died", "hung", "oom", "failed"]
 
 # A death by chance rarely strikes one trial twice; a trial that kills its own process does so each time, and each
 # attempt costs the start of a process and at most one epoch.
@@ -29,7 +29,7 @@ class Fault:
     """Why an attempt at a trial ended before the trial did.
 
     Attributes:
-        kind: its process died, it hung, or it ran out of memory.
+        kind: its process died, it hung, it ran out of memory, or it failed as it would again.
         reason: the same in words, without a full stop.
     """
 
@@ -52,6 +52,8 @@ class Attempts:
         """
         counted = self._faults.setdefault(trial, Counter())
         counted[fault.kind] += 1
+        if fault.kind == "failed":
+            return False
         if fault.kind == "oom":
             return counted["oom"] == 1
         return counted["died"] + counted["hung"] <= self._max_failures

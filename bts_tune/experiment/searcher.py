@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class TreeParzen:
                 group=True,
                 constant_liar=True,
                 n_startup_trials=self._search.startup_trials,
-                seed=self._search.sampler_seed + len(self._study.trials),
+                seed=self._search.sampler_seed + len(self._study.get_trials(deepcopy=False)),
             )
 
 
@@ -108,6 +108,7 @@ class PlanSearcher(Searcher):
         search: the search, where the space has one.
         describe: makes Ray's configuration of an attempt at a planned trial.
         planned: called with each newly searched trial before it starts; the record is kept there.
+        earlier: trials of an earlier run, which the sampler learns from and the plan knows nothing of.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class PlanSearcher(Searcher):
         search: ResolvedSearch | None,
         describe: Callable[[PlannedTrial], dict[str, Any]],
         planned: Callable[[PlannedTrial], None],
+        earlier: Sequence[TrialRecord] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._fixed = deque(plan.fixed)
@@ -127,7 +129,7 @@ class PlanSearcher(Searcher):
         self._running: dict[str, PlannedTrial] = {}
         self._sampler = TreeParzen(search) if search is not None else None
         if self._sampler is not None:
-            for record in plan.finished:
+            for record in (*earlier, *plan.finished):
                 self._sampler.replay(record)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,13 +163,17 @@ class PlanSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the sampler how a trial ended; of a fault, `try_again` or `give_up` says what follows from it."""
-        if error or result is None or result["outcome"] == "oom":
+        if error or result is None:
             return
         planned = self._running.pop(trial_id)
         # A trial that ends while it still reports itself as running was stopped by the scheduler.
         status = "stopped" if result["outcome"] == "running" else result["outcome"]
-        if self._sampler is not None:
-            self._sampler.end(planned.trial, status, result[METRIC])
+        if self._sampler is None:
+            return
+        if status == "stopped":
+            # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
+            self._sampler.report(planned.trial, result["epoch"], result[METRIC])
+        self._sampler.end(planned.trial, status, result[METRIC])
 
     def try_again(self, trial_id: str) -> None:
         """Hand a trial out once more, before any other; to the sampler it has not ended."""

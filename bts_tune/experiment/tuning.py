@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ import ray
 from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import RunStoppedError
-from bts_tune.experiment.actor import TrialActor
+from bts_tune.experiment.actor import SpentProcessError, TrialActor
 from bts_tune.experiment.cluster import Share, cores_of_largest_node
 from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES, Attempts, Fault, fault_of, is_unwritable
 from bts_tune.experiment.plan import Plan, PlannedTrial
@@ -26,7 +26,7 @@ from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.searcher import PlanSearcher
 from bts_tune.space import ResolvedSearch
-from bts_tune.store import RunFolder
+from bts_tune.store import RunFolder, TrialRecord
 from bts_tune.training.encoders import first_line
 from bts_tune.training.weights import EncoderWeights
 
@@ -50,14 +50,18 @@ class Materials:
     """What trials are made from, found before the first one starts.
 
     Attributes:
-        prepared: the folder of the prepared dataset for each preprocessing.
+        prepared: the folder of the prepared dataset for each preprocessing and fold (None without folds).
         weights: the encoder weights for each (encoder, encoder_weights).
         parameters: how many each (decoder, encoder) has.
     """
 
-    prepared: Mapping[PreprocessingPart, str]
+    prepared: Mapping[tuple[PreprocessingPart, int | None], str]
     weights: Mapping[tuple[str, str], EncoderWeights]
     parameters: Mapping[tuple[str, str], int]
+
+    def prepared_for(self, config: TrialConfig, fold: int | None) -> str:
+        """Return the folder of the data that a trial is trained and validated on."""
+        return self.prepared[config.part(PreprocessingPart), fold]
 
 
 def tune_trials(
@@ -72,6 +76,7 @@ def tune_trials(
     max_failures: int = DEFAULT_MAX_FAILURES,
     trial_timeout: float | None = None,
     cluster_lost: threading.Event | None = None,
+    earlier: Sequence[TrialRecord] = (),
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -83,6 +88,7 @@ def tune_trials(
         trial_timeout: seconds without a new epoch after which a trial counts as hung; the first epoch includes
             building the model.
         cluster_lost: set when the cluster's head is gone.
+        earlier: trials of an earlier run, for the searcher alone.
 
     Raises:
         RunStoppedError: nothing more can be written, or the cluster is gone; what was recorded is intact.
@@ -97,7 +103,7 @@ def tune_trials(
             "attempt": attempts.number(trial.trial) + 1,
             "spared": search is None or trial.baseline,
             "config": config.to_dict(),
-            "prepared": materials.prepared[config.part(PreprocessingPart)],
+            "prepared": materials.prepared_for(config, trial.fold),
             "weights": materials.weights[config.encoder, config.encoder_weights].to_dict(),
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": share.device,
@@ -108,7 +114,7 @@ def tune_trials(
 
     for trial in plan.fixed:
         recorder.expect(trial, known=True)
-    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False))
+    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False), earlier)
     scheduler: Any = FIFOScheduler()
     if search is not None:
         scheduler = SparingASHA(
@@ -128,6 +134,7 @@ def tune_trials(
                 scheduler=scheduler,
                 num_samples=-1,  # the searcher knows when there is no more, which depends on what is tried again
                 max_concurrent_trials=share.concurrent,
+                reuse_actors=True,
                 trial_name_creator=_own_name,
                 trial_dirname_creator=_name_of_attempt,
             ),
@@ -223,9 +230,7 @@ class _Bridge(tune.Callback):
         name, outcome = trial.config["trial"], result["outcome"]
         self._since.pop(trial.trial_id, None)
         with _writing():
-            if outcome == "oom":
-                self._fault(trial, Fault("oom", result["reason"]))
-            elif outcome == "running":
+            if outcome == "running":
                 reason = f"behind the other trials after {result['epoch']} epochs"
                 self._recorder.ended(name, "stopped", reason)
             else:
@@ -238,7 +243,9 @@ class _Bridge(tune.Callback):
             fault = Fault("hung", f"no epoch within {self._timeout:g} s")
         else:
             # Where Tune has just put it; `get_error` reads from where it may put it later.
-            fault = fault_of(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+            error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+            cause = getattr(error, "cause", error)  # Ray wraps what a process raised
+            fault = Fault(cause.kind, str(cause)) if isinstance(cause, SpentProcessError) else fault_of(error)
         with _writing():
             self._fault(trial, fault)
 
