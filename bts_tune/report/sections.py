@@ -362,7 +362,7 @@ def _unfinished(page: _Page) -> Iterable[Block]:
 
 
 def _failed(page: _Page) -> Iterable[Block]:
-    records = [record for record in page.trials if record.status in ("diverged", "failed")]
+    records = [record for record in page.trials if record.status in ("diverged", "oom", "failed")]
     lost = [record for record in page.trials if record.status == "complete" and not is_ranked(record)]
     if not records and not lost:
         return
