@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -23,9 +24,11 @@ from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
 from bts_tune.data.splitting import Split, make_split, read_split, reassigned
 from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
-from bts_tune.experiment.cluster import connected, share_out
+from bts_tune.experiment.changes import changes_since, code_hash, device_changes, refuse
+from bts_tune.experiment.cluster import Share, connected, share_out
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_kept_models
+from bts_tune.experiment.interruption import sigterm_as_ctrl_c
 from bts_tune.experiment.options import RunOptions
 from bts_tune.experiment.plan import encoders, plan_run, preprocessings
 from bts_tune.experiment.preview import cost, preview
@@ -59,6 +62,11 @@ def start(
     Raises:
         BtsTuneError: something that the user can mend; nothing was trained.
     """
+    with sigterm_as_ctrl_c():
+        return _start(_absolute(options), results, name, command, console)
+
+
+def _start(options: RunOptions, results: Path, name: str | None, command: Sequence[str], console: Console) -> Finished:
     space = load_space(options.space)
     resolved = _resolve(space, options)
     demo = options.data is None
@@ -73,6 +81,7 @@ def start(
         "ended": None,
         "profile": "demo" if demo else "data",
         "versions": versions(),
+        "code": code_hash(),
         "hardware": hardware(),
         "dataset": {
             "path": str(dataset.root.absolute()),
@@ -83,7 +92,7 @@ def start(
             "split": split.to_dict(),
             "check": checked.to_dict(),
         },
-        "weights": [weights.to_dict() for weights in materials.weights.values()],
+        "weights": _used(materials),
         "space": space.document,
         "options": options.model_dump(mode="json"),
         "seeds": sorted({named.config.seed for named in resolved.named}),
@@ -93,33 +102,100 @@ def start(
     return _carry_out(folder, resolved, materials, options, console)
 
 
-def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> Finished:
+def resume(
+    folder: RunFolder,
+    given: dict[str, Any],
+    *,
+    console: Console,
+    extend_by: int | None = None,
+    allow_changed: bool = False,
+) -> Finished:
     """Go on with a run: what it finished stays, what was cut off goes on from its last epoch.
 
     Args:
         folder: the run.
-        changes: options of how it is carried out that were given anew.
+        given: options of how it is carried out that were given anew, and where the dataset is now.
+        extend_by: how many trials to add to its search.
+        allow_changed: go on although data, weights, code, versions or device are not what the run began with; what
+            changed is recorded.
 
     Raises:
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
     """
+    with sigterm_as_ctrl_c():
+        return _resume(folder, given, console, extend_by, allow_changed)
+
+
+def _resume(
+    folder: RunFolder, given: dict[str, Any], console: Console, extend_by: int | None, allow_changed: bool
+) -> Finished:
     run = folder.read_run()
     for field in ("options", "space", "dataset"):
         if not run.get(field):
             raise RunError(f"{folder.run_file}: {field}: must be given, or the run cannot go on.")
-    options = RunOptions.parse({**run["options"], **changes})
-    resolved = _resolve(Space.from_document(run["space"]), options)
+    options = _absolute(RunOptions.parse({**run["options"], **given}))
+    space = Space.from_document(run["space"])
+    resolved = _resolve(space, options)
+    if extend_by is not None:
+        options = _extended(folder, resolved, options, extend_by)
+        resolved = _resolve(space, options)
+    _require_data(run, options)
     dataset = _open(options, console)
     if run["dataset"].get("split", {}).get("method") == "grouped":
         # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
         dataset = reassigned(dataset, read_split(folder.split_file))
-    if dataset.fingerprint() != run["dataset"].get("fingerprint"):
-        raise RunError(
-            f"{dataset.root}: the dataset is no longer what run {folder.path.name} began with, so its trials could not "
-            "be compared; put it back as it was, or start a new run."
-        )
     materials, _held = _materials(dataset, resolved, options, console)
-    return _carry_out(folder, resolved, materials, options, console)
+    changed = changes_since(
+        run,
+        fingerprint=dataset.fingerprint(),
+        weights=_used(materials),
+        versions=versions(),
+        code=code_hash(),
+        named=resolved.named,
+        trials=folder.trials(),
+    )
+    if changed and not allow_changed:
+        raise refuse(folder, changed)
+    record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
+    going_on = _GoingOn(changed, allow_changed, extend_by, record, _used(materials))
+    return _carry_out(folder, resolved, materials, options, console, going_on)
+
+
+@dataclass(frozen=True)
+class _GoingOn:
+    """What a resumed run's `run.json` is to say besides."""
+
+    changed: list[str]
+    allow_changed: bool
+    extended_by: int | None
+    dataset: dict[str, Any]
+    weights: list[dict[str, Any]]
+
+
+def _extended(folder: RunFolder, space: ResolvedSpace, options: RunOptions, by: int) -> RunOptions:
+    if space.search is None:
+        raise ConfigError(f"--extend {folder}: this run has no search, so there are no trials to add.")
+    if by < 1:
+        raise ConfigError(f"--num-trials {by}: must be at least 1; it is how many trials --extend adds.")
+    return options.model_copy(update={"num_trials": space.search.num_trials + by})
+
+
+def _used(materials: Materials) -> list[dict[str, Any]]:
+    return [weights.to_dict() for weights in materials.weights.values()]
+
+
+def _require_data(run: dict[str, Any], options: RunOptions) -> None:
+    if options.data is not None and run.get("profile") == "demo":
+        raise ConfigError("--data: this run is a demo on generated slices; start a new run on the dataset.")
+    if options.data is not None and not Path(options.data).exists():
+        raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
+
+
+def _absolute(options: RunOptions) -> RunOptions:
+    """Make paths independent of the folder that the command runs in: a resume may be given in another."""
+    paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
+    absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
+    return options.model_copy(update=absolute)
 
 
 def dry_run(options: RunOptions, console: Console) -> None:
@@ -191,15 +267,26 @@ def _materials(
 
 
 def _carry_out(
-    folder: RunFolder, space: ResolvedSpace, materials: Materials, options: RunOptions, console: Console
+    folder: RunFolder,
+    space: ResolvedSpace,
+    materials: Materials,
+    options: RunOptions,
+    console: Console,
+    going_on: _GoingOn | None = None,
 ) -> Finished:
     with folder.locked():
-        folder.update_run(status="running", ended=None)
-        plan = plan_run(folder, space)
         outcome: Outcome = "complete"
+        began = False
         try:
-            with connected(options) as cluster:
-                share = share_out(options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, plan.trials))
+            # Ray takes SIGTERM over when it starts.
+            with connected(options) as cluster, sigterm_as_ctrl_c():
+                # Shared out as at the beginning of the run, whatever is left of it: on CPUs a trial's figures depend
+                # on its number of threads.
+                most = len(space.named) + (space.search.num_trials if space.search else 0)
+                share = share_out(options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, most))
+                _record_start(folder, options, share, going_on)
+                began = True
+                plan = plan_run(folder, space)
                 _announce(folder, cluster.dashboard, share, plan.trials, console)
                 if plan.trials:
                     epochs = cost(space)[1] - sum(len(record.rows) for record in folder.trials())
@@ -209,16 +296,59 @@ def _carry_out(
                             folder, plan, space.search, materials, share, recorder, time_budget=options.time_budget
                         )
                 if outcome == "complete":
-                    evaluate_kept_models(folder, materials, share, console)
+                    try:
+                        evaluate_kept_models(folder, materials, share, console)
+                    except KeyboardInterrupt:
+                        outcome = "interrupted"
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            folder.update_run(status=status, ended=_now())
+            if began:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                folder.update_run(status="interrupted" if interrupted else "failed", ended=_now())
+            _say_how_to_go_on(folder, error, console)
             raise
         folder.update_run(status=outcome, ended=_now())
-        return Finished(folder, outcome, write_report(folder))
+        try:
+            return Finished(folder, outcome, write_report(folder))
+        except KeyboardInterrupt as error:
+            _say_how_to_go_on(folder, error, console)
+            raise
+
+
+def _record_start(folder: RunFolder, options: RunOptions, share: Share, going_on: _GoingOn | None) -> None:
+    """Record that the run goes on from here, on what, and with what changed.
+
+    Raises:
+        RunError: trials would run on another kind of device than before.
+    """
+    run = folder.read_run()
+    updates: dict[str, Any] = {"status": "running", "ended": None, "device": _device(share)}
+    if going_on is not None:
+        changed = going_on.changed + device_changes(run, updates["device"])
+        if changed and not going_on.allow_changed:
+            raise refuse(folder, changed)
+        updates |= {"options": options.model_dump(mode="json"), "dataset": going_on.dataset}
+        if changed:
+            updates["changes"] = [*run.get("changes", []), {"time": _now(), "changed": changed}]
+            # What is there now is what the next resume is compared with; `changes` tells what was there before.
+            updates |= {"versions": versions(), "code": code_hash(), "weights": going_on.weights}
+        if going_on.extended_by is not None:
+            extension = {"time": _now(), "trials": going_on.extended_by}
+            updates["extensions"] = [*run.get("extensions", []), extension]
+    folder.update_run(**updates)
+
+
+def _device(share: Share) -> str:
+    gpus = sorted({gpu["name"] for gpu in hardware()["gpus"]}) if share.device == "cuda" else []
+    return f"{share.device} ({', '.join(gpus)})" if gpus else share.device
+
+
+def _say_how_to_go_on(folder: RunFolder, error: BaseException, console: Console) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        command = f"bts-tune --resume {shlex.quote(str(folder.path))}"
+        console.print(f"The run can go on: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int, console: Console) -> None:

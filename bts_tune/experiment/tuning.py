@@ -93,7 +93,9 @@ def tune_trials(
             scheduler.replay(record.trial, record.rows)
         recorded = {record.trial: record.rows for record in folder.trials()}
         for trial in plan.fixed:
-            scheduler.replay(trial.trial, recorded[trial.trial])
+            # The last epoch is decided on when the trial reports it again: a process may have been killed between
+            # recording it and ending the trial there.
+            scheduler.replay(trial.trial, recorded[trial.trial][:-1])
     deadline = None if time_budget is None else time.monotonic() + time_budget
     with _signals() as requested:
         tuner = tune.Tuner(

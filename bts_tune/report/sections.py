@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from bts_tune.report.answer import answer, headline
+from bts_tune.report.changes import changes
 from bts_tune.report.document import (
     Block,
     Bullets,
@@ -112,6 +113,7 @@ def document(
         ("Kinds of images", lambda page: kinds_of_images(page.trials, page.evidence, page.figures.kinds)),
         ("Best configuration", _best_configuration),
         ("Data check", lambda page: data_check(page.run)),
+        ("Changes during the run", lambda page: changes(page.run, page.trials)),
         ("Methods", lambda page: methods(page.run, page.trials)),
         ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
     ]
