@@ -4,7 +4,7 @@
 
 The real command searches on generated slices, on one CPU core. Every few seconds a trial's process is killed. Every few
 minutes the driver is killed (SIGKILL to its process group), asked to end (SIGTERM, Ctrl-C) or asked twice; what lies on
-disk is damaged (checkpoints cut off, changed or removed, half a line at the end of the record, Ray's own state emptied);
+disk is damaged (checkpoints cut off, changed or removed, half a line at the end of the record, Ray's state emptied);
 and the run is resumed. In the last third of the time the driver is left alone, so that its memory can be seen over a
 long session. Printed in the end, and on Ctrl-C: trials finished, faults survived, memory of the driver and of Ray's
 processes with their slopes, rows lost and processes left behind. Ends with 1 where anything was lost, hung or left.

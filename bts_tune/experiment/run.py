@@ -133,7 +133,10 @@ def _resume(
     for field in ("options", "space", "dataset"):
         if not run.get(field):
             raise RunError(f"{folder.run_file}: {field}: must be given, or the run cannot go on.")
-    options = _absolute(RunOptions.parse({**run["options"], **given}))
+    stored = dict(run["options"])
+    if stored.get("data") is not None and isinstance(run["dataset"].get("path"), str):
+        stored["data"] = run["dataset"]["path"]  # an earlier version kept it as it was typed, in some other folder
+    options = _absolute(RunOptions.parse({**stored, **given}))
     space = Space.from_document(run["space"])
     resolved = _resolve(space, options)
     if extend_by is not None:
