@@ -56,7 +56,9 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=6, help="searched trials, besides two baselines (6)")
     parser.add_argument("--epochs", type=int, default=8, help="epochs of a trial (8)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills (0)")
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds that one start may take (600)")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, help="seconds without a new epoch that count as a hang (600)"
+    )
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, so one thread, and the same in both runs
@@ -73,7 +75,7 @@ def main() -> int:
 
 def _compare(laboratory: Laboratory, kills: int, chance: random.Random, limit: float) -> int:
     began = time.monotonic()
-    _through(laboratory, "whole", limit)
+    _wait_until_through(laboratory, "whole", laboratory.begin("whole", laboratory.folder / "whole.log"), limit)
     print(f"left alone: {laboratory.lines('whole')} epochs in {time.monotonic() - began:.0f} s", flush=True)
     killed = _kill_until_through(laboratory, "killed", kills, chance, limit)
     whole, broken = (laboratory.record(name) for name in ("whole", "killed"))
@@ -93,11 +95,17 @@ def _compare(laboratory: Laboratory, kills: int, chance: random.Random, limit: f
     return 1 if problems or killed.left_behind else 0
 
 
-def _through(laboratory: Laboratory, name: str, limit: float) -> None:
+def _wait_until_through(laboratory: Laboratory, name: str, process: subprocess.Popen[bytes], limit: float) -> None:
     log = laboratory.folder / f"{name}.log"
-    code = laboratory.begin(name, log).wait(limit)
-    if code != 0:
-        raise SystemExit(f"{name} ended with {code}:\n{log.read_text()[-4000:]}")
+    lines, moved = 0, time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.1)
+        if laboratory.lines(name) != lines:
+            lines, moved = laboratory.lines(name), time.monotonic()
+        if time.monotonic() - moved > limit:
+            raise SystemExit(f"{name} does not go on:\n{log.read_text()[-4000:]}")
+    if process.returncode != 0:
+        raise SystemExit(f"{name} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
 
 
 def _kill_until_through(laboratory: Laboratory, name: str, kills: int, chance: random.Random, limit: float) -> Killed:
@@ -108,9 +116,7 @@ def _kill_until_through(laboratory: Laboratory, name: str, kills: int, chance: r
         process = laboratory.begin(name, log)
         killed.sessions += 1
         if killed.kills == kills:
-            code = process.wait(limit)
-            if code != 0:
-                raise SystemExit(f"{name} ended with {code} after {kills} kills:\n{log.read_text()[-4000:]}")
+            _wait_until_through(laboratory, name, process, limit)
             return killed
         if not _wait_for_moment(laboratory, name, process, before, chance, limit):
             return killed

@@ -198,11 +198,14 @@ class Soak:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         else:
-            process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGINT)
+            if how == "SIGTERM":
+                process.send_signal(signal.SIGTERM)
+            else:
+                os.killpg(process.pid, signal.SIGINT)  # a terminal sends Ctrl-C to the whole group
             if how == "Ctrl-C twice":
                 time.sleep(self._chance.uniform(0.05, 1.0))
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+                    os.killpg(process.pid, signal.SIGINT)
             try:
                 code = process.wait(PATIENCE)
                 # A signal in the first moments, before Python itself is ready, ends it as it ends any process.

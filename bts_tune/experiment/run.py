@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -277,12 +278,13 @@ def _carry_out(
     console: Console,
     going_on: _GoingOn | None = None,
 ) -> Finished:
-    with folder.locked():
+    with folder.locked(), contextlib.ExitStack() as signals:
         outcome: Outcome = "complete"
         began = False
         try:
-            # Ray takes SIGTERM over when it starts.
-            with connected(options) as cluster, sigterm_as_ctrl_c():
+            with connected(options) as cluster:
+                # Ray has taken SIGTERM over, and would keep it until the report is written.
+                signals.enter_context(sigterm_as_ctrl_c())
                 # Shared out as at the beginning of the run, whatever is left of it: on CPUs a trial's figures depend
                 # on its number of threads.
                 most = len(space.named) + (space.search.num_trials if space.search else 0)
@@ -307,7 +309,8 @@ def _carry_out(
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
         except BaseException as error:
-            if began:
+            # A resume that was refused leaves the run as it was.
+            if began or going_on is None:
                 interrupted = isinstance(error, KeyboardInterrupt)
                 folder.update_run(status="interrupted" if interrupted else "failed", ended=_now())
             _say_how_to_go_on(folder, error, console)

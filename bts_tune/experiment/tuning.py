@@ -121,7 +121,8 @@ def tune_trials(
             tuner.fit()
         except _StopTuning as stop:
             return stop.outcome
-    return "complete"
+        # It may have come after the last step.
+        return "interrupted" if requested.is_set() else "complete"
 
 
 def _own_name(trial: Any) -> str:
