@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=8, help="epochs of a trial (8)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills (0)")
     parser.add_argument(
-        "--limit", type=float, default=600.0, help="seconds without a new epoch that count as a hang (600)"
+        "--limit", type=float, default=600.0, help="seconds without an epoch that count as a hang (600)"
     )
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
     given = parser.parse_args()
