@@ -61,6 +61,9 @@ def main() -> int:
     )
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
     given = parser.parse_args()
+    # Ctrl-C is ignored in the background of a shell, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, so one thread, and the same in both runs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with tempfile.TemporaryDirectory(prefix="kill-loop-") as temporary:

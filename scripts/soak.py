@@ -272,6 +272,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the faults (0)")
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
     given = parser.parse_args()
+    # Ignored in the background of a shell, which children would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0)) if given.core is None else given.core})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     signal.signal(signal.SIGTERM, signal.default_int_handler)

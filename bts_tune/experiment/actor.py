@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +18,25 @@ if TYPE_CHECKING:
     from bts_tune.training.loop import Row, Trial
 
 
-class TrialActor(tune.Trainable):
-    """Steps through the rows of one trial.
+class SpentProcessError(Exception):
+    """A trial failed in a way that may have left its process in disorder; the message is the trial's reason.
 
-    A step never raises: what goes wrong is reported as the trial's outcome with a reason, because a report without the
-    metric, or an exception in one trial, must not end the experiment. `outcome` is running, complete, diverged or
-    failed.
+    Ray ends a process that raises, and reuses one that reports.
+    """
+
+
+class TrialActor(tune.Trainable):
+    """Steps through the rows of one trial, then of the next: a process is kept warm and reused from trial to trial.
+
+    Importing torch and SMP and creating a CUDA context takes longer than epochs of a small model do. What a trial
+    depends on beside its configuration is set as it is opened (see `open_trial`), and what it held is given back as it
+    ends, so that a trial in a reused process gives the rows of one in a fresh process.
+
+    What goes wrong is reported as the trial's outcome with a reason, because a report without the metric must not end
+    the experiment. `outcome` is running, complete, diverged or failed.
+
+    Raises:
+        SpentProcessError: out of memory, or a failure that nobody foresaw; this process must not be used again.
     """
 
     @classmethod
@@ -36,15 +51,19 @@ class TrialActor(tune.Trainable):
         self._rows: Iterator[Row] | None = None
         self._epoch = 0
 
-    def __repr__(self) -> str:
-        """The name that Ray's dashboard shows for this actor."""
-        return str(self._plan["trial"])
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Give back what the last trial held, and remember what to run next."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
 
     def step(self) -> dict[str, Any]:
         """Return the next row, or how the trial ended."""
         from bts_tune.errors import BtsTuneError
         from bts_tune.training.loop import DivergedError
 
+        epochs = self._plan["config"]["epochs"]
+        _set_process_title(f"ray::{self._plan['trial']} epoch {self._epoch + 1}/{epochs}")
         opened = {}
         try:
             if self._rows is None:
@@ -58,17 +77,21 @@ class TrialActor(tune.Trainable):
         except Exception as error:  # whatever happens in one trial is that trial's outcome
             if _is_out_of_memory(error):
                 batch = self._plan["config"]["batch_size"]
-                return self._ended("failed", f"out of GPU memory with batch_size {batch}")
+                raise SpentProcessError(f"out of GPU memory with batch_size {batch}") from None
             print(traceback.format_exc(), flush=True)
-            return self._ended("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            first_line = str(error).splitlines()[0] if str(error) else ""
+            raise SpentProcessError(f"{type(error).__name__}: {first_line}") from None
         self._epoch = row.epoch
-        last = row.epoch == self._plan["config"]["epochs"]
+        last = row.epoch == epochs
+        if last:
+            self.cleanup()
         return {**row.to_dict(), "outcome": "complete" if last else "running", "opened": opened, "done": last}
 
     def cleanup(self) -> None:
-        """Give memory and threads back."""
-        if self._trial is not None:
-            self._trial.close()
+        """Give memory and threads back; again does nothing."""
+        trial, self._trial, self._rows = self._trial, None, None
+        if trial is not None:
+            trial.close()
 
     def _open(self) -> dict[str, Any]:
         from bts_tune.config import TrialConfig
@@ -88,9 +111,10 @@ class TrialActor(tune.Trainable):
             ),
         )
         self._rows = rows(self._trial)
-        return self._trial.describe()
+        return {**self._trial.describe(), "pid": os.getpid()}
 
     def _ended(self, outcome: str, reason: str) -> dict[str, Any]:
+        self.cleanup()
         return {EPOCH: self._epoch, METRIC: WORST, "outcome": outcome, "reason": reason, "done": True}
 
 
@@ -98,3 +122,15 @@ def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
     return isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def _set_process_title(title: str) -> None:
+    """Say what this process does, in the dashboard's list of a node's processes and in `ps`.
+
+    Ray's dashboard names an actor once, when it is created, which a reused process outlives. The title is Ray's own
+    until the step begins, and again when it has ended; it must begin with 'ray::' for the dashboard to list it.
+    """
+    with contextlib.suppress(ImportError):
+        from ray._raylet import setproctitle  # not public; without it, the title is Ray's
+
+        setproctitle(title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ class TreeParzen:
                 group=True,
                 constant_liar=True,
                 n_startup_trials=self._search.startup_trials,
-                seed=self._search.sampler_seed + len(self._study.trials),
+                seed=self._search.sampler_seed + len(self._study.get_trials(deepcopy=False)),
             )
 
 
@@ -112,6 +112,7 @@ class PlanSearcher(Searcher):
         search: the search, where the space has one.
         describe: makes Ray's configuration of a planned trial.
         planned: called with each newly searched trial before it starts; the record is kept there.
+        earlier: trials of an earlier run, which the sampler learns from and the plan knows nothing of.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class PlanSearcher(Searcher):
         search: ResolvedSearch | None,
         describe: Callable[[PlannedTrial], dict[str, Any]],
         planned: Callable[[PlannedTrial], None],
+        earlier: Sequence[TrialRecord] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._fixed = deque(plan.fixed)
@@ -130,7 +132,7 @@ class PlanSearcher(Searcher):
         self._names: dict[str, str] = {}
         self._sampler = TreeParzen(search) if search is not None else None
         if self._sampler is not None:
-            for record in plan.finished:
+            for record in (*earlier, *plan.finished):
                 self._sampler.replay(record)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,6 +172,9 @@ class PlanSearcher(Searcher):
             self.on_trial_result(trial_id, result)
         # A trial that ends while it still reports itself as running was stopped by the scheduler.
         status = "stopped" if outcome == "running" else outcome
+        if status == "stopped" and result is not None:
+            # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
+            self._sampler.report(self._names[trial_id], result["epoch"], result[METRIC])
         self._sampler.end(self._names[trial_id], status, result[METRIC] if result else None)
 
     def save(self, checkpoint_path: str) -> None:

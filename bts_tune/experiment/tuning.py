@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,15 +14,15 @@ from typing import Any, Literal
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
-from bts_tune.config import PreprocessingPart
-from bts_tune.experiment.actor import TrialActor
+from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.experiment.actor import SpentProcessError, TrialActor
 from bts_tune.experiment.cluster import Share
 from bts_tune.experiment.plan import Plan, PlannedTrial
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.searcher import PlanSearcher
 from bts_tune.space import ResolvedSearch
-from bts_tune.store import RunFolder
+from bts_tune.store import RunFolder, TrialRecord
 from bts_tune.training.weights import EncoderWeights
 
 Outcome = Literal["complete", "interrupted", "out-of-time"]
@@ -41,12 +41,16 @@ class Materials:
     """What trials are made from, found before the first one starts.
 
     Attributes:
-        prepared: the folder of the prepared dataset for each preprocessing.
+        prepared: the folder of the prepared dataset for each preprocessing and fold (None without folds).
         weights: the encoder weights for each (encoder, encoder_weights).
     """
 
-    prepared: Mapping[PreprocessingPart, str]
+    prepared: Mapping[tuple[PreprocessingPart, int | None], str]
     weights: Mapping[tuple[str, str], EncoderWeights]
+
+    def prepared_for(self, config: TrialConfig, fold: int | None) -> str:
+        """Return the folder of the data that a trial is trained and validated on."""
+        return self.prepared[config.part(PreprocessingPart), fold]
 
 
 def tune_trials(
@@ -58,6 +62,7 @@ def tune_trials(
     recorder: Recorder,
     *,
     time_budget: float | None,
+    earlier: Sequence[TrialRecord] = (),
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -65,6 +70,7 @@ def tune_trials(
 
     Args:
         time_budget: seconds after which the run ends, whatever is still running.
+        earlier: trials of an earlier run, for the searcher alone.
     """
 
     def describe(trial: PlannedTrial) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def tune_trials(
             "trial": trial.trial,
             "spared": search is None or trial.baseline,
             "config": config.to_dict(),
-            "prepared": materials.prepared[config.part(PreprocessingPart)],
+            "prepared": materials.prepared_for(config, trial.fold),
             "weights": materials.weights[config.encoder, config.encoder_weights].to_dict(),
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": share.device,
@@ -83,7 +89,7 @@ def tune_trials(
 
     for trial in plan.fixed:
         recorder.expect(trial, known=True)
-    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False))
+    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False), earlier)
     scheduler: Any = FIFOScheduler()
     if search is not None:
         scheduler = SparingASHA(
@@ -105,6 +111,7 @@ def tune_trials(
                 scheduler=scheduler,
                 num_samples=plan.trials,
                 max_concurrent_trials=share.concurrent,
+                reuse_actors=True,
                 trial_name_creator=_own_name,
                 trial_dirname_creator=_own_name,
             ),
@@ -168,8 +175,13 @@ class _Bridge(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_error()
-        reason = str(error).strip().splitlines()[-1] if error is not None and str(error).strip() else "unknown"
-        self._recorder.ended(trial.config["trial"], "failed", f"its process died: {reason}")
+        cause = getattr(error, "cause", error)  # Ray wraps what a process raised
+        if isinstance(cause, SpentProcessError):
+            reason = str(cause)
+        else:
+            last = str(error).strip().splitlines()[-1:] if error is not None else []
+            reason = f"its process died: {last[0] if last else 'unknown'}"
+        self._recorder.ended(trial.config["trial"], "failed", reason)
 
     def get_state(self) -> dict[str, Any] | None:
         """Keep nothing in Ray's own state: the record is the run's."""

@@ -144,3 +144,18 @@ def test_without_a_search_only_the_plan_is_run() -> None:
 
 def test_ray_can_pickle_it(search: ResolvedSearch) -> None:
     pickle.dumps(searcher(Plan((), (), 0, 1), search, []))
+
+
+def test_a_trial_that_is_stopped_teaches_what_a_resumed_run_is_told(search: ResolvedSearch) -> None:
+    added: list[PlannedTrial] = []
+    live = searcher(Plan((), (), 0, 2), search, added)
+    live.suggest("r0")
+    live.on_trial_result("r0", {"outcome": "running", "epoch": 1, "best_val_dice_loss": 0.6})
+    # Tune hands the last result, at which the scheduler stopped the trial, to this alone.
+    live.on_trial_complete("r0", {"outcome": "running", "epoch": 2, "best_val_dice_loss": 0.5})
+    resumed = TreeParzen(search)
+    resumed.replay(record(added[0], [0.6, 0.5], "stopped"))
+    assert live._sampler is not None
+    (told,), (replayed,) = live._sampler._study.trials, resumed._study.trials
+    assert told.intermediate_values == replayed.intermediate_values == {1: 0.6, 2: 0.5}
+    assert (told.state, told.params) == (replayed.state, replayed.params)
