@@ -43,6 +43,7 @@ search:
     augmentation: {{choices: [none, medium]}}
   searcher: {{startup_trials: 3, seed: 0}}
   scheduler: {{grace_period: 2, reduction_factor: 2}}
+  final: {{top: 1, seeds: 1}}
 """
 
 
