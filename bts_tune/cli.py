@@ -30,6 +30,7 @@ Find out which model and which hyperparameters segment brain tumours best on you
   bts-tune --space baseline --data DIR         the three documented models on your data
   bts-tune --space extended --data DIR         a search around them
   bts-tune --resume RUN                        go on with a run that was cut off
+  bts-tune --extend RUN --num-trials N         add trials to a run's search
 """
 
 _COMMANDS = {
@@ -92,7 +93,8 @@ def _run_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  bts-tune {name:<9}{text}" for name, text in _COMMANDS.items())
     parser = _Parser(
         prog="bts-tune",
-        usage="bts-tune --space NAME [--data DIR] [options] | bts-tune --resume RUN | bts-tune COMMAND",
+        usage="bts-tune --space NAME [--data DIR] [options] | bts-tune --resume RUN | bts-tune --extend RUN "
+        "--num-trials N | bts-tune COMMAND",
         description=_DESCRIPTION,
         epilog=f"other commands, each with a --help of its own:\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,7 +105,11 @@ def _run_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to run")
     what.add_argument("--space", metavar="NAME", help="search space: baseline, extended, or the path of a YAML file")
     what.add_argument("--resume", metavar="RUN", help="go on with a run, by its folder or its name")
-    what.add_argument("--data", metavar="DIR", help="dataset; without it, a demo on generated slices")
+    what.add_argument("--extend", metavar="RUN", help="add --num-trials to a run's search, finished or not")
+    _add_allow_changed(what)
+    what.add_argument(
+        "--data", metavar="DIR", help="dataset; without it, a demo on generated slices. With --resume: where it is now"
+    )
     what.add_argument(
         "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
     )
@@ -113,7 +119,7 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument("--only", metavar="NAME", nargs="+", help="of the named trials, run these; no search")
     what.add_argument("--seeds", metavar="N", type=int, help="run each named trial with N seeds")
     what.add_argument("--folds", metavar="K", type=int, help="cross-validate the named trials over K folds; no search")
-    what.add_argument("--num-trials", metavar="N", type=int, help="configurations that the search tries")
+    what.add_argument("--num-trials", metavar="N", type=int, help="trials that the search tries, or --extend adds")
     _add_final_numbers(what)
     what.add_argument("--epochs", metavar="N", type=_number, help="the full budget of every trial")
     what.add_argument("--image-size", metavar="N", type=_number, help="side of the images in pixels")
@@ -132,6 +138,12 @@ def _run_parser() -> argparse.ArgumentParser:
     )
     _add_how(how)
     return parser
+
+
+def _add_allow_changed(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--allow-changed", action="store_true", help="go on though data, code, versions or device have changed"
+    )
 
 
 def _add_final_numbers(group: argparse._ArgumentGroup) -> None:
@@ -188,7 +200,9 @@ def _command_parser() -> argparse.ArgumentParser:
     )
     final.add_argument("run", help="a run's folder or name")
     _add_final_numbers(final.add_argument_group("what to train again"))
-    _add_how(final.add_argument_group("how to run it"))
+    how = final.add_argument_group("how to run it")
+    _add_allow_changed(how)
+    _add_how(how)
     final.set_defaults(action=_final)
 
     _add_data(commands.add_parser("data", help=_COMMANDS["data"], allow_abbrev=False))
@@ -233,13 +247,11 @@ def _add_spaces(spaces: argparse.ArgumentParser) -> None:
 
 
 def _run(parsed: argparse.Namespace, command: list[str]) -> int:
-    if (parsed.space is None) == (parsed.resume is None):
-        what = (
-            "--space and --resume are both given; give one of them."
-            if parsed.space
-            else ("nothing to do: give --space NAME or --resume RUN, or a command; see 'bts-tune --help'.")
-        )
-        raise ConfigError(what)
+    asked = [name for name in ("space", "resume", "extend") if getattr(parsed, name) is not None]
+    if len(asked) > 1:
+        raise ConfigError(f"--{asked[0]} and --{asked[1]} are both given; give one of them.")
+    if not asked:
+        raise ConfigError("nothing to do: give --space NAME or --resume RUN, or a command; see 'bts-tune --help'.")
     from bts_tune.experiment import run as experiment
     from bts_tune.experiment.locate import find_run
     from bts_tune.experiment.options import RunOptions
@@ -247,10 +259,20 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
     console = _console()
     results = Path(parsed.results)
     carried_out = _carried_out(parsed, "time_budget")
-    if parsed.resume is not None:
+    if parsed.space is None:
         _refuse_with_resume(parsed)
-        finished = experiment.resume(find_run(parsed.resume, results), carried_out, console=console)
+        if parsed.data is not None:
+            carried_out["data"] = parsed.data
+        finished = experiment.resume(
+            find_run(parsed.resume or parsed.extend, results),
+            carried_out,
+            console=console,
+            extend_by=parsed.num_trials,
+            allow_changed=parsed.allow_changed,
+        )
     else:
+        if parsed.allow_changed:
+            raise ConfigError("--allow-changed goes with --resume or --extend; in a new run nothing can have changed.")
         what_names = ["space", "data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds"]
         what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir", "warm_start"]
         fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
@@ -268,7 +290,14 @@ def _final(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = _console()
     folder = find_run(parsed.run, Path(parsed.results))
-    finished = experiment.add_final(folder, parsed.final_top, parsed.final_seeds, _carried_out(parsed), console=console)
+    finished = experiment.add_final(
+        folder,
+        parsed.final_top,
+        parsed.final_seeds,
+        _carried_out(parsed),
+        console=console,
+        allow_changed=parsed.allow_changed,
+    )
     return _conclude(finished, console)
 
 
@@ -280,20 +309,26 @@ def _carried_out(parsed: argparse.Namespace, *more: str) -> dict[str, Any]:
 
 
 def _refuse_with_resume(parsed: argparse.Namespace) -> None:
+    how = "resume" if parsed.resume is not None else "extend"
+    if how == "extend" and parsed.num_trials is None:
+        raise ConfigError("--extend needs --num-trials N, how many trials to add.")
     for name in ("final_top", "final_seeds"):
         if getattr(parsed, name) is not None:
             option = "--" + name.replace("_", "-")
             raise ConfigError(
-                f"{option} cannot go with --resume: a run goes on as it began; "
+                f"{option} cannot go with --{how}: a run goes on as it began; "
                 f"'bts-tune final RUN {option} N' adds to it."
             )
-    fixed = ["data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "folds", "num_trials"]
-    fixed += ["weights_dir", "warm_start", "name"]
+    fixed = ["tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "folds"]
+    fixed += [*(["num_trials"] if how == "resume" else []), "weights_dir", "warm_start", "name"]
     given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
     given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
     if given:
         option = "--" + given[0].replace("_", "-")
-        raise ConfigError(f"{option} cannot go with --resume: a run goes on as it began; start a new run to change it.")
+        also = " (--extend RUN --num-trials N adds trials)" if option == "--num-trials" else ""
+        raise ConfigError(
+            f"{option} cannot go with --{how}: a run goes on as it began{also}; start a new run to change it."
+        )
 
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class _Planned(_Event):
 class _Opened(_Event):
     parameters: _Count | None = None
     trainable_parameters: _Count | None = None
+    kept_epochs: _Count | None = None
+    lost: str = ""
 
 
 class _Ended(_Event):
@@ -110,6 +112,16 @@ class _Row(_Line):
     time: _Figure | None = None
 
 
+class _Changes(_Line):
+    time: str
+    changed: list[str]
+
+
+class _Extension(_Line):
+    time: str
+    trials: _Count
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
@@ -120,6 +132,8 @@ class _Run(_Line):
     options: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     hardware: dict[str, Any] = {}
+    changes: list[_Changes] = []
+    extensions: list[_Extension] = []
 
 
 _EVENTS: Mapping[str, type[_Event]] = {

@@ -279,6 +279,9 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; the lock goes with the process, so none is ever left behind.
 
+        On a file system without flock, filelock keeps a file with process id and host in its place: one that a killed
+        process left is recognised on the same host; of another host's nobody can tell whether it still runs.
+
         Raises:
             RunError: another process holds it; the sentence names its host and process id. Or the folder cannot be
                 written.
@@ -298,6 +301,11 @@ class RunFolder:
             raise RunError(f"{self.path}: this run is being written by {who}; wait for it or stop it.") from None
         except OSError as error:
             raise self._unwritable(error) from None
+        except NotImplementedError:  # filelock before it could do without
+            raise RunError(
+                f"{self.path}: this file system has no file locks, so two processes could write one run; put --results "
+                "on another one, or install a newer filelock."
+            ) from None
         try:
             try:
                 write_atomically(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")

@@ -70,7 +70,18 @@ def run(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, 
 
 
 OPTIONS = [
-    *("--space", "--resume", "--data", "--tumor-categories", "--split-seed", "--only", "--seeds", "--num-trials"),
+    *(
+        "--space",
+        "--resume",
+        "--extend",
+        "--allow-changed",
+        "--data",
+        "--tumor-categories",
+        "--split-seed",
+        "--only",
+        "--seeds",
+        "--num-trials",
+    ),
     *("--epochs", "--image-size", "--batch-size", "--set", "--weights-dir", "--dry-run", "--name", "--results"),
     *("--device", "--gpus-per-trial", "--concurrent", "--address", "--time-budget", "--cache", "--no-dashboard"),
     *("--verbose", "--help", "--version", "--out", "--trial", "--clear", "--count", "--annotation", "--tumor-free"),

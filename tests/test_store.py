@@ -45,10 +45,19 @@ def row(trial: str, epoch: int, loss: float = 0.5) -> dict[str, Any]:
     return {"trial": trial, "epoch": epoch, "val_dice_loss": loss, "val_iou": 1 - loss}
 
 
+# As flock answers on some network file systems.
+WITHOUT_FLOCK = """
+import errno, fcntl
+def flock(descriptor, operation):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = flock
+"""
+
+
 @contextmanager
-def held_by_another_process(folder: RunFolder) -> Iterator[subprocess.Popen[str]]:
+def held_by_another_process(folder: RunFolder, before: str = "") -> Iterator[subprocess.Popen[str]]:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder.path)],
+        [sys.executable, "-c", before + HOLDER, str(folder.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -298,3 +307,24 @@ def test_the_lock_is_refused_even_where_its_owner_cannot_be_read(folder: RunFold
         (folder.path / "owner.json").write_text("{")
         with pytest.raises(RunError, match="written by another process"), folder.locked():
             pass
+
+
+def test_without_flock_a_run_is_still_refused_and_a_dead_owner_recognised(folder: RunFolder) -> None:
+    def another() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_FLOCK + HOLDER, str(folder.path)]
+        home = Path(__file__).parents[1]
+        return subprocess.run(command, capture_output=True, text=True, input="", cwd=home, check=False)
+
+    with held_by_another_process(folder, WITHOUT_FLOCK) as first:
+        assert f"process {first.pid} on {socket.gethostname()}" in another().stderr
+        first.kill()
+        first.wait()
+        after = another()
+        assert after.stdout == "held\n", after.stderr
+
+
+def test_the_last_row_of_an_epoch_counts_even_if_the_clock_was_set_back(folder: RunFolder) -> None:
+    plan(folder, "a")
+    for epoch, loss, moment in ((1, 0.5, 9e9), (2, 0.4, 8e9), (1, 0.3, 7e9)):
+        folder.append_row({**row("a", epoch, loss), "time": moment})
+    assert [found["val_dice_loss"] for found in folder.trials()[0].rows] == [0.3, 0.4]

@@ -116,7 +116,8 @@ class Plan:
 def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = None) -> Plan:
     """Return what is left to do in the search stage, recording the named trials of a new run as planned.
 
-    Nothing is left once trials of the final stage are planned: they were chosen by what the search had found.
+    Nothing is left once trials of the final stage are planned: they were chosen by what the search had found. A search
+    that was extended since is open until it has tried what was added.
 
     Args:
         folder: the run, which the caller holds.
@@ -125,22 +126,26 @@ def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = Non
     """
     records = folder.trials()
     known = {record.trial for record in records}
-    closed = any(record.stage == "final" for record in records)
     named = [(one, fold) for fold in (range(1, folds + 1) if folds else (None,)) for one in space.named]
     planned = [from_named(one, 0, fold) for one, fold in named]
+    wanted = space.search.num_trials if space.search else 0
+    searched = len(
+        {record.trial for record in records if record.stage == "search"} - {trial.trial for trial in planned}
+    )
+    open_trials = any(record.stage == "search" and record.status not in FINISHED for record in records)
+    extended = bool(folder.read_run().get("extensions")) and (searched < wanted or open_trials)
+    closed = any(record.stage == "final" for record in records) and not extended
     index = len(records)
     for trial in planned:
         if trial.trial not in known and not closed:
             folder.append_event("planned", trial.trial, **replace(trial, index=index).event())
             index += 1
     records = [record for record in folder.trials() if record.stage == "search"]
-    searched = len({record.trial for record in records} - {trial.trial for trial in planned})
-    wanted = space.search.num_trials if space.search and not closed else 0
     return Plan(
         fixed=() if closed else _unfinished(records),
         finished=tuple(record for record in records if record.status in FINISHED),
         searched=searched,
-        to_search=max(0, wanted - searched),
+        to_search=0 if closed else max(0, wanted - searched),
     )
 
 

@@ -95,8 +95,15 @@ class ProgressView:
         shown.status = "running"
         self._line(f"{trial}: {'goes on after epoch ' + str(shown.epoch) if shown.epoch else 'starts'}")
 
+    def lost(self, trial: str, first: int, last: int, reason: str) -> None:
+        """Epochs that are recorded have to be trained again; said in a terminal too, above the table."""
+        self._shown[trial].epoch = first - 1
+        self._epochs += last - first + 1
+        again = f"epoch {first} is" if first == last else f"epochs {first}–{last} are"
+        self._console.print(f"{trial}: {reason}; {again} trained again", style="yellow", markup=False, soft_wrap=True)
+
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
-        """A trial finished an epoch; one that the record already held is not counted."""
+        """A trial finished an epoch; one that it had reported before is not counted."""
         shown = self._shown[trial]
         if row["epoch"] <= shown.epoch:
             return

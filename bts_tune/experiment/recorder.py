@@ -25,6 +25,9 @@ class View(Protocol):
     def started(self, trial: str) -> None:
         """A trial begins."""
 
+    def lost(self, trial: str, first: int, last: int, reason: str) -> None:
+        """Epochs `first` to `last` of a trial are recorded but have to be trained again."""
+
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
 
@@ -88,8 +91,16 @@ class Recorder:
         self._view.started(trial)
 
     def opened(self, trial: str, details: Mapping[str, Any]) -> None:
-        """A trial's model is built."""
+        """A trial's model is built, from the `kept_epochs` of its checkpoint.
+
+        Where those are fewer than the record has, the epochs after them are trained again, and recorded again: the
+        later row of an epoch counts.
+        """
         self._folder.append_event("opened", trial, **details)
+        kept, recorded = details["kept_epochs"], self._recorded[trial]
+        if kept < recorded:
+            self._recorded[trial] = kept
+            self._view.lost(trial, kept + 1, recorded, details.get("lost") or "its checkpoint is missing or older")
 
     def row(self, trial: str, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -33,11 +34,13 @@ from bts_tune.data.splitting import (
     split_hash,
 )
 from bts_tune.errors import BrokenDatasetError, ConfigError, RunError, RunStoppedError
+from bts_tune.experiment.changes import changes_since, code_hash, device_changes, refuse
 from bts_tune.experiment.cluster import Cluster, Share, connected, lost_sentence, share_out
 from bts_tune.experiment.disk import needed_by, require_room, written
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_models
 from bts_tune.experiment.final import announcement, plan_final, repeated
+from bts_tune.experiment.interruption import sigterm_as_ctrl_c
 from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
 from bts_tune.experiment.plan import Plan, encoders, models, plan_rest_of_final, plan_search, preprocessings
@@ -78,6 +81,11 @@ def start(
     Raises:
         BtsTuneError: something that the user can mend; nothing was trained.
     """
+    with sigterm_as_ctrl_c():
+        return _start(_absolute(options), results, name, command, console)
+
+
+def _start(options: RunOptions, results: Path, name: str | None, command: Sequence[str], console: Console) -> Finished:
     space = load_space(options.space)
     resolved = _resolve(space, options)
     demo = options.data is None
@@ -95,6 +103,7 @@ def start(
         "profile": "demo" if demo else "data",
         "metrics": METRICS_VERSION,
         "versions": versions(),
+        "code": code_hash(),
         "hardware": hardware(),
         "dataset": {
             "path": str(dataset.root.absolute()),
@@ -106,7 +115,7 @@ def start(
             "split": split.to_dict(),
             "check": opened.checked.to_dict(),
         },
-        "weights": [weights.to_dict() for weights in materials.weights.values()],
+        "weights": _used(materials),
         "space": space.document,
         "options": options.model_dump(mode="json"),
         "seeds": sorted({named.config.seed for named in resolved.named}),
@@ -117,28 +126,50 @@ def start(
     return _carry_out(folder, resolved, materials, options, console)
 
 
-def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> Finished:
+def resume(
+    folder: RunFolder,
+    given: dict[str, Any],
+    *,
+    console: Console,
+    extend_by: int | None = None,
+    allow_changed: bool = False,
+) -> Finished:
     """Go on with a run: what it finished stays, what was cut off goes on from its last epoch.
 
     Args:
         folder: the run.
-        changes: options of how it is carried out that were given anew.
+        given: options of how it is carried out that were given anew, and where the dataset is now.
+        extend_by: how many trials to add to its search; a final stage then trains what is best of all.
+        allow_changed: go on although data, weights, code, versions or device are not what the run began with; what
+            changed is recorded.
 
     Raises:
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
     """
-    run = _recorded(folder)
-    options = RunOptions.parse({**run["options"], **changes})
-    if "final" not in (run["space"].get("search") or {}) and options.final_top is None and options.final_seeds is None:
-        # Of a version without a final stage: the run goes on as it began, and `add_final` adds the stage.
-        options = options.model_copy(update={"final_top": 0})
-    resolved = _resolve(Space.from_document(run["space"]), options)
-    materials, _held = _materials(_reopen(folder, run, options, console), resolved, options, console)
-    return _carry_out(folder, resolved, materials, options, console)
+    with sigterm_as_ctrl_c():
+        run, options = _recorded(folder, given)
+        if (
+            "final" not in (run["space"].get("search") or {})
+            and options.final_top is None
+            and options.final_seeds is None
+        ):
+            # Of a version without a final stage: the run goes on as it began, and `add_final` adds the stage.
+            options = options.model_copy(update={"final_top": 0})
+        resolved = _resolve(Space.from_document(run["space"]), options)
+        if extend_by is not None:
+            options = _extended(folder, resolved, options, extend_by)
+            resolved = _resolve(Space.from_document(run["space"]), options)
+        return _go_on(folder, run, options, resolved, console, extend_by=extend_by, allow_changed=allow_changed)
 
 
 def add_final(
-    folder: RunFolder, top: int | None, seeds: int | None, changes: dict[str, Any], *, console: Console
+    folder: RunFolder,
+    top: int | None,
+    seeds: int | None,
+    given: dict[str, Any],
+    *,
+    console: Console,
+    allow_changed: bool = False,
 ) -> Finished:
     """Add a final stage to a run, or what its final stage lacks; a search that is not finished is closed.
 
@@ -146,16 +177,16 @@ def add_final(
         folder: the run.
         top: configurations of the stage; by default those that the run or its space asks for.
         seeds: fresh seeds of each, likewise.
-        changes: options of how it is carried out that were given anew.
+        given: options of how it is carried out that were given anew.
+        allow_changed: as for `resume`.
 
     Raises:
         BtsTuneError: something that the user can mend; nothing was trained.
     """
     if top == 0:
         raise ConfigError("--final-top 0: adds nothing; it must be at least 1 here.")
-    run = _recorded(folder)
-    given = {name: value for name, value in (("final_top", top), ("final_seeds", seeds)) if value is not None}
-    options = RunOptions.parse({**run["options"], **changes, **given})
+    asked = {name: value for name, value in (("final_top", top), ("final_seeds", seeds)) if value is not None}
+    run, options = _recorded(folder, {**given, **asked})
     if options.folds is not None:
         raise ConfigError(f"{folder}: this run cross-validates; {_NO_FINAL_WITH_FOLDS}")
     space = Space.from_document(run["space"])
@@ -170,41 +201,110 @@ def add_final(
     if not repeated(trials, final.top):
         raise RunError(f"{folder}: has no baseline, and no other trial with an epoch on record, to train again.")
     options = options.model_copy(update={"final_top": final.top, "final_seeds": final.seeds})
-    resolved = _resolve(space, options)
-    materials, _held = _materials(_reopen(folder, run, options, console), resolved, options, console)
-    return _carry_out(folder, resolved, materials, options, console, closes=True)
+    with sigterm_as_ctrl_c():
+        resolved = _resolve(space, options)
+        return _go_on(folder, run, options, resolved, console, closes=True, allow_changed=allow_changed)
 
 
-def _recorded(folder: RunFolder) -> dict[str, Any]:
+def _recorded(folder: RunFolder, given: Mapping[str, Any]) -> tuple[dict[str, Any], RunOptions]:
+    """Return what a run is, and its options with those that were given anew."""
     run = folder.read_run()
     for field in ("options", "space", "dataset"):
         if not run.get(field):
             raise RunError(f"{folder.run_file}: {field}: must be given, or the run cannot go on.")
-    return run
+    stored = dict(run["options"])
+    if stored.get("data") is not None and isinstance(run["dataset"].get("path"), str):
+        stored["data"] = run["dataset"]["path"]  # an earlier version kept it as it was typed, in some other folder
+    if given.get("data") is not None and run.get("profile") == "demo":
+        raise ConfigError("--data: this run is a demo on generated slices; start a new run on the dataset.")
+    return run, _absolute(RunOptions.parse({**stored, **given}))
+
+
+def _extended(folder: RunFolder, space: ResolvedSpace, options: RunOptions, by: int) -> RunOptions:
+    if space.search is None:
+        raise ConfigError(f"--extend {folder}: this run has no search, so there are no trials to add.")
+    if by < 1:
+        raise ConfigError(f"--num-trials {by}: must be at least 1; it is how many trials --extend adds.")
+    trials = folder.trials()
+    if any(record.stage == "final" for record in trials):
+        # Its search was closed, by a time budget perhaps before it had tried all that it might have.
+        named = {named.trial for named in space.named}
+        before = sum(record.stage == "search" and record.trial not in named for record in trials)
+    else:
+        before = space.search.num_trials
+    return options.model_copy(update={"num_trials": before + by})
+
+
+@dataclass(frozen=True)
+class _GoingOn:
+    """What the `run.json` of a run that goes on is to say besides."""
+
+    changed: list[str]
+    allow_changed: bool
+    extended_by: int | None
+    dataset: dict[str, Any]
+    weights: list[dict[str, Any]]
+
+
+def _go_on(
+    folder: RunFolder,
+    run: Mapping[str, Any],
+    options: RunOptions,
+    space: ResolvedSpace,
+    console: Console,
+    *,
+    extend_by: int | None = None,
+    closes: bool = False,
+    allow_changed: bool,
+) -> Finished:
+    if options.data is not None and not Path(options.data).exists():
+        raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
+    dataset, folds = _reopen(folder, run, options, console)
+    materials, _held = _materials(folds, space, options, console)
+    changed = changes_since(
+        run,
+        fingerprint=dataset.fingerprint(),
+        weights=_used(materials),
+        versions=versions(),
+        code=code_hash(),
+        named=space.named if options.folds is None else [],
+        trials=folder.trials(),
+    )
+    if changed and not allow_changed:
+        raise refuse(folder, changed)
+    record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
+    going_on = _GoingOn(changed, allow_changed, extend_by, record, _used(materials))
+    return _carry_out(folder, space, materials, options, console, going_on, closes=closes)
+
+
+def _used(materials: Materials) -> list[dict[str, Any]]:
+    return [weights.to_dict() for weights in materials.weights.values()]
+
+
+def _absolute(options: RunOptions) -> RunOptions:
+    """Make paths independent of the folder that the command runs in: a resume may be given in another."""
+    paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
+    absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
+    return options.model_copy(update=absolute)
 
 
 def _reopen(
     folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console
-) -> dict[int | None, Dataset]:
-    """Return the dataset of a recorded run, or of each of its folds, as it was when the run began."""
+) -> tuple[Dataset, dict[int | None, Dataset]]:
+    """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
     dataset = _open(options, console)
     if run["dataset"].get("split", {}).get("method") == "grouped":
         # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
         dataset = reassigned(dataset, read_split(folder.split_file))
-    if dataset.fingerprint() != run["dataset"].get("fingerprint"):
-        raise RunError(
-            f"{dataset.root}: the dataset is no longer what run {folder.path.name} began with, so its trials could not "
-            "be compared; put it back as it was, or start a new run."
-        )
     if options.folds is None:
-        return {None: dataset}
+        return dataset, {None: dataset}
     folds = read_folds(folder.split_file)
     if split_hash({one.name: one.split for one in dataset}, folds) != run["dataset"].get("split", {}).get("hash"):
         raise RunError(
             f"{folder.split_file}: the folds are no longer what run {folder.path.name} began with; put the file back "
             "as it was, or start a new run."
         )
-    return dict(enumerate(folded(dataset, folds), start=1))
+    return dataset, dict(enumerate(folded(dataset, folds), start=1))
 
 
 def dry_run(options: RunOptions, console: Console) -> None:
@@ -335,24 +435,27 @@ def _carry_out(
     materials: Materials,
     options: RunOptions,
     console: Console,
+    going_on: _GoingOn | None = None,
     *,
     closes: bool = False,
 ) -> Finished:
     """Run the search stage and the final stage, evaluate, and report.
 
     Args:
-        closes: whether the search stage is left as it is, and the final stage recorded as asked for.
+        going_on: of a run that had begun before.
+        closes: whether the search stage is left as it is.
     """
-    with folder.locked():
-        folder.update_run(status="running", ended=None, reason=None)
-        if closes and space.final is not None:
-            asked = {"final_top": space.final.top, "final_seeds": space.final.seeds}
-            folder.update_run(options={**folder.read_run()["options"], **asked})
-        plan = Plan((), (), 0, 0) if closes else plan_search(folder, space, options.folds)
+    with folder.locked(), contextlib.ExitStack() as signals:
         stages = _Stages(folder, materials, options, console)
         outcome: Outcome = "complete"
+        began = False
         try:
             with connected(options, resume=folder.resume_command) as cluster:
+                # Ray has taken SIGTERM over, and would keep it until the report is written.
+                signals.enter_context(sigterm_as_ctrl_c())
+                _record_start(folder, options, stages.share(cluster, Plan((), (), 0, 0)), going_on)
+                began = True
+                plan = Plan((), (), 0, 0) if closes else plan_search(folder, space, options.folds)
                 share = stages.share(cluster, plan)
                 needed = needed_by(space, materials.parameters, share.concurrent, options.folds or 1)
                 to_write = max(0, needed.total - written([folder.path]))
@@ -366,18 +469,62 @@ def _carry_out(
                 console.print("The time budget is spent: the search is closed, and its final stage follows.")
                 # What was still training holds its cores and GPUs until Ray ends.
                 with connected(options, resume=folder.resume_command) as cluster:
+                    signals.enter_context(sigterm_as_ctrl_c())
                     outcome = stages.conclude(cluster, space.final, "the time budget of the search was spent")
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
-                folder.update_run(status=status, ended=_now(), reason=first_line(error))
-                write_report(folder)
+            # A resume that was refused leaves the run as it was.
+            if began or going_on is None:
+                if isinstance(error, KeyboardInterrupt):
+                    folder.update_run(status="interrupted", ended=_now())
+                else:
+                    with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
+                        folder.update_run(status="failed", ended=_now(), reason=first_line(error))
+                        write_report(folder)
+            _say_how_to_go_on(folder, error, console)
             raise
         folder.update_run(status=outcome, ended=_now())
-        return Finished(folder, outcome, write_report(folder))
+        try:
+            return Finished(folder, outcome, write_report(folder))
+        except KeyboardInterrupt as error:
+            _say_how_to_go_on(folder, error, console)
+            raise
+
+
+def _record_start(folder: RunFolder, options: RunOptions, share: Share, going_on: _GoingOn | None) -> None:
+    """Record that the run goes on from here, on what, and with what changed.
+
+    Raises:
+        RunError: trials would run on another kind of device than before.
+    """
+    run = folder.read_run()
+    updates: dict[str, Any] = {"status": "running", "ended": None, "reason": None, "device": _device(share)}
+    if going_on is not None:
+        changed = going_on.changed + device_changes(run, updates["device"])
+        if changed and not going_on.allow_changed:
+            raise refuse(folder, changed)
+        updates |= {"options": options.model_dump(mode="json"), "dataset": going_on.dataset}
+        if changed:
+            updates["changes"] = [*run.get("changes", []), {"time": _now(), "changed": changed}]
+            # What is there now is what the next resume is compared with; `changes` tells what was there before.
+            updates |= {"versions": versions(), "code": code_hash(), "weights": going_on.weights}
+        if going_on.extended_by is not None:
+            extension = {"time": _now(), "trials": going_on.extended_by}
+            updates["extensions"] = [*run.get("extensions", []), extension]
+    folder.update_run(**updates)
+
+
+def _device(share: Share) -> str:
+    gpus = sorted({gpu["name"] for gpu in hardware()["gpus"]}) if share.device == "cuda" else []
+    return f"{share.device} ({', '.join(gpus)})" if gpus else share.device
+
+
+def _say_how_to_go_on(folder: RunFolder, error: BaseException, console: Console) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        command = f"bts-tune --resume {shlex.quote(str(folder.path))}"
+        console.print(f"The run can go on: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -390,7 +537,9 @@ class _Stages:
     console: Console
 
     def share(self, cluster: Cluster, plan: Plan) -> Share:
-        return share_out(self.options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, plan.trials))
+        # By the trials of the whole run, not by those that are left: on CPUs a trial's figures depend on its threads.
+        trials = max(1, len(self.folder.trials()) + plan.to_search)
+        return share_out(self.options, cpus=cluster.cpus, gpus=cluster.gpus, trials=trials)
 
     def train(self, cluster: Cluster, plan: Plan, search: ResolvedSearch | None, time_budget: float | None) -> Outcome:
         """Run the trials of one stage."""
@@ -435,7 +584,10 @@ class _Stages:
             outcome = self.train(cluster, plan, None, None)
             if outcome != "complete":
                 return outcome
-        evaluate_models(self.folder, self.materials, self.share(cluster, plan), self.console)
+        try:
+            evaluate_models(self.folder, self.materials, self.share(cluster, plan), self.console)
+        except KeyboardInterrupt:
+            return "interrupted"
         return "complete"
 
 

@@ -15,8 +15,8 @@ class SparingASHA(AsyncHyperBandScheduler):
     """Asynchronous successive halving (Li et al. 2020) over trials named by the run's own identifiers.
 
     A plain ASHA stops a baseline that starts slowly. Here a spared trial's results enter the rungs like all others, but
-    it is never stopped. Trials that an earlier process finished enter by `replay`, so that a resumed run decides by the
-    same rungs.
+    it is never stopped. What earlier processes recorded enters by `replay`, so that a resumed run decides by the same
+    rungs.
     """
 
     def __init__(self, *, epochs: int, grace_period: int, reduction_factor: float) -> None:

@@ -27,8 +27,9 @@ class TreeParzen:
     """Optuna's TPE on a conditional space, told of every trial of the run: baselines, finished, stopped and diverged.
 
     A trial that was stopped early counts as pruned, with its running best at each epoch; one that diverged as pruned at
-    the outset with the worst value. The sampler is seeded anew for each suggestion by (seed, how many came before), so
-    that a suggestion follows from the trials told so far, and a resumed run suggests what an uninterrupted one would.
+    the outset with the worst value, whatever it reported before. The sampler is seeded anew for each suggestion by
+    (seed, how many came before), so that a suggestion follows from the trials told so far, and a resumed run suggests
+    what an uninterrupted one would.
     """
 
     def __init__(self, search: ResolvedSearch) -> None:
@@ -36,7 +37,7 @@ class TreeParzen:
         self._search = search
         self._study = optuna.create_study(direction="minimize")
         self._open: dict[str, optuna.Trial] = {}
-        self._reported: dict[str, int] = {}
+        self._reported: dict[str, dict[int, float]] = {}
 
     def suggest(self, trial: str) -> TrialConfig:
         """Return the configuration of a new searched trial."""
@@ -57,16 +58,22 @@ class TreeParzen:
         self._open[trial] = asked
 
     def report(self, trial: str, epoch: int, value: float) -> None:
-        """Report a trial's running best; an epoch that an earlier attempt at the trial reported is passed over."""
-        if trial in self._open and epoch > self._reported.get(trial, 0):
-            self._reported[trial] = epoch
-            self._open[trial].report(value, epoch)
+        """Report a trial's running best.
+
+        Kept until the trial ends: nothing that runs is learnt from, and what Optuna was told cannot be taken back.
+        """
+        if trial in self._open:
+            self._reported.setdefault(trial, {})[epoch] = value
 
     def end(self, trial: str, status: str, value: float | None) -> None:
         """Report how a trial ended; `value` is its best Dice loss, None where it has none."""
         asked = self._open.pop(trial, None)
         if asked is None:
             return
+        reported = self._reported.pop(trial, {})
+        if status != "diverged":
+            for epoch, best in sorted(reported.items()):
+                asked.report(best, epoch)
         if status == "complete" and value is not None:
             self._study.tell(asked, value)
         elif status == "stopped":
@@ -80,9 +87,8 @@ class TreeParzen:
     def replay(self, record: TrialRecord) -> None:
         """Enter a trial that an earlier process finished."""
         self.enter(record.trial, TrialConfig.parse(record.config, f"trial {record.trial}"))
-        if record.status != "diverged":
-            for row in record.rows:
-                self.report(record.trial, row["epoch"], row[METRIC])
+        for row in record.rows:
+            self.report(record.trial, row["epoch"], row[METRIC])
         best = record.best_row
         self.end(record.trial, record.status, best["val_dice_loss"] if best else None)
 
@@ -166,13 +172,13 @@ class PlanSearcher(Searcher):
         if error or result is None:
             return
         planned = self._running.pop(trial_id)
-        # A trial that ends while it still reports itself as running was stopped by the scheduler.
-        status = "stopped" if result["outcome"] == "running" else result["outcome"]
         if self._sampler is None:
             return
-        if status == "stopped":
-            # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
+        if result["outcome"] in ("running", "complete"):
+            # Tune leaves out the result that ends a trial; a resumed run is told of it.
             self._sampler.report(planned.trial, result["epoch"], result[METRIC])
+        # A trial that ends while it still reports itself as running was stopped by the scheduler.
+        status = "stopped" if result["outcome"] == "running" else result["outcome"]
         self._sampler.end(planned.trial, status, result[METRIC])
 
     def try_again(self, trial_id: str) -> None:

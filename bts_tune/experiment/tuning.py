@@ -124,7 +124,9 @@ def tune_trials(
             scheduler.replay(record.trial, record.rows)
         recorded = {record.trial: record.rows for record in folder.trials()}
         for trial in plan.fixed:
-            scheduler.replay(trial.trial, recorded[trial.trial])
+            # The last epoch is decided on when the trial reports it again: a process may have been killed between
+            # recording it and ending the trial there.
+            scheduler.replay(trial.trial, recorded[trial.trial][:-1])
     deadline = None if time_budget is None else time.monotonic() + time_budget
     with _signals() as requested:
         tuner = tune.Tuner(
@@ -157,7 +159,8 @@ def tune_trials(
             if is_unwritable(error):  # Ray's own state lies in the run folder too
                 raise _unwritable(folder, first_line(error)) from None
             raise
-    return "complete"
+        # It may have come after the last step.
+        return "interrupted" if requested.is_set() else "complete"
 
 
 def _unwritable(folder: RunFolder, reason: str) -> RunStoppedError:

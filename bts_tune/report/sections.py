@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from bts_tune.report.answer import answer, headline, trust
+from bts_tune.report.changes import changes
 from bts_tune.report.configurations import Configuration, configurations, result_stage
 from bts_tune.report.document import (
     Block,
@@ -127,6 +128,7 @@ def document(
         ("Best configuration", _best_configuration),
         ("Split", lambda page: split_section(page.run)),
         ("Data check", lambda page: data_check(page.run)),
+        ("Changes during the run", lambda page: changes(page.run, page.trials)),
         ("Methods", lambda page: methods(page.run, page.trials)),
         ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
     ]

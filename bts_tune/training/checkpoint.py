@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bts_tune.config import ModelPart, TrialConfig
-from bts_tune.errors import RunError
+from bts_tune.errors import RunError, quoted
 from bts_tune.store import write_atomically
 from bts_tune.training.encoders import first_line
 from bts_tune.training.model import build_model
@@ -50,21 +50,22 @@ def load_last(folder: Path, config: TrialConfig) -> dict[str, Any] | None:
     """Return the last state, or None where there is none.
 
     Raises:
-        RunError: it cannot be read, or belongs to another configuration.
+        RunError: it cannot be read, or belongs to another configuration; the text is a clause about the trial.
     """
     file = folder / LAST
     if not file.is_file():
         return None
     try:
+        # torch.load does not look at the checksums of the archive, so that a changed bit would be trained on.
         with zipfile.ZipFile(file) as archive:
-            if archive.testzip() is not None:  # PyTorch itself does not look at the checksums
-                raise ValueError("a checksum is wrong")
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile
         state = torch.load(file, map_location="cpu", weights_only=True)
         found = state["config_id"]
     except Exception:  # zip, pickle and key errors of a damaged file, whose texts say less than this
-        raise RunError(f"{file}: the checkpoint is broken; delete it to begin the trial anew.") from None
+        raise RunError("its checkpoint is broken") from None
     if found != config.config_id:
-        raise RunError(f"{file}: the checkpoint is of configuration {found}, not {config.config_id}.")
+        raise RunError(f"its checkpoint is of another configuration ({quoted(found)}, not {config.config_id})")
     return state
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from bts_tune.config import ModelPart, OptimizationPart, TrialConfig
 from bts_tune.data.prepare import PreparedData, PreparedSplit
+from bts_tune.errors import RunError
 from bts_tune.training import checkpoint
 from bts_tune.training.batches import BatchLoader
 from bts_tune.training.device import Arithmetic, resolve_device
@@ -79,7 +80,12 @@ class TrialSetup:
 
 @dataclass
 class Trial:
-    """A trial ready to run: everything that `rows` needs, built by `open_trial`."""
+    """A trial ready to run: everything that `rows` needs, built by `open_trial`.
+
+    Attributes:
+        done: the epochs that it has been through.
+        lost: why the checkpoint that there was could not be taken up; empty where it was, or there was none.
+    """
 
     config: TrialConfig
     data: PreparedData
@@ -92,6 +98,7 @@ class Trial:
     objective: Objective
     loader: BatchLoader
     done: list[Row] = field(default_factory=list)
+    lost: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return what the record keeps of how the trial runs."""
@@ -101,6 +108,8 @@ class Trial:
             "torch_threads": torch.get_num_threads(),
             "parameters": count_parameters(self.model),
             "trainable_parameters": count_parameters(self.model, trainable_only=True),
+            "kept_epochs": len(self.done),
+            **({"lost": self.lost} if self.lost else {}),
         }
 
     def close(self) -> None:
@@ -118,11 +127,37 @@ class Trial:
 def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     """Build a trial, or take up one that left a checkpoint in `setup.folder`.
 
+    A checkpoint that is broken or of another configuration is passed over, and `Trial.lost` says so: training begins
+    anew and writes over it.
+
     Raises:
         ConfigError: the configuration cannot be built on this device.
         WeightsError: the weights do not fit.
-        RunError: the checkpoint is broken, or of another configuration.
     """
+    trial = _build(config, data, setup)
+    if setup.folder is None:
+        return trial
+    try:
+        state = checkpoint.load_last(setup.folder, config)
+    except RunError as error:
+        trial.lost = str(error)
+        return trial
+    if state is None:
+        return trial
+    try:
+        trial.model.load_state_dict(state["model"])
+        trial.optimizer.load_state_dict(state["optimizer"])
+        trial.schedule.load_state_dict(state["schedule"])
+        trial.arithmetic.scaler.load_state_dict(state["scaler"])
+        trial.done = [Row(**row) for row in state["rows"]]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):  # another version's, or not what it says
+        trial.close()
+        trial = _build(config, data, setup)
+        trial.lost = "its checkpoint does not fit"
+    return trial
+
+
+def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     if setup.threads:
         torch.set_num_threads(setup.threads)
     arithmetic = Arithmetic.choose(resolve_device(setup.device), config.precision)
@@ -134,14 +169,7 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
     loader = BatchLoader(data, config, arithmetic.device, arithmetic.loader_threads(setup.threads))
     schedule = Schedule(config.part(OptimizationPart), optimizer, loader.steps_per_epoch)
     objective = Objective(config.part(OptimizationPart))
-    trial = Trial(config, data, setup.folder, arithmetic, model, freeze, optimizer, schedule, objective, loader)
-    if setup.folder is not None and (state := checkpoint.load_last(setup.folder, config)) is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        arithmetic.scaler.load_state_dict(state["scaler"])
-        trial.done = [Row(**row) for row in state["rows"]]
-    return trial
+    return Trial(config, data, setup.folder, arithmetic, model, freeze, optimizer, schedule, objective, loader)
 
 
 def rows(trial: Trial) -> Iterator[Row]:

@@ -152,6 +152,25 @@ def test_the_search_is_not_reopened(folder: RunFolder) -> None:
     assert plan_rest_of_final(folder).trials == 4
 
 
+def test_an_extension_opens_the_search_until_it_has_tried_what_was_added(folder: RunFolder) -> None:
+    space = load_space("extended").resolve(num_trials=3)
+    plan_search(folder, space)
+    for number in (1, 2, 3):
+        one = planned(f"search-000{number}", index=2 + number)
+        if number == 3:
+            assert plan_search(folder, space).trials == 0, "what was closed stays closed"
+            folder.update_run(extensions=[{"time": "2026-01-01", "trials": 1}])
+            plan = plan_search(folder, space)
+            assert (plan.fixed, plan.searched, plan.to_search) == ((), 2, 1)
+        folder.append_event("planned", one.trial, **one.event())
+        folder.append_row({"trial": one.trial, **result(1, 0.5)})
+        assert number < 3 or [trial.trial for trial in plan_search(folder, space).fixed] == [one.trial]
+        folder.append_event("ended", one.trial, status="stopped", reason="")
+        if number == 2:
+            plan_final(folder, Final(top=1, seeds=1), "closed by a time budget")
+    assert plan_search(folder, space).trials == 0
+
+
 def test_the_best_model_is_the_winners_of_the_final_stage(folder: RunFolder) -> None:
     trials = [record(planned("search-0001"), [0.1])]
     for index, (name, seed, loss) in enumerate([("a", 1, 0.2), ("a", 2, 0.5), ("b", 1, 0.3), ("b", 2, 0.25)], start=1):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bts_tune.experiment.plan import PlannedTrial
+from bts_tune.experiment.plan import PlannedTrial, from_record
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.store import RunFolder, TrialStatus
 from tests.experiment.builders import planned, result
@@ -15,6 +15,7 @@ from tests.experiment.builders import planned, result
 class Silent:
     def planned(self, trial: PlannedTrial) -> None: ...
     def started(self, trial: str) -> None: ...
+    def lost(self, trial: str, first: int, last: int, reason: str) -> None: ...
     def row(self, trial: str, row: Mapping[str, Any]) -> None: ...
     def retried(self, trial: str, reason: str) -> None: ...
     def ended(self, trial: str, status: TrialStatus, reason: str) -> None: ...
@@ -54,6 +55,30 @@ def test_rows_that_a_trial_reports_again_are_not_written_again(folder: RunFolder
             recorder.row("a", result(epoch, 0.5))
         recorder.ended("a", "complete", best=0.5)
     assert folder.rows_file.read_bytes().count(b"\n") == 3
+
+
+def test_epochs_that_a_checkpoint_has_lost_are_recorded_again_and_told(folder: RunFolder) -> None:
+    told = []
+
+    class Telling(Silent):
+        def lost(self, trial: str, first: int, last: int, reason: str) -> None:
+            told.append((trial, first, last, reason))
+
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
+        recorder.expect(planned("a"), known=False)
+        recorder.started("a")
+        recorder.opened("a", {"kept_epochs": 0})
+        for epoch in (1, 2, 3):
+            recorder.row("a", result(epoch, 0.5))
+    with Recorder(folder, Telling(), clock=lambda: 0.0) as recorder:
+        recorder.expect(from_record(folder.trials()[0]), known=True)
+        recorder.started("a")
+        recorder.opened("a", {"kept_epochs": 1, "lost": "its checkpoint is broken"})
+        for epoch in (1, 2, 3):
+            recorder.row("a", result(epoch, 0.4))
+        recorder.ended("a", "complete", best=0.4)
+    assert told == [("a", 2, 3, "its checkpoint is broken")]
+    assert [row["val_dice_loss"] for row in folder.trials()[0].rows] == [0.5, 0.4, 0.4]
 
 
 def test_what_still_runs_when_the_run_ends_is_interrupted_and_keeps_its_state(folder: RunFolder) -> None:

@@ -9,7 +9,8 @@ from ray.tune.search import Searcher
 
 from bts_tune.config import TrialConfig
 from bts_tune.experiment.plan import Plan, PlannedTrial
-from bts_tune.experiment.searcher import PlanSearcher, TreeParzen
+from bts_tune.experiment.scheduler import METRIC
+from bts_tune.experiment.searcher import WORST, PlanSearcher, TreeParzen
 from bts_tune.space import ResolvedSearch, load_space
 from bts_tune.store import TrialStatus
 from tests.experiment.builders import planned, record
@@ -53,6 +54,27 @@ def test_a_sampler_fed_from_the_record_goes_on_as_one_that_never_stopped(search:
     assert run_trials(whole, 8, 12) == run_trials(resumed, 8, 12)
 
 
+@pytest.mark.parametrize("outcome", ["running", "diverged"])
+def test_trials_that_ended_early_are_told_alike_live_and_from_the_record(search: ResolvedSearch, outcome: str) -> None:
+    """Tune leaves out the result that a trial is stopped at; the record has it."""
+    added: list[PlannedTrial] = []
+    live = searcher(Plan((), (), 0, 4), search, added)
+    for number in range(3):
+        live.suggest(f"ray{number}")
+        live.on_trial_result(f"ray{number}", {"outcome": "running", "epoch": 1, METRIC: 0.7})
+        last = {"outcome": outcome, "epoch": 2, METRIC: 0.6 if outcome == "running" else WORST}
+        live.on_trial_complete(f"ray{number}", last)
+    status: TrialStatus = "stopped" if outcome == "running" else "diverged"
+    values = [0.7, 0.6] if outcome == "running" else [0.7]
+    finished = tuple(record(trial, values, status) for trial in added)
+    resumed = searcher(Plan((), finished, 3, 1), search, [])
+    told = [[(t.state, t.params, t.intermediate_values) for t in one._sampler._study.trials] for one in (live, resumed)]  # type: ignore[union-attr]
+    assert told[0] == told[1]
+    again, anew = live.suggest("ray3"), resumed.suggest("ray3")
+    assert isinstance(again, dict)
+    assert again == anew
+
+
 def test_it_learns(search: ResolvedSearch) -> None:
     sampler = TreeParzen(search)
     configs = run_trials(sampler, 0, 60)
@@ -77,7 +99,7 @@ def test_a_diverged_trial_is_the_worst_of_all(search: ResolvedSearch) -> None:
         sampler.report(trial, 1, 0.2 if trial == "wild" else 0.8)
         sampler.end(trial, status, value)
     told = sampler._study.trials
-    last = {t.number: min(t.intermediate_values) for t in told if t.state.name == "PRUNED"}
+    last = {t.number: max(t.intermediate_values) for t in told if t.state.name == "PRUNED"}
     assert last[2] < last[1], "TPE ranks pruned trials by their last step; the diverged one must come last"
 
 

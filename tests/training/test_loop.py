@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bts_tune.config import OptimizationPart, Optimizer, Schedule
-from bts_tune.errors import ConfigError, RunError
+from bts_tune.errors import ConfigError
+from bts_tune.training.checkpoint import LAST
 from bts_tune.training.loop import DivergedError, Row, evaluate, rows, split_sums
 from bts_tune.training.metrics import image_sums, metrics_from_sums
 from bts_tune.training.objective import Objective
@@ -99,10 +100,24 @@ def test_a_finished_trial_is_not_trained_again(tmp_path: Path) -> None:
     trial.close()
 
 
-def test_the_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    trained(tiny(epochs=1), folder=tmp_path)
-    with pytest.raises(RunError, match="the checkpoint is of configuration"):
-        opened(tiny(epochs=1, seed=5), folder=tmp_path)
+@pytest.mark.parametrize("damage", ["of another configuration", "broken", "does not fit"])
+def test_a_checkpoint_that_cannot_be_taken_up_is_told_and_the_trial_begins_anew(tmp_path: Path, damage: str) -> None:
+    config = tiny(epochs=2)
+    uninterrupted = all_timeless(trained(config))
+    file = tmp_path / LAST
+    trained(tiny(epochs=2, seed=5) if damage == "of another configuration" else config, folder=tmp_path)
+    if damage == "broken":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "does not fit":
+        state = torch.load(file, weights_only=True)
+        state["model"].popitem()
+        torch.save(state, file)
+    trial = opened(config, folder=tmp_path)
+    assert damage in trial.lost
+    assert trial.describe()["lost"] == trial.lost
+    assert trial.describe()["kept_epochs"] == 0
+    assert all_timeless(list(rows(trial))) == uninterrupted, "something of the checkpoint was trained on"
+    trial.close()
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
