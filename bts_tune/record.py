@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from bts_tune.config import Part, TrialConfig
 from bts_tune.errors import RunError, quoted
 
-TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "failed"]
+TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "oom", "failed"]
 
 Stage = Literal["search", "final"]
 """Search: one seed on one split, early stopping. Final: chosen configurations again, full budget, fresh seeds."""
@@ -81,6 +81,10 @@ class _Ended(_Event):
     reason: str = ""
 
 
+class _Retried(_Event):
+    reason: str = ""
+
+
 class _Evaluated(_Event):
     metrics: dict[str, _Figure | None]
 
@@ -121,6 +125,7 @@ class _Run(_Line):
 _EVENTS: Mapping[str, type[_Event]] = {
     "planned": _Planned,
     "opened": _Opened,
+    "retried": _Retried,
     "ended": _Ended,
     "evaluated": _Evaluated,
 }

@@ -220,6 +220,8 @@ def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any
         found = sorted({str(record.started[key]) for record in trials if record.started.get(key) is not None})
         if found:
             shown[key] = found
+    if retried := [f"{record.trial}: {reason}" for record in trials for reason in record.retries]:
+        shown["attempts that failed, each followed by another from the last checkpoint"] = retried
     return {**shown, "hardware": run.get("hardware"), "versions": run.get("versions")}
 
 

@@ -25,9 +25,13 @@ from bts_tune.report.document import (
     table,
 )
 from bts_tune.report.evidence import Evidence
+from bts_tune.report.importance import importance_section
 from bts_tune.report.leaderboard import best_baselines, is_ranked, ordered, ranking, search_log, total_seconds
 from bts_tune.report.methods import limits, methods
 from bts_tune.report.optimism import mean_excess, optimism
+from bts_tune.report.plots import device_time
+from bts_tune.report.shapes import boundaries_and_boxes
+from bts_tune.report.split import split_section
 from bts_tune.report.views import comparisons, data_check, kinds_of_images
 from bts_tune.report.words import (
     MISSING,
@@ -75,6 +79,8 @@ class Figures:
     curves: str | None = None
     history: str | None = None
     kinds: str | None = None
+    marginals: str | None = None
+    coordinates: str | None = None
     overlays: Sequence[Overlay] = field(default_factory=tuple)
 
 
@@ -114,9 +120,12 @@ def document(
         ("Published figures", _published),
         ("Learning curves", _curves),
         ("Search history", _history),
+        ("Hyperparameters", _hyperparameters),
         ("Predictions", _predictions),
         ("Kinds of images", lambda page: kinds_of_images(page.trials, page.evidence, page.figures.kinds)),
+        ("Boundaries and boxes", lambda page: boundaries_and_boxes(page.trials, page.evidence)),
         ("Best configuration", _best_configuration),
+        ("Split", lambda page: split_section(page.run)),
         ("Data check", lambda page: data_check(page.run)),
         ("Methods", lambda page: methods(page.run, page.trials)),
         ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
@@ -353,7 +362,7 @@ def _unfinished(page: _Page) -> Iterable[Block]:
 
 
 def _failed(page: _Page) -> Iterable[Block]:
-    records = [record for record in page.trials if record.status in ("diverged", "failed")]
+    records = [record for record in page.trials if record.status in ("diverged", "oom", "failed")]
     lost = [record for record in page.trials if record.status == "complete" and not is_ranked(record)]
     if not records and not lost:
         return
@@ -468,9 +477,20 @@ def _history(page: _Page) -> Iterable[Block]:
     yield Picture("The lowest validation Dice loss so far", page.figures.history)
     yield paragraph(
         "The line is the lowest validation Dice loss of the full-budget trials that had ended by then; left against "
-        "the trials in the order in which they ended, right against the seconds that all trials together had been "
-        "training, whatever ran side by side."
+        "the trials in the order in which they ended, right against device time: the seconds of all trials together, "
+        f"whatever ran side by side, {_DEVICE_TIME[device_time(page.trials, 1.0)[0]]}."
     )
+
+
+_DEVICE_TIME: Mapping[str, str] = {
+    "GPU": "times the GPUs that each takes",
+    "CPU-trial": "each on its share of the CPU's cores",
+    "Trial": "not weighed by device",
+}
+
+
+def _hyperparameters(page: _Page) -> Iterable[Block]:
+    return importance_section(page.trials, page.run, page.figures.marginals, page.figures.coordinates)
 
 
 def _predictions(page: _Page) -> Iterable[Block]:
@@ -479,7 +499,12 @@ def _predictions(page: _Page) -> Iterable[Block]:
         return
     best = ranking(page.trials)[:1]
     if any(overlay.file for overlay in page.figures.overlays):
-        yield paragraph("Validation slices from the best to the worst, with the weights of the best epoch.")
+        yield paragraph(
+            "Validation slices, with the weights of the best epoch: the best, the median and the worst of the tumours "
+            "of which something was found, by IoU; missed ones, of which no pixel was, the largest first; and false "
+            "alarms, whose predicted regions hold no true pixel. Where a kind is not there, the model has none on this "
+            "split. The rarer kinds are looked for, so that this gallery says what happens and not how often."
+        )
     for overlay in page.figures.overlays:
         record = overlay.trial
         title = with_role(page.called[record.trial], record)

@@ -29,6 +29,7 @@ STATUS_WORDS: Mapping[str, str] = {
     "stopped": "stopped early",
     "interrupted": "interrupted",
     "diverged": "diverged",
+    "oom": "out of memory",
     "failed": "failed",
 }
 
@@ -88,6 +89,13 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
         f"slice of their own group in the training split, and {valid['look_alike_share']:.0%} a near-duplicate, so "
         "that every figure is too good for new patients. --split grouped keeps relatives together."
     )
+
+
+def gpus_per_trial(run: Mapping[str, Any]) -> float:
+    """Return the GPUs, or the fraction of one, that a trial on a GPU takes."""
+    options = run.get("options")
+    found = options.get("gpus_per_trial") if isinstance(options, Mapping) else None
+    return float(found) if isinstance(found, int | float) and found > 0 else 1.0
 
 
 def tags(run: Mapping[str, Any]) -> list[str]:

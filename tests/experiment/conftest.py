@@ -44,6 +44,7 @@ search:
     augmentation: {choices: [none, light]}
   searcher: {startup_trials: 3, seed: 0}
   scheduler: {grace_period: 1, reduction_factor: 2}
+  final: {top: 0}
 """
 
 
@@ -78,6 +79,7 @@ class Command:
 
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data, self.cache = folder, data, cache
+        self.environment: dict[str, str] = {}
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -85,8 +87,11 @@ class Command:
         root = str(Path(__file__).parents[2])
         environment = {
             **os.environ,
+            **self.environment,
             "BTS_TUNE_CACHE": str(self.cache),
-            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+            "PYTHONPATH": os.pathsep.join(
+                [self.environment.get("PYTHONPATH", ""), root, os.environ.get("PYTHONPATH", "")]
+            ).strip(os.pathsep),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "bts_tune", *map(str, arguments)],
