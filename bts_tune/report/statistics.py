@@ -227,8 +227,8 @@ def _widened(
     safe = np.where(changed, total, 1.0)
     degrees = safe**2 / np.where(changed, of_images**2 / (units - 1) + seeds**2 / freedom, 1.0)
     quantile, normal = stats.t.ppf((1 + LEVEL) / 2, degrees), stats.norm.ppf((1 + LEVEL) / 2)
-    # Where the images change nothing there are no limits to move.
-    alone = of_images <= 0
+    # Where the images change nothing, but for rounding, there are no limits to move.
+    alone = of_images < 1e-9 * safe
     ratio = np.sqrt(safe / np.where(alone, safe, of_images)) * quantile / normal
     below, above = (np.where(alone, normal * np.sqrt(safe), size) * ratio for size in (values - low, high - values))
     return np.where(changed, values - below, low), np.where(changed, values + above, high)

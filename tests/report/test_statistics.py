@@ -165,7 +165,7 @@ def test_a_replicate_that_is_not_there_costs_only_itself() -> None:
 
 def test_intervals_over_seeds_and_groups_hold_the_truth_at_their_rate() -> None:
     """The truth is the expected loss of a training whose quality is drawn anew, on images drawn anew."""
-    population = [make_sums(20_000, quality, spread=0.15, seed=3) for quality in np.linspace(0.6, 0.8, 41)]
+    population = [make_sums(20_000, quality, spread=0.15, seed=3) for quality in np.linspace(0.66, 0.74, 41)]
     losses = [float(statistics.pooled_dice_loss(sums.sum(axis=0))) for sums in population]
     random, covered = np.random.default_rng(2), 0
     for _ in range(200):
@@ -174,7 +174,7 @@ def test_intervals_over_seeds_and_groups_hold_the_truth_at_their_rate() -> None:
         found = resample(trained, resamples=299).dice_loss[0]
         assert found.low is not None
         assert found.high is not None
-        covered += found.low <= np.mean(losses) <= found.high
+        covered += bool(found.low <= np.mean(losses) <= found.high)
     assert 0.9 <= covered / 200 <= 0.99
 
 
