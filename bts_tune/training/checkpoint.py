@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -82,7 +83,9 @@ def save_model(trial: Trial) -> None:
         "epoch": trial.done[-1].epoch,
         "metrics": trial.done[-1].to_dict(),
     }
-    write_atomically(trial.folder / WEIGHTS, save(tensors, metadata={"epoch": str(card["epoch"])}))
+    weights = save(tensors, metadata={"epoch": str(card["epoch"])})
+    card["sha256"] = hashlib.sha256(weights).hexdigest()
+    write_atomically(trial.folder / WEIGHTS, weights)
     write_atomically(trial.folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
 
 
@@ -111,11 +114,15 @@ def load_model(folder: Path) -> SavedModel:
     Raises:
         RunError: a file is missing, cannot be read, or does not fit.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        data = (folder / WEIGHTS).read_bytes()
+        # An earlier version wrote no digest; its weights are checked by their names and shapes alone.
+        if "sha256" in card and hashlib.sha256(data).hexdigest() != card["sha256"]:
+            raise ValueError(f"{WEIGHTS} is not the file that {CARD} was written for (its SHA-256 differs)")
+        tensors = load(data)
         config = TrialConfig.parse(card["config"], str(folder / CARD))
         model = build_model(config.part(ModelPart), EncoderWeights(config.encoder))
         model.load_state_dict(tensors, strict=True)
