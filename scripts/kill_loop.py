@@ -44,6 +44,7 @@ class Killed:
 
     kills: int = 0
     sessions: int = 0
+    failed_starts: int = 0
     epochs_again: int = 0
     most_epochs_again: int = 0
     left_behind: int = 0
@@ -85,6 +86,7 @@ def _compare(laboratory: Laboratory, kills: int, chance: random.Random, limit: f
     problems = killed.problems + _differences(whole, broken)
     trials = broken.trials()
     print(f"kills:                       {killed.kills} in {killed.sessions} starts")
+    print(f"starts that failed:          {killed.failed_starts}")  # Ray gives up where a machine is too busy
     print(f"trials finished:             {sum(t.status in FINISHED for t in trials)} of {len(trials)}")
     print(f"epochs recorded:             {sum(len(t.rows) for t in trials)}")
     print(f"epochs lost:                 {killed.epochs_again}, at most {killed.most_epochs_again} by one kill")
@@ -122,7 +124,12 @@ def _kill_until_through(laboratory: Laboratory, name: str, kills: int, chance: r
             _wait_until_through(laboratory, name, process, limit)
             return killed
         if not _wait_for_moment(laboratory, name, process, before, chance, limit):
-            return killed
+            if process.wait() == 0:
+                return killed
+            killed.failed_starts += 1
+            if killed.failed_starts > 5:
+                raise SystemExit(f"{name} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
+            continue
         finished = _finished(laboratory.record(name))
         everything = marked(MARK, laboratory.mark)
         os.killpg(process.pid, signal.SIGKILL)

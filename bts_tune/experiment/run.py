@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -475,21 +474,20 @@ def _carry_out(
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
         except BaseException as error:
-            # A resume that was refused leaves the run as it was.
-            if began or going_on is None:
-                if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, KeyboardInterrupt):  # the second one: at once, without a report
+                if began or going_on is None:
                     folder.update_run(status="interrupted", ended=_now())
-                else:
-                    with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
-                        folder.update_run(status="failed", ended=_now(), reason=first_line(error))
-                        write_report(folder)
-            _say_how_to_go_on(folder, error, console)
+                _say_how_to_go_on(folder, console)
+            elif began or going_on is None:  # a resume that was refused leaves the run as it was
+                with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
+                    folder.update_run(status="failed", ended=_now(), reason=first_line(error))
+                    write_report(folder)
             raise
         folder.update_run(status=outcome, ended=_now())
         try:
             return Finished(folder, outcome, write_report(folder))
-        except KeyboardInterrupt as error:
-            _say_how_to_go_on(folder, error, console)
+        except KeyboardInterrupt:
+            _say_how_to_go_on(folder, console)
             raise
 
 
@@ -521,10 +519,8 @@ def _device(share: Share) -> str:
     return f"{share.device} ({', '.join(gpus)})" if gpus else share.device
 
 
-def _say_how_to_go_on(folder: RunFolder, error: BaseException, console: Console) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        command = f"bts-tune --resume {shlex.quote(str(folder.path))}"
-        console.print(f"The run can go on: {command}", highlight=False, markup=False, soft_wrap=True)
+def _say_how_to_go_on(folder: RunFolder, console: Console) -> None:
+    console.print(f"The run can go on: {folder.resume_command}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -172,13 +172,13 @@ class PlanSearcher(Searcher):
         if error or result is None:
             return
         planned = self._running.pop(trial_id)
-        if self._sampler is None:
-            return
-        if result["outcome"] in ("running", "complete"):
-            # Tune leaves out the result that ends a trial; a resumed run is told of it.
-            self._sampler.report(planned.trial, result["epoch"], result[METRIC])
         # A trial that ends while it still reports itself as running was stopped by the scheduler.
         status = "stopped" if result["outcome"] == "running" else result["outcome"]
+        if self._sampler is None:
+            return
+        if status in ("stopped", "complete"):
+            # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
+            self._sampler.report(planned.trial, result["epoch"], result[METRIC])
         self._sampler.end(planned.trial, status, result[METRIC])
 
     def try_again(self, trial_id: str) -> None:

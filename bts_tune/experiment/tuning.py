@@ -159,7 +159,7 @@ def tune_trials(
             if is_unwritable(error):  # Ray's own state lies in the run folder too
                 raise _unwritable(folder, first_line(error)) from None
             raise
-        # It may have come after the last step.
+        # A signal may have come after the last step.
         return "interrupted" if requested.is_set() else "complete"
 
 
