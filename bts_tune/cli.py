@@ -34,7 +34,9 @@ Find out which model and which hyperparameters segment brain tumours best on you
 
 _COMMANDS = {
     "report": "make a run's report anew",
+    "compare": "set runs side by side, ranked where they were measured alike",
     "predict": "segment images with a run's best model",
+    "final": "train a run's best configurations and baselines again",
     "data": "check, generate and cache datasets",
     "spaces": "list and explain search spaces",
 }
@@ -110,7 +112,9 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument("--split-seed", metavar="N", type=int, help="seed of a split that the dataset does not have (0)")
     what.add_argument("--only", metavar="NAME", nargs="+", help="of the named trials, run these; no search")
     what.add_argument("--seeds", metavar="N", type=int, help="run each named trial with N seeds")
+    what.add_argument("--folds", metavar="K", type=int, help="cross-validate the named trials over K folds; no search")
     what.add_argument("--num-trials", metavar="N", type=int, help="configurations that the search tries")
+    _add_final_numbers(what)
     what.add_argument("--epochs", metavar="N", type=_number, help="the full budget of every trial")
     what.add_argument("--image-size", metavar="N", type=_number, help="side of the images in pixels")
     what.add_argument("--batch-size", metavar="N", type=_number, help="images of a step")
@@ -120,17 +124,32 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
     how = parser.add_argument_group("how to run it")
     how.add_argument("--name", metavar="RUN", help="name of the run's folder (date, time and space)")
+    how.add_argument(
+        "--time-budget",
+        metavar="TIME",
+        type=_duration,
+        help="end the search after this time (90m, 8h, 1.5d); its final stage follows, however long it takes",
+    )
+    _add_how(how)
+    return parser
+
+
+def _add_final_numbers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--final-top", metavar="N", type=int, help="best configurations that are trained again; 0: no final stage"
+    )
+    group.add_argument("--final-seeds", metavar="N", type=int, help="fresh seeds of each of them and each baseline")
+
+
+def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--results", metavar="DIR", default="results", help="where run folders are (results)")
     how.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (auto)")
     how.add_argument("--gpus-per-trial", metavar="X", type=float, help="GPUs, or the fraction of one, of a trial (1)")
     how.add_argument("--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)")
     how.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
-    how.add_argument("--time-budget", metavar="TIME", type=_duration, help="end after this time: 90m, 8h, 1.5d")
     how.add_argument("--cache", metavar="DIR", help="folder of prepared data")
     how.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
     how.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
-
-    return parser
 
 
 def _command_parser() -> argparse.ArgumentParser:
@@ -141,6 +160,12 @@ def _command_parser() -> argparse.ArgumentParser:
     report.add_argument("--results", metavar="DIR", default="results")
     report.set_defaults(action=_report)
 
+    compare = commands.add_parser("compare", help=_COMMANDS["compare"], allow_abbrev=False)
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="folders or names of at least two runs")
+    compare.add_argument("--out", metavar="DIR", type=Path, help="write compare.html and compare.md into this folder")
+    compare.add_argument("--results", metavar="DIR", default="results")
+    compare.set_defaults(action=_compare)
+
     predict = commands.add_parser("predict", help=_COMMANDS["predict"], allow_abbrev=False)
     predict.add_argument("run", help="a run's folder or name")
     predict.add_argument("images", nargs="+", help="images, or folders of images", type=Path)
@@ -149,6 +174,18 @@ def _command_parser() -> argparse.ArgumentParser:
     predict.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     predict.add_argument("--results", metavar="DIR", default="results")
     predict.set_defaults(action=_predict)
+
+    final = commands.add_parser(
+        "final",
+        help=_COMMANDS["final"],
+        description="Train a run's best configurations and all its baselines again, to the full budget and with fresh "
+        "seeds, and add what an earlier call left out. A search that is not finished is closed.",
+        allow_abbrev=False,
+    )
+    final.add_argument("run", help="a run's folder or name")
+    _add_final_numbers(final.add_argument_group("what to train again"))
+    _add_how(final.add_argument_group("how to run it"))
+    final.set_defaults(action=_final)
 
     _add_data(commands.add_parser("data", help=_COMMANDS["data"], allow_abbrev=False))
     _add_spaces(commands.add_parser("spaces", help=_COMMANDS["spaces"], allow_abbrev=False))
@@ -205,14 +242,13 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
 
     console = _console()
     results = Path(parsed.results)
-    how = ("device", "gpus_per_trial", "concurrent", "address", "time_budget", "cache", "dashboard", "verbose")
-    carried_out = {name: getattr(parsed, name) for name in how if getattr(parsed, name) is not None}
+    carried_out = _carried_out(parsed, "time_budget")
     if parsed.resume is not None:
         _refuse_with_resume(parsed)
         finished = experiment.resume(find_run(parsed.resume, results), carried_out, console=console)
     else:
         what_names = ["space", "data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds"]
-        what_names += ["num_trials", "weights_dir", "warm_start"]
+        what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir", "warm_start"]
         fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
         options = RunOptions.parse({**fields, **carried_out, "overrides": _overrides(parsed)})
         if parsed.dry_run:
@@ -222,8 +258,31 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
     return _conclude(finished, console)
 
 
+def _final(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.experiment import run as experiment
+    from bts_tune.experiment.locate import find_run
+
+    console = _console()
+    folder = find_run(parsed.run, Path(parsed.results))
+    finished = experiment.add_final(folder, parsed.final_top, parsed.final_seeds, _carried_out(parsed), console=console)
+    return _conclude(finished, console)
+
+
+def _carried_out(parsed: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """Return the options that say how a run is carried out, where they are given."""
+    names = ("device", "gpus_per_trial", "concurrent", "address", "cache", "dashboard", "verbose", *more)
+    return {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
+
+
 def _refuse_with_resume(parsed: argparse.Namespace) -> None:
-    fixed = ["data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "num_trials"]
+    for name in ("final_top", "final_seeds"):
+        if getattr(parsed, name) is not None:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(
+                f"{option} cannot go with --resume: a run goes on as it began; "
+                f"'bts-tune final RUN {option} N' adds to it."
+            )
+    fixed = ["data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "folds", "num_trials"]
     fixed += ["weights_dir", "warm_start", "name"]
     given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
     given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
@@ -274,7 +333,8 @@ def _conclude(finished: Finished, console: Console) -> int:
         _say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
     if run.get("profile") == "demo":
         _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
-    named = [record for record in trials if record.baseline or not record.name.startswith("search-")]
+    # A search may try what does not work; everything else was asked for by name, or chosen because it worked.
+    named = [record for record in trials if record.stage == "final" or not record.name.startswith("search-")]
     failed = any(record.status in ("failed", "diverged") for record in named)
     return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK
 
@@ -290,21 +350,38 @@ def _print_ranking(trials: Sequence[Any], console: Console) -> None:
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.experiment.locate import find_run
-    from bts_tune.report.words import demo_sentence, partial_sentence
+    from bts_tune.report.words import demo_sentence, leak_sentence, partial_sentence
     from bts_tune.report.write import write_report
 
     console = _console()
     folder = find_run(parsed.run, Path(parsed.results))
     files = write_report(folder)
     run = folder.read_run()
-    for sentence in (demo_sentence(run), partial_sentence(run)):
+    for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
         if sentence:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
     _print_ranking(folder.trials(), console)
     console.print()
-    for path in (files.page, files.report, files.leaderboard, files.epochs, *files.figures):
+    tables = (files.configurations, files.leaderboard, files.epochs)
+    for path in (files.page, files.report, *tables, *files.figures):
         _say(console, str(path))
     return EXIT_OK
+
+
+def _compare(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.experiment.locate import find_run
+    from bts_tune.report.compare import compare, comparison_document, write_comparison
+    from bts_tune.report.plain import to_text
+
+    console = _console()
+    results = Path(parsed.results)
+    comparison = compare([find_run(name, results) for name in parsed.runs])
+    _say(console, to_text(comparison_document(comparison)))
+    if parsed.out is not None:
+        console.print()
+        for path in write_comparison(comparison, parsed.out):
+            _say(console, str(path))
+    return EXIT_OK if comparison.ranked else EXIT_PROBLEM
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:

@@ -14,10 +14,20 @@ from typing import Any
 
 from bts_tune.config import FIELDS, PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, nearest, quoted
-from bts_tune.space_file import MAX_NAMED_TRIALS, MAX_SAMPLED, SpaceFile, Trial, parse_space_file, read_yaml, schema
+from bts_tune.space_file import (
+    MAX_NAMED_TRIALS,
+    MAX_SAMPLED,
+    Final,
+    SpaceFile,
+    Trial,
+    parse_space_file,
+    read_yaml,
+    schema,
+)
 from bts_tune.space_parameter import Parameter, SupportsSuggest, check_fields
 
 __all__ = [
+    "Final",
     "NamedTrial",
     "Parameter",
     "ResolvedSearch",
@@ -182,10 +192,17 @@ class ResolvedSearch:
 
 @dataclass(frozen=True)
 class ResolvedSpace:
-    """The trials of a space as they are run: the named ones in the order of the file, and the search, if there is."""
+    """The trials of a space as they are run.
+
+    Attributes:
+        named: the named trials, in the order of the file.
+        search: the search, where there is one.
+        final: what is trained again at the end, where there is a final stage.
+    """
 
     named: tuple[NamedTrial, ...]
     search: ResolvedSearch | None
+    final: Final | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +249,8 @@ class Space:
         seeds: Sequence[int] | None = None,
         demo: bool = False,
         num_trials: int | None = None,
+        final_top: int | None = None,
+        final_seeds: int | None = None,
     ) -> ResolvedSpace:
         """Return the trials of this space as they are run.
 
@@ -246,6 +265,8 @@ class Space:
             seeds: seeds of each named trial, in place of the space's; the search uses the first.
             demo: whether this is the demo profile.
             num_trials: number of trials to sample, in place of the space's.
+            final_top, final_seeds: of the final stage, in place of the space's. Where there is no search, there is a
+                final stage only if one of them is given; a `final_top` of 0 always leaves it out.
 
         Raises:
             ConfigError: an override or a name is unknown, or a configuration would be invalid.
@@ -265,7 +286,7 @@ class Space:
         if num_trials is not None:
             self._check_num_trials(num_trials, only)
         search = None if only else self._search(layers, chosen_seeds[0], demo, num_trials, how)
-        return ResolvedSpace(named, search)
+        return ResolvedSpace(named, search, self._final(search is not None, demo, final_top, final_seeds))
 
     def _seeds(self, overrides: Mapping[str, Any], seeds: Sequence[int] | None) -> list[int]:
         if "seed" in overrides:
@@ -297,6 +318,17 @@ class Space:
             raise ConfigError(f"num_trials: must be at least 1, got {num_trials!r}.")
         if num_trials > MAX_SAMPLED:
             raise ConfigError(f"num_trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
+
+    def _final(self, searches: bool, demo: bool, top: int | None, seeds: int | None) -> Final | None:
+        if not searches and top is None and seeds is None:
+            return None
+        search = self.file.search
+        own = search.final if search else Final()
+        if search and demo:
+            changes = {"top": search.demo.final_top, "seeds": search.demo.final_seeds}
+            own = own.model_copy(update={name: value for name, value in changes.items() if value is not None})
+        final = Final(top=own.top if top is None else top, seeds=own.seeds if seeds is None else seeds)
+        return final if final.top else None
 
     def _named(self, name: str, seed: int, several: bool, layers: Iterable[Mapping[str, Any]], how: str) -> NamedTrial:
         trial = self.file.trials[name]

@@ -33,6 +33,9 @@ MAX_NODES = 50_000
 
 MAX_SAMPLED = 1_000_000
 
+MAX_FINAL = 1000
+"""Most configurations, and most seeds, of a final stage."""
+
 MAX_NAMED_TRIALS = 10_000
 """Most named trials that a space may make, each seed of each counted."""
 
@@ -82,12 +85,28 @@ class Scheduler(Section):
     )
 
 
+class Final(Section):
+    """The final stage: the best configurations and all baselines again, to the full budget, with fresh seeds."""
+
+    top: int = Field(
+        default=2,
+        ge=0,
+        le=MAX_FINAL,
+        description="how many of the search's configurations are trained again; 0: no final stage",
+    )
+    seeds: int = Field(
+        default=3, ge=1, le=MAX_FINAL, description="fresh seeds of each configuration and baseline, the same for all"
+    )
+
+
 class SearchDemo(Section):
     """What the demo profile changes of the search itself."""
 
     num_trials: int | None = Field(default=None, ge=1, le=MAX_SAMPLED, description="number of sampled trials")
     startup_trials: int | None = Field(default=None, ge=0, description="random trials before TPE begins to learn")
     grace_period: int | None = Field(default=None, ge=1, description="epochs before a trial may be stopped")
+    final_top: int | None = Field(default=None, ge=0, le=MAX_FINAL, description="configurations of the final stage")
+    final_seeds: int | None = Field(default=None, ge=1, le=MAX_FINAL, description="seeds of the final stage")
 
 
 class Search(Section):
@@ -99,6 +118,7 @@ class Search(Section):
     parameters: dict[str, Parameter] = Field(min_length=1, description="fields that are searched, by name")
     searcher: Searcher = Field(default_factory=Searcher, description="how the next configuration is chosen: TPE")
     scheduler: Scheduler = Field(default_factory=Scheduler, description="how trials are stopped early: ASHA")
+    final: Final = Field(default_factory=Final, description="what is trained again when the search has ended")
     demo: SearchDemo = Field(default_factory=SearchDemo, description="what the demo profile changes of the search")
 
 
@@ -191,8 +211,9 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     if not (file.trials or file.include or file.search):
         raise ConfigError(f"{where}: has nothing to run; give 'trials', 'include' or 'search'.")
     for name in file.trials:
-        if name.startswith("search-"):
-            raise ConfigError(f"{where}: trials.{name}: must not begin with 'search-', as sampled trials do.")
+        for prefix, others in (("search-", "sampled trials"), ("final-", "trials of the final stage")):
+            if name.startswith(prefix):
+                raise ConfigError(f"{where}: trials.{name}: must not begin with '{prefix}', as {others} do.")
     trials = {
         name: trial.model_copy(update={"config": check_fields(trial.config, f"{where}: trials.{name}.config")})
         for name, trial in file.trials.items()

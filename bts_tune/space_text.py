@@ -8,7 +8,7 @@ from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, TrialConfig
 from bts_tune.space import Space
-from bts_tune.space_file import Published, Search
+from bts_tune.space_file import Final, Published, Search
 from bts_tune.space_parameter import Parameter
 
 _WIDTH = 100
@@ -71,6 +71,7 @@ def _search(space: Space, search: Search) -> str:
             f"ASHA; no trial is stopped before epoch {resolved.grace_period}, and at each rung one in "
             f"{_value(search.scheduler.reduction_factor)} goes on; baselines are never stopped",
         ),
+        _hanging("final:     ", _final(search.final)),
         "",
     ]
     width = max(map(len, search.parameters)) + 2
@@ -80,6 +81,14 @@ def _search(space: Space, search: Search) -> str:
         lines.append(_hanging(" " * width, why))
     lines.append("\n" + _hanging("not searched: ", _fields(fixed)))
     return "\n".join(lines)
+
+
+def _final(final: Final) -> str:
+    if not final.top:
+        return "no final stage"
+    best = "the best configuration" if final.top == 1 else f"the best {final.top} configurations"
+    seeds = "a fresh seed, the same for all" if final.seeds == 1 else f"{final.seeds} fresh seeds, the same for all"
+    return f"{best} and all baselines again, to the full budget, each with {seeds}; they are the result"
 
 
 def _demo(space: Space) -> str:

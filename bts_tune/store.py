@@ -4,9 +4,10 @@
     trials.jsonl      append-only: one event a line (planned, started, opened, ended, evaluated)
     rows.jsonl        append-only: one row (an epoch of a trial) a line
     models/<trial>/   the trial's best weights so far (model.safetensors, model.json) and, until it ends, its last state
-                      (last.pt); in the end those of the best trial and of each baseline remain
+                      (last.pt); in the end those of the winner and of each baseline (their best seed) remain
     samples/<trial>.npz   validation slices with truth and predicted probability, for the report's overlays
-    scores/<trial>.npz    of the same trials: the sums of every validation and test image that all metrics are made of
+    scores/<trial>.npz    of the trials that the result rests on: the sums of every validation and test image that all
+                      metrics are made of
     tensorboard/, ray/    logs of TensorBoard and of Ray; nothing reads them back
 
 `trials.jsonl` and `rows.jsonl` are the record; everything else about a trial can be made from them.
@@ -135,7 +136,7 @@ class RunFolder:
 
     @property
     def split_file(self) -> Path:
-        """The split and the group of every slice, as CSV."""
+        """The split and the group of every slice, and its fold where there are folds, as CSV."""
         return self.path / "split.csv"
 
     def model_folder(self, trial: str) -> Path:

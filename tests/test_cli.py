@@ -66,6 +66,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["repot", "x"], "Did you mean 'report'"),
         (["--resume", "nothing"], "no such run"),
         (["--resume", "x", "--epochs", "3"], "--epochs cannot go with --resume"),
+        (["--resume", "x", "--final-top", "3"], "'bts-tune final RUN --final-top N' adds to it"),
+        (["--space", "extended", "--final-top", "-1"], "--final-top: input should be greater than or equal to 0"),
+        (["--space", "extended", "--final-seeds", "0"], "--final-seeds: input should be greater than or equal to 1"),
+        (["final", "nothing"], "no such run"),
         (["report", "nothing"], "no such run"),
         (["predict", "nothing", "a.png", "--out", "o"], "no such run"),
         (["data", "check", "nowhere"], "nowhere: does not exist"),
@@ -93,7 +97,11 @@ def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixtu
     assert "unet-b0-frozen" in output
     assert "changed: epochs" in output
     assert "learning_rate: " in output
-    assert "8 trials, at most 24 epochs of 14 training images, at most 336 images in all" in output
+    assert (
+        "Final stage, to the full budget: 2 best configurations and 3 baselines, 3 fresh seeds each: 15 trials"
+        in output
+    )
+    assert "23 trials, at most 69 epochs of 14 training images, at most 966 images in all" in output
     assert not Path("results").exists()
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from bts_tune import space as module
 from bts_tune.config import FIELDS, PreprocessingPart, TrialConfig, allowed_values
 from bts_tune.errors import ConfigError
-from bts_tune.space import ResolvedSearch, ResolvedSpace, Space, list_spaces, load_space, space_folders
+from bts_tune.space import Final, ResolvedSearch, ResolvedSpace, Space, list_spaces, load_space, space_folders
 
 DOCUMENTED: dict[str, dict[str, Any]] = {
     "unet-b0": {"decoder_dropout": 0.5, "head_dropout": 0.5},
@@ -633,3 +633,22 @@ def test_a_file_written_by_hand_equals_one_written_by_a_program(tmp_path: Path, 
     path = tmp_path / "again.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     assert load_space(str(path)).file == small.file
+
+
+class TestFinalStage:
+    def test_a_search_has_one_and_named_trials_alone_have_none(self) -> None:
+        assert load_space("extended").resolve().final == Final(top=2, seeds=3)
+        assert load_space("extended").resolve(demo=True).final == Final(top=1, seeds=1)
+        assert load_space("extended").resolve(only=["unet-b0"]).final is None
+        assert load_space("baseline").resolve().final is None
+
+    def test_it_can_be_asked_for_changed_and_left_out(self) -> None:
+        assert load_space("baseline").resolve(final_seeds=5).final == Final(top=2, seeds=5)
+        assert load_space("extended").resolve(final_top=4, demo=True).final == Final(top=4, seeds=1)
+        assert load_space("extended").resolve(final_top=0, final_seeds=5).final is None
+
+    def test_a_document_of_an_earlier_version_has_the_default_one(self) -> None:
+        document = load_space("extended").document
+        del document["search"]["final"]
+        del document["search"]["demo"]["final_top"], document["search"]["demo"]["final_seeds"]
+        assert Space.from_document(document).resolve(demo=True).final == Final()

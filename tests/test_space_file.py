@@ -122,6 +122,10 @@ MISTAKES = {
     "trials is a list": (HEAD + "trials: [one]\n", ": trials: must be a mapping (key: value), got ['one']."),
     "trial is a word": (HEAD + "trials: {one: unet}\n", ": trials.one: must be a mapping (key: value), got 'unet'."),
     "bad trial name": (HEAD + "trials: {'a/b': {}}\n", "must be lower-case letters, digits"),
+    "reserved name of the final stage": (
+        HEAD + "trials: {final-1: {}}\n",
+        ": trials.final-1: must not begin with 'final-', as trials of the final stage do.",
+    ),
     "reserved trial name": (HEAD + "trials: {search-1: {}}\n", ": trials.search-1: must not begin with 'search-'"),
     "unknown trial key": (
         HEAD + "trials: {one: {configuration: {}}}\n",
@@ -183,6 +187,12 @@ MISTAKES = {
         SEARCH + "scheduler: {grace_period: 0}}\n",
         ": search.scheduler.grace_period: input should be",
     ),
+    "final top": (SEARCH + "final: {top: -1}}\n", ": search.final.top: input should be greater than or equal to 0"),
+    "final seeds": (
+        SEARCH + "final: {seeds: 0}}\n",
+        ": search.final.seeds: input should be greater than or equal to 1",
+    ),
+    "unknown final key": (SEARCH + "final: {seed: 1}}\n", ": search.final: unknown key 'seed'. Did you mean 'seeds'"),
     "search demo": (SEARCH + "demo: {epochs: 3}}\n", ": search.demo: unknown key 'epochs'."),
     # parameters
     "unknown parameter": (

@@ -124,8 +124,11 @@ class Dataset:
         """The findings that are errors."""
         return tuple(finding for finding in self.findings if finding.level == "error")
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, splits: bool = True) -> str:
         """Return 64 hexadecimal digits that change with anything the prepared arrays are made from.
+
+        Without `splits`, neither the split of a record nor the order of records has an effect: it is the same however
+        the slices are dealt.
 
         The SHA-256 covers, for each record in order, its split, name, declared size, the bytes of its image and mask
         and its annotations, and the chosen categories. The folder's own path is left out, so a copied dataset is the
@@ -139,11 +142,11 @@ class Dataset:
         files = sorted(paths)
         digests = dict(zip(files, parallel_map(_file_digest, files), strict=True))
         whole = hashlib.sha256(_canonical({"categories": sorted(self.tumor_categories)}))
-        for record in records:
+        for record in records if splits else sorted(records, key=lambda record: record.name):
             whole.update(
                 _canonical(
                     {
-                        "split": record.split,
+                        "split": record.split if splits else None,
                         "name": record.name,
                         "size": [record.width, record.height],
                         "image": digests[record.image],

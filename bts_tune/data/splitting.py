@@ -59,6 +59,7 @@ class Split:
         group_by: where patients were given, how.
         splits: the split of each slice, by name.
         groups: the group of each slice, by name.
+        folds: in a cross-validation, the fold from 1 that a slice is validated in, by name; none of the others.
         summary: sizes, groups, tumour area and leakage, in plain JSON types.
     """
 
@@ -67,14 +68,13 @@ class Split:
     group_by: str | None
     splits: dict[str, str]
     groups: dict[str, int]
+    folds: dict[str, int] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        """64 hexadecimal digits that change with the split of any slice."""
-        return hashlib.sha256(
-            "".join(f"{one}\0{self.splits[one]}\n" for one in sorted(self.splits)).encode()
-        ).hexdigest()
+        """64 hexadecimal digits that change with the split, or the fold, of any slice."""
+        return split_hash(self.splits, self.folds)
 
     def labels(self, scan: Scan) -> Indices:
         """Return the group of each slice, int64 [N], in the order of a scan."""
@@ -99,7 +99,7 @@ class Split:
         }
 
     def sentence(self) -> str:
-        """Return sizes, groups and leakage in one sentence."""
+        """Return sizes, groups and leakage in one sentence; in a cross-validation, what is validated in a second."""
         sizes = "/".join(str(one["images"]) for one in self.summary["splits"].values())
         groups = self.summary["groups"]
         leak = self.summary["leak"]["splits"]
@@ -107,21 +107,32 @@ class Split:
             " and ".join(f"{one[kind]:.1%} of {name}" for name, one in leak.items())
             for kind in ("related_share", "look_alike_share")
         )
-        return (
+        text = (
             f"Split {self.method}: {sizes} train/valid/test, {groups['count']} groups (largest {groups['largest']}, "
             f"median {groups['median']:g}); {related} is related to train, {alike} has a near-duplicate in it."
         )
+        if not self.folds:
+            return text
+        validated = Counter(self.folds.values())
+        kept = sum(split != "test" for split in self.splits.values()) - len(self.folds)
+        always = f"; {kept} images of groups too large for a fold are always trained on" if kept else ""
+        return (
+            f"{text} Cross-validation: {len(validated)} folds of the training and validation images, "
+            f"{'/'.join(str(validated[number]) for number in sorted(validated))} validated{always}."
+        )
 
     def write(self, path: Path) -> None:
-        """Write a CSV file with the columns `file`, `split` and `group`.
+        """Write a CSV file with the columns `file`, `split` and `group`, and `fold` in a cross-validation.
 
         Raises:
             DataError: it cannot be written.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["file", "split", "group"])
-        table.writerows([name, split, self.groups[name]] for name, split in self.splits.items())
+        fold = ["fold"] if self.folds else []
+        table.writerow(["file", "split", "group", *fold])
+        for name, split in self.splits.items():
+            table.writerow([name, split, self.groups[name], *(self.folds.get(name, "") for _ in fold)])
         try:
             write_atomically(path, text.getvalue())
         except OSError as error:
@@ -166,11 +177,20 @@ def make_split(
     return dataset, replace(split, summary=_summary(dataset, scan, split, labels))
 
 
-def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> list[Dataset]:
+def split_hash(splits: Mapping[str, str], folds: Mapping[str, int]) -> str:
+    """Return 64 hexadecimal digits that change with the split, or the fold, of any slice."""
+    text = ""
+    for name in sorted(splits):
+        text += f"{name}\0{splits[name]}" + (f"\0{folds[name]}" if name in folds else "") + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> tuple[list[Dataset], Split]:
     """Return datasets whose validation splits are disjoint parts of the training and validation slices.
 
     The test split is the same in all of them. A group is in one split of each; groups that are too large for a
-    validation split (see the module's first lines) stay in the training split of each.
+    validation split (see the module's first lines) stay in the training split of each. The split that comes with them
+    has its `folds`, and the size and leakage of each in its summary.
 
     Args:
         dataset: in the splits that `make_split` gave it.
@@ -188,12 +208,33 @@ def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> 
     groups = len(np.unique(labels[free]))
     if not 2 <= folds <= groups:
         raise DataError(f"--folds {folds}: must be from 2 to {groups}, the number of groups that can be validated on.")
-    fold = _folds(labels[free], _areas(scan)[free], folds, split.seed)
+    dealt = _folds(labels[free], _areas(scan)[free], folds, split.seed)
+    fold = {scan.names[place]: int(number) + 1 for place, number in zip(free, dealt, strict=True)}
+    datasets = folded(dataset, fold)
+    described = [
+        {
+            "images": {name: len(members) for name, members in one.records.items()},
+            "leak": measure_leak(one, scan, labels).to_dict()["splits"],
+        }
+        for one in datasets
+    ]
+    return datasets, replace(split, folds=fold, summary={**split.summary, "folds": described})
+
+
+def folded(dataset: Dataset, folds: Mapping[str, int]) -> list[Dataset]:
+    """Return the dataset of each fold in order: its slices validate, all others but those of the test split train.
+
+    Args:
+        dataset: in splits of which the test split stays as it is.
+        folds: the fold, from 1, of each slice that is validated, by name.
+    """
     datasets = []
-    for number in range(folds):
-        names = np.where(learnt, "train", "test").astype(object)
-        names[free[fold == number]] = "valid"
-        datasets.append(reassigned(dataset, dict(zip(scan.names, names.tolist(), strict=True))))
+    for number in range(1, max(folds.values()) + 1):
+        splits = {
+            one.name: "test" if one.split == "test" else "valid" if folds.get(one.name) == number else "train"
+            for one in dataset
+        }
+        datasets.append(reassigned(dataset, splits))
     return datasets
 
 
@@ -237,6 +278,25 @@ def read_split(path: Path) -> dict[str, str]:
     if unknown:
         raise DataError(f"{path}: a split is {min(unknown, key=str)!r}; allowed are {', '.join(SPLITS)}.")
     return splits
+
+
+def read_folds(path: Path) -> dict[str, int]:
+    """Return the fold, from 1, of each slice that is validated, by name, from a file that `Split.write` wrote.
+
+    Raises:
+        DataError: it cannot be read, or has no folds.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            folds = {row["file"]: int(row["fold"]) for row in csv.DictReader(file) if row["fold"]}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+    except (csv.Error, KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: is no CSV file with the columns file, split, group and fold.") from None
+    numbers = set(folds.values())
+    if len(numbers) < 2 or numbers != set(range(1, len(numbers) + 1)):
+        raise DataError(f"{path}: its folds must be at least 2, numbered from 1 without a gap.")
+    return folds
 
 
 def _deal(labels: Indices, areas: np.ndarray, seed: int) -> list[str]:

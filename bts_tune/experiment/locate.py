@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.errors import RunError
-from bts_tune.store import RunFolder
+from bts_tune.report.configurations import Configuration, configurations
+from bts_tune.store import RunFolder, TrialRecord
 
 
 def find_run(name: str, results: Path) -> RunFolder:
@@ -21,7 +23,7 @@ def find_run(name: str, results: Path) -> RunFolder:
 
 
 def best_model(folder: RunFolder, trial: str | None = None) -> Path:
-    """Return the folder of the run's best model: of its best full-budget trial, else of the best so far.
+    """Return the folder of the run's best model: of the configuration that is ranked first, else of the best so far.
 
     Args:
         folder: the run.
@@ -37,11 +39,25 @@ def best_model(folder: RunFolder, trial: str | None = None) -> Path:
                 f"--trial {trial!r}: this run kept no model of that name; it has {', '.join(kept) or 'none'}."
             )
         return folder.model_folder(trial)
+    trials = folder.trials()
+    for one in configurations(trials):
+        if (record := kept_replicate(folder, one)) is not None:
+            return folder.model_folder(record.trial)
     candidates = [
         (not record.full_budget, record.best_row["val_dice_loss"], record.index, folder.model_folder(record.trial))
-        for record in folder.trials()
-        if record.best_row is not None and (folder.model_folder(record.trial) / "model.json").is_file()
+        for record in trials
+        if record.best_row is not None and _has_model(folder, record)
     ]
     if not candidates:
         raise RunError(f"{folder}: no trial of this run has left a model yet.")
     return min(candidates)[-1]
+
+
+def kept_replicate(folder: RunFolder, configuration: Configuration) -> TrialRecord | None:
+    """Return the best replicate of a configuration whose weights the run still has; None where it has none."""
+    kept = [record for record in configuration.trials if _has_model(folder, record)]
+    return replace(configuration, trials=tuple(kept)).best if kept else None
+
+
+def _has_model(folder: RunFolder, record: TrialRecord) -> bool:
+    return (folder.model_folder(record.trial) / "model.json").is_file()

@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bts_tune.config import explain
 from bts_tune.errors import ConfigError
+from bts_tune.space_file import MAX_FINAL
 
 
 class RunOptions(BaseModel):
     """Options of `bts-tune --space …`.
 
-    The first group is what the run is and never changes; the second is how it is carried out, and may be given anew
-    with `--resume`.
+    The first group is what the run is and never changes, but for the final stage, which `bts-tune final` may add; the
+    second is how it is carried out, and may be given anew with `--resume`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +29,10 @@ class RunOptions(BaseModel):
     overrides: dict[str, Any] = {}
     only: list[str] = []
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = None
     num_trials: int | None = None
+    final_top: Annotated[int, Field(ge=0, le=MAX_FINAL)] | None = None
+    final_seeds: Annotated[int, Field(ge=1, le=MAX_FINAL)] | None = None
     weights_dir: str | None = None
     warm_start: str | None = None
 

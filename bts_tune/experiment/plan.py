@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
@@ -53,10 +54,17 @@ class PlannedTrial:
         }
 
 
-def from_named(trial: NamedTrial, index: int) -> PlannedTrial:
-    """Plan a named trial of the space."""
+def from_named(trial: NamedTrial, index: int, fold: int | None = None) -> PlannedTrial:
+    """Plan a named trial of the space, on one of the folds where there are any."""
     return PlannedTrial(
-        trial.trial, trial.name, index, trial.baseline, trial.config, tuple(trial.changed), trial.published
+        trial.trial if fold is None else f"{trial.trial}-fold{fold}",
+        trial.name,
+        index,
+        trial.baseline,
+        trial.config,
+        tuple(trial.changed),
+        trial.published,
+        fold=fold,
     )
 
 
@@ -85,7 +93,7 @@ def from_record(record: TrialRecord) -> PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do in a run.
+    """What is left to do in one stage of a run.
 
     Attributes:
         fixed: trials that are decided: named ones, and those an earlier process left unfinished.
@@ -105,26 +113,44 @@ class Plan:
         return len(self.fixed) + self.to_search
 
 
-def plan_run(folder: RunFolder, space: ResolvedSpace) -> Plan:
-    """Return what is left to do, recording the named trials of a new run as planned."""
+def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = None) -> Plan:
+    """Return what is left to do in the search stage, recording the named trials of a new run as planned.
+
+    Nothing is left once trials of the final stage are planned: they were chosen by what the search had found.
+
+    Args:
+        folder: the run, which the caller holds.
+        space: its trials.
+        folds: of a cross-validation; the named trials are run once on each, fold by fold.
+    """
     records = folder.trials()
     known = {record.trial for record in records}
+    closed = any(record.stage == "final" for record in records)
+    named = [(one, fold) for fold in (range(1, folds + 1) if folds else (None,)) for one in space.named]
+    planned = [from_named(one, 0, fold) for one, fold in named]
     index = len(records)
-    for named in space.named:
-        if named.trial not in known:
-            planned = from_named(named, index)
-            folder.append_event("planned", planned.trial, **planned.event())
+    for trial in planned:
+        if trial.trial not in known and not closed:
+            folder.append_event("planned", trial.trial, **replace(trial, index=index).event())
             index += 1
-    records = folder.trials()
-    named_trials = {named.trial for named in space.named}
-    searched = sum(record.trial not in named_trials for record in records)
-    wanted = space.search.num_trials if space.search else 0
+    records = [record for record in folder.trials() if record.stage == "search"]
+    searched = len({record.trial for record in records} - {trial.trial for trial in planned})
+    wanted = space.search.num_trials if space.search and not closed else 0
     return Plan(
-        fixed=tuple(from_record(record) for record in records if record.status not in FINISHED),
+        fixed=() if closed else _unfinished(records),
         finished=tuple(record for record in records if record.status in FINISHED),
         searched=searched,
         to_search=max(0, wanted - searched),
     )
+
+
+def plan_rest_of_final(folder: RunFolder) -> Plan:
+    """Return what is left to do in the final stage, in the order in which it was planned."""
+    return Plan(_unfinished([record for record in folder.trials() if record.stage == "final"]), (), 0, 0)
+
+
+def _unfinished(records: Sequence[TrialRecord]) -> tuple[PlannedTrial, ...]:
+    return tuple(from_record(record) for record in records if record.status not in FINISHED)
 
 
 def preprocessings(space: ResolvedSpace) -> list[PreprocessingPart]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bts_tune.space import ResolvedSpace
+from collections.abc import Sequence
+
+from bts_tune.report.words import plural
+from bts_tune.space import Final, ResolvedSpace
 from bts_tune.space_text import range_text
 
 
@@ -11,11 +14,29 @@ def cost(space: ResolvedSpace) -> tuple[int, int]:
     epochs = [named.config.epochs for named in space.named]
     if space.search is not None:
         epochs += [space.search.epochs] * space.search.num_trials
+    if space.final is not None:
+        baselines, others = _final_epochs(space, space.final)
+        epochs += [*baselines, *others] * space.final.seeds
     return len(epochs), sum(epochs)
 
 
-def preview(space: ResolvedSpace, train_images: int) -> str:
-    """Return the named trials, the search and the cost, as lines."""
+def _final_epochs(space: ResolvedSpace, final: Final) -> tuple[list[int], list[int]]:
+    """Return the epochs of one seed of each baseline, and of each other configuration that can be chosen."""
+    budgets = {named.name: named.config.epochs for named in space.named}
+    baselines = {named.name for named in space.named if named.baseline}
+    others = [budget for name, budget in budgets.items() if name not in baselines]
+    if space.search is not None:
+        others += [space.search.epochs] * space.search.num_trials
+    return [budgets[name] for name in budgets if name in baselines], sorted(others, reverse=True)[: final.top]
+
+
+def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
+    """Return the named trials, the search, the final stage and the cost, as lines.
+
+    Args:
+        space: the trials.
+        train_images: training images of each fold; of the one split where there are no folds.
+    """
     lines = []
     width = max((len(named.trial) for named in space.named), default=0)
     for named in space.named:
@@ -35,10 +56,23 @@ def preview(space: ResolvedSpace, train_images: int) -> str:
         )
         for name, parameter in search.parameters.items():
             lines.append(f"  {name}: {range_text(parameter)}")
+    if space.final is not None:
+        baselines, others = _final_epochs(space, space.final)
+        what = " and ".join(
+            plural(len(some), noun) for some, noun in ((others, "best configuration"), (baselines, "baseline")) if some
+        )
+        seeds = plural(space.final.seeds, "fresh seed")
+        again = (len(baselines) + len(others)) * space.final.seeds
+        lines.append(f"Final stage, to the full budget: {what}, {seeds} each: {plural(again, 'trial')}")
     trials, epochs = cost(space)
+    folds = len(train_images)
+    if folds > 1:
+        lines.append(f"Each of them on {folds} folds.")
+    sizes = sorted({*train_images})
+    images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     most = "at most " if search is not None else ""
     lines.append(
-        f"Cost: {trials} trials, {most}{epochs} epochs of {train_images} training images, "
-        f"{most}{epochs * train_images} images in all."
+        f"Cost: {plural(trials * folds, 'trial')}, {most}{epochs * folds} epochs of {images} training images, "
+        f"{most}{epochs * sum(train_images)} images in all."
     )
     return "\n".join(lines)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from bts_tune.experiment.plan import PlannedTrial
+from bts_tune.experiment.plan import PlannedTrial, from_record
 from bts_tune.store import RunFolder, TrialStatus
 from bts_tune.training.checkpoint import LAST
 from bts_tune.training.loop import Row
@@ -42,13 +43,17 @@ class Recorder:
         self._trials: dict[str, PlannedTrial] = {}
         self._recorded: dict[str, int] = {}
         self._running: set[str] = set()
-        self._best: tuple[float, str] | None = None
+        self._seeds: Counter[str] = Counter()
+        self._best: dict[str, tuple[float, str]] = {}
         self._boards: dict[str, Any] = {}
 
     def __enter__(self) -> Recorder:
-        for record in self._folder.trials():
+        records = self._folder.trials()
+        for record in records:
+            self._take_note(from_record(record))
+        for record in records:
             if record.full_budget and record.best_row is not None:
-                self._consider(record.trial, record.best_row["val_dice_loss"])
+                self._superfluous(record.trial, record.best_row["val_dice_loss"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,9 +66,14 @@ class Recorder:
         """Take note of a trial that will be run; one that the record does not know yet is recorded as planned."""
         if not known:
             self._folder.append_event("planned", trial.trial, **trial.event())
-        self._trials[trial.trial] = trial
+        self._take_note(trial)
         self._recorded[trial.trial] = trial.recorded
         self._view.planned(trial)
+
+    def _take_note(self, trial: PlannedTrial) -> None:
+        if trial.trial not in self._trials:
+            self._seeds[trial.name] += trial.stage == "search"
+        self._trials[trial.trial] = trial
 
     def started(self, trial: str) -> None:
         """A trial's process begins."""
@@ -100,24 +110,32 @@ class Recorder:
         with contextlib.suppress(FileNotFoundError):
             (self._folder.model_folder(trial) / LAST).unlink()
         if status == "complete" and best is not None:
-            beaten = self._consider(trial, best)
-            if beaten is not None and not self._is_baseline(beaten):
+            beaten = self._superfluous(trial, best)
+            if beaten is not None:
                 shutil.rmtree(self._folder.model_folder(beaten), ignore_errors=True)
         else:
             shutil.rmtree(self._folder.model_folder(trial), ignore_errors=True)
 
-    def _consider(self, trial: str, best: float) -> str | None:
-        """Take note of a full-budget trial; return the one whose weights it makes superfluous."""
-        if self._best is None or (best, trial) < self._best:
-            beaten = self._best[1] if self._best is not None else None
-            self._best = (best, trial)
-            return beaten
-        return trial
+    def _superfluous(self, trial: str, best: float) -> str | None:
+        """Take note of a full-budget trial; return the one whose weights it makes superfluous.
 
-    def _is_baseline(self, trial: str) -> bool:
-        if trial in self._trials:
-            return self._trials[trial].baseline
-        return any(record.trial == trial and record.baseline for record in self._folder.trials())
+        Of the configurations with one seed the best one is kept; of one with several seeds, the best of them, since
+        only the mean of all will tell whether it wins. Baselines, folds and the final stage are kept until they are
+        evaluated.
+        """
+        planned = self._trials[trial]
+        if planned.stage == "final" or planned.fold is not None:
+            return None
+        pool = planned.name if self._seeds[planned.name] > 1 else ""
+        held = self._best.get(pool)
+        if held is not None and held < (best, trial):
+            beaten = trial
+        else:
+            self._best[pool] = (best, trial)
+            if held is None:
+                return None
+            beaten = held[1]
+        return None if self._trials[beaten].baseline else beaten
 
     def _log(self, trial: str, row: Mapping[str, Any]) -> None:
         from tensorboardX import SummaryWriter

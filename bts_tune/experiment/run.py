@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +21,25 @@ from bts_tune.data.prepare import PreparedData, prepare
 from bts_tune.data.records import Dataset
 from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
-from bts_tune.data.splitting import Split, make_split, read_split, reassigned
+from bts_tune.data.splitting import (
+    Split,
+    cross_validation,
+    folded,
+    make_split,
+    read_folds,
+    read_split,
+    reassigned,
+    split_hash,
+)
 from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
-from bts_tune.experiment.cluster import connected, share_out
+from bts_tune.experiment.cluster import Cluster, Share, connected, share_out
 from bts_tune.experiment.environment import hardware, versions
-from bts_tune.experiment.evaluation import evaluate_kept_models
+from bts_tune.experiment.evaluation import evaluate_models
+from bts_tune.experiment.final import announcement, plan_final, repeated
 from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
-from bts_tune.experiment.plan import encoders, plan_run, preprocessings
-from bts_tune.experiment.preview import cost, preview
+from bts_tune.experiment.plan import Plan, encoders, plan_rest_of_final, plan_search, preprocessings
+from bts_tune.experiment.preview import preview
 from bts_tune.experiment.progress import ProgressView
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.tuning import Materials, Outcome, tune_trials
@@ -37,9 +47,12 @@ from bts_tune.experiment.warm_start import earlier_trials, read_earlier
 from bts_tune.progress_bar import bar
 from bts_tune.report.words import demo_sentence
 from bts_tune.report.write import ReportFiles, write_report
-from bts_tune.space import ResolvedSpace, Space, load_space
+from bts_tune.space import Final, ResolvedSearch, ResolvedSpace, Space, load_space
 from bts_tune.store import RunFolder
+from bts_tune.training.scores import METRICS_VERSION
 from bts_tune.training.weights import resolve_weights
+
+_NO_FINAL_WITH_FOLDS = "a final stage cannot go with folds; --seeds N runs each fold with several seeds."
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -65,9 +78,10 @@ def start(
     resolved = _resolve(space, options)
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
-    dataset, checked, split = _open_checked(options, console)
+    opened = _open_checked(options, console)
+    dataset, split = opened.dataset, opened.split
     warm_start = _warm_start(options, resolved, dataset, results, console)
-    materials, _held = _materials(dataset, resolved, options, console)
+    materials, _held = _materials(opened.folds, resolved, options, console)
     run = {
         "run": path.name,
         "created": _now(),
@@ -75,16 +89,18 @@ def start(
         "status": "running",
         "ended": None,
         "profile": "demo" if demo else "data",
+        "metrics": METRICS_VERSION,
         "versions": versions(),
         "hardware": hardware(),
         "dataset": {
             "path": str(dataset.root.absolute()),
             "layout": dataset.layout,
             "fingerprint": dataset.fingerprint(),
+            "content": dataset.fingerprint(splits=False),
             "splits": {split: len(records) for split, records in dataset.records.items()},
             "categories": {str(number): label for number, label in dataset.categories.items()},
             "split": split.to_dict(),
-            "check": checked.to_dict(),
+            "check": opened.checked.to_dict(),
         },
         "weights": [weights.to_dict() for weights in materials.weights.values()],
         "space": space.document,
@@ -107,12 +123,66 @@ def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> F
     Raises:
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
     """
+    run = _recorded(folder)
+    options = RunOptions.parse({**run["options"], **changes})
+    if "final" not in (run["space"].get("search") or {}) and options.final_top is None and options.final_seeds is None:
+        # Of a version without a final stage: the run goes on as it began, and `add_final` adds the stage.
+        options = options.model_copy(update={"final_top": 0})
+    resolved = _resolve(Space.from_document(run["space"]), options)
+    materials, _held = _materials(_reopen(folder, run, options, console), resolved, options, console)
+    return _carry_out(folder, resolved, materials, options, console)
+
+
+def add_final(
+    folder: RunFolder, top: int | None, seeds: int | None, changes: dict[str, Any], *, console: Console
+) -> Finished:
+    """Add a final stage to a run, or what its final stage lacks; a search that is not finished is closed.
+
+    Args:
+        folder: the run.
+        top: configurations of the stage; by default those that the run or its space asks for.
+        seeds: fresh seeds of each, likewise.
+        changes: options of how it is carried out that were given anew.
+
+    Raises:
+        BtsTuneError: something that the user can mend; nothing was trained.
+    """
+    if top == 0:
+        raise ConfigError("--final-top 0: adds nothing; it must be at least 1 here.")
+    run = _recorded(folder)
+    given = {name: value for name, value in (("final_top", top), ("final_seeds", seeds)) if value is not None}
+    options = RunOptions.parse({**run["options"], **changes, **given})
+    if options.folds is not None:
+        raise ConfigError(f"{folder}: this run cross-validates; {_NO_FINAL_WITH_FOLDS}")
+    space = Space.from_document(run["space"])
+    final = _resolve(space, options).final or Final(seeds=options.final_seeds or Final().seeds)
+    trials = folder.trials()
+    planned = [record for record in trials if record.stage == "final"]
+    if planned:
+        # What is planned stays, and a report must not call the stage smaller than it is.
+        own = {record.name for record in planned if not record.baseline}
+        all_seeds = {record.config["seed"] for record in planned}
+        final = Final(top=max(final.top, len(own)), seeds=max(final.seeds, len(all_seeds)))
+    if not repeated(trials, final.top):
+        raise RunError(f"{folder}: has no baseline, and no other trial with an epoch on record, to train again.")
+    options = options.model_copy(update={"final_top": final.top, "final_seeds": final.seeds})
+    resolved = _resolve(space, options)
+    materials, _held = _materials(_reopen(folder, run, options, console), resolved, options, console)
+    return _carry_out(folder, resolved, materials, options, console, closes=True)
+
+
+def _recorded(folder: RunFolder) -> dict[str, Any]:
     run = folder.read_run()
     for field in ("options", "space", "dataset"):
         if not run.get(field):
             raise RunError(f"{folder.run_file}: {field}: must be given, or the run cannot go on.")
-    options = RunOptions.parse({**run["options"], **changes})
-    resolved = _resolve(Space.from_document(run["space"]), options)
+    return run
+
+
+def _reopen(
+    folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console
+) -> dict[int | None, Dataset]:
+    """Return the dataset of a recorded run, or of each of its folds, as it was when the run began."""
     dataset = _open(options, console)
     if run["dataset"].get("split", {}).get("method") == "grouped":
         # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
@@ -122,30 +192,51 @@ def resume(folder: RunFolder, changes: dict[str, Any], *, console: Console) -> F
             f"{dataset.root}: the dataset is no longer what run {folder.path.name} began with, so its trials could not "
             "be compared; put it back as it was, or start a new run."
         )
-    materials, _held = _materials(dataset, resolved, options, console)
-    return _carry_out(folder, resolved, materials, options, console)
+    if options.folds is None:
+        return {None: dataset}
+    folds = read_folds(folder.split_file)
+    if split_hash({one.name: one.split for one in dataset}, folds) != run["dataset"].get("split", {}).get("hash"):
+        raise RunError(
+            f"{folder.split_file}: the folds are no longer what run {folder.path.name} began with; put the file back "
+            "as it was, or start a new run."
+        )
+    return dict(enumerate(folded(dataset, folds), start=1))
 
 
 def dry_run(options: RunOptions, console: Console) -> None:
     """Print what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
     space = load_space(options.space)
     resolved = _resolve(space, options)
-    # What a grouped split is depends on every image; the one that the dataset has does not.
-    dataset = _open(options, console) if options.split == "provided" else _open_checked(options, console)[0]
+    # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
+    if options.split == "provided" and options.folds is None:
+        folds: Mapping[int | None, Dataset] = {None: _open(options, console)}
+    else:
+        folds = _open_checked(options, console).folds
     console.print(f"Dry run of space {space.name!r}; nothing is trained.", highlight=False)
-    text = preview(resolved, len(dataset.records["train"]))
+    text = preview(resolved, [len(dataset.records["train"]) for dataset in folds.values()])
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
     first = space.resolve()
-    return space.resolve(
+    resolved = space.resolve(
         overrides=options.overrides,
         only=options.only,
         seeds=options.seed_list([named.config.seed for named in first.named] or [0]),
         demo=options.data is None,
         num_trials=options.num_trials,
+        final_top=options.final_top,
+        final_seeds=options.final_seeds,
     )
+    if options.folds is not None:
+        if resolved.search is not None:
+            raise ConfigError(
+                f"--folds {options.folds}: cannot go with a search, whose choice would have seen the images that the "
+                "folds validate on; pick named trials (--only NAME), or take a space without a search."
+            )
+        if resolved.final is not None:
+            raise ConfigError(f"--folds {options.folds}: {_NO_FINAL_WITH_FOLDS}")
+    return resolved
 
 
 def _warm_start(
@@ -174,7 +265,15 @@ def _open(options: RunOptions, console: Console) -> Dataset:
     return open_dataset(Path(options.data), tumor_categories=options.tumor_categories, split_seed=options.split_seed)
 
 
-def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, CheckReport, Split]:
+@dataclass(frozen=True)
+class _Opened:
+    dataset: Dataset
+    folds: dict[int | None, Dataset]  # the dataset itself, as None, where there are no folds
+    checked: CheckReport
+    split: Split
+
+
+def _open_checked(options: RunOptions, console: Console) -> _Opened:
     dataset = _open(options, console)
     with bar(console, "checking the dataset") as progress:
         scan = scan_dataset(dataset, progress=progress)
@@ -186,57 +285,68 @@ def _open_checked(options: RunOptions, console: Console) -> tuple[Dataset, Check
         raise BrokenDatasetError(
             f"{dataset.root}: the dataset has {len(checked.errors)} error(s), listed above; nothing was trained."
         )
+    folds: dict[int | None, Dataset] = {None: dataset}
+    if options.folds is not None:
+        datasets, split = cross_validation(dataset, split, scan, options.folds)
+        folds = dict(enumerate(datasets, start=1))
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
     warnings = len(checked.warnings)
     also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
     console.print(f"Dataset {dataset.root}: {counts}{also}", highlight=False, markup=False, soft_wrap=True)
     console.print(split.sentence(), highlight=False, markup=False, soft_wrap=True)
-    return dataset, checked, split
+    return _Opened(dataset, folds, checked, split)
 
 
 def _materials(
-    dataset: Dataset, space: ResolvedSpace, options: RunOptions, console: Console
+    datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
 ) -> tuple[Materials, list[PreparedData]]:
     """Find everything that trials need before the first one starts: weights first, since they fail fastest."""
     weights_dir = Path(options.weights_dir) if options.weights_dir else None
     weights = {pair: resolve_weights(*pair, weights_dir) for pair in encoders(space)}
     cache = Path(options.cache) if options.cache else default_cache()
-    prepared: dict[PreprocessingPart, PreparedData] = {}
+    prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
     for part in preprocessings(space):
-        with bar(console, f"preparing {part.image_size} px, equalisation {part.equalization}") as progress:
-            prepared[part] = prepare(dataset, part, cache=cache, progress=progress)
+        for fold, dataset in datasets.items():
+            which = f", fold {fold}" if fold is not None else ""
+            with bar(console, f"preparing {part.image_size} px, equalisation {part.equalization}{which}") as progress:
+                prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.
-    folders = {part: str(data.folder) for part, data in prepared.items()}
+    folders = {key: str(data.folder) for key, data in prepared.items()}
     return Materials(folders, weights), list(prepared.values())
 
 
 def _carry_out(
-    folder: RunFolder, space: ResolvedSpace, materials: Materials, options: RunOptions, console: Console
+    folder: RunFolder,
+    space: ResolvedSpace,
+    materials: Materials,
+    options: RunOptions,
+    console: Console,
+    *,
+    closes: bool = False,
 ) -> Finished:
+    """Run the search stage and the final stage, evaluate, and report.
+
+    Args:
+        closes: whether the search stage is left as it is, and the final stage recorded as asked for.
+    """
     with folder.locked():
         folder.update_run(status="running", ended=None)
-        plan = plan_run(folder, space)
+        if closes and space.final is not None:
+            asked = {"final_top": space.final.top, "final_seeds": space.final.seeds}
+            folder.update_run(options={**folder.read_run()["options"], **asked})
+        plan = Plan((), (), 0, 0) if closes else plan_search(folder, space, options.folds)
+        stages = _Stages(folder, materials, options, console)
         outcome: Outcome = "complete"
         try:
             with connected(options) as cluster:
-                share = share_out(options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, plan.trials))
-                _announce(folder, cluster.dashboard, share, plan.trials, console)
-                if plan.trials:
-                    epochs = cost(space)[1] - sum(len(record.rows) for record in folder.trials())
-                    view = ProgressView(console, trials=plan.trials, epochs=epochs, concurrent=share.concurrent)
-                    with view, Recorder(folder, view, time.time) as recorder:
-                        outcome = tune_trials(
-                            folder,
-                            plan,
-                            space.search,
-                            materials,
-                            share,
-                            recorder,
-                            time_budget=options.time_budget,
-                            earlier=earlier_trials(folder.read_run()),
-                        )
+                _announce(folder, cluster.dashboard, stages.share(cluster, plan), plan.trials, console)
+                outcome = stages.train(cluster, plan, space.search, options.time_budget)
                 if outcome == "complete":
-                    evaluate_kept_models(folder, materials, share, console)
+                    outcome = stages.conclude(cluster, space.final, "the search was closed")
+            if outcome == "out-of-time" and space.final is not None and repeated(folder.trials(), space.final.top):
+                # What was still training holds its cores and GPUs until Ray ends.
+                with connected(options) as cluster:
+                    outcome = stages.conclude(cluster, space.final, "the time budget of the search was spent")
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
@@ -246,6 +356,59 @@ def _carry_out(
             raise
         folder.update_run(status=outcome, ended=_now())
         return Finished(folder, outcome, write_report(folder))
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """The stages of one run, on a cluster that is connected to."""
+
+    folder: RunFolder
+    materials: Materials
+    options: RunOptions
+    console: Console
+
+    def share(self, cluster: Cluster, plan: Plan) -> Share:
+        return share_out(self.options, cpus=cluster.cpus, gpus=cluster.gpus, trials=max(1, plan.trials))
+
+    def train(self, cluster: Cluster, plan: Plan, search: ResolvedSearch | None, time_budget: float | None) -> Outcome:
+        """Run the trials of one stage."""
+        if not plan.trials:
+            return "complete"
+        share = self.share(cluster, plan)
+        epochs = sum(trial.config.epochs - trial.recorded for trial in plan.fixed)
+        epochs += plan.to_search * search.epochs if search is not None else 0
+        view = ProgressView(self.console, trials=plan.trials, epochs=epochs, concurrent=share.concurrent)
+        with view, Recorder(self.folder, view, time.time) as recorder:
+            return tune_trials(
+                self.folder,
+                plan,
+                search,
+                self.materials,
+                share,
+                recorder,
+                time_budget=time_budget,
+                earlier=earlier_trials(self.folder.read_run()) if search is not None else (),
+            )
+
+    def conclude(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
+        """Run the final stage, where there is one, and measure the models.
+
+        Args:
+            final: what is trained again.
+            reason: why the search was closed, for its unfinished trials.
+        """
+        plan = Plan((), (), 0, 0)
+        if final is not None:
+            plan_final(self.folder, final, reason)
+            plan = plan_rest_of_final(self.folder)
+            text = announcement(self.folder.trials())
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            # The time budget is the search's.
+            outcome = self.train(cluster, plan, None, None)
+            if outcome != "complete":
+                return outcome
+        evaluate_models(self.folder, self.materials, self.share(cluster, plan), self.console)
+        return "complete"
 
 
 def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int, console: Console) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.experiment.actor import SpentProcessError, TrialActor
 from bts_tune.experiment.cluster import Share
 from bts_tune.experiment.plan import Plan, PlannedTrial
@@ -41,12 +41,16 @@ class Materials:
     """What trials are made from, found before the first one starts.
 
     Attributes:
-        prepared: the folder of the prepared dataset for each preprocessing.
+        prepared: the folder of the prepared dataset for each preprocessing and fold (None without folds).
         weights: the encoder weights for each (encoder, encoder_weights).
     """
 
-    prepared: Mapping[PreprocessingPart, str]
+    prepared: Mapping[tuple[PreprocessingPart, int | None], str]
     weights: Mapping[tuple[str, str], EncoderWeights]
+
+    def prepared_for(self, config: TrialConfig, fold: int | None) -> str:
+        """Return the folder of the data that a trial is trained and validated on."""
+        return self.prepared[config.part(PreprocessingPart), fold]
 
 
 def tune_trials(
@@ -75,7 +79,7 @@ def tune_trials(
             "trial": trial.trial,
             "spared": search is None or trial.baseline,
             "config": config.to_dict(),
-            "prepared": materials.prepared[config.part(PreprocessingPart)],
+            "prepared": materials.prepared_for(config, trial.fold),
             "weights": materials.weights[config.encoder, config.encoder_weights].to_dict(),
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": share.device,

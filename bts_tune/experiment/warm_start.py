@@ -36,9 +36,7 @@ def read_earlier(
     if search is None:
         raise ConfigError(f"{where}: nothing is searched, so there is nothing to learn for; leave the option out.")
     if folder.read_run().get("dataset", {}).get("fingerprint") != fingerprint:
-        raise ConfigError(
-            f"{where}: it was made on another dataset or another split, so it tells nothing here."
-        )
+        raise ConfigError(f"{where}: it was made on another dataset or another split, so it tells nothing here.")
     if earlier is None:
         raise ConfigError(f"{where}: it searched nothing; name a run of the same space.")
     if earlier.parameters != search.parameters:

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from bts_tune.report.configurations import Configuration, configurations, result_stage
 from bts_tune.report.evidence import Compared, Evidence
-from bts_tune.report.leaderboard import ordered, ranking
+from bts_tune.report.leaderboard import ordered
 from bts_tune.report.words import (
     STATUS_WORDS,
     gained,
+    mean_and_spread,
     metric,
     names,
     plural,
@@ -31,7 +33,7 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
 
     It is about the test split, which chose nothing, and about the validation split only where there is no other.
     """
-    best = next(iter(ranking(trials)), None)
+    best = next(iter(configurations(trials)), None)
     split = next(((evidence.splits[name], where) for name, where in _SPLITS if name in evidence.splits), None)
     if best is None or split is None:
         return None
@@ -40,31 +42,35 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
     rival = _rival(compared, best)
     if place is None or rival is None:
         return None
-    called = names(trials)
-    other = compared.trials[rival]
+    other = compared.configurations[rival]
     # Differences are from the best baseline: from the winner itself, where that is the best baseline.
     gain = -compared.resampled.dice_gain[rival] if best.baseline else compared.resampled.dice_gain[place]
-    subject = called[best.trial]
     rank = "next baseline" if best.baseline else f"best {'' if other.changed else 'documented '}baseline"
-    opponent = f"the {rank}, {called[other.trial]}"
+    opponent = f"the {rank}, {other.name}"
     opening = "The best is a baseline: " if best.baseline else ""
     first = share(compared.resampled.first[place])
-    tail = f"it is first of {plural(len(compared.trials), 'trial')} in {first} of resamples."
+    tail = f"it is first of {plural(len(compared.configurations), 'configuration')} in {first} of resamples."
     if gain.low is None or gain.high is None:
-        return f"{opening}{subject} and {opponent}, cannot be told apart {where}: it holds too few images."
-    limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {plural(compared.images, 'image')}"
+        return f"{opening}{best.name} and {opponent}, cannot be told apart {where}: it holds too few images."
+    images = plural(compared.images, "image")
+    images += f" in {plural(compared.groups, 'group')}" if compared.groups else ""
+    repeats = {compared.replicates[place], compared.replicates[rival]}
+    seeds = f", means of {' and '.join(map(str, sorted(repeats)))} trainings" if repeats != {1} else ""
+    limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {images}{seeds}"
     size = metric(abs(gain.value))
     if gain.value > 0 and not gain.holds_zero:
-        return f"{opening}{subject} beats {opponent}, by {size} Dice {where} ({limits}); {tail}"
+        return f"{opening}{best.name} beats {opponent}, by {size} Dice {where} ({limits}); {tail}"
     ahead = f"{size} Dice {'ahead of' if gain.value >= 0 else 'behind'} {opponent}, {where} ({limits})"
     if gain.holds_zero:
-        return f"{opening}{subject} is {ahead}, and as the interval includes zero, nothing tells the two apart; {tail}"
-    return f"{opening}{subject} ranks first on the validation split, but is {ahead}; {tail}"
+        return (
+            f"{opening}{best.name} is {ahead}, and as the interval includes zero, nothing tells the two apart; {tail}"
+        )
+    return f"{opening}{best.name} ranks first on the validation split, but is {ahead}; {tail}"
 
 
-def _rival(compared: Compared, best: TrialRecord) -> int | None:
+def _rival(compared: Compared, best: Configuration) -> int | None:
     """Return the place of the best baseline other than the winner; None where there is none."""
-    others = (place for place, record in enumerate(compared.trials) if record.baseline and record.name != best.name)
+    others = (place for place, one in enumerate(compared.configurations) if one.baseline and one.key != best.key)
     return next(others, None)
 
 
@@ -73,32 +79,67 @@ def answer(trials: Sequence[TrialRecord]) -> str:
 
     With nothing trained to the full budget it says so, and names the lowest validation Dice loss so far, if any.
     """
-    ranked = ranking(trials)
-    called = names(trials)
+    ranked = configurations(trials)
     if not ranked:
-        return _nothing_ranked(trials, called)
+        return _nothing_ranked([record for record in trials if record.stage == result_stage(trials)])
     best = ranked[0]
-    row = _best_row(best)
-    described = "; ".join(part for part in (role(best), settings(best, varied_fields(trials))) if part)
+    described = "; ".join(part for part in (role(best), settings(best.best, varied_fields(trials))) if part)
+    repeated = any(len(one.trials) > 1 for one in ranked)
+    stage = "of the final stage" if result_stage(trials) == "final" else "trained to the full budget"
     sentence = (
-        f"Best of {plural(len(ranked), 'trial')} trained to the full budget: "
-        f"{called[best.trial]} ({described}), with validation Dice loss "
-        f"{metric(row['val_dice_loss'])} and IoU {metric(row['val_iou'])} at epoch {row['epoch']} "
-        f"of {setting(best, 'epochs')}"
+        f"Best of {plural(len(ranked), 'configuration' if repeated else 'trial')} {stage}: "
+        f"{best.name} ({described}), with validation Dice loss "
+        f"{mean_and_spread(best.values('val_dice_loss'))} and IoU {mean_and_spread(best.values('val_iou'))}"
     )
+    if len(best.trials) > 1:
+        sentence += f" (mean ± standard deviation of {plural(len(best.trials), 'training')})"
+    else:
+        epoch = (best.best.best_row or {}).get("epoch")
+        sentence += f" at epoch {epoch} of {setting(best.best, 'epochs')}"
     if best.baseline:
-        return sentence + _ahead_of_next(ranked, called)
-    baseline = next((record for record in ranked if record.baseline), None)
+        return sentence + _ahead_of_next(ranked)
+    baseline = next((one for one in ranked if one.baseline), None)
     if baseline is None:
         return f"{sentence}; no baseline was trained to the full budget, so there is none to compare it with."
-    other = _best_row(baseline)
     return (
-        f"{sentence}: {_difference(row, other)} than the best baseline, "
-        f"{with_role(called[baseline.trial], baseline)}, with {_pair(other)}."
+        f"{sentence}: {_difference(best, baseline)} than the best baseline, "
+        f"{with_role(baseline.name, baseline)}, with {_pair(baseline)}."
     )
 
 
-def _nothing_ranked(trials: Sequence[TrialRecord], called: dict[str, str]) -> str:
+def trust(trials: Sequence[TrialRecord]) -> str | None:
+    """Return what the ranking rests on, and where its figures are optimistic, as plain text; None without a ranking."""
+    ranked = configurations(trials)
+    if not ranked:
+        return None
+    if result_stage(trials) == "search":
+        seeds = max(one.seeds for one in ranked)
+        seed = "a single seed" if seeds == 1 else f"up to {seeds} seeds"
+        return (
+            "These validation figures are optimistic: each is the best epoch of "
+            f"{seed} of a configuration, and the first is the best of all {plural(len(ranked), 'configuration')}, all "
+            "of it chosen on the very images that it is measured on. No final stage has trained the best again with "
+            "fresh seeds. See Limits."
+        )
+    planned = [record for record in trials if record.stage == "final"]
+    done = sum(record.full_budget and bool(record.rows) for record in planned)
+    what = (
+        "The ranking is of the final stage alone: configurations chosen by the search, and the baselines, trained "
+        "again to the full budget with fresh seeds, the same for each. "
+    )
+    if done < len(planned):
+        what += (
+            f"It is not complete: {done} of its {len(planned)} trainings are done, and the ranking is of what is "
+            "there. "
+        )
+    return what + (
+        "Its validation figures are each training's best epoch, chosen on those images, and so a little optimistic; "
+        "the test split chose nothing."
+    )
+
+
+def _nothing_ranked(trials: Sequence[TrialRecord]) -> str:
+    called = names(trials)
     statuses = Counter(record.status for record in ordered(trials))
     counts = ", ".join(f"{number} {STATUS_WORDS[status]}" for status, number in statuses.items()) or "none planned"
     # `min` over all groups: an interrupted trial may be further on than one stopped early.
@@ -114,19 +155,14 @@ def _nothing_ranked(trials: Sequence[TrialRecord], called: dict[str, str]) -> st
     )
 
 
-def _ahead_of_next(ranked: Sequence[TrialRecord], called: dict[str, str]) -> str:
-    best, *others = ranked
-    searched = [record for record in others if not record.baseline]
+def _ahead_of_next(ranked: Sequence[Configuration]) -> str:
+    others = ranked[1:]
+    searched = [one for one in others if not one.baseline]
     if searched:
         closest = searched[0]
-        return (
-            f"; no searched configuration does better, and the closest, {called[closest.trial]}, has "
-            f"{_pair(_best_row(closest))}."
-        )
-    different = [record for record in others if record.name != best.name]
-    if different:
-        following = different[0]
-        return f"; next comes {with_role(called[following.trial], following)}, with {_pair(_best_row(following))}."
+        return f"; no searched configuration does better, and the closest, {closest.name}, has {_pair(closest)}."
+    if others:
+        return f"; next comes {with_role(others[0].name, others[0])}, with {_pair(others[0])}."
     return "; there is no other configuration to compare it with."
 
 
@@ -137,13 +173,12 @@ def _best_row(record: TrialRecord) -> dict[str, Any]:
     return row
 
 
-def _pair(row: dict[str, Any]) -> str:
-    return f"Dice loss {metric(row['val_dice_loss'])} and IoU {metric(row['val_iou'])}"
+def _pair(one: Configuration) -> str:
+    return f"Dice loss {metric(one.dice_loss)} and IoU {metric(one.iou)}"
 
 
-def _difference(row: dict[str, Any], other: dict[str, Any]) -> str:
-    less_loss = other["val_dice_loss"] - row["val_dice_loss"]
-    more_iou = row["val_iou"] - other["val_iou"]
+def _difference(one: Configuration, other: Configuration) -> str:
+    less_loss, more_iou = other.dice_loss - one.dice_loss, one.iou - other.iou
     return (
         f"{metric(less_loss)} lower Dice loss and {metric(abs(more_iou))} {'higher' if more_iou >= 0 else 'lower'} IoU"
     )

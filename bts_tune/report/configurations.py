@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from bts_tune.report.words import setting
 from bts_tune.store import Stage, TrialRecord
 
 
@@ -28,6 +30,31 @@ class Configuration:
     recipe_id: str
     trials: tuple[TrialRecord, ...]
     planned: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the other configurations of its stage."""
+        return (self.name, self.recipe_id)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds its full-budget replicates have."""
+        return len({setting(record, "seed") for record in self.trials})
+
+    @property
+    def folds(self) -> int:
+        """How many folds its full-budget replicates have; 0 without folds."""
+        return len({record.fold for record in self.trials} - {None})
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned replicate was trained to the full budget."""
+        return len(self.trials) == self.planned
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric's values over the replicates, those that have it: `val_…` at the best epoch, or `test_…`."""
+        found = (record.test if metric.startswith("test_") else _best(record) for record in self.trials)
+        return [float(row[metric]) for row in found if row.get(metric) is not None]
 
     @property
     def dice_loss(self) -> float:
@@ -75,7 +102,7 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
     return sorted(found, key=lambda one: (one.dice_loss, -one.iou, one.name))
 
 
-def _best(record: TrialRecord) -> dict[str, float]:
+def _best(record: TrialRecord) -> dict[str, Any]:
     row = record.best_row
     assert row is not None
     return row

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bts_tune.errors import RunError, quoted
 from bts_tune.report.canvas import BASELINE_COLORS, COLORS, OTHERS, WARNING, banner, canvas, joined
+from bts_tune.report.configurations import result_stage
 from bts_tune.report.leaderboard import is_ranked, ordered
 from bts_tune.report.words import STATUS_WORDS, changed_note, metric, plural, shortened
 from bts_tune.store import TrialRecord
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 _DASHES: tuple[Any, ...] = ((0, (6, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
-_TRUTH, _PREDICTION = "#56B4E9", "#E69F00"
-_MAX_SLICES = 8
+_HIT, _FALSE_ALARM, _MISS = "#009E73", "#E69F00", "#CC79A7"
+_MAX_SLICES = 10
 _MAX_SAMPLE_BYTES = 2**28
 _ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png|bmp|tiff?)\.rf\..*$", re.IGNORECASE)
 THRESHOLD = 0.5
@@ -45,6 +46,7 @@ class Samples:
         probabilities: float32 [k, S, S], in 0..1.
         names: what each slice is called.
         iou: float [k], at the threshold of 0.5; NaN where truth and prediction are empty.
+        kinds: why each slice is shown, such as `best` or `missed`; empty texts in a file of an earlier version.
     """
 
     images: NDArray[np.uint8]
@@ -52,6 +54,7 @@ class Samples:
     probabilities: NDArray[np.float32]
     names: tuple[str, ...]
     iou: NDArray[np.float64]
+    kinds: tuple[str, ...]
 
 
 def read_samples(path: Path) -> Samples:
@@ -74,6 +77,9 @@ def read_samples(path: Path) -> Samples:
                 probabilities=archive["probabilities"].astype(np.float32),
                 names=tuple(str(name) for name in archive["names"]),
                 iou=archive["iou"].astype(np.float64),
+                kinds=tuple(str(kind) for kind in archive["kind"])
+                if "kind" in archive
+                else ("",) * len(archive["names"]),
             )
     except RunError:
         raise
@@ -81,7 +87,8 @@ def read_samples(path: Path) -> Samples:
         raise RunError(f"samples/{path.name} cannot be read: {quoted(str(error))}.") from None
     shape = samples.images.shape
     same = samples.truths.shape == shape == samples.probabilities.shape
-    if len(shape) != 3 or 0 in shape or not same or not len(samples.names) == len(samples.iou) == shape[0]:
+    lengths = {len(samples.names), len(samples.iou), len(samples.kinds)}
+    if len(shape) != 3 or 0 in shape or not same or lengths != {shape[0]}:
         raise RunError(f"samples/{path.name} cannot be used: its arrays are empty or differ in shape.")
     return samples
 
@@ -134,7 +141,7 @@ def learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), lea
 
 
 def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
-    """Draw one row a slice (at most eight): image, truth, predicted probability, and both outlines with the IoU.
+    """Draw one row a slice (at most ten): image, truth, predicted probability, and a map of the errors.
 
     Args:
         samples: the slices and their predictions.
@@ -144,7 +151,7 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
     Returns:
         A PNG.
     """
-    rows, cell, gap, left, foot = min(len(samples.names), _MAX_SLICES), 1.75, 0.07, 1.5, 0.62
+    rows, cell, gap, left, foot = min(len(samples.names), _MAX_SLICES), 1.75, 0.07, 1.5, 0.8
     heading = textwrap.wrap(title, 84)
     head = 0.36 + 0.21 * len(heading) + (0.26 if tags else 0.0)
     width = left + 4 * cell + 4 * gap
@@ -157,14 +164,14 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
             axes = [figure.add_axes((x / width, y / height, cell / width, cell / height)) for x, y in places]
             drawn.append(_draw_slice(axes, samples, row))
             if row == 0:
-                for one, text in zip(axes, ("Image", "Truth", "Predicted probability", "Outlines"), strict=True):
+                for one, text in zip(axes, ("Image", "Truth", "Predicted probability", "Errors"), strict=True):
                     one.set_title(text, loc="center", fontsize=9.5, pad=4)
         bar_place = (left + 2 * (cell + gap) + 0.1, foot - 0.2, cell - 0.2, 0.1)
         bar_axes = figure.add_axes((bar_place[0] / width, bar_place[1] / height, bar_place[2] / width, 0.1 / height))
         bar = figure.colorbar(drawn[0], cax=bar_axes, orientation="horizontal", ticks=[0.0, THRESHOLD, 1.0])
         bar.outline.set_visible(False)
         bar_axes.tick_params(labelsize=8, length=2)
-        _outline_legend(figure, left / width, (foot - 0.08) / height)
+        _error_legend(figure, left / width, 0.32 / height)
         top = height - 0.1
         for text, color in [*([(joined(tags), WARNING)] if tags else []), ("\n".join(heading), "black")]:
             figure.text(0.1 / width, top / height, text, color=color, fontsize=11, fontweight="bold", va="top")
@@ -175,8 +182,9 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
 def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], list[TrialRecord]]:
     """Return the named lines in the order of the ranking, and the trials that stay unnamed."""
     groups: dict[tuple[bool, str, str], list[TrialRecord]] = {}
+    result = result_stage(trials)
     for record in ordered(trials):
-        if record.rows:
+        if record.rows and record.stage == result:
             groups.setdefault((record.baseline, record.name, record.recipe_id), []).append(record)
     # Trials stopped early lead nothing, unless there is nothing else to show.
     searched = [key for key in groups if not key[0]]
@@ -189,7 +197,8 @@ def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], l
     for position, key in enumerate(baselines):
         styles[key] = {"color": palette[position], "linestyle": _DASHES[position], "linewidth": 1.9}
     lines = [_Line(tuple(group), _label(group), styles[key]) for key, group in groups.items() if key in styles]
-    return lines, [record for key, group in groups.items() if key not in styles for record in group]
+    named = {record.trial for line in lines for record in line.trials}
+    return lines, [record for record in ordered(trials) if record.rows and record.trial not in named]
 
 
 def _label(group: Sequence[TrialRecord]) -> str:
@@ -261,14 +270,12 @@ def _draw_slice(axes: Sequence[Axes], samples: Samples, row: int) -> AxesImage:
     axes[0].imshow(image, vmin=0, vmax=255, **grey)
     axes[1].imshow(truth, vmin=0, vmax=1, **grey)
     shown = axes[2].imshow(probability, cmap="inferno", vmin=0.0, vmax=1.0, interpolation="nearest")
-    axes[3].imshow(image, vmin=0, vmax=255, **grey)
-    for mask, color in ((truth, _TRUTH), (probability >= THRESHOLD, _PREDICTION)):
-        if mask.any() and not mask.all():
-            axes[3].contour(mask.astype(float), levels=[THRESHOLD], colors=[color], linewidths=1.5)
+    axes[3].imshow(_errors(image, truth, probability > THRESHOLD), interpolation="nearest")
     iou = samples.iou[row]
-    text = f"IoU {iou:.2f}" if np.isfinite(iou) else "no tumour"
+    text = f"IoU {iou:.2f}" if np.isfinite(iou) and truth.any() else "no tumour"
     name = shortened(_ROBOFLOW_SUFFIX.sub("", samples.names[row]), 18)
-    axes[0].set_ylabel(f"{name}\n{text}", rotation=0, ha="right", va="center", labelpad=6)
+    label = "\n".join(part for part in (samples.kinds[row], name, text) if part)
+    axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
     for one in axes:
         one.set_xticks([])
         one.set_yticks([])
@@ -277,9 +284,20 @@ def _draw_slice(axes: Sequence[Axes], samples: Samples, row: int) -> AxesImage:
     return shown
 
 
-def _outline_legend(figure: Figure, x: float, y: float) -> None:
-    from matplotlib.lines import Line2D
+def _errors(image: NDArray[np.uint8], truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the image in grey, [S, S, 3] in 0..1, with every pixel of truth or prediction tinted by what it is."""
+    from matplotlib.colors import to_rgb
 
-    handles = [Line2D([], [], color=color, linewidth=2.2) for color in (_TRUTH, _PREDICTION)]
-    labels = ["truth", f"prediction (above {THRESHOLD:g})"]
-    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(x, y), ncols=2, borderaxespad=0.0, borderpad=0.0)
+    tinted = np.repeat(image[..., np.newaxis] / 255, 3, axis=2)
+    for mask, color in ((truth & predicted, _HIT), (predicted & ~truth, _FALSE_ALARM), (truth & ~predicted, _MISS)):
+        tinted[mask] = 0.35 * tinted[mask] + 0.65 * np.array(to_rgb(color))
+    return tinted
+
+
+def _error_legend(figure: Figure, x: float, y: float) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=color) for color in (_HIT, _FALSE_ALARM, _MISS)]
+    labels = [f"found (above {THRESHOLD:g})", "false alarm", "missed"]
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (x, y), "borderaxespad": 0.0, "borderpad": 0.0}
+    figure.legend(handles, labels, ncols=3, handlelength=1.2, **place)

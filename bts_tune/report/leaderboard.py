@@ -1,4 +1,4 @@
-"""The ranking: full-budget trials by validation Dice loss, then IoU; and the tables that become the CSV files."""
+"""The order of the trials, and the tables that become the CSV files: of trials, of configurations and of epochs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import pandas as pd
 
 from bts_tune.config import FIELDS
+from bts_tune.report.configurations import configurations, result_stage
+from bts_tune.report.evidence import Compared, Evidence
+from bts_tune.report.statistics import Interval, spread
 from bts_tune.report.words import setting
 from bts_tune.store import TrialRecord
 
@@ -32,7 +35,10 @@ TEST_METRICS = (
     "test_empty_false_positive_rate",
     "test_loss",
 )
-"""Metrics of the test split at a trial's best epoch; present for the best trial and the baselines alone."""
+"""Metrics of the test split at a trial's best epoch; of trials of the final stage, or of the best and the baselines."""
+
+_SUMMED = ("dice_loss", "iou", "dice_image", "iou_image")
+"""The metrics whose mean and spread over replicates `configurations_table` shows, of each split."""
 
 _TRIAL_COLUMNS = ("name", "trial", "seed", "baseline", "changed")
 _EPOCH_COLUMNS = (
@@ -62,33 +68,60 @@ _INTEGERS = (
     "parameters",
     "trainable_parameters",
     "seed",
+    "fold",
     "epoch",
+    "replicates",
+    "planned",
+    "seeds",
+    "folds",
 )
 _GROUPS = {"complete": 0, "stopped": 1, "interrupted": 2, "running": 2, "diverged": 3, "failed": 3, "waiting": 4}
 
 
 def is_ranked(record: TrialRecord) -> bool:
-    """Whether a trial takes part in the ranking: trained to the full budget, with its rows on record."""
+    """Whether a trial can be ranked within its stage: trained to the full budget, with its rows on record."""
     return record.full_budget and bool(record.rows)
 
 
 def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials as every table lists them.
+    """Return the trials as every table lists them: those of the stage that the result comes from, then the search's.
 
-    Ranked ones come first (validation Dice loss, then IoU at that epoch, higher first, then identifier); then those
-    stopped early, interrupted or running, diverged or failed, and waiting, each group in the same order. Trials without
-    rows close their group in the order of planning. A complete trial whose rows are lost stands with the failed ones.
+    Within the result's stage, ranked ones come first (the replicates of the best configuration, then of the next; see
+    `configurations`), each configuration's by validation Dice loss, then IoU at that epoch, higher first, then
+    identifier. Then come those stopped early, interrupted or running, diverged or failed, and waiting, each group in
+    the same order. Trials without rows close their group in the order of planning. A complete trial whose rows are lost
+    stands with the failed ones. The search that precedes a final stage is in the same order, trial by trial.
     """
-    return sorted(trials, key=_sort_key)
+    ranks = configuration_ranks(trials)
+    result = result_stage(trials)
+    return sorted(trials, key=lambda record: (record.stage != result, *_sort_key(record, ranks.get(record.trial, 0))))
 
 
 def ranking(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the full-budget trials, best first."""
-    return [record for record in ordered(trials) if is_ranked(record)]
+    """Return the full-budget trials of the stage that the result comes from, in the order of `ordered`.
+
+    The first is the best replicate of the best configuration: the model to use.
+    """
+    ranks = configuration_ranks(trials)
+    ranked = [record for record in trials if record.trial in ranks]
+    return sorted(ranked, key=lambda record: _sort_key(record, ranks[record.trial]))
+
+
+def configuration_ranks(trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """Return the rank, from 1, of the configuration of each ranked trial, by the trial's identifier."""
+    return {record.trial: rank for rank, one in enumerate(configurations(trials), start=1) for record in one.trials}
+
+
+def search_log(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the full-budget trials of the search that a final stage followed, best first; empty without one."""
+    if result_stage(trials) == "search":
+        return []
+    log = [record for record in trials if record.stage == "search" and is_ranked(record)]
+    return sorted(log, key=lambda record: _sort_key(record, 0))
 
 
 def best_baselines(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the best-ranked seed of every baseline, best first."""
+    """Return the best replicate of every baseline of the stage that the result comes from, best baseline first."""
     first: dict[str, TrialRecord] = {}
     for record in ranking(trials):
         if record.baseline:
@@ -104,13 +137,14 @@ def total_seconds(record: TrialRecord) -> float | None:
 def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row a trial, in the order of `ordered`.
 
-    Columns: `rank` (Int64; full-budget trials only), what the trial is and how it ended, `METRICS` at its best epoch,
+    Columns: `rank` (Int64; that of its configuration, so that replicates share it; of full-budget trials of the stage
+    that the result comes from), what the trial is and how it ended, its stage, `METRICS` at its best epoch,
     `TEST_METRICS`, `best_epoch`, `epochs_run`, `epochs` (the budget), `seconds` (all epochs, validation included),
     `images_per_second` (training images over training time), `parameters`, `trainable_parameters` (at the best epoch),
     `seed`, `config_id`, `recipe_id`, then every other field of `TrialConfig`. What is not known is missing.
     """
     rows = []
-    ranks = {record.trial: rank for rank, record in enumerate(ranking(trials), start=1)}
+    ranks = configuration_ranks(trials)
     for record in ordered(trials):
         best = record.best_row or {}
         row: dict[str, Any] = {
@@ -121,6 +155,9 @@ def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             "reason": record.reason,
             "baseline": record.baseline,
             "changed": ";".join(record.changed),
+            "stage": record.stage,
+            "origin": record.origin,
+            "fold": record.fold,
         }
         row |= {name: best.get(name) for name in METRICS}
         row |= {name: record.test.get(name) for name in TEST_METRICS}
@@ -142,6 +179,67 @@ def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     return _typed(pd.DataFrame(rows, columns=columns), (*METRICS, *TEST_METRICS, "seconds", "images_per_second"))
 
 
+def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | None = None) -> pd.DataFrame:
+    """Return one row a ranked configuration, best first.
+
+    Columns: `rank`, what it is, `replicates` of the `planned` ones that were trained to the full budget, their `seeds`
+    and `folds` (missing without folds), and for `val_` and `test_`: mean and `_sd`, the sample standard deviation, of
+    the replicates' metrics; then, from the scores of single images, `_low` and `_high` of Dice loss and IoU, what it
+    gains on the best baseline, with limits, the p value and the share of the draws in which it is first. Then the
+    trial whose model to use, and every field of the configuration but the seed. What is not known is missing.
+    """
+    evidence = evidence or Evidence()
+    rows = []
+    for rank, one in enumerate(configurations(trials), start=1):
+        row: dict[str, Any] = {
+            "rank": rank,
+            "name": one.name,
+            "trial": one.best.trial,
+            "baseline": one.baseline,
+            "changed": ";".join(one.changed),
+            "recipe_id": one.recipe_id,
+            "replicates": len(one.trials),
+            "planned": one.planned,
+            "seeds": one.seeds,
+            "folds": one.folds or None,
+        }
+        for split, prefix in (("valid", "val"), ("test", "test")):
+            for name in _SUMMED:
+                values = one.values(f"{prefix}_{name}")
+                found = spread(values) if values else None
+                row[f"{prefix}_{name}"] = found and found.mean
+                row[f"{prefix}_{name}_sd"] = found and found.deviation
+            compared = evidence.splits.get(split)
+            place = compared.place(one) if compared else None
+            row |= {f"{prefix}_{name}": value for name, value in _evidence_columns(compared, place).items()}
+        seconds = [total for record in one.trials if (total := total_seconds(record)) is not None]
+        row |= {"seconds": math.fsum(seconds) if seconds else None, "parameters": one.best.started.get("parameters")}
+        row |= {field: setting(one.best, field) for field in FIELDS if field not in (*row, "seed")}
+        rows.append(row)
+    columns = list(rows[0]) if rows else list(configurations_table([_blank()]).columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    return _typed(frame, [name for name in columns if name.startswith(("val_", "test_"))] + ["seconds"])
+
+
+def _evidence_columns(compared: Compared | None, place: int | None) -> dict[str, float | None]:
+    nothing = Interval(math.nan, None, None)
+    found = dict.fromkeys(("dice_loss", "iou", "dice_gain", "iou_gain"), nothing)
+    p_value, first = None, None
+    if compared is not None and place is not None:
+        found = {name: getattr(compared.resampled, name)[place] for name in found}
+        first = compared.resampled.first[place]
+        p_value = compared.p_values[place]
+        if not compared.configurations[compared.reference].baseline:
+            found |= dict.fromkeys(("dice_gain", "iou_gain"), nothing)
+            p_value = None
+    columns: dict[str, float | None] = {}
+    for name, interval in found.items():
+        if name.endswith("gain"):
+            columns[name] = interval.value
+        columns |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {**columns, "p_holm": p_value, "first": first}
+
+
 def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row an epoch: trials in the order of planning, epochs ascending, every recorded metric."""
     rows = [
@@ -160,12 +258,12 @@ def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     return _typed(frame, [name for name in _EPOCH_COLUMNS if name not in _INTEGERS])
 
 
-def _sort_key(record: TrialRecord) -> tuple[int, float, float, int, str]:
+def _sort_key(record: TrialRecord, rank: int) -> tuple[int, int, float, float, int, str]:
     best = record.best_row
     if best is None:
         group = 3 if record.status == "complete" else _GROUPS[record.status]
-        return (group, math.inf, math.inf, record.index, record.trial)
-    return (_GROUPS[record.status], best["val_dice_loss"], -best["val_iou"], 0, record.trial)
+        return (group, rank, math.inf, math.inf, record.index, record.trial)
+    return (_GROUPS[record.status], rank, best["val_dice_loss"], -best["val_iou"], 0, record.trial)
 
 
 def _images_per_second(record: TrialRecord) -> float | None:
@@ -178,8 +276,13 @@ def _images_per_second(record: TrialRecord) -> float | None:
 
 
 def _empty_columns() -> list[str]:
-    blank = TrialRecord("", "", 0, False, [], None, {}, "", "")
-    return list(leaderboard([blank]).columns)
+    return list(leaderboard([_blank()]).columns)
+
+
+def _blank() -> TrialRecord:
+    """A trial that is in every table, of which nothing is kept but the names of the columns."""
+    row = {"epoch": 1, "val_dice_loss": 1.0, "val_iou": 0.0}
+    return TrialRecord("", "", 0, False, [], None, {}, "", "", status="complete", rows=[row])
 
 
 def _typed(frame: pd.DataFrame, floats: Sequence[str]) -> pd.DataFrame:

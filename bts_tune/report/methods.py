@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from bts_tune.report.configurations import configurations, result_stage
 from bts_tune.report.document import Block, Bullets, CodeBlock, Subheading, Table, paragraph, table
-from bts_tune.report.leaderboard import ranking
 from bts_tune.report.statistics import LEVEL, RESAMPLES, SEED
 from bts_tune.report.words import MISSING, is_demo, setting, value
 from bts_tune.store import TrialRecord
@@ -44,15 +44,28 @@ _CHOSEN: Mapping[str, str] = {
 }
 
 _STATISTICS = (
-    f"Intervals: {LEVEL:.0%}, bias-corrected and accelerated bootstrap (Efron 1987; scipy.stats.bootstrap), "
-    f"{RESAMPLES} draws of the images of the split with replacement, seed {SEED}; the metric is pooled over each draw. "
-    "Where a figure never changes over the draws, the percentiles take its place.",
-    "Difference: the metric of two trials on the same draws. Dice gained is the best baseline's Dice loss minus the "
-    "trial's, so that positive is better.",
-    "First: the share of the draws in which the trial has the lowest Dice loss of those compared; equals share a draw.",
-    "p: Wilcoxon's signed-rank test, two-sided, on the Dice at the threshold of each image that holds a tumour, zero "
-    "differences as Pratt (1959) treats them; corrected for the number of comparisons of the table as Holm (1979).",
-    "Seeds: mean and sample standard deviation of the trainings of one configuration.",
+    "A configuration is everything a training depends on but its seed. Where several seeds repeat one, or several "
+    "folds, its figure is the mean over those trainings, and the spread is their sample standard deviation.",
+    "Where a final stage was run, only that is ranked: configurations chosen by the search, and all baselines, trained "
+    "again to the full budget with the same fresh seeds for each.",
+    f"Intervals: {LEVEL:.0%}, of the expected figure of a new training on new images. Images: bias-corrected and "
+    f"accelerated bootstrap (Efron 1987; scipy.stats.bootstrap), {RESAMPLES} draws with replacement, seed {SEED}; the "
+    "metric is pooled over each draw and averaged over the trainings. Where groups of related slices are on record "
+    "(split.csv), whole groups are drawn. Where a figure never changes over the draws, the percentiles take its place. "
+    "Seeds: Student's t interval of the mean over trainings. The distances of both pairs of limits from the figure are "
+    "joined by their root sum of squares (Zou and Donner 2008). With one training the interval is of images alone.",
+    "Folds: the validation scores of one seed's folds together hold every image once, and are pooled as one; on the "
+    "test split every fold's training counts as one.",
+    "Difference: the metric of two configurations on the same draws, paired by seed. Dice gained is the Dice loss of "
+    "the best baseline minus the configuration's, so that positive is better. The best baseline is that of the "
+    "validation split.",
+    "First: the share of the draws, each with the means over seeds moved by Student's t with their standard error, in "
+    "which the configuration has the lowest Dice loss of those compared; equals share a draw.",
+    "p: Wilcoxon's signed-rank test, two-sided, on the Dice at the threshold of each image that holds a tumour, mean "
+    "over trainings (of each group, the mean difference of its images), zero differences as Pratt (1959) treats them; "
+    "corrected for the number of comparisons of the table as Holm (1979). It knows nothing of the seeds' spread.",
+    "Optimism of the search: the final stage's mean validation Dice loss minus that of the search's trial of the same "
+    "configuration.",
     "An image is missed where it holds a tumour and not one pixel of it is predicted; brightness and contrast are the "
     "mean and the standard deviation of the grey values that the network is given, before standardising, in 0..1.",
 )
@@ -76,43 +89,53 @@ def methods(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[Block
 
 def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
     """Return one paragraph on what the figures cannot show."""
-    ranked = ranking(trials)
-    seeds: dict[str, set[Any]] = {}
-    for record in ranked:
-        seeds.setdefault(record.recipe_id, set()).add(setting(record, "seed"))
-    if seeds and max(len(found) for found in seeds.values()) > 1:
-        repeated = sum(len(found) > 1 for found in seeds.values())
+    ranked = configurations(trials)
+    final = result_stage(trials) == "final"
+    repeated = sum(one.seeds > 1 for one in ranked)
+    if repeated == len(ranked) and ranked:
+        noise = "Every ranked configuration ran with more than one seed; a difference within their spread is noise."
+    elif repeated:
         noise = (
-            f"{repeated} of the {len(seeds)} ranked configurations ran with more than one seed, and a difference "
+            f"{repeated} of the {len(ranked)} ranked configurations ran with more than one seed, and a difference "
             "within the spread of the seeds is noise; the others ran with a single seed, which tells nothing of that "
             "spread."
-            if repeated < len(seeds)
-            else "Every ranked configuration ran with more than one seed; a difference within their spread is noise."
         )
     else:
         noise = (
             "Every configuration ran with a single seed, so nothing here tells a small difference from the noise "
             "between seeds."
         )
+    if final:
+        chosen = (
+            "The configurations of the final stage were chosen on the validation images that it is ranked on, though "
+            "by other trainings, and each training's best epoch on the same images: validation figures are a little "
+            "optimistic, those of the test split are not. Of several configurations that are about as good, the first "
+            "is the luckiest, which no interval of a single configuration shows."
+        )
+    else:
+        chosen = (
+            "The best epoch of each trial, and the best trial, were chosen on the very validation images that the "
+            "figures are computed on, which makes them optimistic, the more so the more trials were compared; the test "
+            "split's figures do not have this fault. No final stage has trained the best configuration and the "
+            "baselines again with fresh seeds, which would show how much of a lead is luck."
+        )
     sentences = [
         noise,
-        "The best epoch of each trial, and the best trial, were chosen on the very validation images that the figures "
-        "are computed on, which makes them optimistic, the more so the more trials were compared; the test split's "
-        "figures do not have this fault. No final stage has trained the best configuration and the baselines again "
-        "with fresh seeds, which would show how much of a lead is luck.",
-        "The intervals hold the chance in which images the split has, and nothing else: not the noise between "
-        "trainings, and, where images of one patient resemble each other, too little of what a new patient brings.",
+        chosen,
+        "The intervals hold the chance in which images the split has and, where a configuration was trained more than "
+        "once, in which seeds it was trained with, and nothing else: where images of one patient resemble each other "
+        "and no group says so, too little of what a new patient brings; of another scanner or clinic, nothing.",
         "The split may leak: where neighbouring slices of one patient lie in different splits, and the dataset names "
         "no patients, every figure, the test split's included, says more about patients that the model has seen than "
         "about new ones.",
         "Annotations that are rectangles rather than outlines bound what any figure can mean.",
     ]
-    if len({setting(record, "image_size") for record in ranked}) > 1:
+    if len({setting(one.best, "image_size") for one in ranked}) > 1:
         sentences.append(
             "The ranked trials have different image sizes, and each is measured at its own, against masks resized to "
             "it."
         )
-    if len({setting(record, "epochs") for record in ranked}) > 1:
+    if len({setting(one.best, "epochs") for one in ranked}) > 1:
         sentences.append("The ranked trials have different numbers of epochs in their budget.")
     if is_demo(run):
         sentences.insert(0, "This is a demo on generated phantoms: nothing here says anything about real images.")
@@ -188,6 +211,10 @@ def _choices(trials: Sequence[TrialRecord]) -> Table | None:
 
 def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any]:
     shown: dict[str, Any] = {key: run.get(key) for key in ("created", "ended", "status", "device", "seeds", "options")}
+    for stage in ("search", "final"):
+        found = sorted({setting(record, "seed") for record in trials if record.stage == stage})
+        if found:
+            shown[f"seeds of the {stage} stage"] = found
     for key in ("precision", "torch_threads"):
         found = sorted({str(record.started[key]) for record in trials if record.started.get(key) is not None})
         if found:

@@ -20,17 +20,20 @@ _ENDED = ("complete", "stopped", "diverged", "failed")
 _KIND_COLORS = (COLORS[0], COLORS[1])
 
 
-def search_history(trials: Sequence[TrialRecord], tags: Sequence[str] = ()) -> bytes | None:
-    """Draw the best validation Dice loss so far against trials that have ended and against trial-seconds.
+def search_history(
+    trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0
+) -> bytes | None:
+    """Draw the search's best validation Dice loss so far against trials ended and against device time.
 
     Args:
         trials: the run's trials in any order.
+        gpus_per_trial: GPUs, or the fraction of one, that a trial on a GPU takes; on CPUs, trials are counted.
         tags: warnings to print above the figure (`words.tags`).
 
     Returns:
         A PNG, or None with fewer than two trials that have ended with rows.
     """
-    ended = [record for record in trials if record.status in _ENDED and record.rows]
+    ended = [record for record in trials if record.stage == "search" and record.status in _ENDED and record.rows]
     ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
     if len(ended) < 2:
         return None
@@ -39,14 +42,15 @@ def search_history(trials: Sequence[TrialRecord], tags: Sequence[str] = ()) -> b
     best = list(
         itertools.accumulate((loss if full else np.inf for loss, full in zip(losses, ranked, strict=True)), min)
     )
-    seconds = list(itertools.accumulate(total_seconds(record) or 0.0 for record in ended))
+    device, share = device_time(ended, gpus_per_trial)
+    seconds = list(itertools.accumulate(share * (total_seconds(record) or 0.0) for record in ended))
     unit, size = next(
         (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if seconds[-1] >= 2 * s or s == 1
     )
     with canvas((11.4, 3.9), layout="constrained") as (figure, png):
         panels = figure.subplots(1, 2, sharey=True)
         steps = ([float(number) for number in range(1, len(ended) + 1)], [second / size for second in seconds])
-        for axes, places, label in zip(panels, steps, ("Trials ended", f"Trial-{unit}"), strict=True):
+        for axes, places, label in zip(panels, steps, ("Trials ended", f"{device}-{unit}"), strict=True):
             marks: tuple[tuple[Callable[[TrialRecord], bool], dict[str, Any], str], ...] = (
                 (lambda record: record.baseline, {"marker": "s", "color": "black"}, "baseline"),
                 (lambda record: not record.baseline and is_ranked(record), {"color": COLORS[0]}, "searched"),
@@ -65,10 +69,24 @@ def search_history(trials: Sequence[TrialRecord], tags: Sequence[str] = ()) -> b
         panels[0].xaxis.get_major_locator().set_params(integer=True)
         panels[0].set_ylabel("Validation Dice loss")
         panels[0].set_title("Best so far, trial by trial")
-        panels[1].set_title("Best so far, over training time")
+        panels[1].set_title("Best so far, over device time")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8.5)
         banner(figure, tags)
     return png.getvalue()
+
+
+def device_time(trials: Sequence[TrialRecord], gpus_per_trial: float) -> tuple[str, float]:
+    """Return what the seconds of trials are counted in, and how many of it a trial's second is.
+
+    `GPU` where every trial ran on one, with the GPUs that a trial takes; else `CPU-trial`, or `Trial` where trials ran
+    on both or on what is not on record, each with 1.
+    """
+    devices = {record.started.get("device") for record in trials}
+    if devices == {"cpu"}:
+        return "CPU-trial", 1.0
+    if devices and not devices & {"cpu", None}:
+        return "GPU", gpus_per_trial
+    return "Trial", 1.0
 
 
 def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequence[str] = ()) -> bytes | None:

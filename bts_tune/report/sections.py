@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from bts_tune.report.answer import answer, headline
+from bts_tune.report.answer import answer, headline, trust
+from bts_tune.report.configurations import Configuration, configurations, result_stage
 from bts_tune.report.document import (
     Block,
     Bullets,
@@ -23,9 +25,13 @@ from bts_tune.report.document import (
     table,
 )
 from bts_tune.report.evidence import Evidence
-from bts_tune.report.leaderboard import best_baselines, is_ranked, ordered, ranking, total_seconds
+from bts_tune.report.importance import importance_section
+from bts_tune.report.leaderboard import best_baselines, is_ranked, ordered, ranking, search_log, total_seconds
 from bts_tune.report.methods import limits, methods
-from bts_tune.report.statistics import spread
+from bts_tune.report.optimism import mean_excess, optimism
+from bts_tune.report.plots import device_time
+from bts_tune.report.shapes import boundaries_and_boxes
+from bts_tune.report.split import split_section
 from bts_tune.report.views import comparisons, data_check, kinds_of_images
 from bts_tune.report.words import (
     MISSING,
@@ -33,9 +39,11 @@ from bts_tune.report.words import (
     count,
     demo_sentence,
     duration,
+    gained,
     interval,
     is_demo,
     leak_sentence,
+    mean_and_spread,
     metric,
     names,
     partial_sentence,
@@ -71,6 +79,8 @@ class Figures:
     curves: str | None = None
     history: str | None = None
     kinds: str | None = None
+    marginals: str | None = None
+    coordinates: str | None = None
     overlays: Sequence[Overlay] = field(default_factory=tuple)
 
 
@@ -101,16 +111,21 @@ def document(
         ("Ranking", _ranking),
         ("Comparison", lambda page: comparisons(page.trials, page.evidence)),
         ("Over seeds", _over_seeds),
+        ("Test split", _test),
+        ("Optimism of the search", _optimism),
+        ("Search log", _search_log),
         ("Stopped early", _stopped),
         ("Not finished", _unfinished),
         ("Diverged or failed", _failed),
-        ("Test split", _test),
         ("Published figures", _published),
         ("Learning curves", _curves),
         ("Search history", _history),
+        ("Hyperparameters", _hyperparameters),
         ("Predictions", _predictions),
         ("Kinds of images", lambda page: kinds_of_images(page.trials, page.evidence, page.figures.kinds)),
+        ("Boundaries and boxes", lambda page: boundaries_and_boxes(page.trials, page.evidence)),
         ("Best configuration", _best_configuration),
+        ("Split", lambda page: split_section(page.run)),
         ("Data check", lambda page: data_check(page.run)),
         ("Methods", lambda page: methods(page.run, page.trials)),
         ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
@@ -131,77 +146,195 @@ def _answer(page: _Page) -> Iterable[Block]:
     if first:
         yield paragraph(first, strong=True)
     yield paragraph(answer(page.trials), strong=not first)
-    if ranking(page.trials):
-        yield paragraph(
-            "Taken from one split, each trial's best epoch and the best of all trials, with no final stage that trains "
-            "them again: validation figures are optimistic. See Limits."
-        )
+    rests_on = trust(page.trials)
+    if rests_on:
+        yield paragraph(rests_on)
     reason = page.run.get("reason")
     if reason:
         yield paragraph(f"The run ended with: {reason}")
 
 
 def _ranking(page: _Page) -> Iterable[Block]:
-    ranked = ranking(page.trials)
+    ranked = configurations(page.trials)
     if not ranked:
         yield paragraph("No trial has been trained to its full budget, so nothing is ranked.")
         return
     compared = page.evidence.splits.get("valid")
-    header = ["rank", "name", "role", "validation Dice loss", *(["95 % interval"] if compared else []), "IoU"]
-    header += ["Dice per image", "training Dice loss", "best epoch", "time", "parameters", "seed", "settings"]
+    repeated = any(one.planned > 1 for one in ranked)
+    header = ["rank", "name", "role", *(["trainings"] if repeated else []), "validation Dice loss"]
+    header += [*(["95 % interval"] if compared else []), "IoU", "Dice per image", "training Dice loss", "best epoch"]
+    header += ["time", "parameters", *([] if repeated else ["seed"]), "settings"]
     rows = []
-    for rank, record in enumerate(ranked[:MAX_ROWS], start=1):
-        best = record.best_row or {}
-        limits = []
-        if compared:
-            place = compared.place(record)
-            limits = [MISSING if place is None else interval(compared.resampled.dice_loss[place])]
+    for rank, one in enumerate(ranked[:MAX_ROWS], start=1):
+        parameters = one.best.started.get("parameters")
+        seconds = [total_seconds(record) or 0.0 for record in one.trials]
         rows.append(
             [
                 rank,
-                record.name,
-                role(record),
-                metric(best.get("val_dice_loss")),
-                *limits,
-                metric(best.get("val_iou")),
-                metric(best.get("val_dice_image")),
-                metric(best.get("train_dice_loss")),
+                one.name,
+                role(one),
+                *([f"{len(one.trials)} of {one.planned}"] if repeated else []),
+                _spread(one, "val_dice_loss"),
+                *([_interval(page.evidence, one)] if compared else []),
+                _spread(one, "val_iou"),
+                _spread(one, "val_dice_image"),
+                _spread(one, "train_dice_loss"),
+                _epochs(one),
+                Cell(duration(statistics.fmean(seconds)), statistics.fmean(seconds)),
+                Cell(count(parameters), parameters),
+                *([] if repeated else [setting(one.best, "seed")]),
+                settings(one.best, page.varied),
+            ]
+        )
+    yield paragraph(
+        ("Configurations of the final stage" if result_stage(page.trials) == "final" else "Configurations")
+        + " trained to the full budget, by validation Dice loss, then IoU, each training at its best epoch"
+        + ("; mean ± sample standard deviation over the trainings of a configuration" if repeated else "")
+        + ". Settings are the model, the learning rate and what else differs between trials and from the program's "
+        "defaults; ",
+        Code("configurations.csv"),
+        " and ",
+        Code("leaderboard.csv"),
+        " have every setting and metric, of configurations and of trials, ",
+        Code("epochs.csv"),
+        " every epoch.",
+    )
+    yield table(header, rows, right=(0, *range(3, len(header) - 1)))
+    yield from _rest(ranked, "configuration", "configurations.csv")
+    nowhere = _never_finished(page.trials)
+    if nowhere:
+        yield paragraph(f"Not ranked, as none of its trainings reached the full budget: {', '.join(nowhere)}.")
+
+
+def _never_finished(trials: Sequence[TrialRecord]) -> list[str]:
+    """Return the names of the final stage's configurations without a full-budget training."""
+    final = [record for record in trials if record.stage == "final"]
+    ranked = {(record.name, record.recipe_id) for record in final if is_ranked(record)}
+    return list(dict.fromkeys(record.name for record in final if (record.name, record.recipe_id) not in ranked))
+
+
+def _interval(evidence: Evidence, one: Configuration, split: str = "valid") -> str:
+    """Return a configuration's interval, or a dash where its scores are not those of all its trainings."""
+    compared = evidence.splits.get(split)
+    place = compared.place(one) if compared else None
+    if compared is None or place is None or not all(record.trial in evidence.scores for record in one.trials):
+        return MISSING
+    return interval(compared.resampled.dice_loss[place])
+
+
+def _spread(one: Configuration, metric: str) -> str:
+    return mean_and_spread(one.values(metric))
+
+
+def _epochs(one: Configuration) -> str:
+    epochs = sorted({int(epoch) for epoch in one.values("epoch")})
+    shown = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return f"{shown} of {setting(one.best, 'epochs')}"
+
+
+def _over_seeds(page: _Page) -> Iterable[Block]:
+    several = [one for one in configurations(page.trials) if len(one.trials) > 1]
+    if not several:
+        return
+    folds = any(one.folds for one in several)
+    tested = any(one.values("test_dice_loss") for one in several)
+    header = ["name", "role", "seed", *(["fold"] if folds else []), "validation Dice loss", "IoU"]
+    header += [*(["test Dice loss", "test IoU"] if tested else []), "best epoch", "time"]
+    rows = []
+    for one in several[:MAX_ROWS]:
+        trainings = [
+            [
+                one.name,
+                role(one),
+                setting(record, "seed"),
+                *([record.fold or MISSING] if folds else []),
+                metric((record.best_row or {}).get("val_dice_loss")),
+                metric((record.best_row or {}).get("val_iou")),
+                *([metric(record.test.get("test_dice_loss")), metric(record.test.get("test_iou"))] if tested else []),
                 _epoch(record),
                 _time(record),
-                Cell(count(record.started.get("parameters")), record.started.get("parameters")),
+            ]
+            for record in one.trials
+        ]
+        summary = [f"mean of {len(one.trials)}", *([MISSING] if folds else [])]
+        shown = ["val_dice_loss", "val_iou", *(["test_dice_loss", "test_iou"] if tested else [])]
+        rows += trainings
+        rows.append([one.name, role(one), *summary, *(_spread(one, name) for name in shown), MISSING, MISSING])
+    yield paragraph(
+        "Every training of the configurations that have more than one"
+        + (", seed by seed and fold by fold" if folds else ", seed by seed")
+        + ", at its own best epoch, and their mean ± sample standard deviation."
+    )
+    yield table(header, rows, right=range(2, len(header)))
+    if len(several) > MAX_ROWS:
+        yield from _rest(several, "configuration", "leaderboard.csv")
+
+
+def _optimism(page: _Page) -> Iterable[Block]:
+    found = optimism(page.trials)
+    if not found:
+        return
+    chosen = [one for one in found if not one.configuration.baseline]
+    told = []
+    for one in found:
+        if one.crowned:
+            told.append(
+                f"The search ranked {one.configuration.name} first, with a Dice loss of {metric(one.searched)}; the "
+                f"mean of its final stage is {metric(one.configuration.dice_loss)}, which differs by "
+                f"{gained(one.excess)}"
+            )
+    for group, text in ((chosen, "that the search chose"), ([one for one in found if one not in chosen], "not chosen")):
+        mean = mean_excess(group)
+        if mean is not None:
+            noun = "configuration" if group is chosen else "baseline"
+            told.append(f"over the {plural(len(group), noun)} {text}, the mean difference is {gained(mean)}")
+    sentence = "; ".join(told)
+    yield paragraph(
+        f"{sentence[:1].upper()}{sentence[1:]}. Above zero, the search promised too much: its figure is the best epoch "
+        "of one seed, and it chose the configurations by that very figure. Baselines are trained whatever the search "
+        "finds, so theirs is of the one seed alone."
+    )
+    rows = [
+        [
+            one.configuration.name,
+            "; ".join(text for text in ("first in the search" if one.crowned else "", role(one.configuration)) if text),
+            metric(one.searched),
+            _spread(one.configuration, "val_dice_loss"),
+            gained(one.excess),
+        ]
+        for one in found[:MAX_ROWS]
+    ]
+    header = ["name", "role", "in the search", "in the final stage", "difference"]
+    yield table(header, rows, right=(2, 3, 4))
+
+
+def _search_log(page: _Page) -> Iterable[Block]:
+    log = search_log(page.trials)
+    if not log:
+        return
+    header = ["place", "name", "role", "validation Dice loss", "IoU", "best epoch", "time", "seed", "settings"]
+    rows = []
+    for place, record in enumerate(log[:MAX_ROWS], start=1):
+        best = record.best_row or {}
+        rows.append(
+            [
+                place,
+                page.called[record.trial],
+                role(record),
+                metric(best.get("val_dice_loss")),
+                metric(best.get("val_iou")),
+                _epoch(record),
+                _time(record),
                 setting(record, "seed"),
                 settings(record, page.varied),
             ]
         )
     yield paragraph(
-        "Trials trained to the full budget, by validation Dice loss, then IoU, each at its best epoch. Settings are "
-        "the model, the learning rate and what else differs between trials and from the program's defaults; ",
-        Code("leaderboard.csv"),
-        " has every setting and metric, ",
-        Code("epochs.csv"),
-        " every epoch.",
+        "How the search went, not a result: trials trained to the full budget, each the best epoch of one seed, by the "
+        "figure that chose among them, which is optimistic for that. The ranking is above."
     )
-    yield table(header, rows, right=(0, *range(3, len(header) - 1)))
-    yield from _rest(ranked)
-
-
-def _over_seeds(page: _Page) -> Iterable[Block]:
-    groups: dict[tuple[str, str], list[TrialRecord]] = {}
-    for record in ranking(page.trials):
-        groups.setdefault((record.recipe_id, ", ".join(record.changed)), []).append(record)
-    several = [group for group in groups.values() if len(group) > 1]
-    if not several:
-        return
-    rows = []
-    for group in several:
-        losses = [record.best_row["val_dice_loss"] for record in group if record.best_row]
-        overlaps = [record.best_row["val_iou"] for record in group if record.best_row]
-        rows.append([group[0].name, role(group[0]), len(group), _spread(losses), _spread(overlaps)])
-    rows.sort(key=lambda row: (row[3], row[0]))
-    header = ["name", "role", "seeds", "validation Dice loss", "IoU"]
-    text = "Mean ± sample standard deviation over the seeds of one configuration; every seed at its own best epoch."
-    yield paragraph(text)
-    yield table(header, rows[:MAX_ROWS], right=(2, 3, 4))
+    yield table(header, rows, right=(0, *range(3, 8)))
+    yield from _rest(log)
 
 
 def _stopped(page: _Page) -> Iterable[Block]:
@@ -248,34 +381,40 @@ def _failed(page: _Page) -> Iterable[Block]:
 
 
 def _test(page: _Page) -> Iterable[Block]:
-    best = ranking(page.trials)[:1]
-    shown = [record for record in page.trials if record.test and (record.baseline or record in best)]
+    ranked = configurations(page.trials)
+    shown = [
+        (place, one)
+        for place, one in enumerate(ranked)
+        if one.values("test_dice_loss") and (place == 0 or one.baseline or result_stage(page.trials) == "final")
+    ]
     if not shown:
         yield paragraph("No trial has been evaluated on the test split.")
         return
     compared = page.evidence.splits.get("test")
     keys = ("iou", "dice_image", "iou_image", "empty_false_positive_rate")
-    header = ["name", "role", "Dice loss", *(["95 % interval"] if compared else []), "IoU"]
+    repeated = any(len(one.values("test_dice_loss")) > 1 for _, one in shown)
+    header = ["rank", "name", "role", *(["trainings"] if repeated else [])]
+    header += ["Dice loss", *(["95 % interval"] if compared else []), "IoU"]
     header += ["Dice per image", "IoU per image", "empty false-positive rate"]
     rows = []
-    for record in shown[:MAX_ROWS]:
-        place = compared.place(record) if compared else None
-        limits = [MISSING if place is None else interval(compared.resampled.dice_loss[place])] if compared else []
-        titles = [title for title in ("best trial" if record in best else "", role(record)) if title]
+    for place, one in shown[:MAX_ROWS]:
         rows.append(
             [
-                page.called[record.trial],
-                "; ".join(titles),
-                metric(record.test.get("test_dice_loss")),
-                *limits,
-                *(metric(record.test.get(f"test_{key}")) for key in keys),
+                place + 1,
+                one.name,
+                "; ".join(title for title in ("best" if place == 0 else "", role(one)) if title),
+                *([len(one.values("test_dice_loss"))] if repeated else []),
+                _spread(one, "test_dice_loss"),
+                *([_interval(page.evidence, one, "test")] if compared else []),
+                *(_spread(one, f"test_{key}") for key in keys),
             ]
         )
     yield paragraph(
-        "The best trial and the baselines, each computed once, with the weights of the epoch that was best on the "
-        "validation split. These figures were never used to choose anything."
+        "Each training computed once, with the weights of the epoch that was best on the validation split. These "
+        "figures were never used to choose anything; rank is that of the validation split."
     )
-    yield table(header, rows, right=range(2, len(header)))
+    yield table(header, rows, right=(0, *range(3, len(header))))
+    yield from _rest([one for _, one in shown], "configuration", "configurations.csv")
 
 
 def _published(page: _Page) -> Iterable[Block]:
@@ -332,9 +471,20 @@ def _history(page: _Page) -> Iterable[Block]:
     yield Picture("The lowest validation Dice loss so far", page.figures.history)
     yield paragraph(
         "The line is the lowest validation Dice loss of the full-budget trials that had ended by then; left against "
-        "the trials in the order in which they ended, right against the seconds that all trials together had been "
-        "training, whatever ran side by side."
+        "the trials in the order in which they ended, right against device time: the seconds of all trials together, "
+        f"whatever ran side by side, {_DEVICE_TIME[device_time(page.trials, 1.0)[0]]}."
     )
+
+
+_DEVICE_TIME: Mapping[str, str] = {
+    "GPU": "times the GPUs that each takes",
+    "CPU-trial": "each on its share of the CPU's cores",
+    "Trial": "not weighed by device",
+}
+
+
+def _hyperparameters(page: _Page) -> Iterable[Block]:
+    return importance_section(page.trials, page.run, page.figures.marginals, page.figures.coordinates)
 
 
 def _predictions(page: _Page) -> Iterable[Block]:
@@ -343,7 +493,12 @@ def _predictions(page: _Page) -> Iterable[Block]:
         return
     best = ranking(page.trials)[:1]
     if any(overlay.file for overlay in page.figures.overlays):
-        yield paragraph("Validation slices from the best to the worst, with the weights of the best epoch.")
+        yield paragraph(
+            "Validation slices, with the weights of the best epoch: the best, the median and the worst of the tumours "
+            "of which something was found, by IoU; missed ones, of which no pixel was, the largest first; and false "
+            "alarms, whose predicted regions hold no true pixel. Where a kind is not there, the model has none on this "
+            "split. The rarer kinds are looked for, so that this gallery says what happens and not how often."
+        )
     for overlay in page.figures.overlays:
         record = overlay.trial
         title = with_role(page.called[record.trial], record)
@@ -399,9 +554,9 @@ def _short_table(page: _Page, records: Sequence[TrialRecord], status: bool = Fal
     return [table(header, rows, right=range(first, first + 5)), *_rest(records)]
 
 
-def _rest(records: Sequence[TrialRecord]) -> list[Block]:
-    more = len(records) - MAX_ROWS
-    return [paragraph(f"{plural(more, 'more trial')} in ", Code("leaderboard.csv"), ".")] if more > 0 else []
+def _rest(listed: Sequence[object], noun: str = "trial", file: str = "leaderboard.csv") -> list[Block]:
+    more = len(listed) - MAX_ROWS
+    return [paragraph(f"{plural(more, f'more {noun}')} in ", Code(file), ".")] if more > 0 else []
 
 
 def _time(record: TrialRecord) -> Cell:
@@ -415,8 +570,3 @@ def _epoch(record: TrialRecord) -> str:
 
 def _run_epochs(record: TrialRecord) -> str:
     return f"{len(record.rows)} of {setting(record, 'epochs')}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    found = spread(values)
-    return f"{metric(found.mean)} ± {metric(found.deviation)}"

@@ -1,19 +1,31 @@
-"""What a finite set of images can tell: intervals, paired comparisons and the stability of a ranking.
+"""What a finite set of images and of seeds can tell: intervals, paired comparisons and the stability of a ranking.
 
-Every figure follows from the sums of each image (`training/scores.py`), so nothing is predicted again.
+Every figure follows from the sums of each image (`training/scores.py`), so nothing is predicted again. A
+configuration's figure is the mean of its replicates' figures (its trainings with several seeds), and what it estimates
+is the expected figure of a new training on new images. Two kinds of chance part them, and an interval holds both:
 
-Intervals come from the non-parametric bootstrap: the images of the split are drawn with replacement, the metric is
-pooled over the drawn ones, and the interval is the bias-corrected and accelerated one (BCa; Efron, 'Better bootstrap
-confidence intervals', JASA 1987), by `scipy.stats.bootstrap`. Where groups are given, whole groups are drawn instead:
-slices of one patient are no independent images (Davison and Hinkley, 'Bootstrap Methods and their Application', 1997,
-section 3.8). All trials are measured on the same draws, so that differences are paired.
+- which images the split has: the non-parametric bootstrap. The images are drawn with replacement, the metric is pooled
+  over the drawn ones and averaged over the replicates, and the interval is the bias-corrected and accelerated one (BCa;
+  Efron, 'Better bootstrap confidence intervals', JASA 1987), by `scipy.stats.bootstrap`. Where groups are given, whole
+  groups are drawn instead: slices of one patient are no independent images (Davison and Hinkley, 'Bootstrap Methods and
+  their Application', 1997, section 3.8).
+- which seeds were trained: Student's t interval of the mean over replicates. Three or five seeds are too few to be
+  drawn with replacement: the drawn means would vary too little, by the factor (R - 1) / R, and never leave the few
+  that are there.
+
+The distances of the two pairs of limits from the figure are joined by their root sum of squares (MOVER: Zou and Donner,
+'Construction of confidence limits about effect measures', Stat. Med. 2008), which keeps the asymmetry of the first. All
+configurations are measured on the same draws and paired by seed, so that differences are paired in both. How often such
+intervals hold the truth, beside those of images alone and of seeds drawn with replacement, is measured by
+`scripts/simulate_selection.py`; its figures are in docs/statistics.md.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,15 +64,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Resampled:
-    """What `resample` found; one entry a trial, in the order given.
+    """What `resample` found; one entry a configuration, in the order given.
 
     Attributes:
-        dice_loss: pooled Dice loss.
-        iou: pooled IoU.
-        dice_gain: the reference's pooled Dice loss minus the trial's: positive where the trial is better.
-        iou_gain: the trial's pooled IoU minus the reference's.
-        first: share of the draws in which the trial has the lowest pooled Dice loss; equals share a draw.
+        dice_loss: mean over replicates of the pooled Dice loss.
+        iou: mean over replicates of the pooled IoU.
+        dice_gain: the reference's Dice loss minus the configuration's: positive where the configuration is better.
+        iou_gain: the configuration's IoU minus the reference's.
+        first: share of the draws in which the configuration has the lowest Dice loss; equals share a draw.
         units: how many images, or groups, were drawn from.
+        replicates: how many replicates each configuration has.
     """
 
     dice_loss: list[Interval]
@@ -69,6 +82,7 @@ class Resampled:
     iou_gain: list[Interval]
     first: list[float]
     units: int
+    replicates: list[int]
 
 
 def pooled_dice_loss(sums: Floats) -> Floats:
@@ -99,81 +113,147 @@ def missed(sums: Floats) -> NDArray[np.bool_]:
 
 
 def resample(
-    sums: Floats, reference: int = 0, groups: Sequence[str] | None = None, *, resamples: int = RESAMPLES
+    sums: Floats,
+    reference: int = 0,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = RESAMPLES,
 ) -> Resampled:
-    """Measure trials on bootstrap draws of the same images.
+    """Measure configurations on bootstrap draws of the same images, and on what their seeds leave open.
 
-    The order of the images changes nothing, and the same arguments give the same figures.
+    The order of the images changes nothing, nor does that of the replicates or of the configurations but for the last
+    digits, and the same arguments give the same figures.
 
     Args:
-        sums: float64 [K, N, 7], of K trials over the same N images, columns as in `SUMS`; N is at least 1.
-        reference: the trial that the others are compared with.
+        sums: float64 [K, R, N, 7], of K configurations with up to R replicates over the same N images, columns as in
+            `SUMS`; N is at least 1. Replicate r of each configuration has the same seed; one that is not there is NaN,
+            and each configuration has at least one.
+        reference: the configuration that the others are compared with.
         groups: the group of each image, [N]; then whole groups are drawn.
         resamples: how many draws.
+
+    Of a configuration with a single replicate the interval is of images alone: nothing tells the spread of its seeds.
     """
-    trials = len(sums)
-    units = _units(sums, groups)
+    trials, replicates = sums.shape[:2]
+    present = ~np.isnan(sums[:, :, 0, 0])
+    counts = present.sum(axis=1)
+    units = _units(np.where(present[:, :, np.newaxis, np.newaxis], sums, 0.0), groups)
     count = len(units)
     table = units.reshape(count, -1)
+
+    def pooled(weights: Floats) -> tuple[Floats, Floats]:
+        drawn = (weights @ table).reshape(len(weights), trials, replicates, len(SUMS))
+        return pooled_dice_loss(drawn), pooled_iou(drawn)
 
     def measure(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # scipy gives draws [..., count]
         draws = drawn.reshape(-1, drawn.shape[-1])
         places = draws + count * np.arange(len(draws))[:, np.newaxis]
         weights = np.bincount(places.ravel(), minlength=len(draws) * count).reshape(len(draws), count)
-        pooled = (weights @ table).reshape(len(draws), trials, len(SUMS))
-        loss, iou = pooled_dice_loss(pooled), pooled_iou(pooled)
+        loss, iou = ((figure * present).sum(axis=2) / counts for figure in pooled(weights.astype(np.float64)))
         gains = loss[:, [reference]] - loss, iou - iou[:, [reference]]
         return np.concatenate([loss, iou, *gains], axis=1).T.reshape(4 * trials, *drawn.shape[:-1])
 
     values = measure(np.arange(count))
+    single = [np.where(present, figure[0], np.nan) for figure in pooled(np.ones((1, count)))]
     if count < 2:
         measured = [Interval(float(value), None, None) for value in values]
-        first = _first(values[:trials, np.newaxis])
+        losses = values[:trials, np.newaxis]
     else:
-        with warnings.catch_warnings():
-            # Trials that are equal on every image have a difference of one value only; see below.
-            warnings.simplefilter("ignore")
-            found = stats.bootstrap(
-                (np.arange(count),),
-                measure,
-                n_resamples=resamples,
-                batch=max(1, _MAX_CELLS // count),
-                vectorized=True,
-                confidence_level=LEVEL,
-                method="BCa",
-                rng=np.random.default_rng(SEED),
-            )
-        drawn = found.bootstrap_distribution
-        # BCa is not defined where the figure lies outside of all draws or never changes; percentiles always are.
-        tail = 100 * (1 - LEVEL) / 2
-        percentiles = np.percentile(drawn, [tail, 100 - tail], axis=-1)
-        low = np.where(np.isfinite(found.confidence_interval.low), found.confidence_interval.low, percentiles[0])
-        high = np.where(np.isfinite(found.confidence_interval.high), found.confidence_interval.high, percentiles[1])
+        low, high, losses = _image_limits(measure, values, count, trials, resamples)
+        halves = [_half(row) for figure in single for row in figure]
+        halves += [_half_of_difference(row, figure[reference]) for figure in single for row in figure]
+        low, high = values - np.hypot(values - low, halves), values + np.hypot(high - values, halves)
+        losses = losses + _seed_draws(single[0], losses.shape[1])
         limits = zip(values, low, high, strict=True)
         measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
-        first = _first(drawn[:trials])
-    loss, iou, dice_gain, iou_gain = (measured[start : start + trials] for start in range(0, 4 * trials, trials))
-    return Resampled(loss, iou, dice_gain, iou_gain, first, count)
+    loss_found, iou_found, dice_gain, iou_gain = (
+        measured[start : start + trials] for start in range(0, 4 * trials, trials)
+    )
+    return Resampled(loss_found, iou_found, dice_gain, iou_gain, _first(losses), count, counts.tolist())
 
 
-def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[str] | None = None) -> float | None:
+def _image_limits(
+    measure: Callable[..., Floats], values: Floats, count: int, trials: int, resamples: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return the limits of each figure over draws of images, and the Dice losses [K, draws] of those draws."""
+    with warnings.catch_warnings():
+        # Trials that are equal on every image have a difference of one value only; see below.
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap(
+            (np.arange(count),),
+            measure,
+            n_resamples=resamples,
+            batch=max(1, _MAX_CELLS // count),
+            vectorized=True,
+            confidence_level=LEVEL,
+            method="BCa",
+            rng=np.random.default_rng(SEED),
+        )
+    drawn = found.bootstrap_distribution
+    # BCa is not defined where the figure lies outside of all draws or never changes; percentiles always are. They may
+    # then lie on one side of the figure, which the other kind of chance would be joined to.
+    tail = 100 * (1 - LEVEL) / 2
+    percentiles = np.percentile(drawn, [tail, 100 - tail], axis=-1)
+    low, high = found.confidence_interval
+    low = np.minimum(np.where(np.isfinite(low), low, percentiles[0]), values)
+    high = np.maximum(np.where(np.isfinite(high), high, percentiles[1]), values)
+    return low, high, drawn[:trials]
+
+
+def _half(values: Floats) -> float:
+    """Return half the length of Student's t interval of the mean over replicates, [R]; one that is NaN is not there."""
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return 0.0
+    quantile = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)
+    return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _half_of_difference(values: Floats, others: Floats) -> float:
+    """Return the same of a difference of two means: paired by replicate, unless the two have different replicates."""
+    if np.array_equal(np.isnan(values), np.isnan(others)):
+        return _half(values - others)
+    return math.hypot(_half(values), _half(others))
+
+
+def _seed_draws(losses: Floats, draws: int) -> Floats:
+    """Return by how much the mean over new replicates may lie off that of losses [K, R], as often as asked, [K, draws].
+
+    Each is Student's t with the standard error of the mean for its scale, and so is each difference of two with that of
+    the paired difference: draws of the replicates' deviations weighted by one normal number each, over the root of a
+    chi-squared one.
+    """
+    present = ~np.isnan(losses)
+    losses = losses[:, np.argsort(np.nansum(losses, axis=0), kind="stable")]
+    counts = present.sum(axis=1, keepdims=True)
+    means = np.nansum(losses, axis=1, keepdims=True) / counts
+    random = np.random.default_rng(SEED)
+    normal, uniform = random.standard_normal((losses.shape[1], draws)), random.random(draws)
+    # One uniform number for all: equal counts give equal divisors, and the differences stay paired.
+    divisor = np.sqrt(counts * stats.chi2.ppf(uniform, np.maximum(counts - 1, 1)))
+    return np.nan_to_num(losses - means) @ normal / divisor
+
+
+def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None = None) -> float | None:
     """Return the two-sided p value of the Wilcoxon signed-rank test on the Dice of each image that holds a tumour.
 
-    Zero differences are ranked and then dropped (Pratt, JASA 1959). With groups, the mean difference of each group
-    takes the place of its images.
+    The Dice of an image is the mean over replicates. Zero differences are ranked and then dropped (Pratt, JASA 1959).
+    With groups, the mean difference of each group takes the place of its images.
 
     Args:
-        sums: float64 [N, 7], of one trial.
-        reference: float64 [N, 7], of the other, on the same images.
+        sums: float64 [R, N, 7], of one configuration's replicates; one that is not there is NaN.
+        reference: float64 [R, N, 7], of the other's, on the same images.
         groups: the group of each image, [N].
 
     Returns:
         The p value; 1 where no image differs; None where no image holds a tumour.
     """
-    chosen = has_tumour(reference)
-    difference = image_dice(sums[chosen]) - image_dice(reference[chosen])
+    one, other = (replicates[~np.isnan(replicates[:, 0, 0])] for replicates in (sums, reference))
+    chosen = has_tumour(other[0])
+    difference = image_dice(one[:, chosen]).mean(axis=0) - image_dice(other[:, chosen]).mean(axis=0)
     if groups is not None:
-        _, members = np.unique(np.asarray(groups)[chosen], return_inverse=True)
+        members = _members(groups)[chosen]
+        _, members = np.unique(members, return_inverse=True)
         difference = np.bincount(members, weights=difference) / np.bincount(members)
     if not len(difference):
         return None
@@ -207,18 +287,27 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _units(sums: Floats, groups: Sequence[str] | None) -> Floats:
-    """Return the sums of what is drawn, float64 [units, K, 7], in an order that follows from the sums alone."""
-    images = np.ascontiguousarray(sums.swapaxes(0, 1))
+def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
+    """Return the sums of what is drawn, float64 [units, K, R, 7], in an order that follows from the sums alone."""
+    images = np.ascontiguousarray(np.moveaxis(sums, 2, 0))
     if groups is not None:
-        found, members = np.unique(np.asarray(groups), return_inverse=True)
-        summed = np.zeros((len(found), *images.shape[1:]))
+        members = _members(groups)
+        summed = np.zeros((members.max() + 1, *images.shape[1:]))
         np.add.at(summed, members, images)
         images = summed
-    return images[np.lexsort(images.reshape(len(images), -1).T)]
+    # First by what does not depend on the order of configurations and replicates, as far as that tells units apart.
+    flat = images.reshape(len(images), -1)
+    total = images.sum(axis=(1, 2)).round(6)
+    return images[np.lexsort((*flat.T, *total.T))]
+
+
+def _members(groups: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return the number of each image's group, int64 [N], counted in the order in which the groups appear."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
 def _first(losses: Floats) -> list[float]:
-    """Return how often each trial, of losses [K, draws], is the lowest; equals share a draw."""
+    """Return how often each configuration, of losses [K, draws], is the lowest; equals share a draw."""
     lowest = losses == losses.min(axis=0)
     return [float(share) for share in (lowest / lowest.sum(axis=0)).mean(axis=1)]

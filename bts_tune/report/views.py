@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bts_tune.report.configurations import configurations, result_stage
 from bts_tune.report.document import Block, Picture, Subheading, paragraph, table
 from bts_tune.report.evidence import Compared, Evidence
-from bts_tune.report.leaderboard import ranking
 from bts_tune.report.statistics import has_tumour, missed, pooled_dice_loss, pooled_iou
-from bts_tune.report.words import MISSING, gained, interval, metric, names, plural, role, share
+from bts_tune.report.words import MISSING, gained, interval, metric, names, plural, repeat, role, share
 from bts_tune.store import TrialRecord
 from bts_tune.training.scores import SUMS, Scores, SplitScores
 
 _TITLES: Mapping[str, str] = {"test": "Test split", "valid": "Validation split"}
+_MAX_MISSING = 12
 _QUARTER = 5
 """Fewest images that a part of the images may hold."""
 
@@ -29,46 +30,63 @@ KINDS: Mapping[str, Callable[[SplitScores, int], NDArray[np.float64]]] = {
 
 
 def comparisons(trials: Sequence[TrialRecord], evidence: Evidence) -> Iterable[Block]:
-    """Yield the paired comparison of the best trial and the baselines, split by split."""
-    if not ranking(trials):
+    """Yield the paired comparison of the configurations with the best baseline, split by split."""
+    if not configurations(trials):
         return
     if not evidence.scores:
         yield paragraph("No scores of single images are on record, so there are no intervals and no comparisons.")
         return
-    called = names(trials)
     shown = [(title, evidence.splits[name]) for name, title in _TITLES.items() if name in evidence.splits]
-    if shown and len(shown[0][1].trials) > 1:
+    if shown and len(shown[0][1].configurations) > 1:
         compared = shown[0][1]
+        who = (
+            "The configurations of the final stage" if result_stage(trials) == "final" else "The best and the baselines"
+        )
         yield paragraph(
-            f"The best trial and the baselines on the same images, each against {_reference(compared, called)}. An "
-            "interval that includes zero leaves open which of the two is better. Of several seeds of a baseline the "
-            "best is taken."
+            f"{who} on the same images, each against {_reference(compared)}. An interval that includes zero leaves "
+            f"open which of the two is better. {_chances(compared)}"
         )
         for title, compared in shown:
-            tumours = f"{plural(compared.images, 'image')}, {compared.tumours} with a tumour"
+            groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
+            tumours = f"{plural(compared.images, 'image')}{groups}, {compared.tumours} with a tumour"
             yield Subheading(f"{title} ({tumours})")
-            yield table(
-                ["name", "role", "Dice gained", "95 % interval", "IoU gained", "95 % interval", "p (Holm)", "first"],
-                [_row(compared, place, called) for place in range(len(compared.trials))],
-                right=range(2, 8),
-            )
-    yield from (paragraph(sentence) for sentence in evidence.missing)
+            repeated = set(compared.replicates) != {1}
+            header = ["name", "role", *(["trainings"] if repeated else []), "Dice gained", "95 % interval"]
+            header += ["IoU gained", "95 % interval", "p (Holm)", "first"]
+            rows = [_row(compared, place, repeated) for place in range(len(compared.configurations))]
+            yield table(header, rows, right=range(2, len(header)))
+    yield from (paragraph(sentence) for sentence in evidence.missing[:_MAX_MISSING])
+    if len(evidence.missing) > _MAX_MISSING:
+        yield paragraph(f"Of {len(evidence.missing) - _MAX_MISSING} more, scores are missing or left out.")
 
 
-def _reference(compared: Compared, called: Mapping[str, str]) -> str:
-    record = compared.trials[compared.reference]
-    return f"the best {'baseline' if record.baseline else 'trial'}, {called[record.trial]}"
+def _reference(compared: Compared) -> str:
+    one = compared.configurations[compared.reference]
+    return f"the best {'baseline' if one.baseline else 'configuration'}, {one.name}"
 
 
-def _row(compared: Compared, place: int, called: Mapping[str, str]) -> list[str]:
-    record, found = compared.trials[place], compared.resampled
+def _chances(compared: Compared) -> str:
+    images = "groups of related images" if compared.groups else "images"
+    fewest = min(compared.replicates)
+    if fewest > 1:
+        return f"The intervals hold the chance of other {images} and of other seeds."
+    if max(compared.replicates) > 1:
+        return (
+            f"The intervals hold the chance of other {images}, and that of other seeds where a configuration has more "
+            "than one training; of one with a single training they are too narrow."
+        )
+    return f"The intervals hold the chance of other {images} alone: a single seed tells nothing of that of others."
+
+
+def _row(compared: Compared, place: int, repeated: bool) -> list[str]:
+    one, found = compared.configurations[place], compared.resampled
     first = share(found.first[place])
+    cells = [one.name, role(one), *([str(compared.replicates[place])] if repeated else [])]
     if place == compared.reference:
-        return [called[record.trial], role(record), "reference", *[MISSING] * 4, first]
+        return [*cells, "reference", *[MISSING] * 4, first]
     p_value = compared.p_values[place]
     return [
-        called[record.trial],
-        role(record),
+        *cells,
         gained(found.dice_gain[place].value),
         interval(found.dice_gain[place], signed=True),
         gained(found.iou_gain[place].value),
@@ -79,11 +97,20 @@ def _row(compared: Compared, place: int, called: Mapping[str, str]) -> list[str]
 
 
 def shown_in_kinds(evidence: Evidence) -> list[TrialRecord]:
-    """Return the best trial and the best baseline, or whichever of the two has scores."""
+    """Return a training of the best configuration and one of the best baseline, or whichever of the two has scores.
+
+    It is the best training of the first, and of the other the one with the same seed and fold, if there is one.
+    """
     compared = evidence.splits.get("valid")
     if compared is None:
         return []
-    return [compared.trials[place] for place in dict.fromkeys((0, compared.reference))]
+    first, *others = (compared.configurations[place] for place in dict.fromkeys((0, compared.reference)))
+    scored = [record for record in first.trials if record.trial in evidence.scores]
+    chosen = [next((record for record in scored if record is first.best), scored[0])]
+    for other in others:
+        scored = [record for record in other.trials if record.trial in evidence.scores]
+        chosen.append(next((record for record in scored if repeat(record) == repeat(chosen[0])), scored[0]))
+    return chosen
 
 
 def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: str | None) -> Iterable[Block]:

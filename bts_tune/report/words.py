@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from bts_tune.config import TrialConfig
 from bts_tune.store import TrialRecord
 
 if TYPE_CHECKING:
+    from bts_tune.report.configurations import Configuration
     from bts_tune.report.statistics import Interval
 
 BASELINE_MARK = "*"
@@ -87,12 +90,19 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     )
 
 
+def gpus_per_trial(run: Mapping[str, Any]) -> float:
+    """Return the GPUs, or the fraction of one, that a trial on a GPU takes."""
+    options = run.get("options")
+    found = options.get("gpus_per_trial") if isinstance(options, Mapping) else None
+    return float(found) if isinstance(found, int | float) and found > 0 else 1.0
+
+
 def tags(run: Mapping[str, Any]) -> list[str]:
     """Return the short warnings that stand at the top of every section and figure."""
     return ([DEMO_TAG] if is_demo(run) else []) + ([PARTIAL_TAG] if is_partial(run) else [])
 
 
-def mark(record: TrialRecord) -> str:
+def mark(record: TrialRecord | Configuration) -> str:
     """Return `*` for a baseline, `*!` for a baseline that an override changed, else nothing."""
     if not record.baseline:
         return ""
@@ -100,25 +110,28 @@ def mark(record: TrialRecord) -> str:
 
 
 def names(trials: Iterable[TrialRecord]) -> dict[str, str]:
-    """Return what a reader calls each trial, by its identifier; trials of one name are told apart by their seed."""
+    """Return what a reader calls each trial, by its identifier; trials of one name are told apart by seed and fold."""
     listed = list(trials)
-    counts: dict[str, int] = {}
-    for record in listed:
-        counts[record.name] = counts.get(record.name, 0) + 1
+    counts = Counter(record.name for record in listed)
     return {
-        record.trial: f"{record.name} seed {setting(record, 'seed')}" if counts[record.name] > 1 else record.name
-        for record in listed
+        record.trial: f"{record.name} {repeat(record)}" if counts[record.name] > 1 else record.name for record in listed
     }
 
 
-def role(record: TrialRecord) -> str:
-    """Return `baseline`, `baseline, changed: …` with the changed fields, or an empty string for a searched trial."""
+def repeat(record: TrialRecord) -> str:
+    """Return what tells a replicate from the others of its configuration: `seed 3`, or `seed 3 fold 2`."""
+    fold = "" if record.fold is None else f" fold {record.fold}"
+    return f"seed {setting(record, 'seed')}{fold}"
+
+
+def role(record: TrialRecord | Configuration) -> str:
+    """Return `baseline`, `baseline, changed: …` with the changed fields, or an empty string for what was searched."""
     if not record.baseline:
         return ""
     return f"baseline, changed: {', '.join(record.changed)}" if record.changed else "baseline"
 
 
-def changed_note(trials: Iterable[TrialRecord]) -> str | None:
+def changed_note(trials: Iterable[TrialRecord | Configuration]) -> str | None:
     """Return one sentence that names the changed baselines and their changed fields; None where there are none."""
     by_fields: dict[str, list[str]] = {}
     for record in trials:
@@ -132,8 +145,8 @@ def changed_note(trials: Iterable[TrialRecord]) -> str | None:
     return f"Changed baselines: {'; '.join(parts)}."
 
 
-def with_role(name: str, record: TrialRecord) -> str:
-    """Return `name`, followed by the trial's role in brackets where it has one."""
+def with_role(name: str, record: TrialRecord | Configuration) -> str:
+    """Return `name`, followed by the role in brackets where there is one."""
     return f"{name} ({role(record)})" if record.baseline else name
 
 
@@ -169,6 +182,13 @@ def value(content: Any) -> str:
 def metric(content: Any) -> str:
     """Return a metric to four decimals, or a dash where there is none."""
     return MISSING if content is None else f"{float(content):.4f}"
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Return mean and sample standard deviation, `0.2104 ± 0.0071`; a single value alone; a dash for none."""
+    if len(values) < 2:
+        return metric(values[0] if values else None)
+    return f"{metric(statistics.fmean(values))} ± {metric(statistics.stdev(values))}"
 
 
 def interval(found: Interval, signed: bool = False) -> str:

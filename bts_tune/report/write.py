@@ -15,11 +15,12 @@ from bts_tune.errors import RunError
 from bts_tune.report.evidence import Evidence, gather
 from bts_tune.report.figures import learning_curves, overlay, read_samples
 from bts_tune.report.html import to_html
-from bts_tune.report.leaderboard import best_baselines, epochs_table, leaderboard, ranking
+from bts_tune.report.importance import marginal_plots, parallel_coordinates
+from bts_tune.report.leaderboard import best_baselines, configurations_table, epochs_table, leaderboard, ranking
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.plots import kinds_figure, search_history
 from bts_tune.report.sections import Figures, Overlay, document
-from bts_tune.report.words import names, tags, with_role
+from bts_tune.report.words import gpus_per_trial, names, tags, with_role
 from bts_tune.store import RunFolder, TrialRecord, write_atomically
 
 _FORMULA_STARTS = ("=", "+", "-", "@")
@@ -31,6 +32,7 @@ class ReportFiles:
     """The files that `write_report` wrote."""
 
     leaderboard: Path
+    configurations: Path
     epochs: Path
     report: Path
     page: Path
@@ -38,10 +40,10 @@ class ReportFiles:
 
 
 def write_report(folder: RunFolder) -> ReportFiles:
-    """Write `leaderboard.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew, each whole or not.
+    """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew.
 
-    The same record gives the same bytes of CSV, Markdown and HTML, wherever the folder lies. Figures of an earlier
-    report that this one does not show are removed.
+    Each is written whole or not at all. The same record gives the same bytes of CSV, Markdown and HTML, wherever the
+    folder lies. Figures of an earlier report that this one does not show are removed.
 
     Raises:
         RunError: the record cannot be read, or a file cannot be written.
@@ -53,8 +55,10 @@ def write_report(folder: RunFolder) -> ReportFiles:
         write_atomically(target, to_csv(leaderboard(trials), run))
         target = folder.path / "epochs.csv"
         write_atomically(target, to_csv(epochs_table(trials), run))
-        target = folder.path / "figures"
         evidence = gather(folder, trials)
+        target = folder.path / "configurations.csv"
+        write_atomically(target, to_csv(configurations_table(trials, evidence), run))
+        target = folder.path / "figures"
         shown, pictures = _draw(folder, run, trials, evidence)
         for path, png in pictures.items():
             write_atomically(folder.path / path, png)
@@ -68,6 +72,7 @@ def write_report(folder: RunFolder) -> ReportFiles:
         raise RunError(f"{target}: cannot be written: {error.strerror}.") from None
     return ReportFiles(
         leaderboard=folder.path / "leaderboard.csv",
+        configurations=folder.path / "configurations.csv",
         epochs=folder.path / "epochs.csv",
         report=folder.path / "report.md",
         page=folder.path / "report.html",
@@ -103,10 +108,12 @@ def _draw(
     warnings = tags(run)
     drawings = {
         "figures/learning_curves.png": learning_curves(trials, warnings),
-        "figures/search_history.png": search_history(trials, warnings),
+        "figures/search_history.png": search_history(trials, warnings, gpus_per_trial(run)),
         "figures/kinds_of_images.png": kinds_figure(trials, evidence, warnings),
+        "figures/marginals.png": marginal_plots(trials, run, warnings),
+        "figures/parallel_coordinates.png": parallel_coordinates(trials, run, warnings),
     }
-    curves, history, kinds = (path if png else None for path, png in drawings.items())
+    curves, history, kinds, marginals, coordinates = (path if png else None for path, png in drawings.items())
     pictures = {path: png for path, png in drawings.items() if png}
     called = names(trials)
     overlays = []
@@ -119,7 +126,7 @@ def _draw(
         path = f"figures/predictions-{record.trial}.png"
         pictures[path] = overlay(samples, f"Predictions of {with_role(called[record.trial], record)}", warnings)
         overlays.append(Overlay(record, path))
-    return Figures(curves, history, kinds, overlays), pictures
+    return Figures(curves, history, kinds, marginals, coordinates, overlays), pictures
 
 
 def _shown(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -130,7 +137,8 @@ def _shown(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def _remove_stale(figures: Path, drawn: Iterable[Path]) -> None:
     kept = set(drawn)
-    for pattern in ("learning_curves.png", "search_history.png", "kinds_of_images.png", "predictions-*.png"):
+    fixed = ("learning_curves", "search_history", "kinds_of_images", "marginals", "parallel_coordinates")
+    for pattern in (*(f"{name}.png" for name in fixed), "predictions-*.png"):
         for file in figures.glob(pattern):
             if file not in kept:
                 with contextlib.suppress(FileNotFoundError):

@@ -17,9 +17,10 @@ from bts_tune.training.device import Arithmetic, resolve_device
 from bts_tune.training.loop import split_sums
 from bts_tune.training.metrics import metrics_from_sums
 from bts_tune.training.model import to_device
-from bts_tune.training.scores import Scores, SplitScores
+from bts_tune.training.scores import SUMS, Scores, Shapes, SplitScores
+from bts_tune.training.shapes import ShapeCollector
 
-SAMPLES = 6
+SAMPLES_OF_A_KIND = 2
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Evaluation:
 
     Attributes:
         test: `test_*` metrics by column name; empty where the dataset has no test split.
-        samples: the content of an .npz file with validation slices from the best to the worst predicted: `images`
-            uint8 [k, S, S], `truths` uint8 {0, 1} [k, S, S], `probabilities` float16 [k, S, S], `names` [k], `iou` [k].
+        samples: the content of an .npz file with validation slices of every kind that `choose_samples` tells apart:
+            `images` uint8 [k, S, S], `truths` uint8 {0, 1} [k, S, S], `probabilities` float16 [k, S, S], `names` [k],
+            `iou` [k], `kind` [k].
         scores: the scores of every validation and test image.
     """
 
@@ -49,28 +51,69 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     try:
         pixels = saved.config.image_size**2
         test: dict[str, float | None] = {}
-        splits: dict[str, SplitScores] = {}
-        sums = split_sums(model, data.valid, loader, arithmetic)
-        splits["valid"] = SplitScores.of(data.valid.names, data.valid.images, sums)
-        samples = _samples(saved, data.valid, sums, arithmetic)
+        splits = {"valid": _scores(model, data.valid, loader, arithmetic)}
+        samples = _samples(saved, data.valid, splits["valid"], arithmetic)
         if len(data.test.names):
-            sums = split_sums(model, data.test, loader, arithmetic)
-            splits["test"] = SplitScores.of(data.test.names, data.test.images, sums)
-            test = metrics_from_sums(sums, pixels, saved.config.part(OptimizationPart)).columns("test")
+            splits["test"] = _scores(model, data.test, loader, arithmetic)
+            objective = saved.config.part(OptimizationPart)
+            test = metrics_from_sums(splits["test"].sums, pixels, objective).columns("test")
         return Evaluation(test, samples, Scores(saved.epoch, pixels, splits))
     finally:
         loader.close()
 
 
-def _samples(saved: SavedModel, split: PreparedSplit, sums: np.ndarray, arithmetic: Arithmetic) -> bytes:
-    """Predict the slices at even steps of the images' IoU, from the best to the worst."""
+def _scores(model: torch.nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic) -> SplitScores:
+    collector = ShapeCollector()
+    sums = split_sums(model, split, loader, arithmetic, watch=collector.add)
+    return SplitScores.of(split.names, split.images, sums, collector.shapes())
+
+
+def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
+    """Return the images to look at, each with its kind; at most two of a kind, and no image twice.
+
+    `best`, `median` and `worst` are by IoU, of the tumours of which something was found. `missed` are tumours without a
+    single predicted pixel, the largest first. `false alarm` are images with predicted regions that hold no true pixel,
+    the largest first, whether or not there is a tumour elsewhere. Where none of these exist, `tumour-free` images.
+
+    Args:
+        sums: float64 [N, 7], columns as in `scores.SUMS`; N is at least 1.
+        shapes: of the same images.
+    """
+    found, truth = sums[:, SUMS.index("true_positives")], sums[:, SUMS.index("truth")]
+    hit = np.flatnonzero(found > 0)
+    ranked = hit[np.argsort(-_iou(sums)[hit], kind="stable")]
+    few = SAMPLES_OF_A_KIND
+    middle = max(0, (len(ranked) - few) // 2)
+    lost = np.flatnonzero((truth > 0) & (found == 0))
+    stray = np.flatnonzero(shapes.stray > 0)
+    kinds = {
+        "best": ranked[:few],
+        "worst": ranked[-few:],
+        "median": ranked[middle : middle + few],
+        "missed": lost[np.argsort(-truth[lost], kind="stable")][:few],
+        # More than needed: some may be shown already.
+        "false alarm": stray[np.argsort(-shapes.stray[stray], kind="stable")],
+    }
+    chosen: dict[int, str] = {}
+    for kind, places in kinds.items():
+        fresh = [int(place) for place in places if int(place) not in chosen]
+        chosen |= dict.fromkeys(fresh[:few], kind)
+    chosen = chosen or dict.fromkeys(range(min(few, len(sums))), "tumour-free")
+    order = ("best", "median", "worst", "missed", "false alarm", "tumour-free")
+    iou = _iou(sums)
+    return sorted(chosen.items(), key=lambda one: (order.index(one[1]), -iou[one[0]], one[0]))
+
+
+def _iou(sums: np.ndarray) -> np.ndarray:
+    """Return the IoU of each image, float64 [N]; 1 where neither truth nor prediction holds a tumour."""
     union = sums[:, :3].sum(axis=1)
-    with_tumour = np.flatnonzero(sums[:, 5] > 0)
-    candidates = with_tumour if len(with_tumour) else np.arange(len(sums))
-    iou = np.divide(sums[:, 0], union, out=np.ones(len(sums)), where=union > 0)
-    ordered = candidates[np.argsort(-iou[candidates], kind="stable")]
-    places = np.unique(np.linspace(0, len(ordered) - 1, SAMPLES).round().astype(int))
-    chosen = ordered[places]
+    return np.divide(sums[:, 0], union, out=np.ones(len(sums)), where=union > 0)
+
+
+def _samples(saved: SavedModel, split: PreparedSplit, scores: SplitScores, arithmetic: Arithmetic) -> bytes:
+    assert scores.shapes is not None
+    picked = choose_samples(scores.sums, scores.shapes)
+    chosen = np.array([place for place, _ in picked])
     images = split.images[chosen]
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -78,8 +121,9 @@ def _samples(saved: SavedModel, split: PreparedSplit, sums: np.ndarray, arithmet
         images=images,
         truths=split.masks[chosen],
         probabilities=probabilities(saved, images, arithmetic).astype(np.float16),
-        names=np.array([split.names[index] for index in chosen]),
-        iou=iou[chosen],
+        names=np.array([split.names[place] for place in chosen]),
+        iou=_iou(scores.sums)[chosen],
+        kind=np.array([kind for _, kind in picked]),
     )
     return buffer.getvalue()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,8 +212,17 @@ def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
     return float(loss_sum) / trial.loader.images_per_epoch, soft_dice_loss(overlap, predicted, true)
 
 
-def split_sums(model: nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic) -> np.ndarray:
-    """Return the sums of each image of a split, float64 [N, 7]; columns as in `scores.SUMS`."""
+def split_sums(
+    model: nn.Module,
+    split: PreparedSplit,
+    loader: BatchLoader,
+    arithmetic: Arithmetic,
+    watch: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
+) -> np.ndarray:
+    """Return the sums of each image of a split, float64 [N, 7]; columns as in `scores.SUMS`.
+
+    `watch` is given the logits and the truth of every batch, both [n, 1, S, S], in the order of the split.
+    """
     set_mode(model, training=False)
     sums = []
     with torch.inference_mode():
@@ -221,6 +230,8 @@ def split_sums(model: nn.Module, split: PreparedSplit, loader: BatchLoader, arit
             with arithmetic.autocast():
                 logits = model(image)
             sums.append(image_sums(logits, truth))
+            if watch is not None:
+                watch(logits, truth)
     return torch.cat(sums).cpu().numpy()
 
 

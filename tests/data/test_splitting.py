@@ -18,7 +18,7 @@ from bts_tune.data.phantom import write_phantom
 from bts_tune.data.records import SPLITS, Dataset
 from bts_tune.data.scan import Scan, scan_dataset
 from bts_tune.data.sources import open_dataset
-from bts_tune.data.splitting import cross_validation, make_split, read_split, reassigned
+from bts_tune.data.splitting import cross_validation, folded, make_split, read_folds, read_split, reassigned, split_hash
 from bts_tune.errors import DataError
 from tests.data.builders import write_coco
 
@@ -175,7 +175,7 @@ class TestCrossValidation:
     @pytest.mark.parametrize("folds", [2, 5])
     def test_every_group_is_validated_once(self, phantoms: Scanned, folds: int) -> None:
         grouped, split = make_split(phantoms.dataset, phantoms.scan, "grouped", group_by=PATIENT)
-        datasets = cross_validation(grouped, split, phantoms.scan, folds)
+        datasets, _ = cross_validation(grouped, split, phantoms.scan, folds)
         assert len(datasets) == folds
         assert all(members(one)["test"] == members(grouped)["test"] for one in datasets)
         assert all(torn_apart(one, phantoms.patients) == 0 for one in datasets)
@@ -184,6 +184,36 @@ class TestCrossValidation:
         sizes = [len(one.records["valid"]) for one in datasets]
         assert max(sizes) - min(sizes) <= 8
         assert len({one.fingerprint() for one in datasets}) == folds
+
+    def test_the_folds_are_recorded_and_read_back(self, phantoms: Scanned, tmp_path: Path) -> None:
+        grouped, split = make_split(phantoms.dataset, phantoms.scan, "grouped", group_by=PATIENT)
+        datasets, crossed = cross_validation(grouped, split, phantoms.scan, 3)
+        crossed.write(tmp_path / "split.csv")
+        assert read_split(tmp_path / "split.csv") == split.splits
+        folds = read_folds(tmp_path / "split.csv")
+        assert folds == crossed.folds
+        assert [one.fingerprint() for one in folded(grouped, folds)] == [one.fingerprint() for one in datasets]
+        assert crossed.hash == split_hash(split.splits, folds) != split.hash
+        described = crossed.to_dict()["folds"]
+        assert [one["images"] for one in described] == [
+            {name: len(records) for name, records in one.records.items()} for one in datasets
+        ]
+        assert all(one["leak"]["valid"]["related"] == 0 for one in described)
+        assert "3 folds" in crossed.sentence()
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("file,split,group\na,train,0\n", "is no CSV file with the columns"),
+            ("file,split,group,fold\na,train,0,x\n", "is no CSV file with the columns"),
+            ("file,split,group,fold\na,train,0,1\n", "at least 2, numbered from 1"),
+            ("file,split,group,fold\na,train,0,1\nb,train,0,3\n", "at least 2, numbered from 1"),
+        ],
+    )
+    def test_broken_folds_are_refused(self, tmp_path: Path, text: str, sentence: str) -> None:
+        (tmp_path / "split.csv").write_text(text)
+        with pytest.raises(DataError, match=sentence):
+            read_folds(tmp_path / "split.csv")
 
     @pytest.mark.parametrize("folds", [1, 26])
     def test_too_few_and_too_many(self, phantoms: Scanned, folds: int) -> None:
@@ -217,5 +247,5 @@ class TestRealDataset:
         areas = [one["tumor_share"] for one in split.summary["splits"].values()]
         assert areas == pytest.approx([0.0365] * 3, rel=0.15)
         assert split.summary["splits"]["test"]["largest_group"] < 30
-        folds = cross_validation(dataset, split, real.scan, 5)
+        folds, _ = cross_validation(dataset, split, real.scan, 5)
         assert [len(one.records["valid"]) for one in folds] == pytest.approx([273] * 5, abs=5)

@@ -44,6 +44,7 @@ search:
     augmentation: {choices: [none, light]}
   searcher: {startup_trials: 3, seed: 0}
   scheduler: {grace_period: 1, reduction_factor: 2}
+  final: {top: 0}
 """
 
 

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from bts_tune.config import TrialConfig
-from bts_tune.store import RunFolder, TrialRecord
-from bts_tune.training.scores import Scores, SplitScores
+from bts_tune.report.leaderboard import ranking
+from bts_tune.store import RunFolder, Stage, TrialRecord
+from bts_tune.training.scores import Scores, Shapes, SplitScores
 
 BASELINES: dict[str, dict[str, Any]] = {
     "unet-b0": {"decoder_dropout": 0.5, "head_dropout": 0.5},
     "unet-b0-frozen": {"freeze": "all", "decoder_dropout": 0.5, "head_dropout": 0.5},
     "unetplusplus-b5": {"decoder": "unetplusplus", "encoder": "efficientnet-b5", "learning_rate": 1e-4},
 }
+KINDS_OF_SLICES = ("best", "best", "median", "worst", "missed", "false alarm")
 PUBLISHED: dict[str, Any] = {"dice_loss": 0.3057, "iou": 0.5426}
 
 
@@ -83,6 +85,9 @@ def make_trial(
     published: dict[str, Any] | None = None,
     reason: str = "",
     test: dict[str, Any] | None = None,
+    stage: Stage = "search",
+    origin: str | None = None,
+    fold: int | None = None,
     **config: Any,
 ) -> TrialRecord:
     parsed = TrialConfig.parse(config)
@@ -96,6 +101,9 @@ def make_trial(
         config=parsed.to_dict(),
         config_id=parsed.config_id,
         recipe_id=parsed.recipe_id,
+        stage=stage,
+        origin=origin,
+        fold=fold,
         status=status,
         reason=reason,
         started={} if status == "waiting" else started(),
@@ -178,6 +186,59 @@ def make_search(epochs: int = 35, searched: int = 9, **kwargs: Any) -> list[Tria
     return records
 
 
+def make_final(
+    trials: list[TrialRecord], *, top: int = 2, seeds: int = 3, folds: int | None = None, optimism: float = 0.015
+) -> list[TrialRecord]:
+    """The final stage after a search: its best configurations and its baselines again, worse by about `optimism`."""
+    searched = [record for record in ranking(trials) if not record.baseline][:top]
+    baselines = {record.name: record for record in trials if record.baseline}
+    records: list[TrialRecord] = []
+    for origin in [*searched, *baselines.values()]:
+        assert origin.best_row is not None
+        for seed in range(1000, 1000 + seeds):
+            for fold in range(1, folds + 1) if folds else [None]:
+                noise = np.random.default_rng([seed, fold or 0, origin.index]).normal(0, 0.006)
+                floor = origin.best_row["val_dice_loss"] + optimism + noise
+                trial = f"final-{origin.trial}-{seed}" + (f"-f{fold}" if fold else "")
+                epochs = origin.config["epochs"]
+                best = make_row(trial, epochs, floor, train_dice_loss=floor * 0.6)
+                rows = [make_row(trial, epoch, floor + 0.8 * 0.8**epoch) for epoch in range(1, epochs)] + [best]
+                records.append(
+                    make_trial(
+                        trial,
+                        name=origin.name,
+                        index=len(trials) + len(records),
+                        baseline=origin.baseline,
+                        changed=origin.changed,
+                        published=origin.published,
+                        rows=rows,
+                        test=make_test(floor + 0.02),
+                        stage="final",
+                        origin=origin.trial,
+                        fold=fold,
+                        **{**origin.config, "seed": seed},
+                    )
+                )
+    return records
+
+
+def make_split(method: str = "provided", digest: str = "5ca1ab1e" * 8, related: float = 0.86) -> dict[str, Any]:
+    leak = {"valid": {"related_share": related, "look_alike_share": 0.72}, "test": {"related_share": related}}
+    sizes = {"train": 1502, "valid": 429, "test": 215}
+    return {
+        "method": method,
+        "seed": 0,
+        "group_by": None,
+        "hash": digest,
+        "groups": {"count": 389, "largest": 69, "median": 5.0, "in_several_splits": 211},
+        "splits": {
+            name: {"images": images, "groups": 150, "largest_group": 60, "tumor_share": 0.031}
+            for name, images in sizes.items()
+        },
+        "leak": {"leaks": method == "provided", "splits": leak},
+    }
+
+
 def make_run(**changes: Any) -> dict[str, Any]:
     run: dict[str, Any] = {
         "run": "spring-search",
@@ -192,6 +253,8 @@ def make_run(**changes: Any) -> dict[str, Any]:
             "path": "scans/brain tumours",
             "layout": "coco",
             "fingerprint": "9f2c51aa0b7d",
+            "content": "77aa77aa",
+            "split": make_split(),
             "splits": {"train": 1502, "valid": 429, "test": 215},
             "categories": {"1": "0", "2": "1"},
             "check": {"errors": 0, "warnings": 3, "tumour_area": {"median": 0.031, "largest": 0.12}},
@@ -229,6 +292,7 @@ def make_samples(slices: int = 6, size: int = 96, seed: int = 0) -> dict[str, An
         "probabilities": np.stack(probabilities).astype(np.float16),
         "names": np.array([f"{1200 + 37 * number}_jpg.rf.0a1b2c3d4e5f" for number in range(slices)]),
         "iou": np.array(iou),
+        "kind": np.array([KINDS_OF_SLICES[number % len(KINDS_OF_SLICES)] for number in range(slices)]),
     }
 
 
@@ -247,6 +311,9 @@ def write_run(path: Path, trials: list[TrialRecord], run: dict[str, Any] | None 
             config=record.config,
             config_id=record.config_id,
             recipe_id=record.recipe_id,
+            stage=record.stage,
+            origin=record.origin,
+            fold=record.fold,
         )
     for record in trials:
         if record.status != "waiting":
@@ -284,6 +351,26 @@ def make_sums(images: int, quality: float, *, spread: float = 0.1, empty: int = 
     return np.stack([found, alarms, truth - found, overlap, found + alarms, truth, entropy], axis=1)
 
 
+def make_shapes(sums: np.ndarray, *, size: int = 96, seed: int = 0) -> Shapes:
+    """Shapes that go with sums: one square a tumour, a predicted one that is off by what the sums say."""
+    random = np.random.default_rng(seed + 5)
+    dice = 2 * sums[:, 0] / np.maximum(2 * sums[:, 0] + sums[:, 1] + sums[:, 2], 1)
+    tumour = sums[:, 5] > 0
+    side = np.sqrt(sums[tumour, 5])
+    corner = random.uniform(0, size - side.max(initial=1), (tumour.sum(), 2))
+    place = np.flatnonzero(tumour).astype(float)
+    true_boxes = np.column_stack([place, corner, side, side])
+    boxes = np.column_stack([true_boxes + np.outer((1 - dice[tumour]) * side, [0, 1, 0, 0, 0]), 0.5 + dice[tumour] / 2])
+    return Shapes(
+        tolerance=2.0,
+        hausdorff=np.where(tumour, (1 - dice) * 30, np.nan),
+        surface_dice=np.where(tumour, dice, 0.0),
+        stray=np.zeros(len(sums)),
+        true_boxes=true_boxes,
+        boxes=boxes,
+    )
+
+
 def make_scores(
     quality: float, *, epoch: int, images: int = 60, test: int = 30, size: int = 96, seed: int = 0
 ) -> Scores:
@@ -293,7 +380,8 @@ def make_scores(
         random = np.random.default_rng(seed + 77)
         names = tuple(f"{name}/{number:03d}.png" for number in range(count))
         sums = make_sums(count, quality, seed=seed, empty=min(count // 10, 5))
-        return SplitScores(names, sums, random.uniform(0.1, 0.6, count), random.uniform(0.05, 0.3, count))
+        grey = random.uniform(0.1, 0.6, count), random.uniform(0.05, 0.3, count)
+        return SplitScores(names, sums, *grey, make_shapes(sums, seed=seed))
 
     splits = {"valid": split("valid", images, seed)} | ({"test": split("test", test, seed + 1)} if test else {})
     return Scores(epoch, size**2, splits)

@@ -53,9 +53,11 @@ def test_no_baseline_trained_to_the_full_budget() -> None:
     assert "no baseline was trained to the full budget" in text
 
 
-def test_seeds_of_one_name_are_told_apart() -> None:
+def test_seeds_of_one_configuration_are_one_mean() -> None:
     trials = [trial(f"a-s{seed}", 0.2 + seed / 10, 0.7, name="a", seed=seed, baseline=True) for seed in range(2)]
-    assert "a seed 0" in answer(trials)
+    text = answer(trials)
+    assert text.startswith("Best of 1 configuration trained to the full budget: a (baseline")
+    assert "Dice loss 0.2500 ± 0.0707 and IoU 0.7000 ± 0.0000 (mean ± standard deviation of 2 trainings)" in text
 
 
 def test_nothing_ranked_names_the_lowest_so_far_across_statuses() -> None:

@@ -34,7 +34,7 @@ SEARCHED = [trial("t1", 0.2), trial("weak", 0.4, index=1, baseline=True), trial(
 def test_the_best_trial_and_the_baselines_are_compared(tmp_path: Path) -> None:
     found = gather(written(tmp_path / "r", SEARCHED, {"t1": 0.8, "good": 0.7, "weak": 0.6}), SEARCHED)
     test = found.splits["test"]
-    assert [record.trial for record in test.trials] == ["t1", "good", "weak"]
+    assert [one.name for one in test.configurations] == ["t1", "good", "weak"]
     assert test.reference == 1
     assert (test.images, test.tumours) == (30, 27)
     assert test.resampled.dice_gain[0].value > 0 > test.resampled.dice_gain[2].value
@@ -51,7 +51,7 @@ def test_scores_that_cannot_be_used_cost_their_trial_its_place(tmp_path: Path) -
     write_scores(folder, SEARCHED[1], images=20)
     folder.scores_file("good").write_bytes(make_scores(0.7, epoch=9).to_bytes())
     found = gather(folder, SEARCHED)
-    assert [record.trial for record in found.splits["valid"].trials] == ["t1"]
+    assert [one.name for one in found.splits["valid"].configurations] == ["t1"]
     assert len(found.missing) == 2
     assert "epoch 9" in found.missing[0]
     assert "other images" in found.missing[1]
@@ -85,7 +85,7 @@ def test_the_headline_says_what_the_test_split_allows(tmp_path: Path, qualities:
     assert told in text
     assert "on the test split" in text
     assert "30 images" in text
-    assert "of 3 trials in" in text
+    assert "of 3 configurations in" in text
 
 
 def test_the_headline_says_where_the_best_is_a_baseline(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from tests.report.fabricate import make_sums
 
 
 def trials(*qualities: float, images: int = 40, empty: int = 0, seed: int = 0) -> Floats:
-    return np.stack([make_sums(images, quality, seed=seed, empty=empty) for quality in qualities])
+    """Configurations of one replicate each, [K, 1, images, 7]."""
+    return np.stack([[make_sums(images, quality, seed=seed, empty=empty)] for quality in qualities])
 
 
 def test_the_definitions_are_those_of_training() -> None:
@@ -50,7 +51,7 @@ def test_first_equals_the_count_over_every_possible_draw() -> None:
     sums = trials(0.7, 0.68, images=3, seed=2)
     wins = []
     for draw in itertools.product(range(3), repeat=3):
-        losses = [float(statistics.pooled_dice_loss(trial[list(draw)].sum(axis=0))) for trial in sums]
+        losses = [float(statistics.pooled_dice_loss(one[list(draw)].sum(axis=0))) for (one,) in sums]
         wins.append(0.5 if losses[0] == losses[1] else float(losses[0] < losses[1]))
     found = resample(sums)
     assert found.first[0] == pytest.approx(np.mean(wins), abs=0.02)
@@ -61,7 +62,7 @@ def test_a_paired_difference_is_narrower_than_the_intervals_it_is_made_of() -> N
     one = make_sums(60, 0.7, spread=0.25)
     other = one.copy()
     other[:, 3] *= 0.97  # a little worse on every image alike
-    found = resample(np.stack([one, other]), reference=1, resamples=999)
+    found = resample(np.stack([[one], [other]]), reference=1, resamples=999)
     assert not found.dice_gain[0].holds_zero
     assert found.first == [1.0, 0.0]
     single, gain = found.dice_loss[0], found.dice_gain[0]
@@ -75,7 +76,9 @@ def test_the_interval_covers_the_truth_at_its_rate() -> None:
     random = np.random.default_rng(1)
     covered = 0
     for _ in range(300):
-        found = resample(population[np.newaxis, random.integers(0, len(population), 60)], resamples=499).dice_loss[0]
+        found = resample(
+            population[np.newaxis, np.newaxis, random.integers(0, len(population), 60)], resamples=499
+        ).dice_loss[0]
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= truth <= found.high
@@ -83,7 +86,7 @@ def test_the_interval_covers_the_truth_at_its_rate() -> None:
 
 
 def test_groups_of_like_images_widen_the_interval() -> None:
-    patients = np.repeat(make_sums(12, 0.7, spread=0.25), 10, axis=0)[np.newaxis]
+    patients = np.repeat(make_sums(12, 0.7, spread=0.25), 10, axis=0)[np.newaxis, np.newaxis]
     groups = [f"patient {number // 10}" for number in range(120)]
     alone, grouped = resample(patients, resamples=999), resample(patients, groups=groups, resamples=999)
     assert grouped.units == 12
@@ -96,10 +99,10 @@ def test_groups_of_like_images_widen_the_interval() -> None:
 @given(order=st.permutations(range(12)))
 def test_the_order_of_images_changes_nothing(order: list[int]) -> None:
     sums = trials(0.7, 0.6, images=12, empty=2)
-    assert resample(sums[:, order], resamples=99) == resample(sums, resamples=99)
-    assert wilcoxon(sums[0, order], sums[1, order]) == wilcoxon(sums[0], sums[1])
+    assert resample(sums[:, :, order], resamples=99) == resample(sums, resamples=99)
+    assert wilcoxon(sums[0][:, order], sums[1][:, order]) == wilcoxon(sums[0], sums[1])
     groups = [f"g{number % 4}" for number in range(12)]
-    found = resample(sums[:, order], groups=[groups[place] for place in order], resamples=99)
+    found = resample(sums[:, :, order], groups=[groups[place] for place in order], resamples=99)
     expected = resample(sums, groups=groups, resamples=99)
     assert found.dice_loss[0].low == pytest.approx(expected.dice_loss[0].low)
 
@@ -124,17 +127,17 @@ def test_images_without_any_tumour_still_have_figures() -> None:
     found = resample(sums, resamples=99)
     assert all(math.isfinite(interval.value) for interval in (*found.dice_loss, *found.iou))
     assert wilcoxon(sums[0], sums[1]) is None
-    nothing = resample(np.zeros((2, 4, 7)), resamples=99)
+    nothing = resample(np.zeros((2, 1, 4, 7)), resamples=99)
     assert nothing.iou[0] == Interval(1.0, 1.0, 1.0)
     assert nothing.dice_loss[0] == Interval(0.0, 0.0, 0.0)
 
 
 def test_wilcoxon_is_scipys_on_the_images_that_hold_a_tumour() -> None:
     one, other = trials(0.72, 0.7, empty=5)
-    dice = [2 * sums[:-5, 0] / (2 * sums[:-5, 0] + sums[:-5, 1] + sums[:-5, 2]) for sums in (one, other)]
+    dice = [2 * sums[:-5, 0] / (2 * sums[:-5, 0] + sums[:-5, 1] + sums[:-5, 2]) for (sums,) in (one, other)]
     assert wilcoxon(one, other) == pytest.approx(stats.wilcoxon(*dice).pvalue)
     assert wilcoxon(one, one) == 1.0
-    twice = [np.concatenate([sums, sums]) for sums in (one, other)]
+    twice = [np.concatenate([sums, sums], axis=1) for sums in (one, other)]
     groups = [f"image {number}" for number in [*range(40), *range(40)]]
     assert wilcoxon(twice[0], twice[1], groups) == pytest.approx(wilcoxon(one, other))
 

@@ -12,9 +12,9 @@ from bts_tune.config import OptimizationPart
 from bts_tune.errors import RunError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic
-from bts_tune.training.evaluation import SAMPLES, evaluate_model, probabilities
+from bts_tune.training.evaluation import choose_samples, evaluate_model, probabilities
 from bts_tune.training.metrics import image_sums, metrics_from_sums
-from bts_tune.training.scores import SUMS, read_scores
+from bts_tune.training.scores import SUMS, Shapes, read_scores
 from tests.training.builders import data, opened, split, tiny, trained
 
 CPU = Arithmetic.choose(torch.device("cpu"), "auto")
@@ -64,7 +64,7 @@ def test_the_saved_models_validation_is_its_best_row(folder: Path) -> None:
 def test_a_dataset_without_a_test_split_has_no_test_metrics(folder: Path) -> None:
     evaluation = evaluate_model(folder, data(test=0), device="cpu", threads=1)
     assert evaluation.test == {}
-    assert len(samples(evaluation.samples)["images"]) == 5
+    assert 1 <= len(samples(evaluation.samples)["images"]) <= 5
 
 
 def test_scores_of_each_image_give_the_metrics_of_the_split(folder: Path, tmp_path: Path) -> None:
@@ -90,31 +90,78 @@ def test_scores_of_a_dataset_without_a_test_split(folder: Path) -> None:
     assert set(evaluate_model(folder, data(test=0), device="cpu", threads=1).scores.splits) == {"valid"}
 
 
-def test_samples_go_from_the_best_predicted_to_the_worst(folder: Path) -> None:
+def test_samples_are_the_slices_that_they_say(folder: Path) -> None:
     prepared = data(valid=20, empty=(3, 4))
-    found = samples(evaluate_model(folder, prepared, device="cpu", threads=1).samples)
-    assert {name: array.shape for name, array in found.items()} == {
-        "images": (SAMPLES, 32, 32),
-        "truths": (SAMPLES, 32, 32),
-        "probabilities": (SAMPLES, 32, 32),
-        "names": (SAMPLES,),
-        "iou": (SAMPLES,),
-    }
+    evaluation = evaluate_model(folder, prepared, device="cpu", threads=1)
+    found = samples(evaluation.samples)
+    valid = evaluation.scores.splits["valid"]
+    assert valid.shapes is not None
+    picked = choose_samples(valid.sums, valid.shapes)
+    assert list(found["kind"]) == [kind for _, kind in picked]
     assert found["images"].dtype == found["truths"].dtype == np.uint8
     assert found["probabilities"].dtype == np.float16
-    assert list(found["iou"]) == sorted(found["iou"], reverse=True)
     places = [prepared.valid.names.index(name) for name in found["names"]]
-    assert not {3, 4} & set(places)
+    assert places == [place for place, _ in picked]
     assert np.array_equal(found["images"], prepared.valid.images[places])
     assert np.array_equal(found["truths"], prepared.valid.masks[places])
     for truth, probability, iou in zip(found["truths"], found["probabilities"], found["iou"], strict=True):
         cut = probability > 0.5
-        assert (cut & (truth == 1)).sum() / (cut | (truth == 1)).sum() == pytest.approx(iou, abs=0.02)
+        if (cut | (truth == 1)).any():
+            assert (cut & (truth == 1)).sum() / (cut | (truth == 1)).sum() == pytest.approx(iou, abs=0.02)
+
+
+def sums_of(*images: tuple[float, float, float]) -> np.ndarray:
+    """Sums of images from their true positives, false positives and false negatives."""
+    return np.array([(tp, fp, fn, tp, tp + fp, tp + fn, 1.0) for tp, fp, fn in images])
+
+
+def shapes_of(*stray: float) -> Shapes:
+    count = len(stray)
+    return Shapes(2.0, np.zeros(count), np.zeros(count), np.array(stray), np.zeros((0, 5)), np.zeros((0, 6)))
+
+
+def test_samples_are_the_best_the_median_the_worst_the_missed_and_the_false_alarms() -> None:
+    hits = [(90.0 - 10 * number, 0.0, 10.0 + 10 * number) for number in range(9)]  # IoU from 0.9 down to 0.1
+    others = [
+        (0.0, 0.0, 50.0),
+        (0.0, 20.0, 70.0),
+        (0.0, 0.0, 60.0),
+        (0.0, 30.0, 0.0),
+        (0.0, 40.0, 0.0),
+        (0.0, 0.0, 0.0),
+    ]
+    picked = choose_samples(sums_of(*hits, *others), shapes_of(*[0.0] * 8, 99, 0, 20, 0, 30, 40, 0))
+    assert picked == [
+        (0, "best"),
+        (1, "best"),
+        (3, "median"),
+        (4, "median"),
+        (7, "worst"),
+        (8, "worst"),
+        (10, "missed"),
+        (11, "missed"),
+        (12, "false alarm"),
+        (13, "false alarm"),
+    ]
+
+
+def test_no_slice_is_shown_twice() -> None:
+    assert choose_samples(sums_of((9, 0, 1)), shapes_of(0)) == [(0, "best")]
+    assert choose_samples(sums_of((9, 0, 1), (5, 3, 5), (1, 9, 9)), shapes_of(0, 0, 9)) == [
+        (0, "best"),
+        (1, "best"),
+        (2, "worst"),
+    ]
+    assert choose_samples(sums_of((0, 9, 5)), shapes_of(9)) == [(0, "missed")]
+    assert choose_samples(sums_of((0, 0, 0), (0, 2, 0)), shapes_of(0, 2)) == [(1, "false alarm")]
+    assert choose_samples(sums_of((0, 0, 0)), shapes_of(0)) == [(0, "tumour-free")]
 
 
 def test_samples_of_a_split_without_tumours(folder: Path) -> None:
     prepared = data(valid=2, empty=(0, 1))
-    assert len(samples(evaluate_model(folder, prepared, device="cpu", threads=1).samples)["images"]) == 2
+    kinds = samples(evaluate_model(folder, prepared, device="cpu", threads=1).samples)["kind"]
+    assert set(kinds) <= {"false alarm", "tumour-free"}
+    assert len(kinds)
 
 
 def test_probabilities(folder: Path) -> None:

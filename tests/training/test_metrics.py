@@ -6,6 +6,7 @@ import segmentation_models_pytorch as smp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score, jaccard_score
 
 from bts_tune.config import OptimizationPart
 from bts_tune.training.metrics import THRESHOLD, Metrics, image_sums, metrics_from_sums, soft_dice_loss
@@ -65,6 +66,20 @@ def test_agrees_with_smp() -> None:
     assert metrics.iou == pytest.approx(float(smp.metrics.iou_score(*stats, reduction="micro")))
     assert metrics.iou_image == pytest.approx(float(smp.metrics.iou_score(*stats, reduction="micro-imagewise")))
     assert metrics.dice_image == pytest.approx(float(smp.metrics.f1_score(*stats, reduction="micro-imagewise")))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(0, 6))
+@settings(max_examples=40, deadline=None)
+def test_agrees_with_scikit_learn(seed: int, count: int, empty: int) -> None:
+    """Pooled IoU and Dice are Jaccard's index and F1 over all pixels of the split as one list."""
+    logits, truth = example(seed, count, empty=min(empty, count))
+    cut = (torch.sigmoid(logits) > THRESHOLD).numpy().ravel()
+    true = truth.numpy().ravel() > 0
+    sums = image_sums(logits, truth).numpy().sum(axis=0)
+    assert measured(logits, truth).iou == pytest.approx(jaccard_score(true, cut, zero_division=1))
+    assert soft_dice_loss(sums[0], sums[0] + sums[1], sums[0] + sums[2]) == pytest.approx(
+        1 - f1_score(true, cut, zero_division=1), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("dice", "bce"), [(1, 1), (0.5, 2), (1, 0), (0, 3)])

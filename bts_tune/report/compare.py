@@ -1,0 +1,359 @@
+"""Several runs side by side: ranked together where they were measured alike, and told apart with the reason where not.
+
+Alike means: the same images in the same splits (one fingerprint covers both), the same definitions of the metrics, the
+same stage of a run (the search's figures are optimistic, the final stage's are not) and the same folds. The image size
+is not among them: pooled Dice and IoU are ratios of areas, which a trial's size changes no more than it changes its
+masks' edges, and a single run ranks trials of several sizes too; the size stands beside each figure.
+"""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bts_tune.errors import ConfigError, RunError
+from bts_tune.report.configurations import Configuration, configurations, result_stage
+from bts_tune.report.document import Block, Bullets, Document, Section, paragraph, table
+from bts_tune.report.html import to_html
+from bts_tune.report.markdown import to_markdown
+from bts_tune.report.methods import METRIC_DEFINITIONS
+from bts_tune.report.split import recorded_split
+from bts_tune.report.words import (
+    DEMO_TAG,
+    MISSING,
+    demo_sentence,
+    gained,
+    is_demo,
+    is_partial,
+    metric,
+    plural,
+    role,
+    setting,
+    settings,
+    varied_fields,
+)
+from bts_tune.store import RunFolder, TrialRecord, write_atomically
+
+_HASH_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One of the runs that are compared.
+
+    Attributes:
+        label: what a reader calls it: its name, or its path where two have the same name.
+        run: the content of its `run.json`.
+        trials: its trials.
+        configurations: those that its result ranks, best first.
+    """
+
+    label: str
+    run: Mapping[str, Any]
+    trials: Sequence[TrialRecord]
+    configurations: Sequence[Configuration]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Names the images, their truth and their splits; None where it is not on record."""
+        return _text(self._dataset.get("fingerprint"))
+
+    @property
+    def content(self) -> str | None:
+        """Names the images and their truth, however they are split; None in a run of an earlier version."""
+        return _text(self._dataset.get("content"))
+
+    @property
+    def split(self) -> str:
+        """The split's method and the start of its hash."""
+        found = recorded_split(self.run)
+        return f"{found.get('method', 'unknown')} {str(found.get('hash', MISSING))[:_HASH_SHOWN]}"
+
+    @property
+    def method(self) -> str | None:
+        """How it was split."""
+        return _text(recorded_split(self.run).get("method"))
+
+    @property
+    def definitions(self) -> int:
+        """The version of the metrics' definitions; runs from before it was recorded have the first."""
+        found = self.run.get("metrics", 1)
+        return found if isinstance(found, int) else 0
+
+    @property
+    def stage(self) -> str:
+        """The stage that its figures are of."""
+        return result_stage(self.trials)
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that its figures are means over; empty without cross-validation."""
+        return tuple(sorted({trial.fold for one in self.configurations for trial in one.trials if trial.fold}))
+
+    @property
+    def _dataset(self) -> Mapping[str, Any]:
+        dataset = self.run.get("dataset")
+        return dataset if isinstance(dataset, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs in groups of those that were measured alike, each in the order given."""
+
+    groups: Sequence[Sequence[ComparedRun]]
+
+    @property
+    def runs(self) -> list[ComparedRun]:
+        """All of them."""
+        return [run for group in self.groups for run in group]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether all runs could be ranked together."""
+        return len(self.groups) == 1
+
+
+def compare(folders: Sequence[RunFolder]) -> Comparison:
+    """Read runs and sort them into groups of those that were measured alike.
+
+    Raises:
+        ConfigError: fewer than two runs are given, or one is given twice.
+        RunError: a record cannot be read.
+    """
+    paths = [folder.path.resolve() for folder in folders]
+    for place, path in enumerate(paths):
+        if path in paths[:place]:
+            raise ConfigError(f"{folders[place].path}: given twice; a run cannot be compared with itself.")
+    if len(folders) < 2:
+        raise ConfigError("compare: give at least two runs.")
+    read = [(folder, folder.read_run(), folder.trials()) for folder in folders]
+    called = [str(run.get("run") or folder.path.name) for folder, run, _ in read]
+    groups: list[list[ComparedRun]] = []
+    for (folder, run, trials), name in zip(read, called, strict=True):
+        label = name if called.count(name) == 1 else str(folder.path)
+        one = ComparedRun(label, run, trials, configurations(trials))
+        for group in groups:
+            if not differences(group[0], one):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return Comparison(groups)
+
+
+def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
+    """Return why two runs are not to be ranked together, each as a few words; empty where they were measured alike."""
+    found = []
+    if one.fingerprint is None or other.fingerprint is None:
+        found.append("the dataset's fingerprint is not on record")
+    elif one.fingerprint != other.fingerprint:
+        if one.content is not None and one.content == other.content:
+            found.append(f"different splits of one dataset ({one.split}; {other.split})")
+        elif one.content is not None and other.content is not None:
+            found.append("different datasets, categories or annotations")
+        else:
+            found.append("different datasets or splits")
+    if one.definitions != other.definitions:
+        found.append(f"different definitions of the metrics (version {one.definitions}; {other.definitions})")
+    if one.stage != other.stage:
+        found.append(f"different stages ({one.stage}; {other.stage}): the search's figures are optimistic")
+    if one.folds != other.folds:
+        found.append(f"different folds ({_folds(one)}; {_folds(other)})")
+    return found
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    """Return the comparison as a document; the same runs give the same one."""
+    runs = comparison.runs
+    sections = [
+        Section("Runs", tuple(_runs(runs))),
+        *([] if comparison.ranked else [Section("Not ranked together", tuple(_refusals(comparison)))]),
+        *(Section(_title(comparison, group), tuple(_ranking(group, runs))) for group in comparison.groups),
+    ]
+    inflation = tuple(leak_inflation(runs))
+    if inflation:
+        sections.append(Section("Leak inflation", inflation))
+    shown = ("val_dice_loss", "val_iou", "test_*")
+    definitions = [[name, METRIC_DEFINITIONS[name]] for name in shown]
+    sections.append(Section("Metrics", (table(["column", "definition"], definitions),)))
+    demo = [run for run in runs if is_demo(run.run)]
+    banners = [str(demo_sentence(demo[0].run)).replace("this run", _listed(demo), 1)] if demo else []
+    unfinished = [run for run in runs if is_partial(run.run)]
+    if unfinished:
+        verb = "is" if len(unfinished) == 1 else "are"
+        banners.append(f"PARTIAL: {_listed(unfinished)} {verb} not complete; what is recorded so far is compared.")
+    return Document(
+        title=f"bts-tune: {plural(len(runs), 'run')} compared",
+        banners=tuple(banners),
+        tag=DEMO_TAG if demo else "",
+        sections=tuple(sections),
+    )
+
+
+def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
+    """Write `compare.md` and `compare.html` into a folder and return their paths.
+
+    Raises:
+        RunError: one cannot be written.
+    """
+    document = comparison_document(comparison)
+    written = {out / "compare.html": to_html(document, {}), out / "compare.md": to_markdown(document)}
+    for path, text in written.items():
+        try:
+            write_atomically(path, text)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror}.") from None
+    return list(written)
+
+
+def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
+    """Yield what a configuration loses when relatives of its validation images no longer stand in training.
+
+    Wherever a configuration was run on the provided and on the grouped split of one dataset, the difference is what
+    the provided split's leak adds to its figures, as far as one can see through the noise between trainings.
+    """
+    rows, unequal = [], []
+    for provided in (run for run in runs if run.method == "provided"):
+        for grouped in (run for run in runs if run.method == "grouped"):
+            if provided.content is None or provided.content != grouped.content:
+                continue
+            if provided.definitions != grouped.definitions:
+                continue
+            others = {(one.name if one.baseline else "", one.recipe_id): one for one in grouped.configurations}
+            for one in provided.configurations:
+                other = others.get((one.name if one.baseline else "", one.recipe_id))
+                if other is None:
+                    continue
+                if provided.stage != grouped.stage:
+                    unequal.append(f"{one.name}: {provided.label} and {grouped.label}")
+                    continue
+                rows.append([*_called(one, provided, grouped), *_inflated(one, other)])
+    if rows:
+        header = ["name", "provided", "grouped", "trainings", "Dice loss, provided", "grouped", "difference"]
+        header += ["IoU, provided", "grouped", "difference", "test Dice loss, provided", "grouped", "difference"]
+        yield table(header, rows, right=range(3, len(header)))
+        yield paragraph(
+            "The same configuration, seed apart, on the provided and on the grouped split of one dataset; means over "
+            "its trainings, whose numbers on either split are given. A difference is grouped minus provided: where the "
+            "Dice loss rises or the IoU falls, the provided split's figure owes as much to slices of patients that the "
+            "model has seen. The two splits hold other images, so a small difference may be chance."
+        )
+    if unequal:
+        yield paragraph(
+            "Not set against each other, since one is of the search and one of a final stage: "
+            + "; ".join(unequal)
+            + "."
+        )
+
+
+def _inflated(one: Configuration, other: Configuration) -> list[Any]:
+    pairs = (one.dice_loss, other.dice_loss), (one.iou, other.iou), (_tested(one), _tested(other))
+    cells: list[Any] = [f"{len(one.trials)} / {len(other.trials)}"]
+    for provided, grouped in pairs:
+        known = provided is not None and grouped is not None
+        cells += [metric(provided), metric(grouped), gained(grouped - provided) if known else MISSING]  # type: ignore[operator]
+    return cells
+
+
+def _called(one: Configuration, provided: ComparedRun, grouped: ComparedRun) -> list[str]:
+    return [one.name, provided.label, grouped.label]
+
+
+def _runs(runs: Sequence[ComparedRun]) -> Iterator[Block]:
+    rows = [
+        [
+            run.label,
+            str(run.run.get("profile", MISSING)),
+            run.split,
+            (run.fingerprint or MISSING)[:_HASH_SHOWN],
+            run.stage,
+            str(run.run.get("status", MISSING)),
+            len(run.trials),
+            len(run.configurations),
+        ]
+        for run in runs
+    ]
+    header = ["run", "profile", "split and its hash", "dataset fingerprint", "stage", "status", "trials"]
+    yield table([*header, "configurations ranked"], rows, right=(6, 7))
+
+
+def _refusals(comparison: Comparison) -> Iterator[Block]:
+    yield paragraph(
+        "These runs were not measured alike, so a single ranking of them would mean nothing. Each group below is "
+        "ranked by itself.",
+        strong=True,
+    )
+    leaders = [group[0] for group in comparison.groups]
+    yield Bullets(
+        tuple(
+            f"{_listed(comparison.groups[place])} and {_listed(comparison.groups[rest])}: "
+            f"{', '.join(differences(leaders[place], leaders[rest]))}"
+            for place in range(len(leaders))
+            for rest in range(place + 1, len(leaders))
+        )
+    )
+
+
+def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Iterator[Block]:
+    entries = [(one, run) for run in group for one in run.configurations]
+    if not entries:
+        yield paragraph("No trial has been trained to its full budget, so nothing is ranked.")
+        return
+    entries.sort(key=lambda pair: (pair[0].dice_loss, -pair[0].iou, pair[0].name, pair[1].label))
+    all_names = [one.name for run in runs for one in run.configurations]
+    varied = varied_fields([trial for one, _ in entries for trial in one.trials])
+    rows = [
+        [
+            rank,
+            one.name if all_names.count(one.name) == 1 else f"{one.name} ({run.label})",
+            role(one.best),
+            run.label,
+            metric(one.dice_loss),
+            metric(one.iou),
+            metric(_tested(one)),
+            len(one.trials),
+            setting(one.best, "image_size"),
+            setting(one.best, "epochs"),
+            settings(one.best, varied),
+        ]
+        for rank, (one, run) in enumerate(entries, start=1)
+    ]
+    header = ["rank", "name", "role", "run", "validation Dice loss", "IoU", "test Dice loss", "trainings"]
+    header += ["image size", "epochs", "settings"]
+    yield table(header, rows, right=(0, *range(4, 10)))
+    yield paragraph(
+        "By validation Dice loss, then IoU, each training at its best epoch; means over the trainings of a "
+        "configuration. Test figures choose nothing."
+    )
+    if len({setting(one.best, "image_size") for one, _ in entries}) > 1:
+        yield paragraph(
+            "Image sizes differ: each configuration is measured at its own, against masks resized to it. Pooled Dice "
+            "and IoU are ratios of areas, so the figures keep their meaning, but not to the last digit."
+        )
+    if len({setting(one.best, "epochs") for one, _ in entries}) > 1:
+        yield paragraph("Budgets differ: a configuration with more epochs had more chances of a good one.")
+
+
+def _title(comparison: Comparison, group: Sequence[ComparedRun]) -> str:
+    return "Ranking" if comparison.ranked else f"Ranking of {_listed(group)}"
+
+
+def _tested(one: Configuration) -> float | None:
+    figures = [record.test["test_dice_loss"] for record in one.trials if record.test.get("test_dice_loss") is not None]
+    return statistics.fmean(figures) if figures else None
+
+
+def _folds(run: ComparedRun) -> str:
+    return plural(len(run.folds), "fold") if run.folds else "none"
+
+
+def _listed(runs: Sequence[ComparedRun]) -> str:
+    return ", ".join(shlex.quote(run.label) for run in runs)
+
+
+def _text(content: Any) -> str | None:
+    return content if isinstance(content, str) and content else None
