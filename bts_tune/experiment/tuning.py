@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.config import PreprocessingPart, TrialConfig
@@ -171,7 +172,8 @@ class _Bridge(tune.Callback):
             self._recorder.ended(name, outcome, result.get("reason", ""), best)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_error()
+        # Where Tune has just put it; `get_error` reads its text, from where Tune may put it later.
+        error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
         cause = getattr(error, "cause", error)  # Ray wraps what a process raised
         if isinstance(cause, SpentProcessError):
             reason = str(cause)
