@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Measures what is gained by several trials at a time: images a second of all of them together.
 
-    python scripts/bench_packing.py --data DIR                 # 1, 2, 4 and 8 trials on one GPU; 1, 2, 4, … on CPU cores
+    python scripts/bench_packing.py --data DIR               # 1, 2, 4 and 8 trials at a time, at most one a core
     python scripts/bench_packing.py --models unet-b0 --trials 1 2
 
-Each trial is a process of its own that trains as a run does, with augmentation `medium`. On a GPU all share it; on CPUs
-the cores are split evenly among them. All numbers of trials take turns, so that a drift of the machine's speed meets them
+Each trial is a process of its own that trains as a run does, with augmentation `medium`. On a GPU all share it; the
+cores are split evenly among them. All numbers of trials take turns, so that a drift of the machine's speed meets them
 alike; the first turn warms up and is not counted. A number whose trials do not fit into memory is told, and left out.
 """
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from bts_tune.experiment.evaluation import evaluate_models
 from bts_tune.experiment.final import announcement, plan_final, repeated
 from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
+from bts_tune.experiment.packing import packed
 from bts_tune.experiment.plan import Plan, encoders, plan_rest_of_final, plan_search, preprocessings
 from bts_tune.experiment.preview import preview
 from bts_tune.experiment.progress import ProgressView
@@ -339,6 +340,7 @@ def _carry_out(
         outcome: Outcome = "complete"
         try:
             with connected(options) as cluster:
+                stages = replace(stages, options=_packed(options, space, materials, cluster, console))
                 _announce(folder, cluster.dashboard, stages.share(cluster, plan), plan.trials, console)
                 outcome = stages.train(cluster, plan, space.search, options.time_budget)
                 if outcome == "complete":
@@ -409,6 +411,18 @@ class _Stages:
                 return outcome
         evaluate_models(self.folder, self.materials, self.share(cluster, plan), self.console)
         return "complete"
+
+
+def _packed(
+    options: RunOptions, space: ResolvedSpace, materials: Materials, cluster: Cluster, console: Console
+) -> RunOptions:
+    # The folds of a dataset are of a size.
+    folders = {part: folder for (part, _), folder in materials.prepared.items()}
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return packed(options, space, folders, gpus=cluster.gpus, say=say)
 
 
 def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int, console: Console) -> None:

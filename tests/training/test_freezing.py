@@ -58,9 +58,12 @@ def test_autograd_keeps_no_activation_of_a_frozen_encoder(encoder: str) -> None:
         model, _ = build(encoder=encoder, **fields)
         set_mode(model, training=True)
         saved: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t
-        ):
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            saved.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model.encoder(image())
         return sum(saved)
 
