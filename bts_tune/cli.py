@@ -149,6 +149,10 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
     )
     how.add_argument("--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)")
     how.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
+    how.add_argument("--max-failures", metavar="N", type=int, help="attempts after a trial's process has died (2)")
+    how.add_argument(
+        "--trial-timeout", metavar="TIME", type=_duration, help="end a trial without a new epoch for this long"
+    )
     how.add_argument("--cache", metavar="DIR", help="folder of prepared data")
     how.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
     how.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
@@ -272,7 +276,8 @@ def _final(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _carried_out(parsed: argparse.Namespace, *more: str) -> dict[str, Any]:
     """Return the options that say how a run is carried out, where they are given."""
-    names = ("device", "gpus_per_trial", "concurrent", "address", "cache", "dashboard", "verbose", *more)
+    names = ["device", "gpus_per_trial", "concurrent", "address", "max_failures", "trial_timeout", "cache", "dashboard"]
+    names += ["verbose", *more]
     return {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
 
 
@@ -337,7 +342,7 @@ def _conclude(finished: Finished, console: Console) -> int:
         _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     # A search may try what does not work; everything else was asked for by name, or chosen because it worked.
     named = [record for record in trials if record.stage == "final" or not record.name.startswith("search-")]
-    failed = any(record.status in ("failed", "diverged") for record in named)
+    failed = any(record.status in ("failed", "oom", "diverged") for record in named)
     return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK
 
 
@@ -357,12 +362,13 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = _console()
     folder = find_run(parsed.run, Path(parsed.results))
-    files = write_report(folder)
+    trials = folder.trials()
+    files = write_report(folder, trials)
     run = folder.read_run()
     for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
         if sentence:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
-    _print_ranking(folder.trials(), console)
+    _print_ranking(trials, console)
     console.print()
     tables = (files.configurations, files.leaderboard, files.epochs)
     for path in (files.page, files.report, *tables, *files.figures):

@@ -139,6 +139,11 @@ class ResolvedSearch:
         """Return every combination of the fields that a sampled trial's memory depends on, each once."""
         return self._combinations(("decoder", "encoder", "image_size", "batch_size"))
 
+    def all_models(self) -> list[tuple[str, str]]:
+        """Return every decoder with every encoder that a sampled trial can have, each once."""
+        pairs = self._combinations(("decoder", "encoder"))
+        return [(fields["decoder"], fields["encoder"]) for fields in pairs]
+
     def _combinations(self, names: Sequence[str]) -> list[dict[str, Any]]:
         needed = set(names)
         for name in reversed(self.parameters):  # a condition names earlier ones only

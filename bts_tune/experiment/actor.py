@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from bts_tune.experiment.faults import FaultKind, is_unwritable
 from bts_tune.experiment.scheduler import EPOCH, METRIC
 from bts_tune.experiment.searcher import WORST
 
@@ -22,7 +24,18 @@ class SpentProcessError(Exception):
     """A trial failed in a way that may have left its process in disorder; the message is the trial's reason.
 
     Ray ends a process that raises, and reuses one that reports.
+
+    Attributes:
+        kind: 'oom', 'died' for what a fresh process may get past, or 'failed' for what would only happen again.
     """
+
+    def __init__(self, reason: str, kind: FaultKind = "failed") -> None:
+        super().__init__(reason, kind)
+        self.kind: FaultKind = kind
+
+    def __str__(self) -> str:
+        """The reason alone."""
+        return str(self.args[0])
 
 
 class TrialActor(tune.Trainable):
@@ -33,7 +46,7 @@ class TrialActor(tune.Trainable):
     ends, so that a trial in a reused process gives the rows of one in a fresh process.
 
     What goes wrong is reported as the trial's outcome with a reason, because a report without the metric must not end
-    the experiment. `outcome` is running, complete, diverged or failed.
+    the experiment. `outcome` is running, complete, diverged, failed, or unwritable, which ends the run.
 
     Raises:
         SpentProcessError: out of memory, or a failure that nobody foresaw; this process must not be used again.
@@ -42,7 +55,7 @@ class TrialActor(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Return the trial's cores and GPUs."""
-        return tune.PlacementGroupFactory([{"CPU": config["threads"], "GPU": config["gpus"]}])
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to run; the model is built in the first step, where a failure can be reported."""
@@ -75,12 +88,15 @@ class TrialActor(tune.Trainable):
         except BtsTuneError as error:
             return self._ended("failed", str(error))
         except Exception as error:  # whatever happens in one trial is that trial's outcome
-            if _is_out_of_memory(error):
+            if what := out_of_memory(error):
                 batch = self._plan["config"]["batch_size"]
-                raise SpentProcessError(f"out of GPU memory with batch_size {batch}") from None
+                raise SpentProcessError(f"out of {what} with batch_size {batch}", "oom") from None
+            if is_unwritable(error):
+                return self._ended("unwritable", f"{type(error).__name__}: {error}")
             print(traceback.format_exc(), flush=True)
             first_line = str(error).splitlines()[0] if str(error) else ""
-            raise SpentProcessError(f"{type(error).__name__}: {first_line}") from None
+            kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
+            raise SpentProcessError(f"{type(error).__name__}: {first_line}", kind) from None
         self._epoch = row.epoch
         last = row.epoch == epochs
         if last:
@@ -118,10 +134,24 @@ class TrialActor(tune.Trainable):
         return {EPOCH: self._epoch, METRIC: WORST, "outcome": outcome, "reason": reason, "done": True}
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> str:
+    """Return which memory ran out, 'GPU memory' or 'memory'; an empty string where the error says nothing of it."""
     import torch
 
-    return isinstance(error, torch.cuda.OutOfMemoryError)
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or re.search(r"CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED", text):
+        return "GPU memory"
+    # PyTorch's allocators raise a plain RuntimeError on the CPU.
+    cpu = isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+    return "memory" if isinstance(error, MemoryError) or cpu else ""
+
+
+def _is_of_this_process(error: Exception) -> bool:
+    """Whether an error lies with the process or its device, so that a fresh process may get past it.
+
+    After a CUDA error every further call in the process fails; a file may be read again.
+    """
+    return isinstance(error, OSError) or "CUDA error" in str(error)
 
 
 def _set_process_title(title: str) -> None:

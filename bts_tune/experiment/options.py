@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bts_tune.config import explain
 from bts_tune.errors import ConfigError
+from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES
 from bts_tune.space_file import MAX_FINAL
 
 AUTO = "auto"
@@ -45,6 +46,10 @@ class RunOptions(BaseModel):
     concurrent: Annotated[int, Field(ge=1)] | None = None
     address: str | None = None
     time_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(default=None, description="seconds")
+    max_failures: Annotated[int, Field(ge=0, le=100)] = DEFAULT_MAX_FAILURES
+    trial_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="seconds"
+    )
     cache: str | None = None
     dashboard: bool = True
     verbose: bool = False
