@@ -355,6 +355,7 @@ def _carry_out(
         try:
             with connected(options, resume=folder.resume_command) as cluster:
                 stages = replace(stages, options=_packed(options, space, materials, cluster, console))
+                folder.update_run(gpus_per_trial=stages.options.gpus_per_trial)
                 share = stages.share(cluster, plan)
                 needed = needed_by(space, materials.parameters, share.concurrent, options.folds or 1)
                 to_write = max(0, needed.total - written([folder.path]))
