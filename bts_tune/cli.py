@@ -156,7 +156,9 @@ def _add_final_numbers(group: argparse._ArgumentGroup) -> None:
 def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--results", metavar="DIR", default="results", help="where run folders are (results)")
     how.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (auto)")
-    how.add_argument("--gpus-per-trial", metavar="X", type=float, help="GPUs, or the fraction of one, of a trial (1)")
+    how.add_argument(
+        "--gpus-per-trial", metavar="X", type=_share, help="GPUs, or the fraction of one, of a trial; or auto (1)"
+    )
     how.add_argument("--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)")
     how.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
     how.add_argument("--max-failures", metavar="N", type=int, help="attempts after a trial's process has died (2)")
@@ -537,6 +539,10 @@ def _say(console: Console, text: str) -> None:
 def _number(text: str) -> int | float:
     number = float(text)
     return int(number) if number.is_integer() else number
+
+
+def _share(text: str) -> float | str:
+    return text if text == "auto" else float(text)
 
 
 def _duration(text: str) -> float:

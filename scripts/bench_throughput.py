@@ -24,6 +24,7 @@ above all); peak memory, which is the process's resident set and its workers' on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -325,13 +326,22 @@ class Process:
             self._process.join()
 
     def turn(self) -> Turn:
-        """Measure a turn.
+        """Measure a turn; see `answer`."""
+        self.ask()
+        return self.answer()
+
+    def ask(self) -> None:
+        """Begin a turn."""
+        with contextlib.suppress(OSError):  # a process that died says so, by silence, in `answer`
+            self._connection.send(True)
+
+    def answer(self) -> Turn:
+        """Wait for the turn that was asked for.
 
         Raises:
             BtsTuneError: the process failed.
         """
         try:
-            self._connection.send(True)
             answer = self._connection.recv()
         except (EOFError, OSError):
             raise BtsTuneError(f"{self.job.kind}: its process died.") from None

@@ -354,7 +354,7 @@ def compare(
     table = Table(curves, search)
     tasks = [Task(table, search, method, concurrent, replays, max_trials) for method in methods]
     for values in itertools.product(*grid.values()) if grid else ():
-        point = dict(zip(grid, values, strict=True))
+        point: dict[str, Any] = dict(zip(grid, values, strict=True))
         at_a_time = int(point.pop("concurrent", concurrent))
         tasks.append(Task(table, replace(search, **point), "default", at_a_time, replays, max_trials))
         if at_a_time != concurrent:  # what random search spends depends on how many trials run at a time

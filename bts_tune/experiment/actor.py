@@ -161,6 +161,7 @@ def _set_process_title(title: str) -> None:
     until the step begins, and again when it has ended; it must begin with 'ray::' for the dashboard to list it.
     """
     with contextlib.suppress(ImportError):
-        from ray._raylet import setproctitle  # not public; without it, the title is Ray's
+        # Not public; without it, the title stays Ray's.
+        from ray._raylet import setproctitle  # type: ignore[attr-defined]
 
         setproctitle(title)

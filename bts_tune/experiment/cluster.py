@@ -58,13 +58,14 @@ def share_out(options: RunOptions, *, cpus: int, gpus: float, trials: int) -> Sh
     use_gpu = gpus > 0 if options.device == "auto" else options.device == "cuda"
     if use_gpu and not gpus:
         raise ConfigError(f"--device {options.device!r}: there is no GPU; allowed here are auto and cpu.")
-    if options.gpus_per_trial is not None and not use_gpu:
-        raise ConfigError(
-            f"--gpus-per-trial {options.gpus_per_trial:g}: there is no GPU to share; leave the option out."
-        )
+    asked = options.gpus_per_trial
+    if asked is not None and not use_gpu:
+        share = asked if isinstance(asked, str) else f"{asked:g}"
+        raise ConfigError(f"--gpus-per-trial {share}: there is no GPU to share; leave the option out.")
     per_trial = 0.0
     if use_gpu:
-        per_trial = options.gpus_per_trial or 1.0
+        # 'auto' has been replaced by a number before anything is trained; see `packing.packed`.
+        per_trial = asked if isinstance(asked, float) else 1.0
         if per_trial > gpus:
             raise ConfigError(f"--gpus-per-trial {per_trial:g}: there are {gpus:g} GPUs; it must be at most that.")
         if per_trial > 1 and not per_trial.is_integer():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bts_tune.config import explain
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES
 from bts_tune.space_file import MAX_FINAL
+
+AUTO = "auto"
+"""Of `--gpus-per-trial`: as small a share as the memory allows; see `packing`."""
 
 
 class RunOptions(BaseModel):
@@ -38,7 +42,7 @@ class RunOptions(BaseModel):
     warm_start: str | None = None
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpus_per_trial: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    gpus_per_trial: float | str | None = None
     concurrent: Annotated[int, Field(ge=1)] | None = None
     address: str | None = None
     time_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(default=None, description="seconds")
@@ -50,6 +54,13 @@ class RunOptions(BaseModel):
     dashboard: bool = True
     verbose: bool = False
 
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _share_of_a_gpu(cls, share: float | str | None) -> float | str | None:
+        if share is None or share == AUTO or (isinstance(share, float) and 0 < share < math.inf):
+            return share
+        raise ValueError(f"must be a number above 0, or {AUTO!r}")
+
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
         """Validate options.
@@ -60,7 +71,8 @@ class RunOptions(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise ConfigError(f"--{explain(error).replace('_', '-', 1)}") from None
+            name, colon, rest = explain(error).partition(":")
+            raise ConfigError(f"--{name.replace('_', '-')}{colon}{rest}") from None
 
     def seed_list(self, seeds: list[int]) -> list[int] | None:
         """Return as many seeds as were asked for, counted up from the space's first; None for the space's own."""

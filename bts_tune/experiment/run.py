@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from bts_tune.experiment.final import announcement, plan_final, repeated
 from bts_tune.experiment.interruption import sigterm_as_ctrl_c
 from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
+from bts_tune.experiment.packing import packed
 from bts_tune.experiment.plan import Plan, encoders, models, plan_rest_of_final, plan_search, preprocessings
 from bts_tune.experiment.preview import preview
 from bts_tune.experiment.progress import ProgressView
@@ -452,8 +453,10 @@ def _carry_out(
             with connected(options, resume=folder.resume_command) as cluster:
                 # Ray has taken SIGTERM over, and would keep it until the report is written.
                 signals.enter_context(sigterm_as_ctrl_c())
+                stages = replace(stages, options=_packed(options, space, materials, cluster, console))
                 _record_start(folder, options, stages.share(cluster, Plan((), (), 0, 0)), going_on)
                 began = True
+                folder.update_run(gpus_per_trial=stages.options.gpus_per_trial)
                 plan = Plan((), (), 0, 0) if closes else plan_search(folder, space, options.folds)
                 share = stages.share(cluster, plan)
                 needed = needed_by(space, materials.parameters, share.concurrent, options.folds or 1)
@@ -585,6 +588,18 @@ class _Stages:
         except KeyboardInterrupt:
             return "interrupted"
         return "complete"
+
+
+def _packed(
+    options: RunOptions, space: ResolvedSpace, materials: Materials, cluster: Cluster, console: Console
+) -> RunOptions:
+    # The folds of a dataset are of a size.
+    folders = {part: folder for (part, _), folder in materials.prepared.items()}
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    return packed(options, space, folders, gpus=cluster.gpus, say=say)
 
 
 def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int, console: Console) -> None:

@@ -40,7 +40,7 @@ Result = list[dict[str, Any]]
 
 def run(actor: TrialActor) -> Result:
     """Train to the end; return the reports without what depends on the clock and the process."""
-    reports = []
+    reports: Result = []
     while not reports or not reports[-1]["done"]:
         report = actor.train()
         kept = [*(name for name in report if name.startswith(("train_", "val_", "best_")) and name not in TIMING)]

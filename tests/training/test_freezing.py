@@ -53,6 +53,26 @@ def trained_names(model: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
+def test_autograd_keeps_no_activation_of_a_frozen_encoder(encoder: str) -> None:
+    def kept(**fields: Any) -> int:
+        model, _ = build(encoder=encoder, **fields)
+        set_mode(model, training=True)
+        saved: list[int] = []
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            saved.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model.encoder(image())
+        return sum(saved)
+
+    assert kept(freeze="all") == 0
+    assert kept(freeze="epochs", freeze_epochs=1) == 0
+    assert kept() > 10_000
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_frozen_encoder_does_not_change_at_all(encoder: str) -> None:
     model, _ = build(encoder=encoder, freeze="all")
     assert changed(model) == set()
