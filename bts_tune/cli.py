@@ -119,6 +119,7 @@ def _run_parser() -> argparse.ArgumentParser:
     what.add_argument("--image-size", metavar="N", type=_number, help="side of the images in pixels")
     what.add_argument("--batch-size", metavar="N", type=_number, help="images of a step")
     what.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set any field of every trial")
+    what.add_argument("--warm-start", metavar="RUN", help="let the search learn from an earlier run of the same space")
     what.add_argument("--weights-dir", metavar="DIR", help="folder with <encoder>.safetensors or .pth files")
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
     how = parser.add_argument_group("how to run it")
@@ -146,6 +147,10 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--gpus-per-trial", metavar="X", type=float, help="GPUs, or the fraction of one, of a trial (1)")
     how.add_argument("--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)")
     how.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
+    how.add_argument("--max-failures", metavar="N", type=int, help="attempts after a trial's process has died (2)")
+    how.add_argument(
+        "--trial-timeout", metavar="TIME", type=_duration, help="end a trial without a new epoch for this long"
+    )
     how.add_argument("--cache", metavar="DIR", help="folder of prepared data")
     how.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
     how.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
@@ -247,7 +252,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         finished = experiment.resume(find_run(parsed.resume, results), carried_out, console=console)
     else:
         what_names = ["space", "data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds"]
-        what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir"]
+        what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir", "warm_start"]
         fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
         options = RunOptions.parse({**fields, **carried_out, "overrides": _overrides(parsed)})
         if parsed.dry_run:
@@ -269,7 +274,8 @@ def _final(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _carried_out(parsed: argparse.Namespace, *more: str) -> dict[str, Any]:
     """Return the options that say how a run is carried out, where they are given."""
-    names = ("device", "gpus_per_trial", "concurrent", "address", "cache", "dashboard", "verbose", *more)
+    names = ["device", "gpus_per_trial", "concurrent", "address", "max_failures", "trial_timeout", "cache", "dashboard"]
+    names += ["verbose", *more]
     return {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
 
 
@@ -282,7 +288,7 @@ def _refuse_with_resume(parsed: argparse.Namespace) -> None:
                 f"'bts-tune final RUN {option} N' adds to it."
             )
     fixed = ["data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "folds", "num_trials"]
-    fixed += ["weights_dir", "name"]
+    fixed += ["weights_dir", "warm_start", "name"]
     given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
     given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
     if given:
@@ -334,7 +340,7 @@ def _conclude(finished: Finished, console: Console) -> int:
         _say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     # A search may try what does not work; everything else was asked for by name, or chosen because it worked.
     named = [record for record in trials if record.stage == "final" or not record.name.startswith("search-")]
-    failed = any(record.status in ("failed", "diverged") for record in named)
+    failed = any(record.status in ("failed", "oom", "diverged") for record in named)
     return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK
 
 
@@ -354,12 +360,13 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = _console()
     folder = find_run(parsed.run, Path(parsed.results))
-    files = write_report(folder)
+    trials = folder.trials()
+    files = write_report(folder, trials)
     run = folder.read_run()
     for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
         if sentence:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
-    _print_ranking(folder.trials(), console)
+    _print_ranking(trials, console)
     console.print()
     tables = (files.configurations, files.leaderboard, files.epochs)
     for path in (files.page, files.report, *tables, *files.figures):

@@ -32,6 +32,12 @@ class RunError(BtsTuneError):
     """A run folder cannot be created, read or resumed."""
 
 
+class RunStoppedError(RunError):
+    """A run had to end early through no fault of its trials; what it recorded is intact, and it can be resumed."""
+
+    exit_code = 1
+
+
 def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
     """Return ' Did you mean …?' for the known words closest to `word`, or an empty string."""
     import difflib

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from bts_tune.config import Part, TrialConfig
 from bts_tune.errors import RunError, quoted
 
-TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "failed"]
+TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "oom", "failed"]
 
 Stage = Literal["search", "final"]
 """Search: one seed on one split, early stopping. Final: chosen configurations again, full budget, fresh seeds."""
@@ -80,6 +81,10 @@ class _Ended(_Event):
     reason: str = ""
 
 
+class _Retried(_Event):
+    reason: str = ""
+
+
 class _Evaluated(_Event):
     metrics: dict[str, _Figure | None]
 
@@ -120,6 +125,7 @@ class _Run(_Line):
 _EVENTS: Mapping[str, type[_Event]] = {
     "planned": _Planned,
     "opened": _Opened,
+    "retried": _Retried,
     "ended": _Ended,
     "evaluated": _Evaluated,
 }
@@ -154,6 +160,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     for where, row in _read_lines(path):
         _check(_Row, row, where)
+        # One string for each column and trial, not one a row: of a long run they would take most of the memory.
+        row = {sys.intern(name): content for name, content in row.items()}
+        row["trial"] = sys.intern(row["trial"])
         yield where, row
 
 
@@ -216,7 +225,13 @@ def _check_bounds(content: Any, depth: int = 0) -> None:
         if depth == _MAX_DEPTH:
             raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
         for inner in (*content, *content.values()) if isinstance(content, dict) else content:
-            _check_bounds(inner, depth + 1)
+            # A long run has millions of values: most are told to be harmless here, without a call for each.
+            kind = type(inner)
+            if kind is float:
+                if not math.isfinite(inner):
+                    raise ValueError("a number is too large")
+            elif not (kind is int or inner is None or (kind is str and inner.isascii())):
+                _check_bounds(inner, depth + 1)
     elif isinstance(content, str):
         try:
             content.encode()

@@ -135,6 +135,11 @@ class ResolvedSearch:
         pairs = self._combinations(("encoder", "encoder_weights"))
         return [(fields["encoder"], fields["encoder_weights"]) for fields in pairs]
 
+    def all_models(self) -> list[tuple[str, str]]:
+        """Return every decoder with every encoder that a sampled trial can have, each once."""
+        pairs = self._combinations(("decoder", "encoder"))
+        return [(fields["decoder"], fields["encoder"]) for fields in pairs]
+
     def _combinations(self, names: Sequence[str]) -> list[dict[str, Any]]:
         needed = set(names)
         for name in reversed(self.parameters):  # a condition names earlier ones only

@@ -1,7 +1,7 @@
 """The run folder `results/<run>/`: its files, its lock, and writes that are whole or not there at all.
 
     run.json          what the run is: command, versions, hardware, dataset, space, seeds, status
-    trials.jsonl      append-only: one event a line (planned, started, opened, ended, evaluated)
+    trials.jsonl      append-only: one event a line (planned, started, opened, retried, ended, evaluated)
     rows.jsonl        append-only: one row (an epoch of a trial) a line
     models/<trial>/   the trial's best weights so far (model.safetensors, model.json) and, until it ends, its last state
                       (last.pt); in the end those of the winner and of each baseline (their best seed) remain
@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import socket
 import tempfile
 import time
@@ -33,7 +34,7 @@ __all__ = ["FINISHED", "FORMAT", "RunFolder", "Stage", "TrialRecord", "TrialStat
 
 FORMAT = 1
 
-FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "failed"})
+FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "oom", "failed"})
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
@@ -70,7 +71,8 @@ class TrialRecord:
         origin: in the final stage, the trial of the search stage whose configuration it trains again.
         fold: which fold of a cross-validation it was trained and validated on, from 1; None without folds.
         status: where it stands.
-        reason: one sentence, where it stopped, diverged or failed.
+        reason: one sentence, where it stopped, diverged, ran out of memory or failed.
+        retries: why each attempt but the last ended before the trial did.
         started: what the trial reported as it began (device, parameters, trainable_parameters, …).
         rows: its epochs in order, one for each epoch.
         test: `test_*` metrics at its best epoch, where they were computed.
@@ -90,6 +92,7 @@ class TrialRecord:
     fold: int | None = None
     status: TrialStatus = "waiting"
     reason: str = ""
+    retries: list[str] = field(default_factory=list)
     started: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     test: dict[str, Any] = field(default_factory=dict)
@@ -118,6 +121,11 @@ class RunFolder:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with the run."""
+        return f"bts-tune --resume {shlex.quote(str(self.path))}"
 
     @property
     def rows_file(self) -> Path:
@@ -223,7 +231,8 @@ class RunFolder:
     def append_event(self, event: str, trial: str, **fields: Any) -> None:
         """Add one trial event; it is on disk when this returns.
 
-        Events are `planned`, `started`, `opened` (built, with its device and parameter counts), `ended`, `evaluated`.
+        Events are `planned`, `started`, `opened` (built, with its device and parameter counts), `retried` (an
+        attempt failed, and another one follows), `ended`, `evaluated`.
         """
         _append_line(self.trials_file, {"event": event, "trial": trial, "time": time.time(), **fields})
 
@@ -251,6 +260,8 @@ class RunFolder:
                 record.started = {key: event[key] for key in sorted(event.keys() - {"event", "trial"})}
             elif kind == "opened":
                 record.started |= {key: event[key] for key in sorted(event.keys() - {"event", "trial", "time"})}
+            elif kind == "retried":
+                record.retries.append(event.get("reason", ""))
             elif kind == "ended":
                 record.status, record.reason = event["status"], event.get("reason", "")
             elif kind == "evaluated":

@@ -137,6 +137,14 @@ def prepare(
         ) from None
 
 
+def bytes_to_prepare(dataset: Dataset, preprocessing: PreprocessingPart, *, cache: Path | None = None) -> int:
+    """Return how many bytes `prepare` would write: an image and a mask of each slice; 0 where the cache has them."""
+    folder = (default_cache() if cache is None else Path(cache)).absolute() / _key(dataset, preprocessing)
+    if (folder / META_FILE).is_file():
+        return 0
+    return 2 * preprocessing.image_size**2 * sum(len(records) for records in dataset.records.values())
+
+
 def load_prepared(folder: Path) -> PreparedData:
     """Open prepared arrays by their folder.
 

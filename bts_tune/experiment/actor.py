@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from bts_tune.experiment.faults import FaultKind, is_unwritable
 from bts_tune.experiment.scheduler import EPOCH, METRIC
 from bts_tune.experiment.searcher import WORST
 
@@ -16,18 +20,42 @@ if TYPE_CHECKING:
     from bts_tune.training.loop import Row, Trial
 
 
-class TrialActor(tune.Trainable):
-    """Steps through the rows of one trial.
+class SpentProcessError(Exception):
+    """A trial failed in a way that may have left its process in disorder; the message is the trial's reason.
 
-    A step never raises: what goes wrong is reported as the trial's outcome with a reason, because a report without the
-    metric, or an exception in one trial, must not end the experiment. `outcome` is running, complete, diverged or
-    failed.
+    Ray ends a process that raises, and reuses one that reports.
+
+    Attributes:
+        kind: 'oom', 'died' for what a fresh process may get past, or 'failed' for what would only happen again.
+    """
+
+    def __init__(self, reason: str, kind: FaultKind = "failed") -> None:
+        super().__init__(reason, kind)
+        self.kind: FaultKind = kind
+
+    def __str__(self) -> str:
+        """The reason alone."""
+        return str(self.args[0])
+
+
+class TrialActor(tune.Trainable):
+    """Steps through the rows of one trial, then of the next: a process is kept warm and reused from trial to trial.
+
+    Importing torch and SMP and creating a CUDA context takes longer than epochs of a small model do. What a trial
+    depends on beside its configuration is set as it is opened (see `open_trial`), and what it held is given back as it
+    ends, so that a trial in a reused process gives the rows of one in a fresh process.
+
+    What goes wrong is reported as the trial's outcome with a reason, because a report without the metric must not end
+    the experiment. `outcome` is running, complete, diverged, failed, or unwritable, which ends the run.
+
+    Raises:
+        SpentProcessError: out of memory, or a failure that nobody foresaw; this process must not be used again.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Return the trial's cores and GPUs."""
-        return tune.PlacementGroupFactory([{"CPU": config["threads"], "GPU": config["gpus"]}])
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to run; the model is built in the first step, where a failure can be reported."""
@@ -36,15 +64,19 @@ class TrialActor(tune.Trainable):
         self._rows: Iterator[Row] | None = None
         self._epoch = 0
 
-    def __repr__(self) -> str:
-        """The name that Ray's dashboard shows for this actor."""
-        return str(self._plan["trial"])
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Give back what the last trial held, and remember what to run next."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
 
     def step(self) -> dict[str, Any]:
         """Return the next row, or how the trial ended."""
         from bts_tune.errors import BtsTuneError
         from bts_tune.training.loop import DivergedError
 
+        epochs = self._plan["config"]["epochs"]
+        _set_process_title(f"ray::{self._plan['trial']} epoch {self._epoch + 1}/{epochs}")
         opened = {}
         try:
             if self._rows is None:
@@ -56,19 +88,26 @@ class TrialActor(tune.Trainable):
         except BtsTuneError as error:
             return self._ended("failed", str(error))
         except Exception as error:  # whatever happens in one trial is that trial's outcome
-            if _is_out_of_memory(error):
+            if what := out_of_memory(error):
                 batch = self._plan["config"]["batch_size"]
-                return self._ended("failed", f"out of GPU memory with batch_size {batch}")
+                raise SpentProcessError(f"out of {what} with batch_size {batch}", "oom") from None
+            if is_unwritable(error):
+                return self._ended("unwritable", f"{type(error).__name__}: {error}")
             print(traceback.format_exc(), flush=True)
-            return self._ended("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            first_line = str(error).splitlines()[0] if str(error) else ""
+            kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
+            raise SpentProcessError(f"{type(error).__name__}: {first_line}", kind) from None
         self._epoch = row.epoch
-        last = row.epoch == self._plan["config"]["epochs"]
+        last = row.epoch == epochs
+        if last:
+            self.cleanup()
         return {**row.to_dict(), "outcome": "complete" if last else "running", "opened": opened, "done": last}
 
     def cleanup(self) -> None:
-        """Give memory and threads back."""
-        if self._trial is not None:
-            self._trial.close()
+        """Give memory and threads back; again does nothing."""
+        trial, self._trial, self._rows = self._trial, None, None
+        if trial is not None:
+            trial.close()
 
     def _open(self) -> dict[str, Any]:
         from bts_tune.config import TrialConfig
@@ -88,13 +127,40 @@ class TrialActor(tune.Trainable):
             ),
         )
         self._rows = rows(self._trial)
-        return self._trial.describe()
+        return {**self._trial.describe(), "pid": os.getpid()}
 
     def _ended(self, outcome: str, reason: str) -> dict[str, Any]:
+        self.cleanup()
         return {EPOCH: self._epoch, METRIC: WORST, "outcome": outcome, "reason": reason, "done": True}
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> str:
+    """Return which memory ran out, 'GPU memory' or 'memory'; an empty string where the error says nothing of it."""
     import torch
 
-    return isinstance(error, torch.cuda.OutOfMemoryError)
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or re.search(r"CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED", text):
+        return "GPU memory"
+    # PyTorch's allocators raise a plain RuntimeError on the CPU.
+    cpu = isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+    return "memory" if isinstance(error, MemoryError) or cpu else ""
+
+
+def _is_of_this_process(error: Exception) -> bool:
+    """Whether an error lies with the process or its device, so that a fresh process may get past it.
+
+    After a CUDA error every further call in the process fails; a file may be read again.
+    """
+    return isinstance(error, OSError) or "CUDA error" in str(error)
+
+
+def _set_process_title(title: str) -> None:
+    """Say what this process does, in the dashboard's list of a node's processes and in `ps`.
+
+    Ray's dashboard names an actor once, when it is created, which a reused process outlives. The title is Ray's own
+    until the step begins, and again when it has ended; it must begin with 'ray::' for the dashboard to list it.
+    """
+    with contextlib.suppress(ImportError):
+        from ray._raylet import setproctitle  # not public; without it, the title is Ray's
+
+        setproctitle(title)

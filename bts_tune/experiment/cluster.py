@@ -6,12 +6,15 @@ import contextlib
 import logging
 import math
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.environment import available_cpus
 from bts_tune.experiment.options import RunOptions
+from bts_tune.experiment.watch import Address, ClusterWatch
 
 # On CPUs a trial gets at least this many cores where there are as many: fewer, and the cost of many processes (memory,
 # start-up, a long trial left over at the end) outweighs what the better use of cores gains.
@@ -79,16 +82,45 @@ def share_out(options: RunOptions, *, cpus: int, gpus: float, trials: int) -> Sh
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected cluster."""
+    """A connected cluster.
+
+    Attributes:
+        cpus, gpus: of all nodes together.
+        dashboard: its address, where there is one.
+        lost: set when the head of the cluster, or this machine's part of it, is gone.
+    """
 
     cpus: int
     gpus: float
     dashboard: str | None
+    lost: threading.Event
+
+
+def lost_sentence(resume: str) -> str:
+    """Return what there is to say when the cluster is gone; `resume` is the command that goes on with the run."""
+    return (
+        "the Ray cluster is gone (its head, or this machine's part of it, no longer answers); what the run recorded is "
+        f"intact. Go on with: {resume}"
+    )
+
+
+def cores_of_largest_node() -> int:
+    """Return the cores of the cluster's largest node, at least 1: a trial that asks for them has it for itself."""
+    import ray
+
+    return max([1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])])
 
 
 @contextlib.contextmanager
-def connected(options: RunOptions) -> Iterator[Cluster]:
+def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to the cluster at `options.address`, and leave it at the end.
+
+    A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
+    ended with the process, in bounded time and with `lost_sentence`.
+
+    Args:
+        options: the address, and what to show.
+        resume: the command that goes on with the run.
 
     Raises:
         RunError: Ray cannot be started or reached.
@@ -106,14 +138,30 @@ def connected(options: RunOptions) -> Iterator[Cluster]:
             context = ray.init(
                 num_cpus=available_cpus(), include_dashboard=options.dashboard, dashboard_host="127.0.0.1", **common
             )
-    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # a plain one where the machine is too busy to start it in time
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         where = f"at --address {options.address}" if options.address else "on this machine"
-        raise RunError(f"Ray cannot be used {where}: {str(error).splitlines()[0]}.") from None
+        raise RunError(f"Ray cannot be used {where}: {reason}.") from None
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
-    try:
-        resources = ray.cluster_resources()
-        url = context.dashboard_url
-        yield Cluster(int(resources.get("CPU", 1)), float(resources.get("GPU", 0)), f"http://{url}" if url else None)
-    finally:
-        ray.shutdown()
+    with ClusterWatch(_servers(context), f"bts-tune: error: {lost_sentence(resume)}") as watch:
+        try:
+            resources = ray.cluster_resources()
+            url = context.dashboard_url
+            yield Cluster(
+                int(resources.get("CPU", 1)),
+                float(resources.get("GPU", 0)),
+                f"http://{url}" if url else None,
+                watch.lost,
+            )
+        finally:
+            ray.shutdown()
+
+
+def _servers(context: Any) -> list[Address]:
+    """Return where the head and this machine's part of the cluster listen; nothing for a client of a remote one."""
+    info = getattr(context, "address_info", None)
+    if info is None:
+        return []
+    host, _, port = info["gcs_address"].rpartition(":")
+    return [(host.strip("[]"), int(port)), str(info["raylet_socket_name"])]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bts_tune.config import explain
 from bts_tune.errors import ConfigError
+from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES
 from bts_tune.space_file import MAX_FINAL
 
 
@@ -34,12 +35,17 @@ class RunOptions(BaseModel):
     final_top: Annotated[int, Field(ge=0, le=MAX_FINAL)] | None = None
     final_seeds: Annotated[int, Field(ge=1, le=MAX_FINAL)] | None = None
     weights_dir: str | None = None
+    warm_start: str | None = None
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus_per_trial: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     concurrent: Annotated[int, Field(ge=1)] | None = None
     address: str | None = None
     time_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(default=None, description="seconds")
+    max_failures: Annotated[int, Field(ge=0, le=100)] = DEFAULT_MAX_FAILURES
+    trial_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="seconds"
+    )
     cache: str | None = None
     dashboard: bool = True
     verbose: bool = False

@@ -161,6 +161,14 @@ def preprocessings(space: ResolvedSpace) -> list[PreprocessingPart]:
     return list(dict.fromkeys(wanted))
 
 
+def models(space: ResolvedSpace) -> list[tuple[str, str]]:
+    """Return every (decoder, encoder) that a trial of the space can ask for, each once."""
+    wanted: list[tuple[str, str]] = [(named.config.decoder, named.config.encoder) for named in space.named]
+    if space.search is not None:
+        wanted += space.search.all_models()
+    return list(dict.fromkeys(wanted))
+
+
 def encoders(space: ResolvedSpace) -> list[tuple[str, str]]:
     """Return every (encoder, encoder_weights) that a trial of the space can ask for, each once."""
     wanted = [(named.config.encoder, named.config.encoder_weights) for named in space.named]

@@ -17,7 +17,14 @@ from bts_tune.experiment.plan import PlannedTrial
 from bts_tune.store import TrialStatus
 
 _SHOWN = 12
-_STATUS_STYLE = {"complete": "green", "diverged": "red", "failed": "red", "running": "bold", "stopped": "yellow"}
+_STATUS_STYLE = {
+    "complete": "green",
+    "diverged": "red",
+    "oom": "red",
+    "failed": "red",
+    "running": "bold",
+    "stopped": "yellow",
+}
 
 
 def clock(seconds: float) -> str:
@@ -91,7 +98,7 @@ class ProgressView:
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch; one that the record already held is not counted."""
         shown = self._shown[trial]
-        if row["epoch"] <= shown.trial.recorded:
+        if row["epoch"] <= shown.epoch:
             return
         shown.epoch, shown.dice_loss, shown.iou = row["epoch"], row["val_dice_loss"], row["val_iou"]
         shown.best = row["best_val_dice_loss"]
@@ -101,6 +108,11 @@ class ProgressView:
             f"{trial}: epoch {shown.epoch}/{shown.epochs}  val_dice_loss {shown.dice_loss:.4f}  "
             f"val_iou {shown.iou:.4f}  best {shown.best:.4f}  {row['seconds']:.1f} s"
         )
+
+    def retried(self, trial: str, reason: str) -> None:
+        """An attempt at a trial failed, and another one follows."""
+        self._shown[trial].status = "waiting"
+        self._line(f"{trial}: tried again: {reason}")
 
     def ended(self, trial: str, status: TrialStatus, reason: str) -> None:
         """A trial ended."""

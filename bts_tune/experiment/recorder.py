@@ -28,6 +28,9 @@ class View(Protocol):
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
 
+    def retried(self, trial: str, reason: str) -> None:
+        """An attempt at a trial failed, and another one follows."""
+
     def ended(self, trial: str, status: TrialStatus, reason: str) -> None:
         """A trial ended."""
 
@@ -56,11 +59,14 @@ class Recorder:
                 self._superfluous(record.trial, record.best_row["val_dice_loss"])
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for trial in sorted(self._running):
-            self.ended(trial, "interrupted", "the run ended before the trial did")
-        for board in self._boards.values():
-            board.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.ExitStack() as stack:
+            if kind is not None:  # on a full disk, which ended the run, nothing of this can be written
+                stack.enter_context(contextlib.suppress(OSError))
+            for trial in sorted(self._running):
+                self.ended(trial, "interrupted", "the run ended before the trial did")
+            for board in self._boards.values():
+                board.close()
 
     def expect(self, trial: PlannedTrial, *, known: bool) -> None:
         """Take note of a trial that will be run; one that the record does not know yet is recorded as planned."""
@@ -93,6 +99,11 @@ class Recorder:
             self._recorded[trial] = row["epoch"]
             self._log(trial, row)
         self._view.row(trial, row)
+
+    def retried(self, trial: str, reason: str) -> None:
+        """An attempt at a trial failed, and another one follows; the trial keeps its state."""
+        self._folder.append_event("retried", trial, reason=reason)
+        self._view.retried(trial, reason)
 
     def ended(self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None) -> None:
         """A trial ended; `best` is its best validation Dice loss."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import time
@@ -17,7 +18,7 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.cache import default_cache
 from bts_tune.data.check import CheckReport, check_dataset, render
 from bts_tune.data.demo import PATIENT, demo_dataset
-from bts_tune.data.prepare import PreparedData, prepare
+from bts_tune.data.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
 from bts_tune.data.scan import scan_dataset
 from bts_tune.data.sources import open_dataset
@@ -31,22 +32,27 @@ from bts_tune.data.splitting import (
     reassigned,
     split_hash,
 )
-from bts_tune.errors import BrokenDatasetError, ConfigError, RunError
-from bts_tune.experiment.cluster import Cluster, Share, connected, share_out
+from bts_tune.errors import BrokenDatasetError, ConfigError, RunError, RunStoppedError
+from bts_tune.experiment.cluster import Cluster, Share, connected, lost_sentence, share_out
+from bts_tune.experiment.disk import needed_by, require_room, written
 from bts_tune.experiment.environment import hardware, versions
 from bts_tune.experiment.evaluation import evaluate_models
 from bts_tune.experiment.final import announcement, plan_final, repeated
+from bts_tune.experiment.locate import find_run
 from bts_tune.experiment.options import RunOptions
-from bts_tune.experiment.plan import Plan, encoders, plan_rest_of_final, plan_search, preprocessings
+from bts_tune.experiment.plan import Plan, encoders, models, plan_rest_of_final, plan_search, preprocessings
 from bts_tune.experiment.preview import preview
 from bts_tune.experiment.progress import ProgressView
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.tuning import Materials, Outcome, tune_trials
+from bts_tune.experiment.warm_start import earlier_trials, read_earlier
 from bts_tune.progress_bar import bar
 from bts_tune.report.words import demo_sentence
 from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace, Space, load_space
 from bts_tune.store import RunFolder
+from bts_tune.training.encoders import first_line
+from bts_tune.training.model import parameters_of
 from bts_tune.training.scores import METRICS_VERSION
 from bts_tune.training.weights import resolve_weights
 
@@ -78,6 +84,7 @@ def start(
     path = _new_path(results, name, space.name, demo)
     opened = _open_checked(options, console)
     dataset, split = opened.dataset, opened.split
+    warm_start = _warm_start(options, resolved, dataset, results, console)
     materials, _held = _materials(opened.folds, resolved, options, console)
     run = {
         "run": path.name,
@@ -103,6 +110,7 @@ def start(
         "space": space.document,
         "options": options.model_dump(mode="json"),
         "seeds": sorted({named.config.seed for named in resolved.named}),
+        "warm_start": warm_start,
     }
     split.write(RunFolder(path).split_file)
     folder = RunFolder.create(path, run)
@@ -235,6 +243,22 @@ def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
     return resolved
 
 
+def _warm_start(
+    options: RunOptions, resolved: ResolvedSpace, dataset: Dataset, results: Path, console: Console
+) -> dict[str, Any] | None:
+    if options.warm_start is None:
+        return None
+    folder = find_run(options.warm_start, results)
+    run = folder.read_run()
+    if not run.get("options") or not run.get("space"):
+        raise RunError(f"--warm-start {folder}: its run.json does not say what it searched.")
+    earlier = _resolve(Space.from_document(run["space"]), RunOptions.parse(run["options"]))
+    warm_start = read_earlier(folder, earlier.search, resolved.search, dataset.fingerprint())
+    count = len(warm_start["trials"])
+    console.print(f"Warm start: the search learns from {count} trials of {folder}", highlight=False, soft_wrap=True)
+    return warm_start
+
+
 def _open(options: RunOptions, console: Console) -> Dataset:
     cache = Path(options.cache) if options.cache else default_cache()
     if options.data is None:
@@ -280,10 +304,20 @@ def _open_checked(options: RunOptions, console: Console) -> _Opened:
 def _materials(
     datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
 ) -> tuple[Materials, list[PreparedData]]:
-    """Find everything that trials need before the first one starts: weights first, since they fail fastest."""
+    """Find everything that trials need before the first one starts: weights first, since they fail fastest.
+
+    Raises:
+        ConfigError: SMP cannot build a model that a trial may ask for.
+        WeightsError: weights that a trial may ask for cannot be had.
+        DataError, RunError: the dataset cannot be prepared; there is no room for it.
+    """
+    parameters = {pair: parameters_of(*pair) for pair in models(space)}
     weights_dir = Path(options.weights_dir) if options.weights_dir else None
     weights = {pair: resolve_weights(*pair, weights_dir) for pair in encoders(space)}
     cache = Path(options.cache) if options.cache else default_cache()
+    parts = preprocessings(space)
+    to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
+    require_room(cache, to_prepare, "the prepared data")
     prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
     for part in preprocessings(space):
         for fold, dataset in datasets.items():
@@ -292,7 +326,7 @@ def _materials(
                 prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.
     folders = {key: str(data.folder) for key, data in prepared.items()}
-    return Materials(folders, weights), list(prepared.values())
+    return Materials(folders, weights, parameters), list(prepared.values())
 
 
 def _carry_out(
@@ -310,7 +344,7 @@ def _carry_out(
         closes: whether the search stage is left as it is, and the final stage recorded as asked for.
     """
     with folder.locked():
-        folder.update_run(status="running", ended=None)
+        folder.update_run(status="running", ended=None, reason=None)
         if closes and space.final is not None:
             asked = {"final_top": space.final.top, "final_seeds": space.final.seeds}
             folder.update_run(options={**folder.read_run()["options"], **asked})
@@ -318,22 +352,29 @@ def _carry_out(
         stages = _Stages(folder, materials, options, console)
         outcome: Outcome = "complete"
         try:
-            with connected(options) as cluster:
-                _announce(folder, cluster.dashboard, stages.share(cluster, plan), plan.trials, console)
+            with connected(options, resume=folder.resume_command) as cluster:
+                share = stages.share(cluster, plan)
+                needed = needed_by(space, materials.parameters, share.concurrent, options.folds or 1)
+                to_write = max(0, needed.total - written([folder.path]))
+                room = require_room(folder.path, to_write, "results, checkpoints and models")
+                console.print(f"Disk: {room}", highlight=False, markup=False, soft_wrap=True)
+                _announce(folder, cluster.dashboard, share, plan.trials, console)
                 outcome = stages.train(cluster, plan, space.search, options.time_budget)
                 if outcome == "complete":
                     outcome = stages.conclude(cluster, space.final, "the search was closed")
             if outcome == "out-of-time" and space.final is not None and repeated(folder.trials(), space.final.top):
                 console.print("The time budget is spent: the search is closed, and its final stage follows.")
                 # What was still training holds its cores and GPUs until Ray ends.
-                with connected(options) as cluster:
+                with connected(options, resume=folder.resume_command) as cluster:
                     outcome = stages.conclude(cluster, space.final, "the time budget of the search was spent")
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
                 shutil.rmtree(folder.path / "ray", ignore_errors=True)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            folder.update_run(status=status, ended=_now())
+            with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
+                folder.update_run(status=status, ended=_now(), reason=first_line(error))
+                write_report(folder)
             raise
         folder.update_run(status=outcome, ended=_now())
         return Finished(folder, outcome, write_report(folder))
@@ -360,7 +401,22 @@ class _Stages:
         epochs += plan.to_search * search.epochs if search is not None else 0
         view = ProgressView(self.console, trials=plan.trials, epochs=epochs, concurrent=share.concurrent)
         with view, Recorder(self.folder, view, time.time) as recorder:
-            return tune_trials(self.folder, plan, search, self.materials, share, recorder, time_budget=time_budget)
+            outcome = tune_trials(
+                self.folder,
+                plan,
+                search,
+                self.materials,
+                share,
+                recorder,
+                time_budget=time_budget,
+                max_failures=self.options.max_failures,
+                trial_timeout=self.options.trial_timeout,
+                cluster_lost=cluster.lost,
+                earlier=earlier_trials(self.folder.read_run()) if search is not None else (),
+            )
+        if outcome == "lost":
+            raise RunStoppedError(lost_sentence(self.folder.resume_command))
+        return outcome
 
     def conclude(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
         """Run the final stage, where there is one, and measure the models.

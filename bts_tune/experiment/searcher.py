@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class TreeParzen:
         self._search = search
         self._study = optuna.create_study(direction="minimize")
         self._open: dict[str, optuna.Trial] = {}
+        self._reported: dict[str, int] = {}
 
     def suggest(self, trial: str) -> TrialConfig:
         """Return the configuration of a new searched trial."""
@@ -56,8 +57,9 @@ class TreeParzen:
         self._open[trial] = asked
 
     def report(self, trial: str, epoch: int, value: float) -> None:
-        """Report a trial's running best."""
-        if trial in self._open:
+        """Report a trial's running best; an epoch that an earlier attempt at the trial reported is passed over."""
+        if trial in self._open and epoch > self._reported.get(trial, 0):
+            self._reported[trial] = epoch
             self._open[trial].report(value, epoch)
 
     def end(self, trial: str, status: str, value: float | None) -> None:
@@ -92,18 +94,21 @@ class TreeParzen:
                 group=True,
                 constant_liar=True,
                 n_startup_trials=self._search.startup_trials,
-                seed=self._search.sampler_seed + len(self._study.trials),
+                seed=self._search.sampler_seed + len(self._study.get_trials(deepcopy=False)),
             )
 
 
 class PlanSearcher(Searcher):
-    """Hands a plan's trials to Ray Tune one by one.
+    """Hands a plan's trials to Ray Tune one by one, and once more those that are to be tried again.
+
+    To Ray each attempt is a trial of its own; a trial of the run goes on from its own checkpoint.
 
     Args:
         plan: what is left to do.
         search: the search, where the space has one.
-        describe: makes Ray's configuration of a planned trial.
+        describe: makes Ray's configuration of an attempt at a planned trial.
         planned: called with each newly searched trial before it starts; the record is kept there.
+        earlier: trials of an earlier run, which the sampler learns from and the plan knows nothing of.
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class PlanSearcher(Searcher):
         search: ResolvedSearch | None,
         describe: Callable[[PlannedTrial], dict[str, Any]],
         planned: Callable[[PlannedTrial], None],
+        earlier: Sequence[TrialRecord] = (),
     ) -> None:
         super().__init__(metric=METRIC, mode="min")
         self._fixed = deque(plan.fixed)
@@ -119,10 +125,11 @@ class PlanSearcher(Searcher):
         self._numbered = plan.searched
         self._next_index = len(plan.finished) + len(plan.fixed)
         self._describe, self._planned = describe, planned
-        self._names: dict[str, str] = {}
+        self._again: deque[PlannedTrial] = deque()
+        self._running: dict[str, PlannedTrial] = {}
         self._sampler = TreeParzen(search) if search is not None else None
         if self._sampler is not None:
-            for record in plan.finished:
+            for record in (*earlier, *plan.finished):
                 self._sampler.replay(record)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,8 +137,10 @@ class PlanSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return Ray's configuration of the next trial, or FINISHED."""
-        if self._fixed:
+        """Return Ray's configuration of the next trial, FINISHED, or None while a running one may have to go again."""
+        if self._again:
+            planned = self._again.popleft()
+        elif self._fixed:
             planned = self._fixed.popleft()
             if self._sampler is not None:
                 self._sampler.enter(planned.trial, planned.config)
@@ -143,23 +152,38 @@ class PlanSearcher(Searcher):
             self._next_index += 1
             self._planned(planned)
         else:
-            return Searcher.FINISHED
-        self._names[trial_id] = planned.trial
+            return None if self._running else Searcher.FINISHED
+        self._running[trial_id] = planned
         return self._describe(planned)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell the sampler of an epoch."""
         if self._sampler is not None and result["outcome"] in ("running", "complete"):
-            self._sampler.report(self._names[trial_id], result["epoch"], result[METRIC])
+            self._sampler.report(self._running[trial_id].trial, result["epoch"], result[METRIC])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the sampler how a trial ended."""
+        """Tell the sampler how a trial ended; of a fault, `try_again` or `give_up` says what follows from it."""
+        if error or result is None:
+            return
+        planned = self._running.pop(trial_id)
+        # A trial that ends while it still reports itself as running was stopped by the scheduler.
+        status = "stopped" if result["outcome"] == "running" else result["outcome"]
         if self._sampler is None:
             return
-        outcome = "failed" if error or result is None else result["outcome"]
-        # A trial that ends while it still reports itself as running was stopped by the scheduler.
-        status = "stopped" if outcome == "running" else outcome
-        self._sampler.end(self._names[trial_id], status, result[METRIC] if result else None)
+        if status == "stopped":
+            # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
+            self._sampler.report(planned.trial, result["epoch"], result[METRIC])
+        self._sampler.end(planned.trial, status, result[METRIC])
+
+    def try_again(self, trial_id: str) -> None:
+        """Hand a trial out once more, before any other; to the sampler it has not ended."""
+        self._again.append(self._running.pop(trial_id))
+
+    def give_up(self, trial_id: str) -> None:
+        """Tell the sampler that a trial failed."""
+        planned = self._running.pop(trial_id)
+        if self._sampler is not None:
+            self._sampler.end(planned.trial, "failed", None)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the run's own record is what a resume reads."""

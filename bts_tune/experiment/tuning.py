@@ -6,26 +6,31 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from ray import tune
+import ray
+from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.config import PreprocessingPart, TrialConfig
-from bts_tune.experiment.actor import TrialActor
-from bts_tune.experiment.cluster import Share
+from bts_tune.errors import RunStoppedError
+from bts_tune.experiment.actor import SpentProcessError, TrialActor
+from bts_tune.experiment.cluster import Share, cores_of_largest_node
+from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES, Attempts, Fault, fault_of, is_unwritable
 from bts_tune.experiment.plan import Plan, PlannedTrial
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.searcher import PlanSearcher
 from bts_tune.space import ResolvedSearch
-from bts_tune.store import RunFolder
+from bts_tune.store import RunFolder, TrialRecord
+from bts_tune.training.encoders import first_line
 from bts_tune.training.weights import EncoderWeights
 
-Outcome = Literal["complete", "interrupted", "out-of-time"]
+Outcome = Literal["complete", "interrupted", "out-of-time", "lost"]
 
 
 class _StopTuning(BaseException):
@@ -36,6 +41,10 @@ class _StopTuning(BaseException):
         self.outcome: Outcome = outcome
 
 
+class _Unwritable(BaseException):
+    """Leaves Ray Tune's loop because nothing more can be written; the message says why."""
+
+
 @dataclass(frozen=True)
 class Materials:
     """What trials are made from, found before the first one starts.
@@ -43,10 +52,12 @@ class Materials:
     Attributes:
         prepared: the folder of the prepared dataset for each preprocessing and fold (None without folds).
         weights: the encoder weights for each (encoder, encoder_weights).
+        parameters: how many each (decoder, encoder) has.
     """
 
     prepared: Mapping[tuple[PreprocessingPart, int | None], str]
     weights: Mapping[tuple[str, str], EncoderWeights]
+    parameters: Mapping[tuple[str, str], int]
 
     def prepared_for(self, config: TrialConfig, fold: int | None) -> str:
         """Return the folder of the data that a trial is trained and validated on."""
@@ -62,6 +73,10 @@ def tune_trials(
     recorder: Recorder,
     *,
     time_budget: float | None,
+    max_failures: int = DEFAULT_MAX_FAILURES,
+    trial_timeout: float | None = None,
+    cluster_lost: threading.Event | None = None,
+    earlier: Sequence[TrialRecord] = (),
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -69,12 +84,23 @@ def tune_trials(
 
     Args:
         time_budget: seconds after which the run ends, whatever is still running.
+        max_failures: how often a trial is tried again after its process died or hung.
+        trial_timeout: seconds without a new epoch after which a trial counts as hung; the first epoch includes
+            building the model.
+        cluster_lost: set when the cluster's head is gone.
+        earlier: trials of an earlier run, for the searcher alone.
+
+    Raises:
+        RunStoppedError: nothing more can be written, or the cluster is gone; what was recorded is intact.
     """
+    attempts = Attempts(max_failures)
 
     def describe(trial: PlannedTrial) -> dict[str, Any]:
         config = trial.config
+        alone = attempts.alone(trial.trial)
         return {
             "trial": trial.trial,
+            "attempt": attempts.number(trial.trial) + 1,
             "spared": search is None or trial.baseline,
             "config": config.to_dict(),
             "prepared": materials.prepared_for(config, trial.fold),
@@ -82,12 +108,13 @@ def tune_trials(
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": share.device,
             "threads": share.cpus,
-            "gpus": share.gpus,
+            "cpus": cores_of_largest_node() if alone and not share.gpus else share.cpus,
+            "gpus": max(1.0, share.gpus) if alone and share.gpus else share.gpus,
         }
 
     for trial in plan.fixed:
         recorder.expect(trial, known=True)
-    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False))
+    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False), earlier)
     scheduler: Any = FIFOScheduler()
     if search is not None:
         scheduler = SparingASHA(
@@ -105,10 +132,11 @@ def tune_trials(
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
-                num_samples=plan.trials,
+                num_samples=-1,  # the searcher knows when there is no more, which depends on what is tried again
                 max_concurrent_trials=share.concurrent,
+                reuse_actors=True,
                 trial_name_creator=_own_name,
-                trial_dirname_creator=_own_name,
+                trial_dirname_creator=_name_of_attempt,
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
@@ -116,25 +144,55 @@ def tune_trials(
                 verbose=0,
                 # The trial keeps its own checkpoints in the run folder, which outlive Ray's state.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Bridge(recorder, requested, deadline)],
+                callbacks=[_Bridge(recorder, searcher, attempts, requested, deadline, trial_timeout, cluster_lost)],
             ),
         )
         try:
             tuner.fit()
         except _StopTuning as stop:
             return stop.outcome
+        except _Unwritable as error:
+            raise _unwritable(folder, str(error)) from None
+        except Exception as error:
+            if is_unwritable(error):  # Ray's own state lies in the run folder too
+                raise _unwritable(folder, first_line(error)) from None
+            raise
     return "complete"
+
+
+def _unwritable(folder: RunFolder, reason: str) -> RunStoppedError:
+    return RunStoppedError(
+        f"{folder}: the run was stopped, because it cannot write any more ({reason.rstrip('.')}); what it recorded is "
+        f"intact. Make room, then go on with: {folder.resume_command}"
+    )
 
 
 def _own_name(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
+def _name_of_attempt(trial: Any) -> str:
+    return f"{trial.config['trial']}-attempt-{trial.config['attempt']}"
+
+
 class _Bridge(tune.Callback):
     """Tells the recorder what Tune tells its callbacks, and leaves Tune's loop when it is time to."""
 
-    def __init__(self, recorder: Recorder, requested: threading.Event, deadline: float | None) -> None:
-        self._recorder, self._requested, self._deadline = recorder, requested, deadline
+    def __init__(
+        self,
+        recorder: Recorder,
+        searcher: PlanSearcher,
+        attempts: Attempts,
+        requested: threading.Event,
+        deadline: float | None,
+        trial_timeout: float | None,
+        cluster_lost: threading.Event | None,
+    ) -> None:
+        self._recorder, self._searcher, self._attempts = recorder, searcher, attempts
+        self._requested, self._deadline, self._cluster_lost = requested, deadline, cluster_lost
+        self._timeout = trial_timeout
+        self._since: dict[str, tuple[Any, float]] = {}
+        self._hung: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # for the tuner's own pickle, which nothing reads
@@ -144,37 +202,86 @@ class _Bridge(tune.Callback):
             raise _StopTuning("interrupted")
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise _StopTuning("out-of-time")
+        if self._cluster_lost is not None and self._cluster_lost.is_set():
+            raise _StopTuning("lost")
+        if self._timeout is not None:
+            self._end_hung(self._timeout)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._recorder.started(trial.config["trial"])
+        self._since[trial.trial_id] = (trial, time.monotonic())
+        with _writing():
+            self._recorder.started(trial.config["trial"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         name = trial.config["trial"]
-        if result.get("opened"):
-            self._recorder.opened(name, result["opened"])
-        if result["outcome"] in ("running", "complete"):
-            self._recorder.row(name, result)
+        self._since[trial.trial_id] = (trial, time.monotonic())
+        if result["outcome"] == "unwritable":
+            raise _Unwritable(result["reason"])
+        with _writing():
+            if result.get("opened"):
+                self._recorder.opened(name, result["opened"])
+            if result["outcome"] in ("running", "complete"):
+                self._recorder.row(name, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result
         name, outcome = trial.config["trial"], result["outcome"]
-        if outcome == "running":
-            reason = f"behind the other trials after {result['epoch']} epochs"
-            self._recorder.ended(name, "stopped", reason)
-        else:
-            best = result[METRIC] if outcome == "complete" else None
-            self._recorder.ended(name, outcome, result.get("reason", ""), best)
+        self._since.pop(trial.trial_id, None)
+        with _writing():
+            if outcome == "running":
+                reason = f"behind the other trials after {result['epoch']} epochs"
+                self._recorder.ended(name, "stopped", reason)
+            else:
+                best = result[METRIC] if outcome == "complete" else None
+                self._recorder.ended(name, outcome, result.get("reason", ""), best)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_error()
-        reason = str(error).strip().splitlines()[-1] if error is not None and str(error).strip() else "unknown"
-        self._recorder.ended(trial.config["trial"], "failed", f"its process died: {reason}")
+        self._since.pop(trial.trial_id, None)
+        if trial.trial_id in self._hung:
+            fault = Fault("hung", f"no epoch within {self._timeout:g} s")
+        else:
+            # Where Tune has just put it; `get_error` reads from where it may put it later.
+            error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+            cause = getattr(error, "cause", error)  # Ray wraps what a process raised
+            fault = Fault(cause.kind, str(cause)) if isinstance(cause, SpentProcessError) else fault_of(error)
+        with _writing():
+            self._fault(trial, fault)
+
+    def _fault(self, trial: Any, fault: Fault) -> None:
+        name = trial.config["trial"]
+        if self._attempts.again(name, fault):
+            self._recorder.retried(name, fault.reason)
+            self._searcher.try_again(trial.trial_id)
+            return
+        attempts = self._attempts.number(name)
+        reason = fault.reason + (f" ({attempts} attempts)" if attempts > 1 else "")
+        self._recorder.ended(name, "oom" if fault.kind == "oom" else "failed", reason)
+        self._searcher.give_up(trial.trial_id)
+
+    def _end_hung(self, timeout: float) -> None:
+        """End the process of every trial that has been silent for too long; its death comes back as an error."""
+        now = time.monotonic()
+        for identifier, (trial, since) in list(self._since.items()):
+            if now - since > timeout:
+                self._hung.add(identifier)
+                del self._since[identifier]
+                ray.kill(trial.temporary_state.ray_actor)
 
     def get_state(self) -> dict[str, Any] | None:
         """Keep nothing in Ray's own state: the record is the run's."""
         return None
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Leave Ray Tune's loop where the record cannot be written; Tune would take it for the trial's own error."""
+    try:
+        yield
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        raise _Unwritable(f"{named}{error.strerror or error}") from error
 
 
 @contextmanager

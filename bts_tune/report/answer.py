@@ -39,7 +39,7 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
         return None
     compared, where = split
     place = compared.place(best)
-    rival = _rival(compared, best)
+    rival = _rival(compared, configurations(trials))
     if place is None or rival is None:
         return None
     other = compared.configurations[rival]
@@ -68,10 +68,10 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
     return f"{opening}{best.name} ranks first on the validation split, but is {ahead}; {tail}"
 
 
-def _rival(compared: Compared, best: Configuration) -> int | None:
-    """Return the place of the best baseline other than the winner; None where there is none."""
-    others = (place for place, one in enumerate(compared.configurations) if one.baseline and one.key != best.key)
-    return next(others, None)
+def _rival(compared: Compared, ranked: Sequence[Configuration]) -> int | None:
+    """Return the place of the best baseline other than the winner; None where there is none, or it was not compared."""
+    best = next((one for one in ranked[1:] if one.baseline), None)
+    return None if best is None else compared.place(best)
 
 
 def answer(trials: Sequence[TrialRecord]) -> str:

@@ -120,8 +120,7 @@ def learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), lea
         return None
     with canvas((11.4, 4.7), layout="constrained") as (figure, png):
         loss, gap = figure.subplots(1, 2)
-        for record in others:
-            _draw_trial(loss, gap, record, {"color": OTHERS, "linewidth": 0.8, "zorder": 1})
+        _draw_others(loss, gap, others)
         for line in reversed(lines):
             for seed, record in enumerate(line.trials):
                 _draw_trial(loss, gap, record, {**line.style, "zorder": 3, "alpha": 0.45 if seed else 1.0})
@@ -213,12 +212,39 @@ def _label(group: Sequence[TrialRecord]) -> str:
     return f"{shortened(first.name, 28)}\n{' · '.join(details)}"
 
 
+def _draw_others(loss: Axes, gap: Axes, trials: Sequence[TrialRecord]) -> None:
+    """Draw all unnamed trials as one collection: a line for each would take minutes in a long run."""
+    from matplotlib.collections import LineCollection
+
+    for axes, width, curves in (
+        (loss, 0.8, [[(row["epoch"], row["val_dice_loss"]) for row in record.rows] for record in trials]),
+        (gap, 0.64, [_gaps(record) for record in trials]),
+    ):
+        lines = [curve for curve in curves if len(curve) > 1]
+        if lines:
+            axes.add_collection(LineCollection(lines, colors=OTHERS, linewidths=width, zorder=1))
+        # A single epoch has no line to be seen by.
+        points = [curve[0] for curve in curves if len(curve) == 1]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o", color=OTHERS, zorder=1)
+        axes.autoscale_view()
+
+
+def _gaps(record: TrialRecord) -> list[tuple[int, float]]:
+    """Return the epochs that have a training Dice loss, with how far the validation's lies above it."""
+    return [
+        (row["epoch"], row["val_dice_loss"] - row["train_dice_loss"])
+        for row in record.rows
+        if row.get("train_dice_loss") is not None
+    ]
+
+
 def _draw_trial(loss: Axes, gap: Axes, record: TrialRecord, style: dict[str, Any]) -> None:
     style = {**style, "marker": _marker(record)}
     loss.plot([row["epoch"] for row in record.rows], [row["val_dice_loss"] for row in record.rows], **style)
-    both = [row for row in record.rows if row.get("train_dice_loss") is not None]
+    gaps = _gaps(record)
     style["linewidth"] *= 0.8
-    gap.plot([row["epoch"] for row in both], [row["val_dice_loss"] - row["train_dice_loss"] for row in both], **style)
+    gap.plot([epoch for epoch, _ in gaps], [distance for _, distance in gaps], **style)
 
 
 def _marker(record: TrialRecord) -> str | None:

@@ -139,7 +139,10 @@ def importance_section(
             "would decide the order."
         )
     else:
-        for one in importances(found, run):
+        told = importances(found, run)
+        if not told:
+            yield paragraph("No importance can be computed: no parameter, or no loss, differs between the trials.")
+        for one in told:
             if one.where:
                 yield Subheading(f"Among the {plural(one.trials, 'trial')} in which {one.where}")
             rows = [
@@ -152,7 +155,8 @@ def importance_section(
             "a parameter explains by itself and with others. Among the best: PED-ANOVA (Watanabe et al., IJCAI 2023), "
             "how much it tells the best tenth of the trials from all. Both by Optuna; each column sums to all. A "
             "search that follows its own findings tries good values more often than bad ones, which both only partly "
-            "undo. A parameter that is drawn under a condition is judged among the trials in which it has an effect."
+            "undo. A parameter that is drawn under a condition is judged among the trials in which it has an effect. "
+            f"Of more than {_MAX_MODELLED} trials, that many at even steps in the order of planning are used."
         )
     if marginals:
         yield Picture("Validation Dice loss against each hyperparameter", marginals)
@@ -164,7 +168,7 @@ def importance_section(
         yield Picture("Parallel coordinates of the trials", coordinates)
         yield paragraph(
             "A line is a trial: from its values, left, to its validation Dice loss, right. Dark lines are the better "
-            "ones, the black one the best. A line has a gap where a parameter has no effect."
+            "ones, the black one the best. Parameters that only some trials have are left out."
         )
 
 
@@ -213,13 +217,14 @@ def parallel_coordinates(
         A PNG, or None with too few trials or where fewer than two hyperparameters vary.
     """
     found = measured(trials)
-    fields = _strongest(found, run)[:_MAX_AXES]
+    conditions, logs = _conditions(run), _logarithmic(run)
+    # An axis that most trials have no place on would break most lines.
+    fields = [field for field in _strongest(found, run) if not conditions.get(field)][:_MAX_AXES]
     if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
         return None
     from matplotlib import colormaps
 
-    conditions, logs = _conditions(run), _logarithmic(run)
-    places = [_axis(found, field, field in logs, conditions.get(field, {})) for field in fields]
+    places = [_axis(found, field, field in logs) for field in fields]
     losses = np.array(found.losses)
     low, high = float(losses.min()), float(losses.max())
     heights = (losses - low) / (high - low) if high > low else np.full(len(losses), 0.5)
@@ -233,7 +238,6 @@ def parallel_coordinates(
         for place in np.argsort(-losses, kind="stable"):
             color = "black" if place == best else colormaps["cividis"](0.95 * shades[place])
             width, depth = (2.0, 5) if place == best else (0.9, 3)
-            # Where a value is missing, matplotlib breaks the line; dots keep a lone value visible.
             axes.plot(
                 x,
                 table_of[place],
@@ -265,28 +269,29 @@ _LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the parallel coordinates: the height of each trial in 0..1, NaN without one, and labelled heights."""
+    """One axis of the parallel coordinates: the height of each trial in 0..1, and labelled heights."""
 
     heights: np.ndarray
     ticks: tuple[tuple[float, str], ...]
 
 
-def _axis(found: Measured, field: str, log: bool, condition: Mapping[str, Sequence[Any]]) -> _Axis:
-    values = [setting(record, field) if _holds(record, condition) else None for record in found.trials]
-    present = [one for one in values if one is not None]
-    if not _numeric(present):
-        kinds = sorted({str(one) for one in present})
+def _axis(found: Measured, field: str, log: bool) -> _Axis:
+    values = [setting(record, field) for record in found.trials]
+    if not _numeric(values):
+        kinds = sorted({str(one) for one in values})
         step = 1 / max(1, len(kinds) - 1)
-        heights = [math.nan if one is None else kinds.index(str(one)) * step for one in values]
-        return _Axis(np.array(heights), tuple((n * step, shortened(kind, 16)) for n, kind in enumerate(kinds)))
-    log = log and min(present) > 0
-    numbers = np.array([math.nan if one is None else math.log(one) if log else float(one) for one in values])
-    low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-    heights_of = (numbers - low) / (high - low) if high > low else numbers * 0 + 0.5
-    return _Axis(heights_of, ((0.0, value(min(present))), (1.0, value(max(present)))))
+        heights = np.array([kinds.index(str(one)) * step for one in values])
+        return _Axis(heights, tuple((n * step, shortened(kind, 16)) for n, kind in enumerate(kinds)))
+    numbers = np.array(values, dtype=np.float64)
+    numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
+    low, high = numbers.min(), numbers.max()
+    heights = (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
+    return _Axis(heights, ((0.0, value(min(values))), (1.0, value(max(values)))))
 
 
 def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int], log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     values = [setting(found.trials[place], field) for place in places]
     losses = [found.losses[place] for place in places]
     searched = [not found.trials[place].baseline for place in places]
@@ -295,6 +300,11 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
         x = [float(one) for one in values]
         if log and min(x) > 0:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:.0e}".replace("e-0", "e-")))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        elif all(isinstance(one, int) for one in values):
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     else:
         kinds = sorted({str(one) for one in values})
         # Spread sideways by their place in the order of planning: chance would draw a different figure each time.
@@ -420,7 +430,10 @@ def _importance(
             raw = get_param_importances(study, evaluator=evaluator, params=fields, normalize=True)
         return {name: float(part) for name, part in raw.items()} if all(map(math.isfinite, raw.values())) else {}
 
-    explained = evaluate(FanovaImportanceEvaluator(n_trees=_TREES, seed=_SEED))
+    try:
+        explained = evaluate(FanovaImportanceEvaluator(n_trees=_TREES, seed=_SEED))
+    except RuntimeError:  # no tree found a difference to explain
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         among_best = evaluate(PedAnovaImportanceEvaluator())

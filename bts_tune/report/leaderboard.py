@@ -75,7 +75,16 @@ _INTEGERS = (
     "seeds",
     "folds",
 )
-_GROUPS = {"complete": 0, "stopped": 1, "interrupted": 2, "running": 2, "diverged": 3, "failed": 3, "waiting": 4}
+_GROUPS = {
+    "complete": 0,
+    "stopped": 1,
+    "interrupted": 2,
+    "running": 2,
+    "diverged": 3,
+    "oom": 3,
+    "failed": 3,
+    "waiting": 4,
+}
 
 
 def is_ranked(record: TrialRecord) -> bool:
@@ -88,9 +97,10 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Within the result's stage, ranked ones come first (the replicates of the best configuration, then of the next; see
     `configurations`), each configuration's by validation Dice loss, then IoU at that epoch, higher first, then
-    identifier. Then come those stopped early, interrupted or running, diverged or failed, and waiting, each group in
-    the same order. Trials without rows close their group in the order of planning. A complete trial whose rows are lost
-    stands with the failed ones. The search that precedes a final stage is in the same order, trial by trial.
+    identifier. Then come those stopped early, interrupted or running, diverged, out of memory or failed, and waiting,
+    each group in the same order. Trials without rows close their group in the order of planning. A complete trial whose
+    rows are lost stands with the failed ones. The search that precedes a final stage is in the same order, trial by
+    trial.
     """
     ranks = configuration_ranks(trials)
     result = result_stage(trials)

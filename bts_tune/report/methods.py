@@ -52,8 +52,9 @@ _STATISTICS = (
     f"accelerated bootstrap (Efron 1987; scipy.stats.bootstrap), {RESAMPLES} draws with replacement, seed {SEED}; the "
     "metric is pooled over each draw and averaged over the trainings. Where groups of related slices are on record "
     "(split.csv), whole groups are drawn. Where a figure never changes over the draws, the percentiles take its place. "
-    "Seeds: Student's t interval of the mean over trainings. The distances of both pairs of limits from the figure are "
-    "joined by their root sum of squares (Zou and Donner 2008). With one training the interval is of images alone.",
+    "Seeds: the variance of the mean over trainings is added to that of the draws; the limits are moved out by the "
+    "root of the ratio and by Student's t in place of the normal quantile, with the degrees of freedom of the sum "
+    "(Satterthwaite 1946). With one training the interval is of images alone.",
     "Folds: the validation scores of one seed's folds together hold every image once, and are pooled as one; on the "
     "test split every fold's training counts as one.",
     "Difference: the metric of two configurations on the same draws, paired by seed. Dice gained is the Dice loss of "
@@ -219,6 +220,8 @@ def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any
         found = sorted({str(record.started[key]) for record in trials if record.started.get(key) is not None})
         if found:
             shown[key] = found
+    if retried := [f"{record.trial}: {reason}" for record in trials for reason in record.retries]:
+        shown["attempts that failed, each followed by another from the last checkpoint"] = retried
     return {**shown, "hardware": run.get("hardware"), "versions": run.get("versions")}
 
 

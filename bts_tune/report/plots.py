@@ -16,7 +16,7 @@ from bts_tune.report.views import KINDS, parts, shown_in_kinds
 from bts_tune.report.words import names, shortened
 from bts_tune.store import TrialRecord
 
-_ENDED = ("complete", "stopped", "diverged", "failed")
+_ENDED = ("complete", "stopped", "diverged", "oom", "failed")
 _KIND_COLORS = (COLORS[0], COLORS[1])
 
 

@@ -177,8 +177,8 @@ def _ranking(page: _Page) -> Iterable[Block]:
                 _spread(one, "val_dice_loss"),
                 *([_interval(page.evidence, one)] if compared else []),
                 _spread(one, "val_iou"),
-                _spread(one, "val_dice_image"),
-                _spread(one, "train_dice_loss"),
+                _mean(one, "val_dice_image"),
+                _mean(one, "train_dice_loss"),
                 _epochs(one),
                 Cell(duration(statistics.fmean(seconds)), statistics.fmean(seconds)),
                 Cell(count(parameters), parameters),
@@ -222,8 +222,13 @@ def _interval(evidence: Evidence, one: Configuration, split: str = "valid") -> s
     return interval(compared.resampled.dice_loss[place])
 
 
-def _spread(one: Configuration, metric: str) -> str:
-    return mean_and_spread(one.values(metric))
+def _spread(one: Configuration, name: str) -> str:
+    return mean_and_spread(one.values(name))
+
+
+def _mean(one: Configuration, name: str) -> str:
+    values = one.values(name)
+    return metric(statistics.fmean(values) if values else None)
 
 
 def _epochs(one: Configuration) -> str:
@@ -357,7 +362,7 @@ def _unfinished(page: _Page) -> Iterable[Block]:
 
 
 def _failed(page: _Page) -> Iterable[Block]:
-    records = [record for record in page.trials if record.status in ("diverged", "failed")]
+    records = [record for record in page.trials if record.status in ("diverged", "oom", "failed")]
     lost = [record for record in page.trials if record.status == "complete" and not is_ranked(record)]
     if not records and not lost:
         return
@@ -391,7 +396,7 @@ def _test(page: _Page) -> Iterable[Block]:
         yield paragraph("No trial has been evaluated on the test split.")
         return
     compared = page.evidence.splits.get("test")
-    keys = ("iou", "dice_image", "iou_image", "empty_false_positive_rate")
+    keys = ("dice_image", "iou_image", "empty_false_positive_rate")
     repeated = any(len(one.values("test_dice_loss")) > 1 for _, one in shown)
     header = ["rank", "name", "role", *(["trainings"] if repeated else [])]
     header += ["Dice loss", *(["95 % interval"] if compared else []), "IoU"]
@@ -406,7 +411,8 @@ def _test(page: _Page) -> Iterable[Block]:
                 *([len(one.values("test_dice_loss"))] if repeated else []),
                 _spread(one, "test_dice_loss"),
                 *([_interval(page.evidence, one, "test")] if compared else []),
-                *(_spread(one, f"test_{key}") for key in keys),
+                _spread(one, "test_iou"),
+                *(_mean(one, f"test_{key}") for key in keys),
             ]
         )
     yield paragraph(

@@ -9,12 +9,13 @@ is the expected figure of a new training on new images. Two kinds of chance part
   Efron, 'Better bootstrap confidence intervals', JASA 1987), by `scipy.stats.bootstrap`. Where groups are given, whole
   groups are drawn instead: slices of one patient are no independent images (Davison and Hinkley, 'Bootstrap Methods and
   their Application', 1997, section 3.8).
-- which seeds were trained: Student's t interval of the mean over replicates. Three or five seeds are too few to be
-  drawn with replacement: the drawn means would vary too little, by the factor (R - 1) / R, and never leave the few
-  that are there.
+- which seeds were trained: the variance of the mean over replicates. Three or five seeds are too few to be drawn with
+  replacement: the drawn means would vary too little, by the factor (R - 1) / R, and never leave the few that are there.
 
-The distances of the two pairs of limits from the figure are joined by their root sum of squares (MOVER: Zou and Donner,
-'Construction of confidence limits about effect measures', Stat. Med. 2008), which keeps the asymmetry of the first. All
+The two variances are added, as for readers and cases in studies of diagnosis, and the limits of the first are moved
+out by the root of what that adds, and by Student's t in place of the normal quantile, with the degrees of freedom of
+such a sum (Satterthwaite, Biometrics 1946): that keeps the asymmetry of the first. The replicates are measured on the
+same images, so that a part of their variance counts twice; it makes up for what few seeds and groups lack. All
 configurations are measured on the same draws and paired by seed, so that differences are paired in both. How often such
 intervals hold the truth, beside those of images alone and of seeds drawn with replacement, is measured by
 `scripts/simulate_selection.py`; its figures are in docs/statistics.md.
@@ -22,7 +23,6 @@ intervals hold the truth, beside those of images alone and of seeds drawn with r
 
 from __future__ import annotations
 
-import math
 import statistics
 import warnings
 from collections.abc import Callable, Hashable, Sequence
@@ -159,10 +159,10 @@ def resample(
         measured = [Interval(float(value), None, None) for value in values]
         losses = values[:trials, np.newaxis]
     else:
-        low, high, losses = _image_limits(measure, values, count, trials, resamples)
-        halves = [_half(row) for figure in single for row in figure]
-        halves += [_half_of_difference(row, figure[reference]) for figure in single for row in figure]
-        low, high = values - np.hypot(values - low, halves), values + np.hypot(high - values, halves)
+        low, high, of_images, losses = _image_limits(measure, values, count, trials, resamples)
+        seeds = [_variance(row) for figure in single for row in figure]
+        seeds += [_variance_of_difference(row, figure[reference]) for figure in single for row in figure]
+        low, high = _widened(values, low, high, of_images, seeds, count)
         losses = losses + _seed_draws(single[0], losses.shape[1])
         limits = zip(values, low, high, strict=True)
         measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
@@ -174,8 +174,8 @@ def resample(
 
 def _image_limits(
     measure: Callable[..., Floats], values: Floats, count: int, trials: int, resamples: int
-) -> tuple[Floats, Floats, Floats]:
-    """Return the limits of each figure over draws of images, and the Dice losses [K, draws] of those draws."""
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return limits and variance of each figure over draws of images, and the Dice losses [K, draws] of the draws."""
     with warnings.catch_warnings():
         # Trials that are equal on every image have a difference of one value only; see below.
         warnings.simplefilter("ignore")
@@ -197,23 +197,41 @@ def _image_limits(
     low, high = found.confidence_interval
     low = np.minimum(np.where(np.isfinite(low), low, percentiles[0]), values)
     high = np.maximum(np.where(np.isfinite(high), high, percentiles[1]), values)
-    return low, high, drawn[:trials]
+    return low, high, drawn.var(axis=-1, ddof=1), drawn[:trials]
 
 
-def _half(values: Floats) -> float:
-    """Return half the length of Student's t interval of the mean over replicates, [R]; one that is NaN is not there."""
+def _variance(values: Floats) -> tuple[float, float]:
+    """Return the variance of the mean over replicates, [R], and its degrees of freedom; NaN is no replicate."""
     values = values[~np.isnan(values)]
     if len(values) < 2:
-        return 0.0
-    quantile = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)
-    return float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
+        return 0.0, 1.0
+    return float(values.var(ddof=1) / len(values)), len(values) - 1.0
 
 
-def _half_of_difference(values: Floats, others: Floats) -> float:
+def _variance_of_difference(values: Floats, others: Floats) -> tuple[float, float]:
     """Return the same of a difference of two means: paired by replicate, unless the two have different replicates."""
     if np.array_equal(np.isnan(values), np.isnan(others)):
-        return _half(values - others)
-    return math.hypot(_half(values), _half(others))
+        return _variance(values - others)
+    (one, freedom), (other, of_other) = _variance(values), _variance(others)
+    total = one + other
+    return total, total**2 / (one**2 / freedom + other**2 / of_other) if total else 1.0
+
+
+def _widened(
+    values: Floats, low: Floats, high: Floats, of_images: Floats, of_seeds: Sequence[tuple[float, float]], units: int
+) -> tuple[Floats, Floats]:
+    """Return limits that hold the chance of the seeds too: figures without variance over seeds keep theirs."""
+    seeds, freedom = np.array(of_seeds).T
+    total = of_images + seeds
+    changed = seeds > 0
+    safe = np.where(changed, total, 1.0)
+    degrees = safe**2 / np.where(changed, of_images**2 / (units - 1) + seeds**2 / freedom, 1.0)
+    quantile, normal = stats.t.ppf((1 + LEVEL) / 2, degrees), stats.norm.ppf((1 + LEVEL) / 2)
+    # Where the images change nothing there are no limits to move.
+    alone = of_images <= 0
+    ratio = np.sqrt(safe / np.where(alone, safe, of_images)) * quantile / normal
+    below, above = (np.where(alone, normal * np.sqrt(safe), size) * ratio for size in (values - low, high - values))
+    return np.where(changed, values - below, low), np.where(changed, values + above, high)
 
 
 def _seed_draws(losses: Floats, draws: int) -> Floats:

@@ -32,7 +32,8 @@ _REPEATED = ("rank", "configuration", "seeds", "Dice loss", "± sd", "IoU", "sta
 _NAME = 1
 _GAP = 2
 _MAX_NAME, _MIN_NAME = 40, 8
-_STATUS_STYLES = {"complete": "green", "diverged": "red", "failed": "red", "interrupted": "yellow", "partial": "yellow"}
+_STATUS_STYLES = {"complete": "green", "interrupted": "yellow", "partial": "yellow"}
+_STATUS_STYLES |= dict.fromkeys(("diverged", "oom", "failed"), "red")
 
 _Listed = Configuration | TrialRecord
 """A ranked configuration, or a trial of the same stage that is not ranked."""
@@ -68,7 +69,7 @@ def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, l
 
     Args:
         trials: the run's trials in any order.
-        width: most characters of a line; below 64 the numbers and the shortest names may take more.
+        width: most characters of a line; below 72 the numbers and the shortest names may take more.
         limit: most rows to list; the baselines are always among them.
     """
     listed, more = _listed(trials, limit)

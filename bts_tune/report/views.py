@@ -62,7 +62,7 @@ def comparisons(trials: Sequence[TrialRecord], evidence: Evidence) -> Iterable[B
 
 def _reference(compared: Compared) -> str:
     one = compared.configurations[compared.reference]
-    return f"the best {'baseline' if one.baseline else 'configuration'}, {one.name}"
+    return f"the best {'baseline' if one.baseline else 'configuration'} that has scores, {one.name}"
 
 
 def _chances(compared: Compared) -> str:

@@ -29,6 +29,7 @@ STATUS_WORDS: Mapping[str, str] = {
     "stopped": "stopped early",
     "interrupted": "interrupted",
     "diverged": "diverged",
+    "oom": "out of memory",
     "failed": "failed",
 }
 

@@ -39,17 +39,21 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def write_report(folder: RunFolder) -> ReportFiles:
+def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None) -> ReportFiles:
     """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew.
 
     Each is written whole or not at all. The same record gives the same bytes of CSV, Markdown and HTML, wherever the
     folder lies. Figures of an earlier report that this one does not show are removed.
 
+    Args:
+        folder: the run.
+        trials: its trials, where they have been read already.
+
     Raises:
         RunError: the record cannot be read, or a file cannot be written.
     """
     run = folder.read_run()
-    trials = folder.trials()
+    trials = folder.trials() if trials is None else trials
     target = folder.path / "leaderboard.csv"
     try:
         write_atomically(target, to_csv(leaderboard(trials), run))
@@ -86,7 +90,9 @@ def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
     Text that a spreadsheet would take for a formula is led by an apostrophe, and line breaks in text become spaces;
     numbers are never touched.
     """
-    marked = frame.map(_harmless)
+    # Numbers need no look, and are most of what a long run holds.
+    texts = {name: column.map(_harmless) for name, column in frame.items() if column.dtype.kind not in "fiub"}
+    marked = frame.assign(**{str(name): column for name, column in texts.items()})
     marked.insert(
         int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,9 @@ def load_last(folder: Path, config: TrialConfig) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.testzip() is not None:  # PyTorch itself does not look at the checksums
+                raise ValueError("a checksum is wrong")
         state = torch.load(file, map_location="cpu", weights_only=True)
         found = state["config_id"]
     except Exception:  # zip, pickle and key errors of a damaged file, whose texts say less than this
@@ -77,7 +82,9 @@ def save_model(trial: Trial) -> None:
         "epoch": trial.done[-1].epoch,
         "metrics": trial.done[-1].to_dict(),
     }
-    write_atomically(trial.folder / WEIGHTS, save(tensors, metadata={"epoch": str(card["epoch"])}))
+    weights = save(tensors, metadata={"epoch": str(card["epoch"])})
+    card["sha256"] = hashlib.sha256(weights).hexdigest()
+    write_atomically(trial.folder / WEIGHTS, weights)
     write_atomically(trial.folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
 
 
@@ -106,11 +113,15 @@ def load_model(folder: Path) -> SavedModel:
     Raises:
         RunError: a file is missing, cannot be read, or does not fit.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        data = (folder / WEIGHTS).read_bytes()
+        # An earlier version wrote no digest; its weights are checked by their names and shapes alone.
+        if "sha256" in card and hashlib.sha256(data).hexdigest() != card["sha256"]:
+            raise ValueError(f"{WEIGHTS} is not the file that {CARD} was written for (its SHA-256 differs)")
+        tensors = load(data)
         config = TrialConfig.parse(card["config"], str(folder / CARD))
         model = build_model(config.part(ModelPart), EncoderWeights(config.encoder))
         model.load_state_dict(tensors, strict=True)

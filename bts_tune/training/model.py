@@ -67,6 +67,20 @@ def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
 
 
+def parameters_of(decoder: str, encoder: str) -> int:
+    """Return the number of parameters of a decoder on an encoder, built without memory for them or time to fill them.
+
+    Raises:
+        ConfigError: as `build_model`.
+    """
+    config = ModelPart.model_validate({"decoder": decoder, "encoder": encoder})
+    try:
+        with torch.device("meta"):
+            return count_parameters(_create(config))
+    except ConfigError:  # some encoders look at values while they are built, which tensors of this kind do not have
+        return count_parameters(_create(config))
+
+
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move the model to `device` in the channels-last layout, which convolutions run faster in on CPUs and GPUs."""
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

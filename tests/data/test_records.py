@@ -8,6 +8,7 @@ import pytest
 
 from bts_tune.data.records import SPLITS, image_files
 from bts_tune.data.sources import open_dataset
+from bts_tune.data.splitting import reassigned
 from bts_tune.errors import DataError
 from tests.data.builders import noise, read_json, rectangle, write_coco, write_image, write_json, write_pairs
 
@@ -55,6 +56,16 @@ def test_fingerprint_changes_with_a_mask_and_a_split(tmp_path: Path) -> None:
     write_image(root / "masks" / "s003.png", noise())
     seen.add(open_dataset(root).fingerprint())
     assert len(seen) == 3
+
+
+def test_fingerprint_without_splits_is_that_of_the_slices_alone(root: Path) -> None:
+    dataset = open_dataset(root)
+    names = [record.name for record in dataset]
+    dealt = reassigned(dataset, {name: "valid" if place % 2 else "train" for place, name in enumerate(names)})
+    assert dealt.fingerprint() != dataset.fingerprint()
+    assert dealt.fingerprint(splits=False) == dataset.fingerprint(splits=False) != dataset.fingerprint()
+    other = open_dataset(root, tumor_categories=["name:0"])
+    assert other.fingerprint(splits=False) != dataset.fingerprint(splits=False)
 
 
 def test_fingerprint_names_a_file_that_cannot_be_read(root: Path) -> None:

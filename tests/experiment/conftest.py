@@ -79,6 +79,7 @@ class Command:
 
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data, self.cache = folder, data, cache
+        self.environment: dict[str, str] = {}
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -86,8 +87,11 @@ class Command:
         root = str(Path(__file__).parents[2])
         environment = {
             **os.environ,
+            **self.environment,
             "BTS_TUNE_CACHE": str(self.cache),
-            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+            "PYTHONPATH": os.pathsep.join(
+                [self.environment.get("PYTHONPATH", ""), root, os.environ.get("PYTHONPATH", "")]
+            ).strip(os.pathsep),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "bts_tune", *map(str, arguments)],

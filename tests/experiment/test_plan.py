@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.experiment.plan import encoders, plan_search, preprocessings
+from bts_tune.experiment.plan import encoders, models, plan_search, preprocessings
 from bts_tune.space import load_space
 from bts_tune.store import RunFolder
 from tests.experiment.builders import planned, result
@@ -52,3 +52,10 @@ def test_everything_that_a_trial_can_need_is_known_beforehand() -> None:
     assert {part.image_size for part in preprocessings(space)} == {224}
     assert ("efficientnet-b5", "imagenet") in encoders(space)
     assert len(set(encoders(space))) == len(encoders(space))
+
+
+def test_every_model_of_a_search_is_known_beforehand() -> None:
+    found = models(load_space("extended").resolve())
+    assert ("unetplusplus", "efficientnet-b5") in found
+    assert len(set(found)) == len(found)
+    assert {decoder for decoder, _ in found} >= {"unet", "unetplusplus", "manet", "fpn"}

@@ -16,6 +16,7 @@ class Silent:
     def planned(self, trial: PlannedTrial) -> None: ...
     def started(self, trial: str) -> None: ...
     def row(self, trial: str, row: Mapping[str, Any]) -> None: ...
+    def retried(self, trial: str, reason: str) -> None: ...
     def ended(self, trial: str, status: TrialStatus, reason: str) -> None: ...
 
 
@@ -82,3 +83,23 @@ def test_only_models_worth_keeping_stay(folder: RunFolder) -> None:
         run_trial(folder, resumed, planned("better", index=5), [0.4], "complete")
     assert kept() == {"baseline", "better"}
     assert not list((folder.path / "models").rglob("last.pt"))
+
+
+def test_a_trial_that_is_tried_again_keeps_its_state_and_says_why(folder: RunFolder) -> None:
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
+        recorder.expect(planned("a"), known=False)
+        recorder.started("a")
+        recorder.row("a", result(1, 0.5))
+        state = folder.model_folder("a") / "last.pt"
+        state.parent.mkdir(parents=True)
+        state.write_text("x")
+        recorder.retried("a", "its process was killed")
+        assert state.is_file()
+        recorder.started("a")
+        for epoch in (1, 2):
+            recorder.row("a", result(epoch, 0.5))
+        recorder.ended("a", "complete", best=0.5)
+    (record,) = folder.trials()
+    assert (record.status, record.retries) == ("complete", ["its process was killed"])
+    assert [row["epoch"] for row in record.rows] == [1, 2]
+    assert folder.rows_file.read_bytes().count(b"\n") == 2

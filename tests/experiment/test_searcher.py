@@ -4,6 +4,7 @@ import pickle
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from bts_tune.config import TrialConfig
@@ -106,7 +107,10 @@ def test_decided_trials_come_first_and_searched_ones_are_numbered_on(search: Res
     handed = [one.suggest(f"ray{n}") for n in range(3)]
     assert [h["trial"] for h in handed if isinstance(h, dict)] == ["unet-b0", "search-0002", "search-0003"]
     assert [(a.trial, a.index) for a in added] == [("search-0002", 2), ("search-0003", 3)]
-    assert one.suggest("ray3") == Searcher.FINISHED
+    assert one.suggest("ray3") is None, "one that runs may have to be tried again"
+    for number in range(3):
+        one.on_trial_complete(f"ray{number}", {"outcome": "complete", "best_val_dice_loss": 0.5})
+    assert one.suggest("ray4") == Searcher.FINISHED
 
 
 def test_without_a_search_only_the_plan_is_run() -> None:
@@ -122,3 +126,49 @@ def test_without_a_search_only_the_plan_is_run() -> None:
 
 def test_ray_can_pickle_it(search: ResolvedSearch) -> None:
     pickle.dumps(searcher(Plan((), (), 0, 1), search, []))
+
+
+def test_a_trial_that_is_stopped_teaches_what_a_resumed_run_is_told(search: ResolvedSearch) -> None:
+    added: list[PlannedTrial] = []
+    live = searcher(Plan((), (), 0, 2), search, added)
+    live.suggest("r0")
+    live.on_trial_result("r0", {"outcome": "running", "epoch": 1, "best_val_dice_loss": 0.6})
+    # Tune hands the last result, at which the scheduler stopped the trial, to this alone.
+    live.on_trial_complete("r0", {"outcome": "running", "epoch": 2, "best_val_dice_loss": 0.5})
+    resumed = TreeParzen(search)
+    resumed.replay(record(added[0], [0.6, 0.5], "stopped"))
+    assert live._sampler is not None
+    (told,), (replayed,) = live._sampler._study.trials, resumed._study.trials
+    assert told.intermediate_values == replayed.intermediate_values == {1: 0.6, 2: 0.5}
+    assert (told.state, told.params) == (replayed.state, replayed.params)
+
+
+def test_a_trial_is_handed_out_again_before_all_others_and_stays_one_trial_to_the_sampler(
+    search: ResolvedSearch,
+) -> None:
+    added: list[PlannedTrial] = []
+    one = searcher(Plan(fixed=(), finished=(), searched=0, to_search=2), search, added)
+    first = one.suggest("r0")
+    for epoch in (1, 2):
+        one.on_trial_result("r0", {"outcome": "running", "epoch": epoch, "best_val_dice_loss": 0.5})
+    one.on_trial_complete("r0", error=True)
+    one.try_again("r0")
+    assert one.suggest("r1") == first
+    for epoch in (1, 2, 3):
+        one.on_trial_result("r1", {"outcome": "running", "epoch": epoch, "best_val_dice_loss": 0.5})
+    assert len(added) == 1
+    assert one._sampler is not None
+    (trial,) = one._sampler._study.trials
+    assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.RUNNING, [1, 2, 3])
+    one.on_trial_complete("r1", {"outcome": "complete", "best_val_dice_loss": 0.5})
+    assert one._sampler._study.trials[0].state == TrialState.COMPLETE
+
+
+def test_a_trial_that_is_given_up_is_told_as_failed(search: ResolvedSearch) -> None:
+    one = searcher(Plan(fixed=(), finished=(), searched=0, to_search=1), search, [])
+    one.suggest("r0")
+    one.on_trial_complete("r0", error=True)
+    one.give_up("r0")
+    assert one._sampler is not None
+    assert [trial.state for trial in one._sampler._study.trials] == [TrialState.FAIL]
+    assert one.suggest("r1") == Searcher.FINISHED

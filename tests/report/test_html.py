@@ -167,7 +167,7 @@ def test_a_browser_shows_it(written: Path, tmp_path: Path, width: int, scheme: i
     found = json.loads(match.group(1))
     assert found["width"] <= width
     assert found["scripts"] == 1
-    assert len(found["pictures"]) == 7
+    assert len(found["pictures"]) == 9
     assert all(found["pictures"])
     ascending, descending = ([float(cell) for cell in column] for column in found["sorted"])
     assert ascending == sorted(ascending)

@@ -150,6 +150,14 @@ def test_equal_losses_and_equal_settings_draw_what_there_is() -> None:
     assert parallel_coordinates(same, make_run(**SPACE)) is None
 
 
+def test_equal_losses_tell_nothing() -> None:
+    trials = searched(MIN_TRIALS)
+    for record in trials:
+        for row in record.rows:
+            row["val_dice_loss"] = 0.3
+    assert "No importance can be computed" in texts(list(importance_section(trials, make_run(**SPACE), None, None)))
+
+
 @pytest.mark.slow
 def test_thousands_of_trials_take_seconds() -> None:
     found = measured(searched(10_000, epochs=1))

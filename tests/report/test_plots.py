@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
 from bts_tune.report.evidence import Evidence, gather
-from bts_tune.report.plots import kinds_figure, search_history
+from bts_tune.report.plots import device_time, kinds_figure, search_history
+from bts_tune.report.words import gpus_per_trial
 from tests.report.fabricate import make_baselines, make_curve, make_search, make_trial, write_run, write_scores
 
 
@@ -48,3 +51,27 @@ def test_kinds_figure_needs_scores(tmp_path: Path) -> None:
     for record in trials:
         write_scores(folder, record, images=8)
     assert kinds_figure(trials, gather(folder, trials)) is None
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        (["cpu", "cpu"], ("CPU-trial", 1.0)),
+        (["NVIDIA H100", "NVIDIA H200"], ("GPU", 0.25)),
+        (["cpu", "NVIDIA H100"], ("Trial", 1.0)),
+        ([None, "NVIDIA H100"], ("Trial", 1.0)),
+        ([], ("Trial", 1.0)),
+    ],
+)
+def test_device_time_counts_what_the_trials_ran_on(devices: list[str | None], expected: tuple[str, float]) -> None:
+    trials = make_search()[: len(devices)]
+    for record, device in zip(trials, devices, strict=True):
+        record.started = {} if device is None else {"device": device}
+    assert device_time(trials, 0.25) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({"gpus_per_trial": 0.5}, 0.5), ({"gpus_per_trial": None}, 1.0), ({}, 1.0), ([], 1.0)]
+)
+def test_gpus_of_a_trial(options: Any, expected: float) -> None:
+    assert gpus_per_trial({"options": options}) == expected

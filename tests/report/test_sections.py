@@ -43,13 +43,15 @@ def test_a_complete_run_tells_everything() -> None:
         "Answer",
         "Ranking",
         "Comparison",
+        "Test split",
         "Stopped early",
         "Diverged or failed",
-        "Test split",
         "Published figures",
         "Learning curves",
+        "Hyperparameters",
         "Predictions",
         "Best configuration",
+        "Split",
         "Data check",
         "Methods",
         "Limits",
@@ -130,7 +132,7 @@ def test_test_split_shows_the_best_trial_and_the_baselines() -> None:
     trials = make_search()
     trials[4].test = make_test(0.2)  # t0001, the best
     text = section(page(trials), "Test split")
-    assert "| t0001 | best trial | 0.2000 |" in text
+    assert "| 1 | t0001 | best | 0.2000 |" in text
     assert "t0000" not in text  # evaluated while it was the best, but no longer is
     assert text.count("| baseline |") == 3
 
@@ -154,7 +156,9 @@ def test_seeds_are_summed_up_where_there_are_several() -> None:
         for seed, loss in enumerate([0.2, 0.3, 0.4])
     ]
     text = page(trials)
-    assert "| a |  | 3 | 0.3000 ± 0.1000 | 0.5000 ± 0.0000 |" in section(text, "Over seeds")
+    assert "| 1 | a |  | 3 of 3 | 0.3000 ± 0.1000 | 0.5000 ± 0.0000 |" in section(text, "Ranking")
+    assert "| a |  | 1 | 0.3000 | 0.5000 |" in section(text, "Over seeds")
+    assert "| a |  | mean of 3 | 0.3000 ± 0.1000 | 0.5000 ± 0.0000 |" in section(text, "Over seeds")
     assert "Over seeds" not in sections(page(make_search()))
 
 
@@ -171,7 +175,7 @@ def test_waiting_and_running_trials_are_told() -> None:
 def test_long_tables_are_cut_and_say_so() -> None:
     text = page(make_search(epochs=3, searched=400))
     assert len([line for line in section(text, "Ranking").splitlines() if re.match(r"\| \d", line)]) == MAX_ROWS
-    assert "more trials in `leaderboard.csv`" in section(text, "Ranking")
+    assert "more configurations in `configurations.csv`" in section(text, "Ranking")
 
 
 @pytest.mark.parametrize(

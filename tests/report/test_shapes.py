@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.report.fabricate import make_baselines, make_scores, write_run, write
 Row = tuple[float, ...]
 
 
-def shapes(images: int, true: list[Row], predicted: list[Row], **changes: Any) -> Shapes:
+def shapes(images: int, true: Sequence[Row], predicted: Sequence[Row], **changes: Any) -> Shapes:
     """True regions as (image, left, top, width, height), predicted ones with a score behind."""
     found = Shapes(
         tolerance=2.0,

@@ -107,6 +107,77 @@ def test_the_order_of_images_changes_nothing(order: list[int]) -> None:
     assert found.dice_loss[0].low == pytest.approx(expected.dice_loss[0].low)
 
 
+def replicated(*qualities: float, seeds: int = 3, images: int = 12, noise: float = 0.02) -> Floats:
+    """Configurations of several replicates each, [K, seeds, images, 7]."""
+    random = np.random.default_rng(5)
+    levels = [[quality + noise * random.normal() for _ in range(seeds)] for quality in qualities]
+    return np.stack([[make_sums(images, level, seed=1) for level in row] for row in levels])
+
+
+def limits(found: statistics.Resampled) -> list[float]:
+    every = [*found.dice_loss, *found.iou, *found.dice_gain, *found.iou_gain]
+    return [side for one in every for side in (one.value, one.low, one.high) if side is not None]
+
+
+@settings(max_examples=10, deadline=None)
+@given(images=st.permutations(range(12)), seeds=st.permutations(range(3)), places=st.permutations(range(3)))
+def test_the_order_of_images_replicates_and_configurations_changes_nothing(
+    images: list[int], seeds: list[int], places: list[int]
+) -> None:
+    sums = replicated(0.7, 0.68, 0.6)
+    expected = resample(sums, resamples=99)
+    moved = resample(sums[places][:, seeds][:, :, images], places.index(0), resamples=99)
+    for name in ("dice_loss", "iou", "dice_gain", "iou_gain"):
+        for place, origin in enumerate(places):
+            one, other = getattr(moved, name)[place], getattr(expected, name)[origin]
+            assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-9)
+    assert [moved.first[places.index(place)] for place in range(3)] == pytest.approx(expected.first)
+    p_value = wilcoxon(sums[0][seeds][:, images], sums[1][:, images])
+    assert p_value == pytest.approx(wilcoxon(sums[0], sums[1]))
+
+
+def test_seeds_widen_the_interval_by_students_t_and_replicates_alike_do_not() -> None:
+    sums = replicated(0.7, 0.68, images=60, noise=0.05)
+    alike = resample(np.repeat(sums[:, :1], 3, axis=1), resamples=999)
+    single = resample(sums[:, :1], resamples=999)
+    assert limits(alike) == pytest.approx(limits(single))
+    constant = np.tile(sums[:, :, :1], (1, 1, 5, 1))  # the images change nothing: the seeds alone are left
+    found = resample(constant, resamples=99).dice_loss[0]
+    losses = statistics.pooled_dice_loss(constant[0].sum(axis=1))
+    half = stats.t.ppf(0.975, 2) * losses.std(ddof=1) / math.sqrt(3)
+    assert found.value == pytest.approx(losses.mean())
+    assert (found.low, found.high) == pytest.approx((losses.mean() - half, losses.mean() + half))
+
+
+def test_a_replicate_that_is_not_there_costs_only_itself() -> None:
+    sums = replicated(0.7, 0.6, images=40)
+    sums[1, 2] = np.nan
+    found = resample(sums, reference=1, resamples=199)
+    assert found.replicates == [3, 2]
+    losses = [statistics.pooled_dice_loss(one.sum(axis=0)) for one in sums[1, :2]]
+    assert found.dice_loss[1].value == pytest.approx(np.mean(losses))
+    assert found.dice_gain[0].value == pytest.approx(found.dice_loss[1].value - found.dice_loss[0].value)
+    assert found.dice_gain[1] == Interval(0.0, 0.0, 0.0)
+    assert all(math.isfinite(side) for side in limits(found))
+    assert sum(found.first) == pytest.approx(1)
+    assert wilcoxon(sums[0], sums[1]) == pytest.approx(wilcoxon(sums[0], sums[1, :2]))
+
+
+def test_intervals_over_seeds_and_groups_hold_the_truth_at_their_rate() -> None:
+    """The truth is the expected loss of a training whose quality is drawn anew, on images drawn anew."""
+    population = [make_sums(20_000, quality, spread=0.15, seed=3) for quality in np.linspace(0.6, 0.8, 41)]
+    losses = [float(statistics.pooled_dice_loss(sums.sum(axis=0))) for sums in population]
+    random, covered = np.random.default_rng(2), 0
+    for _ in range(200):
+        images = random.integers(0, 20_000, 80)
+        trained = np.stack([population[place][images] for place in random.integers(0, 41, 3)])[np.newaxis]
+        found = resample(trained, resamples=299).dice_loss[0]
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= np.mean(losses) <= found.high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
 def test_equal_trials_are_tied() -> None:
     found = resample(trials(0.7, 0.7, 0.7), resamples=99)
     assert found.first == pytest.approx([1 / 3] * 3)

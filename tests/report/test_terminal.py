@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from bts_tune.report.configurations import configurations
 from bts_tune.report.terminal import ranking_table, ranking_text
 from bts_tune.report.words import metric
 from bts_tune.store import TrialRecord
@@ -30,15 +31,15 @@ def long_names() -> list[TrialRecord]:
     return trials
 
 
-@pytest.mark.parametrize("width", [64, 80, 120])
+@pytest.mark.parametrize("width", [72, 80, 120])
 def test_numbers_are_whole_and_lines_fit(width: int) -> None:
     trials = long_names()
     for text in (printed(trials, width), ranking_text(trials, width=width)):
         assert max(len(line) for line in text.splitlines()) <= width
-        for record in trials:
-            if record.best_row:
-                assert metric(record.best_row["val_dice_loss"]) in text
-                assert f"{record.best_row['epoch']}/100" in text or record.trial == "i"
+        for one in configurations(trials):
+            assert metric(one.dice_loss) in text
+            assert metric(one.iou) in text
+            assert f"{len(one.trials)}/{one.planned}" in text
 
 
 def test_the_two_tables_say_the_same() -> None:

@@ -129,3 +129,27 @@ def test_a_kill_between_the_two_writes_is_made_good(tmp_path: Path) -> None:
     again = trained(config, folder=tmp_path)
     assert [row.epoch for row in again] == [1, 2, 3]
     assert (tmp_path / WEIGHTS).read_bytes() == expected[WEIGHTS]
+
+
+def test_weights_other_than_the_card_was_written_for_are_refused(finished: Path) -> None:
+    """One changed bit in a weight, which every other check lets pass."""
+    data = bytearray((finished / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (finished / WEIGHTS).write_bytes(data)
+    with pytest.raises(RunError, match=r"is not the file that model\.json was written for"):
+        load_model(finished)
+
+
+def test_a_card_of_an_earlier_version_without_a_digest_is_read(finished: Path) -> None:
+    card = json.loads((finished / CARD).read_text())
+    del card["sha256"]
+    (finished / CARD).write_text(json.dumps(card))
+    assert load_model(finished).config == tiny()
+
+
+def test_one_changed_bit_of_a_state_is_found(finished: Path) -> None:
+    data = bytearray((finished / LAST).read_bytes())
+    data[len(data) // 2] ^= 1
+    (finished / LAST).write_bytes(data)
+    with pytest.raises(RunError, match=r"last\.pt: the checkpoint is broken"):
+        load_last(finished, tiny())

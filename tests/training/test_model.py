@@ -10,7 +10,7 @@ from torch import nn
 from bts_tune.config import Decoder, ModelPart
 from bts_tune.errors import ConfigError
 from bts_tune.space import load_space
-from bts_tune.training.model import build_model, count_parameters, to_device
+from bts_tune.training.model import build_model, count_parameters, parameters_of, to_device
 from bts_tune.training.weights import EncoderWeights
 
 DECODERS = get_args(Decoder)
@@ -213,3 +213,18 @@ def test_count_parameters() -> None:
 def test_to_device_lays_weights_out_channels_last() -> None:
     model: Any = to_device(build(), torch.device("cpu"))
     assert model.encoder.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "encoder"),
+    [("linknet", "tu-test_efficientnet"), ("unet", "resnet18"), ("unet", "mit_b0")],
+)
+def test_parameters_are_counted_without_building_them(decoder: str, encoder: str) -> None:
+    """MiT looks at values while it is built, and so must be built for real."""
+    config = ModelPart.model_validate({"decoder": decoder, "encoder": encoder, "encoder_weights": "none"})
+    assert parameters_of(decoder, encoder) == count_parameters(build_model(config, EncoderWeights(encoder)))
+
+
+def test_a_pair_that_smp_cannot_build_is_named() -> None:
+    with pytest.raises(ConfigError, match="decoder 'linknet' with encoder 'mit_b0' cannot be built"):
+        parameters_of("linknet", "mit_b0")

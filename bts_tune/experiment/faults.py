@@ -1,0 +1,92 @@
+"""What becomes of a trial whose process died, hung or ran out of memory: whether it is tried again, and how.
+
+A trial's process can die of what has nothing to do with the trial: someone else's memory, a node that leaves, a signal.
+So it is tried again from its own checkpoint, `--max-failures` times. An error that Python raised inside the trial is
+not such a fault: every epoch follows from the seed, so it would only happen again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+FaultKind = Literal["died", "hung", "oom", "failed"]
+
+# A death by chance rarely strikes one trial twice; a trial that kills its own process does so each time, and each
+# attempt costs the start of a process and at most one epoch.
+DEFAULT_MAX_FAILURES = 2
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_UNWRITABLE_WORDS = tuple(os.strerror(number) for number in sorted(_UNWRITABLE))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an attempt at a trial ended before the trial did.
+
+    Attributes:
+        kind: its process died, it hung, it ran out of memory, or it failed as it would again.
+        reason: the same in words, without a full stop.
+    """
+
+    kind: FaultKind
+    reason: str
+
+
+class Attempts:
+    """Counts the faults of each trial in this process; a resumed run counts anew."""
+
+    def __init__(self, max_failures: int) -> None:
+        self._max_failures = max_failures
+        self._faults: dict[str, Counter[str]] = {}
+
+    def again(self, trial: str, fault: Fault) -> bool:
+        """Count a fault; return whether the trial is to be tried again.
+
+        A trial that ran out of memory gets one more attempt, alone, whatever `max_failures` is: what it lacked may
+        have been in the hands of its neighbours.
+        """
+        counted = self._faults.setdefault(trial, Counter())
+        counted[fault.kind] += 1
+        if fault.kind == "failed":
+            return False
+        if fault.kind == "oom":
+            return counted["oom"] == 1
+        return counted["died"] + counted["hung"] <= self._max_failures
+
+    def alone(self, trial: str) -> bool:
+        """Whether the trial's next attempt must have a whole GPU, or all cores, for itself."""
+        return self._faults.get(trial, Counter())["oom"] > 0
+
+    def number(self, trial: str) -> int:
+        """Return how many attempts have failed."""
+        return sum(self._faults.get(trial, Counter()).values())
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Read from Ray's error what a trial's process died of. Ray tells an exit code, but not a signal."""
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError" or "running low on memory" in text:
+        return Fault("oom", "Ray ended its process because the machine ran low on memory")
+    if re.search(r"node (?:has )?died|node .*(?:terminated|preempted|dead)|NodeDied", text):
+        return Fault("died", "its node left the cluster")
+    if code := re.search(r"exit code (-?\d+)", text):
+        return Fault("died", f"its process ended itself with exit code {code.group(1)}")
+    if "connection error code" in text or "worker process has died" in text:
+        return Fault("died", "its process was killed or crashed; Ray knows no more")
+    last = text.strip().splitlines()[-1][:300].strip().rstrip(".") if text.strip() else type(error).__name__
+    return Fault("died", f"its process died: {last}")
+
+
+def is_unwritable(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that a file system is full, over its quota or read-only."""
+    while error is not None:
+        # Arrow and PyTorch tell it in words alone.
+        if getattr(error, "errno", None) in _UNWRITABLE or any(words in str(error) for words in _UNWRITABLE_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
