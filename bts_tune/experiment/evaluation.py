@@ -32,7 +32,12 @@ def evaluate_models(folder: RunFolder, materials: Materials, share: Share, conso
     kept = _kept(folder, trials)
     _drop_others(folder, measured + kept)
     # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
-    waiting = [record for record in measured if not folder.scores_file(record.trial).is_file()]
+    waiting = [
+        record
+        for record in measured
+        if not folder.scores_file(record.trial).is_file()
+        or (record in kept and not folder.samples_file(record.trial).is_file())
+    ]
     pending = {_submit(folder, record, materials, share): record for record in waiting}
     while pending:
         (done,), _ = ray.wait(list(pending))
@@ -49,6 +54,9 @@ def evaluate_models(folder: RunFolder, materials: Materials, share: Share, conso
             folder.append_event("evaluated", record.trial, metrics=result.test)
         write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
     _drop_others(folder, kept + [record for record in measured if not folder.scores_file(record.trial).is_file()])
+    for samples in (folder.path / "samples").glob("*.npz"):
+        if samples.stem not in {record.trial for record in kept}:
+            samples.unlink()
 
 
 def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

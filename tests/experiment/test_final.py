@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,7 @@ def test_a_final_stage_is_resumed_and_extended(command: Command, space_file: Cal
     searched = RunFolder(path)
     while not any(one.stage == "final" and one.rows for one in searched.trials()):
         assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
