@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_folds_of_a_seed_score_every_image_once(tmp_path: Path) -> None:
         assert record.fold is not None
         scores = make_scores(0.75, epoch=best["epoch"], seed=record.fold)
         part = scores.splits["valid"]
-        renamed = type(part)(tuple(f"{record.fold}/{name}" for name in part.names), part.sums, *[part.brightness] * 2)
+        renamed = replace(part, names=tuple(f"{record.fold}/{name}" for name in part.names))
         test = make_scores(0.75, epoch=best["epoch"]).splits["test"]
         whole = type(scores)(scores.epoch, scores.pixels, {"valid": renamed, "test": test})
         folder.scores_file(record.trial).parent.mkdir(exist_ok=True)
