@@ -176,7 +176,7 @@ class PlanSearcher(Searcher):
         status = "stopped" if result["outcome"] == "running" else result["outcome"]
         if self._sampler is None:
             return
-        if status in ("stopped", "complete"):
+        if status == "stopped":
             # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
             self._sampler.report(planned.trial, result["epoch"], result[METRIC])
         self._sampler.end(planned.trial, status, result[METRIC])
