@@ -77,7 +77,11 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
         return
     for record in trials:
         if record.stage == "search" and record.status not in FINISHED:
-            done = f"after {len(record.rows)} of {record.config['epochs']} epochs" if record.rows else "before it began"
+            done = (
+                f"after {len(record.rows)} of {record.config['epochs']} epochs"
+                if record.rows
+                else "before its first epoch ended"
+            )
             folder.append_event("ended", record.trial, status="stopped", reason=f"{done}: {reason}")
             shutil.rmtree(folder.model_folder(record.trial), ignore_errors=True)
 

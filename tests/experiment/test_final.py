@@ -106,7 +106,7 @@ def test_the_stage_is_planned_seed_by_seed_and_the_search_is_closed(folder: RunF
     assert len({one.config_id for one in trials.values()}) >= len(final)
     assert trials["search-0007"].status == trials["search-0008"].status == "stopped"
     assert trials["search-0007"].reason == "after 2 of 4 epochs: enough of it"
-    assert trials["search-0008"].reason == "before it began: enough of it"
+    assert trials["search-0008"].reason == "before its first epoch ended: enough of it"
     assert trials["search-0005"].status == "diverged"
     assert not folder.model_folder("search-0007").exists()
     assert [one.trial for one in plan_rest_of_final(folder).fixed] == [one.trial for one in final]
