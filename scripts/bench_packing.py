@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench_throughput import MODELS, Job, Process, configuration
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.cache import default_cache
@@ -30,6 +30,7 @@ from bts_tune.data.prepare import prepare
 from bts_tune.data.sources import open_dataset
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.environment import available_cpus, hardware
+from scripts.bench_throughput import MODELS, Job, Process, configuration
 
 
 @dataclass(frozen=True)

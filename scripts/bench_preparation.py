@@ -60,7 +60,9 @@ def _plain_loop(data: str, size: int, _cache: str) -> int:
     slices = []
     for records in open_dataset(Path(data)).records.values():
         for record in records:
-            image = cv2.equalizeHist(cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE))
+            grey = cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE)
+            assert grey is not None, record.image
+            image = cv2.equalizeHist(grey)
             image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
             mask = cv2.resize(read_mask(record), (size, size), interpolation=cv2.INTER_NEAREST)
             slices.append((image, mask))

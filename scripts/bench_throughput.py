@@ -32,11 +32,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def serve(connection: Connection, job: Job) -> None:
         turns.close()
 
 
-def _limit(job: Job) -> Iterator[Turn]:
+def _limit(job: Job) -> Generator[Turn, None, None]:
     import torch
 
     from bts_tune.training.loop import TrialSetup, open_trial
@@ -125,7 +125,8 @@ def _limit(job: Job) -> Iterator[Turn]:
     trial = open_trial(job.config, _subset(load_prepared(job.prepared), job), setup)
     image, truth = next(trial.loader.training(1))
     trial.model.train()
-    for module in trial.model.encoder.modules() if job.config.freeze == "all" else ():
+    encoder: Any = trial.model.encoder
+    for module in encoder.modules() if job.config.freeze == "all" else ():
         module.eval()
     while True:
         _synchronize(job)
@@ -143,7 +144,7 @@ def _limit(job: Job) -> Iterator[Turn]:
         yield Turn(job.steps * len(image), time.perf_counter() - started)
 
 
-def _trial(job: Job) -> Iterator[Turn]:
+def _trial(job: Job) -> Generator[Turn, None, None]:
     from bts_tune.training.loop import TrialSetup, open_trial, rows
     from bts_tune.training.weights import EncoderWeights
 
@@ -191,7 +192,7 @@ class _Timed:
         self.validating += time.perf_counter() - started
 
 
-def _peer(job: Job) -> Iterator[Turn]:
+def _peer(job: Job) -> Generator[Turn, None, None]:
     import segmentation_models_pytorch as smp
     import torch
 
@@ -207,8 +208,8 @@ def _peer(job: Job) -> Iterator[Turn]:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate)
     dice, cross_entropy = smp.losses.DiceLoss(mode="binary"), torch.nn.BCEWithLogitsLoss()
     slices = PeerSlices(open_dataset(job.data).records["train"], config)
-    loader = torch.utils.data.DataLoader(
-        slices,
+    loader: Any = torch.utils.data.DataLoader(
+        cast(Any, slices),
         batch_size=config.batch_size,
         shuffle=True,
         drop_last=True,
@@ -264,7 +265,9 @@ class PeerSlices:
 
         cv2.setNumThreads(0)
         record, side = self._records[index], (self._size, self._size)
-        image = cv2.equalizeHist(cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE))
+        grey = cv2.imread(str(record.image), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None, record.image
+        image = cv2.equalizeHist(grey)
         image = cv2.resize(image, side, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(read_mask(record), side, interpolation=cv2.INTER_NEAREST)
         image, mask = self._augment(image, mask, int(torch.randint(2**31, ())))

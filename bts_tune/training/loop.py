@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     return Trial(config, data, setup.folder, arithmetic, model, freeze, optimizer, schedule, objective, loader)
 
 
-def rows(trial: Trial) -> Iterator[Row]:
+def rows(trial: Trial) -> Generator[Row, None, None]:
     """Train to the full budget and yield a row an epoch, first those that a checkpoint holds already.
 
     Each epoch depends on the weights and optimiser before it and on (seed, epoch) alone, so that a trial taken up from
