@@ -142,11 +142,16 @@ class Soak:
             print(f"left behind: {orphan.pid} {orphan.title}", flush=True)
             orphan.kill()
         self._ledger.check(laboratory.record(name))
-        if ended in (0, 1):
-            self._finish(name)
+        if ended is not None and self._is_through(name):
+            self._failures = 0
+            tally.runs += 1
         elif ended is not None:
+            # Ray gives up where a machine is too busy; a driver that ends in a sentence is resumed like one that dies.
             self._failures += 1
-            tally.problems.append(f"{name}: the driver ended by itself with {ended}: {_tail(log)}")
+            tally.faults[f"driver: ended by itself with {ended}"] += 1
+            print(f"{name}: the driver ended by itself with {ended}: {_tail(log)}", flush=True)
+            if ended not in (1, 2) or self._failures == 3:
+                tally.problems.append(f"{name}: the driver ended by itself with {ended}: {_tail(log)}")
         else:
             self._failures = 0
             self._damage(laboratory.record(name))
@@ -248,16 +253,14 @@ class Soak:
         if kind != "none":
             self._tally.faults[f"on disk: {kind}"] += 1
 
-    def _finish(self, name: str) -> None:
-        """Take note of a run that is through."""
-        self._failures = 0
-        self._tally.runs += 1
+    def _is_through(self, name: str) -> bool:
         folder = self._laboratory.record(name)
-        if folder.read_run()["status"] != "complete":
-            self._tally.problems.append(f"{name} ended, but is {folder.read_run()['status']}")
+        if not folder.run_file.exists() or folder.read_run()["status"] != "complete":
+            return False
         open_trials = [record.trial for record in folder.trials() if record.status not in FINISHED]
         if open_trials:
-            self._tally.problems.append(f"{name} ended, but {', '.join(open_trials)} did not")
+            self._tally.problems.append(f"{name} is complete, but {', '.join(open_trials)} did not end")
+        return True
 
 
 def main() -> int:
