@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from bts_tune.store import FINISHED, RunFolder
 from scripts.laboratory import MARK, Laboratory
 from scripts.processes import descendants, find, marked, wait_until_gone
 
+_TRIAL = re.compile(r"ray::(\S+ epoch \d|TrialActor)")
 _BREAKS = ("cut off", "changed", "gone")
 
 WARM_UP = 60.0
@@ -188,9 +190,8 @@ class Soak:
             self._tally.samples.append(Sample(self._tally.sessions, seconds, own.memory() / 2**20, ray / 2**20))
 
     def _kill_a_trial(self, driver: int) -> bool:
-        # Ray gives its workers titles: 'ray::IDLE' while they wait, 'ray::' and what they do otherwise.
-        workers = [process for process in descendants(driver) if process.title.startswith("ray::")]
-        busy = [worker for worker in workers if "IDLE" not in worker.title]
+        # Ray's own agents have titles in 'ray::' too, and a node does not outlive them: those are not trials.
+        busy = [process for process in descendants(driver) if _TRIAL.match(process.title)]
         if not busy:
             return False
         self._chance.choice(busy).kill()
