@@ -281,7 +281,9 @@ def _optimism(page: _Page) -> Iterable[Block]:
     found = optimism(page.trials)
     if not found:
         return
-    chosen = [one for one in found if not one.configuration.baseline]
+    # A trial that the search stopped early shows how far it had come, not what the search promised.
+    full = [one for one in found if one.origin.full_budget]
+    chosen = [one for one in full if not one.configuration.baseline]
     told = []
     for one in found:
         if one.crowned:
@@ -290,11 +292,13 @@ def _optimism(page: _Page) -> Iterable[Block]:
                 f"mean of its final stage is {metric(one.configuration.dice_loss)}, which differs by "
                 f"{gained(one.excess)}"
             )
-    for group, text in ((chosen, "that the search chose"), ([one for one in found if one not in chosen], "not chosen")):
+    for group, text in ((chosen, "that the search chose"), ([one for one in full if one not in chosen], "not chosen")):
         mean = mean_excess(group)
         if mean is not None:
             noun = "configuration" if group is chosen else "baseline"
             told.append(f"over the {plural(len(group), noun)} {text}, the mean difference is {gained(mean)}")
+    if len(full) < len(found):
+        told.append(f"{plural(len(found) - len(full), 'trial')} that the search stopped early left out of the means")
     sentence = "; ".join(told)
     yield paragraph(
         f"{sentence[:1].upper()}{sentence[1:]}. Above zero, the search promised too much: its figure is the best epoch "
@@ -305,9 +309,9 @@ def _optimism(page: _Page) -> Iterable[Block]:
         [
             one.configuration.name,
             "; ".join(text for text in ("first in the search" if one.crowned else "", role(one.configuration)) if text),
-            metric(one.searched),
+            metric(one.searched) + ("" if one.origin.full_budget else f" (stopped after {len(one.origin.rows)})"),
             _spread(one.configuration, "val_dice_loss"),
-            gained(one.excess),
+            gained(one.excess) if one.origin.full_budget else MISSING,
         ]
         for one in found[:MAX_ROWS]
     ]
