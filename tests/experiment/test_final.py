@@ -261,7 +261,7 @@ def test_a_final_stage_is_resumed_and_extended(command: Command, space_file: Cal
 
     code, output, errors = command("--resume", "cut", "--no-dashboard", timeout=400)
     assert code == 0, errors
-    assert "left to run" in output
+    assert "Final stage: 1 configuration and 2 baselines, 2 seeds each: 6 trials" in output
     assert [one for one in folder.trials() if one.stage == "search"] == before
     check_final(folder, tops=1, seeds=2, epochs=3)
     lines = [json.loads(line) for line in folder.rows_file.read_text().splitlines()]
