@@ -188,9 +188,9 @@ def split_hash(splits: Mapping[str, str], folds: Mapping[str, int]) -> str:
 def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> tuple[list[Dataset], Split]:
     """Return datasets whose validation splits are disjoint parts of the training and validation slices.
 
-    The test split is the same in all of them. A group is in one split of each; groups that are too large for a
-    validation split (see the module's first lines) stay in the training split of each. The split that comes with them
-    has its `folds`, and the size and leakage of each in its summary.
+    The test split is the same in all of them. A group is in one split of each; a group larger than a fold should be
+    stays in the training split of each. The split that comes with them has its `folds`, and the size and leakage of
+    each in its summary.
 
     Args:
         dataset: in the splits that `make_split` gave it.
@@ -204,7 +204,8 @@ def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> 
     learnt = np.array([split.splits[name] != "test" for name in scan.names])
     labels = split.labels(scan)
     part = np.flatnonzero(learnt)
-    free = part[_free(labels[part])]
+    _, members, sizes = np.unique(labels[part], return_inverse=True, return_counts=True)
+    free = part[sizes[members] * folds <= len(part)]
     groups = len(np.unique(labels[free]))
     if not 2 <= folds <= groups:
         raise DataError(f"--folds {folds}: must be from 2 to {groups}, the number of groups that can be validated on.")
