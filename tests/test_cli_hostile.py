@@ -45,9 +45,9 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(place.root)
     monkeypatch.setenv("BTS_TUNE_CACHE", str(place.root / "cache"))
-    monkeypatch.setattr("bts_tune.experiment.run._materials", begins)
+    monkeypatch.setattr("bts_tune.experiment.run.gather_materials", begins)
     monkeypatch.setattr("bts_tune.data.phantom.write_phantom", begins)
-    monkeypatch.setattr("bts_tune.experiment.run.demo_dataset", lambda *_: place.root / "dataset")
+    monkeypatch.setattr("bts_tune.experiment.inputs.demo_dataset", lambda *_: place.root / "dataset")
     monkeypatch.setattr("bts_tune.report.write.learning_curves", lambda *_: None)
 
 

@@ -452,6 +452,7 @@ BEYOND_SCHEMA = {
     "nothing to run",
     "seed twice",
     "demo contradicts a trial",
+    "reserved name of the final stage",
     "reserved trial name",
     "contradiction",
     "unknown include",

@@ -20,7 +20,7 @@ from bts_tune.experiment.watch import Address, ClusterWatch
 # start-up, a long trial left over at the end) outweighs what the better use of cores gains.
 CORES_PER_TRIAL = 4
 
-_QUIET = {
+_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -29,6 +29,9 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
+    # Tune ends the whole experiment where Ray's monitor ends a process for lack of memory. The kernel takes the same
+    # processes first, by the score that Ray gives them, and that is a death like any other, after which others go on.
+    "RAY_memory_monitor_refresh_ms": "0",
 }
 
 
@@ -126,7 +129,7 @@ def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
     Raises:
         RunError: Ray cannot be started or reached.
     """
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 

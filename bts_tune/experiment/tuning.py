@@ -158,6 +158,12 @@ def tune_trials(
         except Exception as error:
             if is_unwritable(error):  # Ray's own state lies in the run folder too
                 raise _unwritable(folder, first_line(error)) from None
+            if isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
+                raise RunStoppedError(
+                    f"{folder}: the run was stopped: the cluster's memory monitor ended a trial's process, which Ray "
+                    "Tune cannot go on after; start the cluster with RAY_memory_monitor_refresh_ms=0, or run fewer "
+                    f"trials at a time. What was recorded is intact; go on with: {folder.resume_command}"
+                ) from None
             raise
         # A signal may have come after the last step.
         return "interrupted" if requested.is_set() else "complete"
@@ -168,6 +174,14 @@ def _unwritable(folder: RunFolder, reason: str) -> RunStoppedError:
         f"{folder}: the run was stopped, because it cannot write any more ({reason.rstrip('.')}); what it recorded is "
         f"intact. Make room, then go on with: {folder.resume_command}"
     )
+
+
+def _error_of(trial: Any) -> Exception:
+    """Return what Tune has just written; `Trial.get_error` reads from where it may put it later."""
+    if trial.pickled_error_file is not None:
+        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    # A process that ended before it could begin: Tune keeps the text alone.
+    return RuntimeError(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
 
 
 def _own_name(trial: Any) -> str:
@@ -245,8 +259,7 @@ class _Bridge(tune.Callback):
         if trial.trial_id in self._hung:
             fault = Fault("hung", f"no epoch within {self._timeout:g} s")
         else:
-            # Where Tune has just put it; `get_error` reads from where it may put it later.
-            error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+            error = _error_of(trial)
             cause = getattr(error, "cause", error)  # Ray wraps what a process raised
             fault = Fault(cause.kind, str(cause)) if isinstance(cause, SpentProcessError) else fault_of(error)
         with _writing():

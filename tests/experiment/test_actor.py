@@ -175,4 +175,4 @@ def test_trials_of_a_run_share_a_process_until_one_fails_in_it(
     # Between two steps the title is Ray's own, and a short epoch may be over before it is seen.
     seen = {title for title in titles if " epoch " in title}
     assert seen
-    assert seen <= {f"ray::{name} epoch {epoch}/3" for name in ("plain", "frozen", "last") for epoch in (1, 2, 3)}
+    assert seen <= {f"ray::{name} epoch {epoch}/3" for name in trials for epoch in (1, 2, 3)}

@@ -42,4 +42,4 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     write_atomically(folder.split_file, "file,split,group\n" + "".join(lines))
     code, output, errors = command("--resume", "grouped")
     assert code == 2
-    assert "no longer what run grouped began with" in errors
+    assert "began with something else than there is now: the dataset" in errors

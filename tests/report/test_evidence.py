@@ -57,9 +57,8 @@ def test_scores_that_cannot_be_used_cost_their_trial_its_place(tmp_path: Path) -
     assert "other images" in found.missing[1]
     assert "No baseline has scores of the valid split" in found.missing[2]
     assert headline(SEARCHED, found) is None
-    assert [block.spans[0] for block in comparisons(SEARCHED, found) if isinstance(block, Paragraph)] == list(
-        found.missing
-    )
+    told = [block.spans[0] for block in comparisons(SEARCHED, found) if isinstance(block, Paragraph)]
+    assert told[-3:] == list(found.missing)
 
 
 def test_a_run_without_scores_says_so(tmp_path: Path) -> None:
