@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Raise a KeyboardInterrupt on SIGTERM. Ray takes the signal over when it starts, so this is entered again then."""
+    """Raise a KeyboardInterrupt on SIGTERM. Ray takes the signal over: enter this again when it started or ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

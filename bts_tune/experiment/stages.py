@@ -74,7 +74,7 @@ def carry_out(
         began = False
         try:
             with connected(options, resume=folder.resume_command) as cluster:
-                # Ray has taken SIGTERM over, and would keep it until the report is written.
+                # Ray took SIGTERM over when it started.
                 signals.enter_context(sigterm_as_ctrl_c())
                 stages = replace(stages, options=_packed(options, space, materials, cluster, console))
                 _record_start(folder, options, stages.share(cluster, Plan((), (), 0, 0)), going_on)
@@ -109,6 +109,8 @@ def carry_out(
                     folder.update_run(status="failed", ended=now(), reason=first_line(error))
                     write_report(folder)
             raise
+        # Ray gave SIGTERM back to the system when it ended, behind Python's back.
+        signals.enter_context(sigterm_as_ctrl_c())
         folder.update_run(status=outcome, ended=now())
         try:
             return Finished(folder, outcome, write_report(folder))
