@@ -143,6 +143,7 @@ def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
                 num_cpus=available_cpus(), include_dashboard=options.dashboard, dashboard_host="127.0.0.1", **common
             )
     except Exception as error:  # a plain one where the machine is too busy to start it in time
+        ray.shutdown()  # of a start that failed, some processes may be there already
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         where = f"at --address {options.address}" if options.address else "on this machine"
         raise RunError(f"Ray cannot be used {where}: {reason}.") from None
