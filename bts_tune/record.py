@@ -122,12 +122,48 @@ class _Extension(_Line):
     trials: _Count
 
 
+class _SplitLeak(_Line):
+    related_share: _Figure | None = None
+    look_alike_share: _Figure | None = None
+
+
+class _Leak(_Line):
+    leaks: bool = False
+    splits: dict[str, _SplitLeak] = {}
+
+
+class _Groups(_Line):
+    count: _Count | None = None
+    largest: _Count | None = None
+    median: _Figure | None = None
+    in_several_splits: _Count | None = None
+
+
+class _SplitPart(_Line):
+    images: _Count | None = None
+    groups: _Count | None = None
+    largest_group: _Count | None = None
+    tumor_share: _Figure | None = None
+
+
+class _Split(_Line):
+    method: str = ""
+    hash: str = ""
+    groups: _Groups = _Groups()
+    splits: dict[str, _SplitPart] = {}
+    leak: _Leak = _Leak()
+
+
+class _Dataset(_Line):
+    split: _Split = _Split()
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
     profile: str = ""
     command: list[str] = []
-    dataset: dict[str, Any] = {}
+    dataset: _Dataset = _Dataset()
     space: dict[str, Any] = {}
     options: dict[str, Any] = {}
     versions: dict[str, Any] = {}

@@ -96,11 +96,20 @@ class TrialRecord:
     started: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     test: dict[str, Any] = field(default_factory=dict)
+    _best: tuple[list[dict[str, Any]], int, dict[str, Any]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @property
     def best_row(self) -> dict[str, Any] | None:
         """The row of the epoch with the lowest validation Dice loss; the earliest of equals; None without rows."""
-        return min(self.rows, key=lambda row: (row["val_dice_loss"], row["epoch"])) if self.rows else None
+        if not self.rows:
+            return None
+        # A report asks for it dozens of times a trial.
+        if self._best is None or self._best[0] is not self.rows or self._best[1] != len(self.rows):
+            best = min(self.rows, key=lambda row: (row["val_dice_loss"], row["epoch"]))
+            self._best = (self.rows, len(self.rows), best)
+        return self._best[2]
 
     @property
     def full_budget(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bts_tune.report.words import setting
@@ -56,17 +57,17 @@ class Configuration:
         found = (record.test if metric.startswith("test_") else _best(record) for record in self.trials)
         return [float(row[metric]) for row in found if row.get(metric) is not None]
 
-    @property
+    @cached_property
     def dice_loss(self) -> float:
         """The mean, over replicates, of the validation Dice loss at the best epoch."""
         return statistics.fmean(_best(record)["val_dice_loss"] for record in self.trials)
 
-    @property
+    @cached_property
     def iou(self) -> float:
         """The mean, over replicates, of the validation IoU at the epoch of the best Dice loss."""
         return statistics.fmean(_best(record)["val_iou"] for record in self.trials)
 
-    @property
+    @cached_property
     def best(self) -> TrialRecord:
         """The replicate with the lowest validation Dice loss: the model to use."""
         return min(self.trials, key=lambda record: (_best(record)["val_dice_loss"], record.trial))

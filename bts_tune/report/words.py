@@ -82,7 +82,7 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     split = run.get("dataset", {}).get("split", {})
     leak = split.get("leak", {})
     valid = leak.get("splits", {}).get("valid")
-    if not leak.get("leaks") or valid is None:
+    if not leak.get("leaks") or valid is None or None in (valid.get("related_share"), valid.get("look_alike_share")):
         return None
     return (
         f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation images have a "
