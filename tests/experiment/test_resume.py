@@ -211,7 +211,7 @@ def test_damaged_files_are_made_up_for_and_what_was_lost_is_said(command: Comman
 @pytest.mark.slow
 def test_a_checkpoint_ahead_of_the_record_loses_nothing(command: Command, tiny: Callable[..., Path]) -> None:
     """Killed between writing the checkpoint and recording its epoch."""
-    process = command.start(*command.run_arguments(tiny(epochs=60), "ahead", "--concurrent", "1", "--only", "plain"))
+    process = command.start(*command.run_arguments(tiny(epochs=20), "ahead", "--concurrent", "1", "--only", "plain"))
     path = command.folder / "results" / "ahead"
     wait_for_rows(path, 3, process, START)
     os.kill(process.pid, signal.SIGKILL)
@@ -221,7 +221,7 @@ def test_a_checkpoint_ahead_of_the_record_loses_nothing(command: Command, tiny: 
     code, output, errors = command("--resume", "ahead", "--no-dashboard", timeout=600)
     assert code == 0, errors
     assert "trained again" not in output
-    whole(command.record("ahead"), 60)
+    whole(command.record("ahead"), 20)
     assert figures([json.loads(whole_record[-1])])[0] in figures(command.record("ahead").trials()[0].rows)
 
 
