@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,10 @@ def test_stages_and_folds_are_not_mixed(tmp_path: Path) -> None:
         compare([run_of(tmp_path / f"{name}1", plain), run_of(tmp_path / f"{name}2", plain)]).runs[0] for name in "abc"
     )
     object.__setattr__(last, "trials", final)
-    object.__setattr__(crossed, "configurations", [type(base.configurations[0])(**_with_fold(base, folded))])
+    object.__setattr__(crossed, "configurations", [replace(base.configurations[0], trials=tuple(folded))])
     assert differences(base, base) == []
     assert "different stages (search; final)" in differences(base, last)[0]
     assert "different folds (none; 1 fold)" in differences(base, crossed)[0]
-
-
-def _with_fold(run: Any, trials: list[TrialRecord]) -> dict[str, Any]:
-    return {**vars(run.configurations[0]), "trials": tuple(trials)}
 
 
 def test_the_leak_is_told_for_what_ran_on_both_splits(tmp_path: Path) -> None:
