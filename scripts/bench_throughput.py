@@ -11,9 +11,10 @@
                 layout and precision of a trial
     none, …     a trial as a run trains it, by `training.loop`, with this augmentation policy
 
-Each is a process of its own, so that its peak memory is its own. All of one model are alive at once and take turns, a
-few steps each, so that a drift of the machine's speed meets them alike; ratios are taken within a turn, and the median
-over the turns is shown. The first turn warms up and is not counted. Encoders have random weights: the arithmetic is the
+Each is a process of its own, so that its peak memory is its own. Peer and limit of a model take turns with one policy
+after another, a few steps each, so that a drift of the machine's speed meets them alike, and no more than three or four
+models are in memory; ratios are taken within a turn, and the median over the turns is shown. The first turn of a process
+warms up and is not counted. Encoders have random weights: the arithmetic is the
 same.
 
 Columns: images a second in training steps; the ratio to the peer (mixed precision where it is faster) and to the limit;
@@ -375,24 +376,30 @@ def measure(base: Job, model: str, kinds: Sequence[str], seconds: float, rounds:
     with Process(replace(base, kind="limit", steps=2)) as probe:
         probe.turn()
         step = probe.turn().step_seconds / 2
-    steps = max(2, round(seconds / step))
-    turns: dict[str, list[Turn]] = {kind: [] for kind in kinds}
-    processes = []
-    try:
-        for kind in kinds:
-            config = base.config
-            if kind in POLICIES:
-                config = config.replaced({"augmentation": kind, "epochs": rounds + 1})
-            processes.append(Process(replace(base, kind=kind, config=config, steps=steps)))
-        for number in range(rounds + 1):
-            for process in processes:
-                turn = process.turn()
-                if number:
-                    turns[process.job.kind].append(turn)
-    finally:
-        for process in processes:
-            process.__exit__()
-    return [_line(model, kind, turns, steps) for kind in kinds]
+    base = replace(base, steps=max(2, round(seconds / step)))
+    references = [kind for kind in kinds if kind not in POLICIES]
+    turns: dict[str, list[Turn]] = {kind: [] for kind in references}
+    lines = []
+    with contextlib.ExitStack() as stack:
+        alive = [_warm(stack, replace(base, kind=kind)) for kind in references]
+        for policy in [kind for kind in kinds if kind in POLICIES]:
+            config = base.config.replaced({"augmentation": policy, "epochs": rounds + 1})
+            beside: dict[str, list[Turn]] = {kind: [] for kind in [*references, policy]}
+            with contextlib.ExitStack() as own:
+                trial = _warm(own, replace(base, kind=policy, config=config))
+                for _ in range(rounds):
+                    for process in (*alive, trial):
+                        beside[process.job.kind].append(process.turn())
+            lines.append(_line(model, policy, beside, base.steps))
+            for kind in references:
+                turns[kind] += beside[kind]
+    return [*(_line(model, kind, turns, base.steps) for kind in references), *lines]
+
+
+def _warm(stack: contextlib.ExitStack, job: Job) -> Process:
+    process = stack.enter_context(Process(job))
+    process.turn()
+    return process
 
 
 def _line(model: str, kind: str, turns: dict[str, list[Turn]], steps: int) -> Line:
@@ -427,22 +434,21 @@ def _speed(turns: Sequence[Turn]) -> float:
     return statistics.median(turn.images_per_second for turn in turns)
 
 
-def render(lines: Sequence[Line]) -> str:
-    """Return the result as a table in Markdown."""
+HEADER = """\
+| model | training | images/s | / peer | / limit | waiting for data | outside steps, s | peak MiB |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def render(one: Line) -> str:
+    """Return a line as one of a table in Markdown."""
 
     def figure(value: float | None, digits: int = 2) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
-    table = [
-        "| model | training | images/s | / peer | / limit | waiting for data | outside steps, s | peak MiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for one in lines:
-        table.append(
-            f"| {one.model} | {one.kind} | {figure(one.images_per_second)} | {figure(one.to_peer)} | "
-            f"{figure(one.to_limit)} | {one.waiting_share:.1%} | {figure(one.outside_seconds)} | {one.peak_mib:.0f} |"
-        )
-    return "\n".join(table)
+    return (
+        f"| {one.model} | {one.kind} | {figure(one.images_per_second)} | {figure(one.to_peer)} | "
+        f"{figure(one.to_limit)} | {one.waiting_share:.1%} | {figure(one.outside_seconds)} | {one.peak_mib:.0f} |"
+    )
 
 
 def configuration(model: str, image_size: int, batch_size: int) -> TrialConfig:
@@ -473,6 +479,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
     kinds = ["peer", *(["peer-amp"] if device == "cuda" else []), "limit", *parsed.augmentation]
     lines: list[Line] = []
+    if not parsed.json:
+        print(HEADER)
     try:
         with tempfile.TemporaryDirectory() as folder:
             data, cache = parsed.data, default_cache()
@@ -483,8 +491,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 config = configuration(model, parsed.image_size, parsed.batch_size)
                 prepared = prepare(open_dataset(data), config.part(PreprocessingPart), cache=cache)
                 job = Job("", config, prepared.folder, data, device, parsed.threads, 1)
-                lines += measure(job, model, kinds, parsed.seconds, parsed.rounds)
-                print(f"{model}: measured", file=sys.stderr)
+                measured = measure(job, model, kinds, parsed.seconds, parsed.rounds)
+                lines += measured
+                if not parsed.json:
+                    print(*map(render, measured), sep="\n", flush=True)
     except BtsTuneError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
@@ -493,8 +503,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             json.dumps({"hardware": hardware(), "options": options, "lines": [asdict(one) for one in lines]}, indent=2)
         )
-    else:
-        print(render(lines))
     return 0
 
 

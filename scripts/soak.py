@@ -232,7 +232,7 @@ class Soak:
                 "checkpoint cut off",
                 "checkpoint changed",
                 "checkpoint gone",
-                "ray",
+                "Ray's state emptied",
             ]
         )
         if kind in ("half a row", "half an event"):
