@@ -66,3 +66,9 @@ def quoted(value: object, limit: int = 80) -> str:
 def printable(text: str) -> str:
     """Return `text` with line breaks, terminal commands and bytes that are no UTF-8 escaped, as in `\\n`."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the error's kind where it has none; it ends in one full stop."""
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)  # else in quotes
+    return (message.strip() or type(error).__name__).splitlines()[0][:300].rstrip(".") + "."

@@ -72,7 +72,7 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Return the next row, or how the trial ended."""
-        from bts_tune.errors import BtsTuneError
+        from bts_tune.errors import BtsTuneError, first_line
         from bts_tune.training.loop import DivergedError
 
         epochs = self._plan["config"]["epochs"]
@@ -94,9 +94,8 @@ class TrialActor(tune.Trainable):
             if is_unwritable(error):
                 return self._ended("unwritable", f"{type(error).__name__}: {error}")
             print(traceback.format_exc(), flush=True)
-            first_line = str(error).splitlines()[0] if str(error) else ""
             kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
-            raise SpentProcessError(f"{type(error).__name__}: {first_line}", kind) from None
+            raise SpentProcessError(f"{type(error).__name__}: {first_line(error).rstrip('.')}", kind) from None
         self._epoch = row.epoch
         last = row.epoch == epochs
         if last:

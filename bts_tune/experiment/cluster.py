@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bts_tune.errors import ConfigError, RunError
+from bts_tune.errors import ConfigError, RunError, first_line
 from bts_tune.experiment.environment import available_cpus
 from bts_tune.experiment.options import RunOptions
 from bts_tune.experiment.watch import Address, ClusterWatch
@@ -144,9 +144,8 @@ def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
             )
     except Exception as error:  # a plain one where the machine is too busy to start it in time
         ray.shutdown()  # of a start that failed, some processes may be there already
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         where = f"at --address {options.address}" if options.address else "on this machine"
-        raise RunError(f"Ray cannot be used {where}: {reason}.") from None
+        raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
     with ClusterWatch(_servers(context), f"bts-tune: error: {lost_sentence(resume)}") as watch:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bts_tune.errors import RunError, RunStoppedError
+from bts_tune.errors import RunError, RunStoppedError, first_line
 from bts_tune.experiment.changes import code_hash, device_changes, refuse
 from bts_tune.experiment.cluster import Cluster, Share, connected, lost_sentence, share_out
 from bts_tune.experiment.disk import needed_by, require_room, written
@@ -29,7 +29,6 @@ from bts_tune.experiment.warm_start import earlier_trials
 from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
 from bts_tune.store import RunFolder
-from bts_tune.training.encoders import first_line
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.config import PreprocessingPart, TrialConfig
-from bts_tune.errors import RunStoppedError
+from bts_tune.errors import RunStoppedError, first_line
 from bts_tune.experiment.actor import SpentProcessError, TrialActor
 from bts_tune.experiment.cluster import Share, cores_of_largest_node
 from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES, Attempts, Fault, fault_of, is_unwritable
@@ -27,7 +27,6 @@ from bts_tune.experiment.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.searcher import PlanSearcher
 from bts_tune.space import ResolvedSearch
 from bts_tune.store import RunFolder, TrialRecord
-from bts_tune.training.encoders import first_line
 from bts_tune.training.weights import EncoderWeights
 
 Outcome = Literal["complete", "interrupted", "out-of-time", "lost"]

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from bts_tune.config import ModelPart, TrialConfig
-from bts_tune.errors import RunError, quoted
+from bts_tune.errors import RunError, first_line, quoted
 from bts_tune.store import write_atomically
-from bts_tune.training.encoders import first_line
 from bts_tune.training.model import build_model
 from bts_tune.training.weights import EncoderWeights
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bts_tune.errors import ConfigError, nearest
+from bts_tune.errors import ConfigError, first_line, nearest
 
 
 def check_encoder(name: str) -> None:
@@ -65,9 +65,3 @@ def any_image_size(create: Callable[..., Any], encoder: str) -> Callable[..., An
             return create(*args, **options)
 
     return create_for_any
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the error's kind where it has none; it ends in one full stop."""
-    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)  # else in quotes
-    return (message.strip() or type(error).__name__).splitlines()[0][:300].rstrip(".") + "."

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from bts_tune.config import ModelPart
-from bts_tune.errors import ConfigError
-from bts_tune.training.encoders import any_image_size, check_encoder, first_line
+from bts_tune.errors import ConfigError, first_line
+from bts_tune.training.encoders import any_image_size, check_encoder
 from bts_tune.training.weights import EncoderWeights, load_encoder
 
 # The decoders whose dropout SMP builds itself, under a name of its own and with a default that is not 0.

@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bts_tune.data.cache import default_cache
-from bts_tune.errors import WeightsError
+from bts_tune.errors import WeightsError, first_line
 from bts_tune.store import write_atomically
-from bts_tune.training.encoders import build_encoder, check_encoder, first_line
+from bts_tune.training.encoders import build_encoder, check_encoder
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _LITE0 = "tu-tf_efficientnet_lite0"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bts_tune.errors import ConfigError
-from bts_tune.training.encoders import build_encoder, check_encoder, first_line
+from bts_tune.training.encoders import build_encoder, check_encoder
 
 
 @pytest.mark.parametrize(
@@ -37,17 +37,3 @@ def test_builds_a_transformer_that_only_dpt_can_use() -> None:
 def test_an_encoder_that_smp_has_no_use_for_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'tu-levit_128s' cannot be built: .*pattern\.$"):
         build_encoder("tu-levit_128s")
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (KeyError("no such key"), "no such key."),
-        (ValueError("first\nsecond"), "first."),
-        (FileNotFoundError(2, "Not there"), "[Errno 2] Not there."),
-        (RuntimeError(), "RuntimeError."),
-        (RuntimeError("Ends."), "Ends."),
-    ],
-)
-def test_first_line(error: Exception, line: str) -> None:
-    assert first_line(error) == line
