@@ -226,7 +226,7 @@ def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
             f"{file}: not a file of weights that can be read safely: it holds more than tensors, or is broken."
         ) from None
     except OSError as error:
-        raise WeightsError(f"{file}: cannot be read: {error.strerror or first_line(error)}.") from None
+        raise WeightsError(f"{file}: cannot be read: {error.strerror or first_line(error).rstrip('.')}.") from None
     except (RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise WeightsError(f"{file}: not a file of weights that can be read: {first_line(error)}") from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
