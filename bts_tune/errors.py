@@ -1,5 +1,7 @@
 """Errors that a user can mend. The command line prints their one sentence and no traceback."""
 
+from bts_tune.exit_codes import EXIT_PROBLEM, EXIT_USAGE
+
 
 class BtsTuneError(Exception):
     """A user's mistake or a missing thing; the message is one clear sentence.
@@ -7,7 +9,7 @@ class BtsTuneError(Exception):
     The sentence says what is wrong, where (file, field, value) and what is allowed.
     """
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class ConfigError(BtsTuneError):
@@ -21,7 +23,7 @@ class DataError(BtsTuneError):
 class BrokenDatasetError(DataError):
     """A dataset was checked and has errors, which are listed."""
 
-    exit_code = 1
+    exit_code = EXIT_PROBLEM
 
 
 class WeightsError(BtsTuneError):
@@ -35,7 +37,7 @@ class RunError(BtsTuneError):
 class RunStoppedError(RunError):
     """A run had to end early through no fault of its trials; what it recorded is intact, and it can be resumed."""
 
-    exit_code = 1
+    exit_code = EXIT_PROBLEM
 
 
 def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
