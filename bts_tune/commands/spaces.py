@@ -29,7 +29,7 @@ def _list(_parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.space import load_space
-    from bts_tune.space_text import render_space
+    from bts_tune.space.text import render_space
 
     print(render_space(load_space(parsed.name)))
     return EXIT_OK
@@ -38,7 +38,7 @@ def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
 def _schema(_parsed: argparse.Namespace, _command: list[str]) -> int:
     import json
 
-    from bts_tune.space import schema
+    from bts_tune.space.json_schema import schema
 
     print(json.dumps(schema(), indent=2))
     return EXIT_OK

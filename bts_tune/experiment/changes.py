@@ -14,9 +14,9 @@ from bts_tune.space import NamedTrial
 from bts_tune.store import TrialRecord
 
 # What a trial's figures and a search's decisions are made by. Reports, progress and the command line may change.
-_SOURCES = (
+SOURCES = (
     "config.py",
-    "space*.py",
+    "space/**/*.py",
     "data/**/*.py",
     "training/**/*.py",
     "experiment/scheduler.py",
@@ -42,7 +42,7 @@ def code_hash() -> str:
     """Return the SHA-256 of this package's source files that figures depend on, as 64 hexadecimal digits."""
     root = Path(bts_tune.__file__).parent
     whole = hashlib.sha256()
-    for file in sorted({file for pattern in _SOURCES for file in root.glob(pattern)}):
+    for file in sorted({file for pattern in SOURCES for file in root.glob(pattern)}):
         content = file.read_bytes()
         whole.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode())
         whole.update(content)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bts_tune.config import explain
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.faults import DEFAULT_MAX_FAILURES
-from bts_tune.space_file import MAX_FINAL
+from bts_tune.space.file import MAX_FINAL
 
 AUTO = "auto"
 """Of `--gpus-per-trial`: as small a share as the memory allows; see `packing`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bts_tune.report.words import plural
 from bts_tune.space import Final, ResolvedSpace
-from bts_tune.space_text import range_text
+from bts_tune.space.text import range_text
 
 
 def cost(space: ResolvedSpace) -> tuple[int, int]:

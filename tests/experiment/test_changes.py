@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bts_tune.experiment.changes import changes_since, code_hash, device_changes, refuse
+import bts_tune
+from bts_tune.experiment.changes import SOURCES, changes_since, code_hash, device_changes, refuse
 from bts_tune.experiment.environment import versions
 from bts_tune.experiment.plan import from_named
 from bts_tune.space import load_space
@@ -54,6 +56,11 @@ def test_what_no_figure_depends_on_may_change(package: str) -> None:
 
 def test_any_other_version_of_bts_tune_is_a_change() -> None:
     assert "bts-tune (" in found(began(), versions={**versions(), "bts-tune": "0.1.99"})[0]
+
+
+@pytest.mark.parametrize("pattern", SOURCES)
+def test_each_part_of_the_code_that_figures_depend_on_is_there(pattern: str) -> None:
+    assert list(Path(bts_tune.__file__).parent.glob(pattern))
 
 
 def test_code_data_and_weights_are_compared_by_content() -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from bts_tune.config import FIELDS
 from bts_tune.errors import ConfigError
 from bts_tune.space import Space, load_space, space_folders
-from bts_tune.space_file import MAX_BYTES, read_yaml
-from bts_tune.space_text import render_space
+from bts_tune.space.text import render_space
+from bts_tune.space.yaml_reader import MAX_BYTES, read_yaml
 from tests.mutations import junk, mutated
 
 HEAD = "name: x\ndescription: d\n"

@@ -155,7 +155,7 @@ def check_parameters(parameters: Mapping[str, Parameter], where: str) -> dict[st
         if name in NOT_SEARCHED:
             raise ConfigError(f"{path}: cannot be searched; {NOT_SEARCHED[name]}.")
         kinds = [kind for kind in ("float", "int", "choices") if getattr(parameter, _attribute(kind)) is not None]
-        suited = [kind for kind in (_range_kind(name), "choices") if kind]
+        suited = [kind for kind in (range_kind(name), "choices") if kind]
         if len(kinds) != 1 or kinds[0] not in suited:
             got = " and ".join(kinds) or "none of them"
             raise ConfigError(f"{path}: must have {' or '.join(map(repr, suited))}, got {got}.")
@@ -247,48 +247,7 @@ def _attribute(kind: str) -> str:
     return kind if kind == "choices" else f"{kind}_"
 
 
-def parameter_schema(parameter: Mapping[str, Any], name: str, field: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a parameter for one field: the kinds that suit it, with the field's own values.
-
-    Args:
-        parameter: schema of `Parameter`.
-        name: the field of `TrialConfig`.
-        field: schema of that field's values.
-    """
-    value = {key: rule for key, rule in field.items() if key not in ("default", "description")}
-    kind = _range_kind(name)
-    properties = {
-        key: rule
-        for key, rule in parameter["properties"].items()
-        if key in ("choices", "when", "description") or (kind and key in (kind, "log", "step"))
-    }
-    properties["choices"] = {
-        "type": "array",
-        "items": value,
-        "minItems": 1,
-        "uniqueItems": True,
-        "description": properties["choices"]["description"],
-    }
-    properties["when"] = {
-        **properties["when"],
-        "propertyNames": {"not": {"const": name}},
-        "additionalProperties": {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},
-    }
-    kinds = ["choices"]
-    if kind:
-        kinds.append(kind)
-        described = properties[kind]["description"]
-        properties[kind] = {"type": "array", "items": value, "minItems": 2, "maxItems": 2, "description": described}
-    return {
-        "type": "object",
-        "description": field["description"],
-        "properties": properties,
-        "additionalProperties": False,
-        "oneOf": [{"required": [key]} for key in kinds],
-    }
-
-
-def _range_kind(name: str) -> Literal["float", "int"] | None:
+def range_kind(name: str) -> Literal["float", "int"] | None:
     """Return the kind of range that suits a field, or None where it takes words."""
     annotation = TrialConfig.model_fields[name].annotation
     return "float" if annotation is float else "int" if annotation is int else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.space import Space, list_spaces, load_space
-from bts_tune.space_text import render_space
+from bts_tune.space.text import render_space
 
 
 @pytest.mark.parametrize("space", list_spaces(), ids=lambda space: space.name)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, TrialConfig
-from bts_tune.space import Space
-from bts_tune.space_file import Final, Published, Search
-from bts_tune.space_parameter import Parameter
+from bts_tune.space.file import Final, Published, Search
+from bts_tune.space.parameter import Parameter
+from bts_tune.space.space import Space
 
 _WIDTH = 100
 _ORDER = [

@@ -1,0 +1,68 @@
+"""Fields laid over a configuration (the demo profile, overrides), and what they leave of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bts_tune.space.parameter import Parameter
+
+# The counts that go with a mode of freezing; each is 0 in every other mode.
+_FREEZE_COUNTS = {"freeze_stages": "stages", "freeze_epochs": "epochs"}
+
+
+def laid_over(fields: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `fields` with `layer` over them; a new mode of freezing resets the count of another one."""
+    merged = {**fields, **layer}
+    if "freeze" in layer:
+        for count, mode in _FREEZE_COUNTS.items():
+            if layer["freeze"] != mode and count not in layer:
+                merged[count] = 0
+    return merged
+
+
+def within_budget(parameters: Mapping[str, Parameter], epochs: int) -> dict[str, Parameter]:
+    """Leave of `freeze_epochs` what is below the budget; if nothing is, thawing is not among the choices."""
+    shortened = dict(parameters)
+    thaw = shortened.get("freeze_epochs")
+    if thaw is None:
+        return shortened
+    left = [value for value in thaw.values() if value < epochs]
+    if left:
+        key, values = ("int_", [left[0], left[-1]]) if thaw.int_ else ("choices", left)
+        shortened["freeze_epochs"] = thaw.model_copy(update={key: values})
+        return shortened
+    freeze = shortened.get("freeze")
+    if freeze is not None and freeze.choices != ["epochs"]:
+        choices = [mode for mode in freeze.choices or () if mode != "epochs"]
+        shortened["freeze"] = freeze.model_copy(update={"choices": choices})
+        del shortened["freeze_epochs"]
+    return shortened
+
+
+def still_searched(
+    parameters: Mapping[str, Parameter], fields: Mapping[str, Any], fixed: set[str]
+) -> dict[str, Parameter]:
+    """Return the parameters that are not fixed and whose conditions can hold, with what is left of the conditions."""
+    searched: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        if name in fixed:
+            continue
+        when: dict[str, list[Any]] = {}
+        for parent, allowed in parameter.when.items():
+            choices = searched[parent].choices or [] if parent in searched else []
+            possible = [value for value in allowed if value in choices]
+            if possible:
+                when[parent] = possible
+            elif parent not in fixed or fields[parent] not in allowed:
+                break
+        else:
+            searched[name] = parameter.model_copy(update={"when": when})
+    return searched
+
+
+def scaled_grace_period(grace_period: int, epochs: int, documented: int) -> int:
+    """Return the same share of a smaller budget; otherwise a short search would end before its first rung."""
+    if epochs >= documented:
+        return grace_period
+    return max(1, round(grace_period * epochs / documented))

@@ -1,0 +1,72 @@
+"""Finding spaces by name or path, and loading them with those that they include."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.space.file import parse_space_file
+from bts_tune.space.space import Space
+from bts_tune.space.yaml_reader import read_yaml
+
+_MAX_INCLUDE_DEPTH = 10
+
+
+def space_folders() -> list[Path]:
+    """Return the folders that spaces are found in by name: the installed package's, and that of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [package / "search_spaces"]
+    if (package.parent / "pyproject.toml").is_file():
+        folders.append(package.parent / "search_spaces")
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def list_spaces() -> list[Space]:
+    """Return every space that is found by name, in alphabetical order."""
+    return [load_space(name) for name in sorted(_by_name())]
+
+
+def load_space(name_or_path: str) -> Space:
+    """Return a space by its name, or by the path of its file (which ends in .yaml or .yml, or holds a slash).
+
+    Raises:
+        ConfigError: it does not exist, or the file has a mistake: one sentence with the file, the field's path, its
+            value and what is allowed.
+    """
+    return _load(_find(name_or_path), (), {})
+
+
+def _by_name() -> dict[str, Path]:
+    return {path.stem: path for folder in reversed(space_folders()) for path in folder.glob("*.yaml")}
+
+
+def _find(name_or_path: str, beside: Path | None = None) -> Path:
+    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path).expanduser()
+        return beside.parent / path if beside else path
+    known = _by_name()
+    if name_or_path not in known:
+        where = f"{beside}: include: " if beside else ""
+        names = sorted(known)
+        raise ConfigError(
+            f"{where}there is no search space {quoted(name_or_path)}.{nearest(name_or_path, names)} "
+            f"Known: {', '.join(names)}, or the path of a .yaml file."
+        )
+    return known[name_or_path]
+
+
+def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space]) -> Space:
+    source = path.resolve()
+    if source in chain:
+        circle = " -> ".join(step.name for step in (*chain[chain.index(source) :], source))
+        raise ConfigError(f"{chain[-1]}: include: spaces include each other in a circle: {circle}.")
+    if source in loaded:
+        return loaded[source]
+    if len(chain) > _MAX_INCLUDE_DEPTH:
+        raise ConfigError(f"{chain[-1]}: include: spaces include each other more than {_MAX_INCLUDE_DEPTH} deep.")
+    file = parse_space_file(read_yaml(path), str(path))
+    if source.parent in space_folders() and file.name != source.stem:
+        raise ConfigError(f"{path}: name: must be {source.stem!r}, as the file is, got {file.name!r}.")
+    included = [_load(_find(entry, beside=path), (*chain, source), loaded) for entry in file.include]
+    loaded[source] = Space.of_file(file, source, str(path), included)
+    return loaded[source]

@@ -1,0 +1,163 @@
+"""A search as it is run: sampling configurations, and everything that a sampled one can have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.errors import ConfigError
+from bts_tune.space.layers import laid_over
+from bts_tune.space.parameter import Parameter, SupportsSuggest
+
+MAX_EDGES = 10_000
+"""Most configurations that are tried to check a space, and most kinds of data or encoder that a search may ask for."""
+
+
+@dataclass(frozen=True)
+class ResolvedSearch:
+    """A search as it is run. It can be pickled.
+
+    Attributes:
+        num_trials: number of trials to sample; the named ones come on top.
+        startup_trials: trials drawn at random before TPE begins to learn.
+        sampler_seed: seed of the sampler.
+        grace_period: epochs before ASHA may stop a trial; at most `epochs`.
+        reduction_factor: at each of ASHA's rungs one trial in this many goes on.
+        parameters: what is drawn, by field, in order; a condition names earlier ones only.
+        fields: the whole configuration's fields where nothing is drawn. On their own they may contradict each other,
+            as `freeze: stages` does without the number that is drawn for it.
+        where: file and section, for an error's sentence.
+    """
+
+    num_trials: int
+    startup_trials: int
+    sampler_seed: int
+    grace_period: int
+    reduction_factor: float
+    parameters: dict[str, Parameter]
+    fields: dict[str, Any]
+    where: str
+
+    @property
+    def epochs(self) -> int:
+        """The full budget of a sampled trial."""
+        return int(self.fields["epochs"])
+
+    def sample(self, trial: SupportsSuggest) -> TrialConfig:
+        """Draw a configuration; a parameter whose conditions do not hold is not drawn."""
+        drawn: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.holds(drawn):
+                drawn[name] = parameter.suggest(name, trial)
+        return TrialConfig.parse(laid_over(self.fields, drawn), self.where)
+
+    def values_of(self, config: TrialConfig) -> dict[str, Any] | None:
+        """Return what would have to be drawn to get `config`, or None where it cannot be drawn.
+
+        Only fields that are drawn count. TPE models them alone, so that a baseline tells it something whatever its
+        other fields are: in a space that is about architectures, a baseline with another batch size is still a
+        measured point, and a far better one than none.
+        """
+        drawn: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.holds(drawn):
+                value = getattr(config, name)
+                if not parameter.contains(value):
+                    return None
+                drawn[name] = value
+        return drawn
+
+    def all_preprocessing(self) -> list[PreprocessingPart]:
+        """Return every preprocessing that a sampled trial can have, each once."""
+        return [PreprocessingPart(**fields) for fields in self._combinations(tuple(PreprocessingPart.model_fields))]
+
+    def all_encoders(self) -> list[tuple[str, str]]:
+        """Return every encoder with every kind of weights that a sampled trial can have, each once."""
+        pairs = self._combinations(("encoder", "encoder_weights"))
+        return [(fields["encoder"], fields["encoder_weights"]) for fields in pairs]
+
+    def all_sizes(self) -> list[dict[str, Any]]:
+        """Return every combination of the fields that a sampled trial's memory depends on, each once."""
+        return self._combinations(("decoder", "encoder", "image_size", "batch_size"))
+
+    def all_models(self) -> list[tuple[str, str]]:
+        """Return every decoder with every encoder that a sampled trial can have, each once."""
+        pairs = self._combinations(("decoder", "encoder"))
+        return [(fields["decoder"], fields["encoder"]) for fields in pairs]
+
+    def _combinations(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        needed = set(names)
+        for name in reversed(self.parameters):  # a condition names earlier ones only
+            if name in needed:
+                needed.update(self.parameters[name].when)
+        drawn: list[dict[str, Any]] = [{}]
+        for name, parameter in self.parameters.items():
+            if name in needed:
+                values = parameter.values()
+                if len(drawn) * len(values) > MAX_EDGES:
+                    raise ConfigError(f"{self.where}: has more than {MAX_EDGES} combinations of {', '.join(names)}.")
+                drawn = [
+                    {**before, **chosen}
+                    for before in drawn
+                    for chosen in ([{name: v} for v in values] if parameter.holds(before) else [{}])
+                ]
+        combinations: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for one in drawn:
+            combination = {name: one.get(name, self.fields[name]) for name in names}
+            combinations.setdefault(tuple(combination.values()), combination)
+        return list(combinations.values())
+
+    def check(self) -> None:
+        """Raise a `ConfigError` where a configuration at an edge of the space contradicts itself.
+
+        Every parameter is tried at its extremes, in each way in which its conditions can hold, with the others at
+        their lowest and at their highest.
+        """
+        ways: dict[str, int] = {}
+        for name, parameter in self.parameters.items():
+            ways[name] = math.prod(ways[parent] * len(allowed) for parent, allowed in parameter.when.items())
+        edges = sum(ways[name] * len(parameter.extremes()) for name, parameter in self.parameters.items())
+        if edges > MAX_EDGES:
+            raise ConfigError(
+                f"{self.where}: its choices and conditions make {edges} edge cases; at most {MAX_EDGES} are allowed."
+            )
+        for name, parameter in self.parameters.items():
+            for way in self._ways(name):
+                for value in parameter.extremes():
+                    for end in (0, -1):
+                        try:
+                            self.sample(_Corner({**way, name: value}, end))
+                        except ConfigError as error:
+                            reason = str(error).removeprefix(f"{self.where}: ")
+                            raise ConfigError(f"{self.where}: parameters.{name} at {value!r}: {reason}") from None
+
+    def _ways(self, name: str) -> list[dict[str, Any]]:
+        """Return the values of earlier parameters that make the conditions of one hold."""
+        ways: list[dict[str, Any]] = [{}]
+        for parent, allowed in self.parameters[name].when.items():
+            above = self._ways(parent)
+            ways = [{**way, **other, parent: value} for way in ways for other in above for value in allowed]
+        return ways
+
+
+class _Corner:
+    """Draws given values, and elsewhere always the lowest (`end` 0) or always the highest (`end` -1)."""
+
+    def __init__(self, given: Mapping[str, Any], end: int) -> None:
+        self._given = given
+        self._end = end
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._given.get(name, (low, high)[self._end]))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._given.get(name, (low, high)[self._end]))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        ordered = choices if isinstance(choices[0], str) else sorted(choices)
+        return self._given.get(name, ordered[self._end])

@@ -1,0 +1,269 @@
+"""A search space and the trials that it makes.
+
+A `Space` is what its file says. `Space.resolve` lays the demo profile and the command line's overrides over it and
+gives a `ResolvedSpace`: the trials as they are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bts_tune.config import FIELDS, TrialConfig
+from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
+from bts_tune.space.layers import laid_over, scaled_grace_period, still_searched, within_budget
+from bts_tune.space.parameter import check_fields
+from bts_tune.space.search import ResolvedSearch
+
+
+@dataclass(frozen=True)
+class NamedTrial:
+    """A fixed configuration with a name, and with one of the seeds.
+
+    Attributes:
+        trial: unique in the space and safe as a file's name: the name, and '-seed<n>' where there are several seeds.
+        name: the trial's name in the space.
+        baseline: whether it is one of the baselines, which are never stopped early.
+        description: what it is, for a reader.
+        published: figures that others reported for it (`dice_loss`, `iou`, `source`), or None.
+        config: the configuration.
+        changed: the fields that an override or the demo profile changed, in order; never the seed.
+    """
+
+    trial: str
+    name: str
+    baseline: bool
+    description: str
+    published: dict[str, Any] | None
+    config: TrialConfig
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedSpace:
+    """The trials of a space as they are run.
+
+    Attributes:
+        named: the named trials, in the order of the file.
+        search: the search, where there is one.
+        final: what is trained again at the end, where there is a final stage.
+    """
+
+    named: tuple[NamedTrial, ...]
+    search: ResolvedSearch | None
+    final: Final | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space: the content of its file, with the trials that it includes, and where it came from."""
+
+    file: SpaceFile
+    source: Path
+
+    @property
+    def name(self) -> str:
+        """The space's name."""
+        return self.file.name
+
+    @property
+    def description(self) -> str:
+        """What the space is for."""
+        return self.file.description
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole space as plain JSON types: no other file and no default of this version is needed to read it."""
+        return {"source": str(self.source), **self.file.model_dump(mode="json", by_alias=True, exclude_none=True)}
+
+    @classmethod
+    def of_file(cls, file: SpaceFile, source: Path, where: str, included: Sequence[Space] = ()) -> Space:
+        """Return the space of a file: its trials after those included, each with its whole configuration, all checked.
+
+        Args:
+            file: the content of the file, or of a recorded document.
+            source: the file.
+            where: the file or document, for the errors' sentences.
+            included: the spaces that it includes, in order.
+
+        Raises:
+            ConfigError: trials contradict each other or themselves, in the demo profile too.
+        """
+        named = (len(file.trials) + sum(len(other.file.trials) for other in included)) * len(file.seeds)
+        if named > MAX_NAMED_TRIALS:
+            raise ConfigError(f"{where}: makes {named} named trials; at most {MAX_NAMED_TRIALS} are allowed.")
+        trials: dict[str, Trial] = {}
+        for other in included:
+            for name, trial in other.file.trials.items():
+                if trials.setdefault(name, trial) != trial:
+                    raise ConfigError(
+                        f"{where}: include: two of the included spaces have different trials named {name!r}."
+                    )
+        for name, trial in file.trials.items():
+            if name in trials:
+                raise ConfigError(
+                    f"{where}: trials.{name}: an included space has a trial of this name; choose another."
+                )
+            config = TrialConfig.parse(laid_over(file.defaults, trial.config), f"{where}: trials.{name}.config")
+            fields = {field: value for field, value in config.to_dict().items() if field != "seed"}
+            trials[name] = trial.model_copy(update={"config": fields})
+        space = cls(file.model_copy(update={"include": [], "trials": trials}), source)
+        space.resolve()
+        space.resolve(demo=True)
+        return space
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Space:
+        """Return the space that `document` was made from.
+
+        Raises:
+            ConfigError: it is not the document of a space.
+        """
+        content = dict(document)
+        source = content.pop("source", None)
+        if not isinstance(source, str):
+            raise ConfigError("the document of a search space must name its 'source'.")
+        where = f"{source} (as recorded)"
+        return cls.of_file(parse_space_file(content, where), Path(source), where)
+
+    def resolve(
+        self,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        only: Sequence[str] = (),
+        seeds: Sequence[int] | None = None,
+        demo: bool = False,
+        num_trials: int | None = None,
+        final_top: int | None = None,
+        final_seeds: int | None = None,
+    ) -> ResolvedSpace:
+        """Return the trials of this space as they are run.
+
+        The space's `demo` fields are laid over every trial where `demo` is given, and the overrides over that. Both
+        fix what they set: a parameter of that field is not searched, nor is one whose conditions can no longer hold.
+        A layer that sets `freeze` resets the count of another mode to 0, and a budget below the space's own shortens
+        the range of `freeze_epochs` to what is below it.
+
+        Args:
+            overrides: fields of the configuration by name. `seed` stands for `seeds` with that seed alone.
+            only: names of the named trials to run; the search is then left out. Empty: all of them, and the search.
+            seeds: seeds of each named trial, in place of the space's; the search uses the first.
+            demo: whether this is the demo profile.
+            num_trials: number of trials to sample, in place of the space's.
+            final_top, final_seeds: of the final stage, in place of the space's. Where there is no search, there is a
+                final stage only if one of them is given; a `final_top` of 0 always leaves it out.
+
+        Raises:
+            ConfigError: an override or a name is unknown, or a configuration would be invalid.
+        """
+        overrides = dict(overrides or {})
+        chosen_seeds = self._seeds(overrides, seeds)
+        overrides.pop("seed", None)
+        layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
+        how = " in the demo profile" if demo else ""
+        if overrides:
+            how += " with " + ", ".join(f"{name}={value}" for name, value in overrides.items())
+        named = tuple(
+            self._named(name, seed, len(chosen_seeds) > 1, layers, how)
+            for name in self._chosen(only)
+            for seed in chosen_seeds
+        )
+        if num_trials is not None:
+            self._check_num_trials(num_trials, only)
+        search = None if only else self._search(layers, chosen_seeds[0], demo, num_trials, how)
+        return ResolvedSpace(named, search, self._final(search is not None, demo, final_top, final_seeds))
+
+    def _seeds(self, overrides: Mapping[str, Any], seeds: Sequence[int] | None) -> list[int]:
+        if "seed" in overrides:
+            if seeds is not None:
+                raise ConfigError("override: seed and seeds are both given; give one of them.")
+            return [TrialConfig.parse({"seed": overrides["seed"]}, "override").seed]
+        if seeds is None:
+            return self.file.seeds
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ConfigError(f"seeds: must be one or more different numbers, got {list(seeds)!r}.")
+        return [TrialConfig.parse({"seed": seed}, "seeds").seed for seed in seeds]
+
+    def _chosen(self, only: Sequence[str]) -> list[str]:
+        names = list(self.file.trials)
+        for name in only:
+            if name not in names:
+                known = ", ".join(names) or "none"
+                raise ConfigError(
+                    f"space {self.name!r} has no named trial {name!r}.{nearest(name, names)} Its named trials: {known}."
+                )
+        return [name for name in names if not only or name in only]
+
+    def _check_num_trials(self, num_trials: int, only: Sequence[str]) -> None:
+        if not self.file.search:
+            raise ConfigError(f"num_trials: space {self.name!r} has no search; it runs its named trials alone.")
+        if only:
+            raise ConfigError("num_trials: named trials are picked, so nothing is sampled; leave one of the two out.")
+        if num_trials < 1:
+            raise ConfigError(f"num_trials: must be at least 1, got {num_trials!r}.")
+        if num_trials > MAX_SAMPLED:
+            raise ConfigError(f"num_trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
+
+    def _final(self, searches: bool, demo: bool, top: int | None, seeds: int | None) -> Final | None:
+        if not searches and top is None and seeds is None:
+            return None
+        search = self.file.search
+        own = search.final if search else Final()
+        if search and demo:
+            changes = {"top": search.demo.final_top, "seeds": search.demo.final_seeds}
+            own = own.model_copy(update={name: value for name, value in changes.items() if value is not None})
+        final = Final(top=own.top if top is None else top, seeds=own.seeds if seeds is None else seeds)
+        return final if final.top else None
+
+    def _named(self, name: str, seed: int, several: bool, layers: Iterable[Mapping[str, Any]], how: str) -> NamedTrial:
+        trial = self.file.trials[name]
+        fields = {**trial.config, "seed": seed}
+        for layer in layers:
+            fields = laid_over(fields, layer)
+        config = TrialConfig.parse(fields, f"{self.source}: trials.{name}{how}")
+        return NamedTrial(
+            trial=f"{name}-seed{seed}" if several else name,
+            name=name,
+            baseline=trial.baseline,
+            description=trial.description,
+            published=trial.published.model_dump(exclude_none=True) if trial.published else None,
+            config=config,
+            changed=tuple(f for f in FIELDS if f != "seed" and getattr(config, f) != trial.config[f]),
+        )
+
+    def _search(
+        self, layers: Sequence[Mapping[str, Any]], seed: int, demo: bool, num_trials: int | None, how: str
+    ) -> ResolvedSearch | None:
+        search = self.file.search
+        if search is None:
+            return None
+        documented = laid_over({**TrialConfig().to_dict(), "seed": seed}, self.file.defaults)
+        fields = documented
+        for layer in layers:
+            fields = laid_over(fields, layer)
+        parameters = search.parameters
+        if fields["epochs"] < documented["epochs"]:
+            parameters = within_budget(parameters, fields["epochs"])
+        fixed = {name for layer in layers for name in layer}
+        parameters = still_searched(parameters, fields, fixed)
+        where = f"{self.source}: search{how}"
+        if not parameters:
+            raise ConfigError(f"{where}: every searched parameter is fixed, so nothing is left to search.")
+        short = search.demo.model_dump(exclude_none=True) if demo else {}
+        resolved = ResolvedSearch(
+            num_trials=num_trials or short.get("num_trials", search.num_trials),
+            startup_trials=short.get("startup_trials", search.searcher.startup_trials),
+            sampler_seed=search.searcher.seed,
+            grace_period=min(short["grace_period"], fields["epochs"])
+            if "grace_period" in short
+            else scaled_grace_period(search.scheduler.grace_period, fields["epochs"], documented["epochs"]),
+            reduction_factor=search.scheduler.reduction_factor,
+            parameters=parameters,
+            fields=fields,
+            where=where,
+        )
+        resolved.check()
+        return resolved

@@ -1,0 +1,96 @@
+"""The JSON Schema of a space's file says what its reader does."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from bts_tune.config import FIELDS, TrialConfig, allowed_values
+from bts_tune.space import list_spaces
+from bts_tune.space.json_schema import schema
+from bts_tune.space.parameter import NOT_SEARCHED
+from bts_tune.space.yaml_reader import read_yaml
+from tests.space.mistakes import MISTAKES, NOT_YAML, document, write
+
+# What the schema need not say: a rule between several keys, or about another file.
+BEYOND_SCHEMA = {
+    "nothing to run",
+    "seed twice",
+    "demo contradicts a trial",
+    "reserved name of the final stage",
+    "reserved trial name",
+    "contradiction",
+    "unknown include",
+    "missing include",
+    "included name",
+    "ends swapped",
+    "integers between are not allowed",
+    "step is not allowed",
+    "log of zero",
+    "log and step",
+    "uneven step",
+    "half a step",
+    "step of choices",
+    "parent not searched",
+    "parent later",
+    "parent misspelt",
+    "parent is a range",
+    "value is no choice",
+    "mode without its count",
+    "count without its mode",
+    "count in another mode",
+    "thaws after the budget",
+    "no loss",
+    "empty description",  # a blank is text to a schema
+}
+
+
+def test_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_accepts_every_shipped_file() -> None:
+    for space in list_spaces():
+        jsonschema.validate(read_yaml(space.source), schema())
+
+
+def test_accepts_the_good_file() -> None:
+    jsonschema.validate(document(), schema())
+
+
+@pytest.mark.parametrize("mistake", [name for name in MISTAKES if name not in NOT_YAML | BEYOND_SCHEMA])
+def test_refuses_what_the_reader_refuses(mistake: str, tmp_path: Path) -> None:
+    content = read_yaml(Path(write(tmp_path, MISTAKES[mistake][0])))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema())
+
+
+def test_everything_is_described() -> None:
+    content = schema()
+    described = [content, *content["$defs"].values()]
+    fields = content["$defs"]["Search"]["properties"]["parameters"]["properties"]
+    for owner in (*described, *fields.values()):
+        for name, field in owner["properties"].items():
+            assert field.get("description"), name
+
+
+def test_has_the_fields_of_a_configuration() -> None:
+    definitions = schema()["$defs"]
+    fields = definitions["TrialFields"]["properties"]
+    assert set(fields) == set(FIELDS) - {"seed"}
+    assert set(definitions["Search"]["properties"]["parameters"]["properties"]) == set(FIELDS) - set(NOT_SEARCHED)
+    for name, field in fields.items():
+        assert field["description"] == TrialConfig.model_fields[name].description
+        assert field["default"] == getattr(TrialConfig(), name)
+        if allowed_values(name):
+            assert tuple(field["enum"]) == allowed_values(name)
+
+
+def test_is_made_anew() -> None:
+    first = schema()
+    kept = copy.deepcopy(first)
+    first["properties"].clear()
+    assert schema() == kept
