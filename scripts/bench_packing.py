@@ -16,21 +16,16 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bts_tune.config import PreprocessingPart
-from bts_tune.data.cache import default_cache
-from bts_tune.data.phantom import write_phantom
-from bts_tune.data.prepare import prepare
-from bts_tune.data.sources import open_dataset
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.environment import available_cpus, hardware
-from scripts.bench_throughput import MODELS, Job, Process, configuration
+from scripts.training_bench import Process, add_options, base_job, chosen_device, opened_data
+from scripts.training_turns import Job
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ def measure(base: Job, model: str, counts: Sequence[int], cores: int, rounds: in
                 except BtsTuneError as error:
                     print(f"{model}, {count} trials at a time: {error}", file=sys.stderr)
                     for process in packs.pop(count):
-                        process.__exit__()
+                        process.close()
                     continue
                 if number:
                     speeds[count].append(sum(turn.images_per_second for turn in turns))
@@ -71,7 +66,7 @@ def measure(base: Job, model: str, counts: Sequence[int], cores: int, rounds: in
     finally:
         for pack in packs.values():
             for process in pack:
-                process.__exit__()
+                process.close()
     measured = {count: statistics.median(speeds[count]) for count in packs}
     return [
         Line(model, n, max(1, cores // n), speed, speed / measured[1] if 1 in measured else None, peaks[n])
@@ -97,35 +92,22 @@ def render(lines: Sequence[Line]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="dataset (phantoms of 640 px)")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["unet-b0", "unetplusplus-b5"])
+    add_options(parser, ["unet-b0", "unetplusplus-b5"])
     parser.add_argument("--trials", nargs="+", type=int, help="trials at a time (1, 2, 4 and 8; at most one a core)")
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8, help="steps of a turn (8)")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of each that count (2)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="(cuda where there is a GPU)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parsed = parser.parse_args(arguments)
     cores = available_cpus()
     counts = sorted(set(parsed.trials or [count for count in (1, 2, 4, 8) if count <= cores]))
     if min(*counts, parsed.steps, parsed.rounds, 10**9) < 1:
         parser.error("--trials, --steps and --rounds must be at least 1.")
-    import torch
-
-    device = parsed.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device(parsed)
     lines: list[Line] = []
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            data, cache = parsed.data, default_cache()
-            if data is None:
-                data, cache = Path(folder) / "phantoms", Path(folder) / "cache"
-                write_phantom(data, count=160, image_size=640, slices_per_patient=4, seed=0)
+        with opened_data(parsed.data) as (data, cache):
             for model in parsed.models:
-                config = configuration(model, parsed.image_size, parsed.batch_size)
-                prepared = prepare(open_dataset(data), config.part(PreprocessingPart), cache=cache)
-                config = config.replaced({"augmentation": "medium", "epochs": parsed.rounds + 1})
-                job = Job("medium", config, prepared.folder, data, device, 1, parsed.steps)
+                job = base_job(parsed, model, data, cache, device)
+                config = job.config.replaced({"augmentation": "medium", "epochs": parsed.rounds + 1})
+                job = replace(job, kind="medium", config=config, steps=parsed.steps)
                 lines += measure(job, model, counts, cores, parsed.rounds)
     except BtsTuneError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
