@@ -129,6 +129,28 @@ class TestBrokenLines:
         with pytest.raises(RunError, match=f"line 1: {key}: field required"):
             folder.trials()
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '{"trial": "a", "epoch": 1, "val_dice_loss": 0.1, "val_iou": 1, "seconds": 2.2250738585072011e-308}',
+            '{"trial": "a", "epoch": 1, "val_dice_loss": 0.30000000000000004, "val_iou": 1E-7, "time": null}',
+            '{"val_iou": 0.5, "epoch": 7, "trial": "a", "val_dice_loss": 1, "val_dice_loss": 1795457329.1629415}',
+            ' {"trial": "a", "epoch": 1, "val_dice_loss": -0.0, "val_iou": 0, "best_epoch": 9007199254740991} ',
+        ],
+    )
+    def test_a_row_is_read_as_json_has_it(self, folder: RunFolder, line: str) -> None:
+        write_lines(folder.trials_file, PLANNED)
+        folder.rows_file.write_text(line + "\n")
+        (record,) = folder.trials()
+        assert record.rows == [json.loads(line)]
+
+    def test_a_figure_that_no_double_holds_is_refused_in_any_field(self, folder: RunFolder) -> None:
+        write_lines(folder.trials_file, PLANNED)
+        for field in ("val_iou", "val_new"):
+            folder.rows_file.write_text(json.dumps(make_row("a", 1, 0.5))[:-1] + f', "{field}": 1e999}}\n')
+            with pytest.raises(RunError, match="line 1: cannot be read: a number is too large"):
+                folder.trials()
+
     def test_a_line_without_end_is_refused_before_it_fills_the_memory(self, folder: RunFolder) -> None:
         folder.trials_file.touch()
         os.truncate(folder.trials_file, 2**40)

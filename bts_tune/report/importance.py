@@ -18,6 +18,7 @@ from scipy import stats
 
 from bts_tune.report.canvas import COLORS, OTHERS, banner, canvas
 from bts_tune.report.document import Block, Picture, Subheading, paragraph, table
+from bts_tune.report.snapshot import Snapshot, kept
 from bts_tune.report.words import MISSING, plural, setting, share, shortened, value, varied_fields
 from bts_tune.store import TrialRecord
 
@@ -82,6 +83,7 @@ class Importance:
     among_best: Mapping[str, float]
 
 
+@kept
 def measured(trials: Sequence[TrialRecord]) -> Measured:
     """Choose the trials of the search that can be set beside each other; the module's first lines say how."""
     search = sorted((record for record in trials if record.stage == "search" and record.rows), key=_planned)
@@ -95,7 +97,7 @@ def measured(trials: Sequence[TrialRecord]) -> Measured:
     losses = tuple(
         min(row["val_dice_loss"] for row in record.rows if epoch is None or row["epoch"] <= epoch) for record in chosen
     )
-    return Measured(tuple(chosen), losses, epoch, len(search) - len(chosen))
+    return Measured(Snapshot(chosen), losses, epoch, len(search) - len(chosen))
 
 
 def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:

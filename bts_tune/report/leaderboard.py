@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bts_tune.config import FIELDS
 from bts_tune.report.configurations import configurations, result_stage
 from bts_tune.report.evidence import Compared, Evidence
+from bts_tune.report.snapshot import kept
 from bts_tune.report.statistics import Interval, spread
 from bts_tune.report.words import setting
 from bts_tune.store import TrialRecord
@@ -92,6 +94,7 @@ def is_ranked(record: TrialRecord) -> bool:
     return record.full_budget and bool(record.rows)
 
 
+@kept
 def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the trials as every table lists them: those of the stage that the result comes from, then the search's.
 
@@ -107,6 +110,7 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(trials, key=lambda record: (record.stage != result, *_sort_key(record, ranks.get(record.trial, 0))))
 
 
+@kept
 def ranking(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the full-budget trials of the stage that the result comes from, in the order of `ordered`.
 
@@ -117,6 +121,7 @@ def ranking(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(ranked, key=lambda record: _sort_key(record, ranks[record.trial]))
 
 
+@kept
 def configuration_ranks(trials: Sequence[TrialRecord]) -> dict[str, int]:
     """Return the rank, from 1, of the configuration of each ranked trial, by the trial's identifier."""
     return {record.trial: rank for rank, one in enumerate(configurations(trials), start=1) for record in one.trials}
@@ -252,20 +257,24 @@ def _evidence_columns(compared: Compared | None, place: int | None) -> dict[str,
 
 def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row an epoch: trials in the order of planning, epochs ascending, every recorded metric."""
-    rows = [
-        {
-            "name": record.name,
-            "trial": record.trial,
-            "seed": setting(record, "seed"),
-            "baseline": record.baseline,
-            "changed": ";".join(record.changed),
-            **{name: row.get(name) for name in _EPOCH_COLUMNS},
-        }
-        for record in sorted(trials, key=lambda record: (record.index, record.trial))
-        for row in record.rows
-    ]
-    frame = pd.DataFrame(rows, columns=[*_TRIAL_COLUMNS, *_EPOCH_COLUMNS])
-    return _typed(frame, [name for name in _EPOCH_COLUMNS if name not in _INTEGERS])
+    planned = sorted(trials, key=lambda record: (record.index, record.trial))
+    of_trials = {
+        "name": [record.name for record in planned],
+        "trial": [record.trial for record in planned],
+        "seed": [setting(record, "seed") for record in planned],
+        "baseline": [record.baseline for record in planned],
+        "changed": [";".join(record.changed) for record in planned],
+    }
+    frame = pd.DataFrame(of_trials).loc[np.repeat(np.arange(len(planned)), [len(record.rows) for record in planned])]
+    # Column by column: row by row, a long run would be in memory a second time.
+    of_epochs = {
+        name: pd.array(
+            [row.get(name) for record in planned for row in record.rows],
+            dtype="Int64" if name in _INTEGERS else "float64",
+        )
+        for name in _EPOCH_COLUMNS
+    }
+    return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
 
 
 def _sort_key(record: TrialRecord, rank: int) -> tuple[int, int, float, float, int, str]:

@@ -20,6 +20,7 @@ from bts_tune.report.leaderboard import best_baselines, configurations_table, ep
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.plots import kinds_figure, search_history
 from bts_tune.report.sections import Figures, Overlay, document
+from bts_tune.report.snapshot import Snapshot
 from bts_tune.report.words import gpus_per_trial, names, tags, with_role
 from bts_tune.store import RunFolder, TrialRecord, write_atomically
 
@@ -53,7 +54,7 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
         RunError: the record cannot be read, or a file cannot be written.
     """
     run = folder.read_run()
-    trials = folder.trials() if trials is None else trials
+    trials = Snapshot(folder.trials() if trials is None else trials)
     target = folder.path / "leaderboard.csv"
     try:
         write_atomically(target, to_csv(leaderboard(trials), run))
