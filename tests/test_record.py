@@ -18,13 +18,14 @@ from bts_tune.cli import main
 from bts_tune.errors import BtsTuneError, RunError
 from bts_tune.experiment.locate import best_model, find_run
 from bts_tune.report.evidence import gather
-from bts_tune.report.figures import read_samples
 from bts_tune.report.html import to_html
-from bts_tune.report.leaderboard import epochs_table, leaderboard
 from bts_tune.report.markdown import to_markdown
-from bts_tune.report.sections import Figures, document
+from bts_tune.report.overlays import read_samples
+from bts_tune.report.page import Figures
+from bts_tune.report.sections import document
+from bts_tune.report.tables import epochs_table, leaderboard, to_csv
 from bts_tune.report.terminal import ranking_text
-from bts_tune.report.write import to_csv, write_report
+from bts_tune.report.write import write_report
 from bts_tune.store import RunFolder
 from tests.mutations import mutated
 from tests.report.fabricate import make_baselines, make_row, make_run, make_search, write_run
