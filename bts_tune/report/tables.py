@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -241,8 +242,9 @@ def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
     Text that a spreadsheet would take for a formula is led by an apostrophe, and line breaks in text become spaces;
     numbers are never touched.
     """
-    # Numbers need no look, and are most of what a long run holds.
-    texts = {name: column.map(_harmless) for name, column in frame.items() if column.dtype.kind not in "fiub"}
+    # Numbers need no look, and are most of what a long run holds; its texts are the same few, again and again.
+    harmless = functools.cache(_harmless)
+    texts = {name: column.map(harmless) for name, column in frame.items() if column.dtype.kind not in "fiub"}
     marked = frame.assign(**{str(name): column for name, column in texts.items()})
     marked.insert(
         int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
