@@ -13,9 +13,8 @@
 
 Each is a process of its own, so that its peak memory is its own. Peer and limit of a model take turns with one policy
 after another, a few steps each, so that a drift of the machine's speed meets them alike, and no more than three or four
-models are in memory; ratios are taken within a turn, and the median over the turns is shown. The first turn of a process
-warms up and is not counted. Encoders have random weights: the arithmetic is the
-same.
+models are in memory; ratios are taken within a turn, and the median over the turns is shown. The first turn of a
+process warms up and is not counted. Encoders have random weights: the arithmetic is the same.
 
 Columns: images a second in training steps; the ratio to the peer (mixed precision where it is faster) and to the limit;
 the share of a step spent waiting for data; seconds of an epoch outside training steps and validation (the checkpoint
