@@ -38,7 +38,7 @@ def write(folder: Path, trials: int, epochs: int, top: int, seeds: int, random: 
     for index in range(trials):
         baseline = index < len(BASELINES)
         name = BASELINES[index] if baseline else f"search-{index:05d}"
-        config = {"learning_rate": float(10 ** random.uniform(-5, -2)), "epochs": epochs}
+        config = {"epochs": epochs, **searched_settings(random)}
         floor = 0.2 + 0.2 * float(random.beta(2, 4))
         best.append((floor, name, config))
         write_trial(run, name, name, index, baseline, config, floor, random, events, rows, baseline)
@@ -56,6 +56,22 @@ def write(folder: Path, trials: int, epochs: int, top: int, seeds: int, random: 
     run.trials_file.write_text("".join(events))
     run.rows_file.write_text("".join(rows))
     return run
+
+
+def searched_settings(random: np.random.Generator) -> dict[str, Any]:
+    """Draw what a search over about ten hyperparameters would: importance and plots take their time for each."""
+    return {
+        "learning_rate": float(10 ** random.uniform(-5, -2)),
+        "weight_decay": float(10 ** random.uniform(-6, -2)),
+        "batch_size": int(random.choice([8, 16, 32])),
+        "bce_weight": float(random.uniform(0.2, 4)),
+        "decoder": str(random.choice(["unet", "unetplusplus", "manet", "fpn"])),
+        "decoder_dropout": float(random.uniform(0, 0.6)),
+        "head_dropout": float(random.uniform(0, 0.6)),
+        "equalization": str(random.choice(["none", "histogram", "clahe"])),
+        "augmentation": str(random.choice(["none", "light", "medium", "strong"])),
+        "schedule": str(random.choice(["constant", "cosine"])),
+    }
 
 
 def write_trial(
