@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from scipy import stats
 
 from bts_tune.config import FIELDS, TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.space import ResolvedSearch, load_space
 from scripts import simulate_search
-from scripts.simulate_search import Curve, Found, Table, read_curves, replay, resolve, summarize
+from scripts.simulate_search import Curve, Found, Surrogate, read_curves, replay, resolve, summarize
 
 EPOCHS = 12
 
@@ -134,33 +136,58 @@ def test_what_cannot_be_replayed_is_refused_with_a_sentence(
         read_curves(tmp_path)
 
 
-def test_the_nearest_recorded_configuration_answers(search: ResolvedSearch, curves: list[Curve]) -> None:
-    table = Table(curves, search)
+def test_configurations_that_were_not_recorded_are_ranked_as_they_are(
+    search: ResolvedSearch, curves: list[Curve]
+) -> None:
+    surrogate = Surrogate(curves, search)
+    assert surrogate.r2 > 0.7
+    assert surrogate.rank_correlation > 0.85
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=99))
+    configs = [search.sample(study.ask()) for _ in range(60)]
+    rng = np.random.default_rng(0)
+    drawn = [float(np.mean([surrogate.curve(config, rng).best[-1] for _ in range(5)])) for config in configs]
+    assert stats.spearmanr(drawn, [quality(config) for config in configs]).statistic > 0.8
+
+
+def test_trials_of_one_configuration_differ_as_seeds_do(search: ResolvedSearch, curves: list[Curve]) -> None:
+    noise = np.random.default_rng(1)
+    noisy = [replace(one, best=np.clip(one.best + 0.1 * noise.standard_normal(), 0, 1)) for one in curves]
+    rng = np.random.default_rng(0)
+
+    def spread(surrogate: Surrogate) -> float:
+        return float(np.std([surrogate.curve(curves[5].config, rng).best[-1] for _ in range(100)]))
+
+    assert 0.05 < spread(Surrogate(noisy, search)) < 0.2
+    assert spread(Surrogate(curves, search)) < 0.05
+
+
+def test_curves_fall_within_zero_and_one_and_take_the_recorded_time(
+    search: ResolvedSearch, curves: list[Curve]
+) -> None:
+    surrogate = Surrogate(curves, search)
     rng = np.random.default_rng(0)
     for one in curves[:20]:
-        assert table.curve(one.config, rng).config == one.config
-    near = curves[3].config.replaced({"learning_rate": curves[3].config.learning_rate * 1.001})
-    assert table.curve(near, rng).config == curves[3].config
+        drawn = surrogate.curve(one.config, rng)
+        assert (np.diff(drawn.best) <= 0).all()
+        assert ((drawn.best >= 0) & (drawn.best <= 1)).all()
+        np.testing.assert_allclose(drawn.seconds, 10)
 
 
-def test_each_seed_of_a_recipe_is_drawn(search: ResolvedSearch, curves: list[Curve]) -> None:
-    config = curves[1].config
-    seeds = [curve(config.replaced({"seed": seed}), f"s{seed}") for seed in range(3)]
-    table = Table([*seeds, *curves[2:]], search)
-    rng = np.random.default_rng(0)
-    assert {table.curve(config, rng).trial for _ in range(50)} == {"s0", "s1", "s2"}
+def test_too_few_curves_are_refused(search: ResolvedSearch, curves: list[Curve]) -> None:
+    with pytest.raises(ConfigError, match="12 recorded configurations lie in this space, and a surrogate needs 20"):
+        Surrogate(curves[:12], search)
 
 
 def test_random_search_pays_the_full_budget_of_every_trial(search: ResolvedSearch, curves: list[Curve]) -> None:
-    table = Table(curves, search)
-    found = replay(table, search, "random", concurrent=1, replay_seed=0, max_trials=2000)
+    surrogate = Surrogate(curves, search)
+    found = replay(surrogate, search, "random", concurrent=1, replay_seed=0, max_trials=2000)
     assert found.reached
     assert (found.trials - 1) * EPOCHS < found.epochs <= found.trials * EPOCHS
     assert found.seconds == pytest.approx(found.epochs * 10)
 
 
 def test_several_trials_at_a_time_take_less_time_for_their_epochs(search: ResolvedSearch, curves: list[Curve]) -> None:
-    found = replay(Table(curves, search), search, "random", concurrent=4, replay_seed=0, max_trials=2000)
+    found = replay(Surrogate(curves, search), search, "random", concurrent=4, replay_seed=0, max_trials=2000)
     assert found.epochs * 10 / 4 <= found.seconds <= found.epochs * 10 / 4 + 10
 
 
@@ -168,17 +195,17 @@ def test_a_search_that_never_gets_there_says_so(search: ResolvedSearch, curves: 
     best = min(curves, key=lambda one: one.best[-1])
     # The best is out of reach: a baseline outside the space, which no suggestion leads to.
     outside = Curve("outside", False, best.config.replaced({"learning_rate": 0.5}), best.best / 2, best.seconds)
-    found = replay(Table([*curves, outside], search), search, "asha", concurrent=2, replay_seed=0, max_trials=9)
+    found = replay(Surrogate([*curves, outside], search), search, "asha", concurrent=2, replay_seed=0, max_trials=9)
     assert (found.reached, found.trials) == (False, 9)
 
 
 def test_early_stopping_and_learning_pay_on_curves_that_can_be_learnt(
     search: ResolvedSearch, curves: list[Curve]
 ) -> None:
-    table = Table(curves, search)
+    surrogate = Surrogate(curves, search)
 
     def median(method: str) -> float:
-        found = [replay(table, search, method, concurrent=2, replay_seed=s, max_trials=2000) for s in range(15)]
+        found = [replay(surrogate, search, method, concurrent=2, replay_seed=s, max_trials=2000) for s in range(15)]
         assert all(one.reached for one in found)
         return summarize(found, method, search, 2).epochs_median
 
@@ -188,9 +215,9 @@ def test_early_stopping_and_learning_pay_on_curves_that_can_be_learnt(
 
 
 def test_a_replay_follows_from_its_seed(search: ResolvedSearch, curves: list[Curve]) -> None:
-    table = Table(curves, search)
+    surrogate = Surrogate(curves, search)
     found: list[list[Found]] = [
-        [replay(table, search, "default", concurrent=3, replay_seed=s, max_trials=60) for s in (1, 2)] for _ in "ab"
+        [replay(surrogate, search, "default", concurrent=3, replay_seed=s, max_trials=60) for s in (1, 2)] for _ in "ab"
     ]
     assert found[0] == found[1]
     assert found[0][0] != found[0][1]
