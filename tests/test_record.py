@@ -18,13 +18,14 @@ from bts_tune.cli import main
 from bts_tune.errors import BtsTuneError, RunError
 from bts_tune.experiment.locate import best_model, find_run
 from bts_tune.report.evidence import gather
-from bts_tune.report.figures import read_samples
 from bts_tune.report.html import to_html
-from bts_tune.report.leaderboard import epochs_table, leaderboard
 from bts_tune.report.markdown import to_markdown
-from bts_tune.report.sections import Figures, document
+from bts_tune.report.overlays import read_samples
+from bts_tune.report.page import Figures
+from bts_tune.report.sections import document
+from bts_tune.report.tables import epochs_table, leaderboard, to_csv
 from bts_tune.report.terminal import ranking_text
-from bts_tune.report.write import to_csv, write_report
+from bts_tune.report.write import write_report
 from bts_tune.store import RunFolder
 from tests.mutations import mutated
 from tests.report.fabricate import make_baselines, make_row, make_run, make_search, write_run
@@ -128,6 +129,28 @@ class TestBrokenLines:
         write_lines(folder.rows_file, without(make_row("a", 1, 0.5), key))
         with pytest.raises(RunError, match=f"line 1: {key}: field required"):
             folder.trials()
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '{"trial": "a", "epoch": 1, "val_dice_loss": 0.1, "val_iou": 1, "seconds": 2.2250738585072011e-308}',
+            '{"trial": "a", "epoch": 1, "val_dice_loss": 0.30000000000000004, "val_iou": 1E-7, "time": null}',
+            '{"val_iou": 0.5, "epoch": 7, "trial": "a", "val_dice_loss": 1, "val_dice_loss": 1795457329.1629415}',
+            ' {"trial": "a", "epoch": 1, "val_dice_loss": -0.0, "val_iou": 0, "best_epoch": 9007199254740991} ',
+        ],
+    )
+    def test_a_row_is_read_as_json_has_it(self, folder: RunFolder, line: str) -> None:
+        write_lines(folder.trials_file, PLANNED)
+        folder.rows_file.write_text(line + "\n")
+        (record,) = folder.trials()
+        assert record.rows == [json.loads(line)]
+
+    def test_a_figure_that_no_double_holds_is_refused_in_any_field(self, folder: RunFolder) -> None:
+        write_lines(folder.trials_file, PLANNED)
+        for field in ("val_iou", "val_new"):
+            folder.rows_file.write_text(json.dumps(make_row("a", 1, 0.5))[:-1] + f', "{field}": 1e999}}\n')
+            with pytest.raises(RunError, match="line 1: cannot be read: a number is too large"):
+                folder.trials()
 
     def test_a_line_without_end_is_refused_before_it_fills_the_memory(self, folder: RunFolder) -> None:
         folder.trials_file.touch()

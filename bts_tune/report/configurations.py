@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bts_tune.report.snapshot import kept
 from bts_tune.report.words import setting
 from bts_tune.store import Stage, TrialRecord
 
@@ -73,11 +74,13 @@ class Configuration:
         return min(self.trials, key=lambda record: (_best(record)["val_dice_loss"], record.trial))
 
 
+@kept
 def result_stage(trials: Sequence[TrialRecord]) -> Stage:
     """Return the stage that a run's result comes from: the final one as soon as one is planned."""
     return "final" if any(record.stage == "final" for record in trials) else "search"
 
 
+@kept
 def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) -> list[Configuration]:
     """Return the configurations of a stage that have a full-budget replicate, best first.
 

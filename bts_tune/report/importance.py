@@ -1,4 +1,4 @@
-"""Which hyperparameters mattered: importance by Optuna's evaluators, marginal plots and parallel coordinates.
+"""Which hyperparameters mattered: importance by Optuna's evaluators, and the section on it.
 
 All trials that are set beside each other were trained for the same number of epochs. Where no trial was stopped early,
 these are the full-budget ones, each at its best epoch. Where some were, the survivors alone would tell of the
@@ -14,24 +14,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
-from bts_tune.report.canvas import COLORS, OTHERS, banner, canvas
 from bts_tune.report.document import Block, Picture, Subheading, paragraph, table
-from bts_tune.report.words import MISSING, plural, setting, share, shortened, value, varied_fields
+from bts_tune.report.snapshot import Snapshot, kept
+from bts_tune.report.words import MISSING, plural, setting, share, varied_fields
 from bts_tune.store import TrialRecord
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from optuna.distributions import BaseDistribution
+
 
 MIN_TRIALS = 30
 """Fewest trials from which an importance is computed: below, chance decides the order."""
-MIN_DRAWN = 8
-"""Fewest trials that are worth a plot."""
+
 _MAX_MODELLED = 500
-_MAX_PANELS = 12
-_MAX_AXES = 9
 _TREES = 64
 _SEED = 0
 
@@ -82,6 +78,7 @@ class Importance:
     among_best: Mapping[str, float]
 
 
+@kept
 def measured(trials: Sequence[TrialRecord]) -> Measured:
     """Choose the trials of the search that can be set beside each other; the module's first lines say how."""
     search = sorted((record for record in trials if record.stage == "search" and record.rows), key=_planned)
@@ -95,7 +92,7 @@ def measured(trials: Sequence[TrialRecord]) -> Measured:
     losses = tuple(
         min(row["val_dice_loss"] for row in record.rows if epoch is None or row["epoch"] <= epoch) for record in chosen
     )
-    return Measured(tuple(chosen), losses, epoch, len(search) - len(chosen))
+    return Measured(Snapshot(chosen), losses, epoch, len(search) - len(chosen))
 
 
 def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
@@ -105,19 +102,19 @@ def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
     other trials, so it is judged among those alone which fulfil the condition. Groups of fewer than `MIN_TRIALS`
     trials are left out.
     """
-    conditions = _conditions(run)
-    fields = _fields(found.trials)
-    always = [field for field in fields if not conditions.get(field)]
+    when = conditions(run)
+    fields = hyperparameters(found.trials)
+    always = [field for field in fields if not when.get(field)]
     results = [_importance("", list(range(len(found.trials))), always, found, run)]
     groups: dict[str, tuple[list[str], Mapping[str, Sequence[Any]]]] = {}
     for field in fields:
-        if conditions.get(field):
+        if when.get(field):
             where = " and ".join(
-                f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in conditions[field].items()
+                f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in when[field].items()
             )
-            groups.setdefault(where, ([], conditions[field]))[0].append(field)
+            groups.setdefault(where, ([], when[field]))[0].append(field)
     for where, (own, condition) in groups.items():
-        members = [place for place, record in enumerate(found.trials) if _holds(record, condition)]
+        members = [place for place, record in enumerate(found.trials) if holds(record, condition)]
         inside = [found.trials[place] for place in members]
         fields_inside = [field for field in [*always, *own] if _varies(inside, field)]
         if any(field in own for field in fields_inside):
@@ -172,162 +169,11 @@ def importance_section(
         )
 
 
-def marginal_plots(trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()) -> bytes | None:
-    """Draw validation Dice loss against every hyperparameter that varies, the first twelve by the strength of the link.
-
-    Args:
-        trials: the run's trials in any order.
-        run: the content of `run.json`; its space says which axes are logarithmic and what is drawn when.
-        tags: warnings to print above the figure (`words.tags`).
-
-    Returns:
-        A PNG, or None with too few trials or where nothing varies.
-    """
-    found = measured(trials)
-    fields = _strongest(found, run)[:_MAX_PANELS]
-    if len(found.trials) < MIN_DRAWN or not fields or all(record.baseline for record in found.trials):
-        return None
-    columns = min(4, len(fields))
-    rows = math.ceil(len(fields) / columns)
-    conditions, logs = _conditions(run), _logarithmic(run)
-    with canvas((11.4, 0.5 + 2.6 * rows), layout="constrained") as (figure, png):
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes in panels.flat[len(fields) :]:
-            axes.set_visible(False)
-        for axes, field in zip(panels.flat, fields, strict=False):
-            places = [place for place, record in enumerate(found.trials) if _holds(record, conditions.get(field, {}))]
-            _draw_marginal(axes, found, field, places, field in logs)
-        for row in panels:
-            row[0].set_ylabel("Validation Dice loss")
-        banner(figure, tags)
-    return png.getvalue()
-
-
-def parallel_coordinates(
-    trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
-) -> bytes | None:
-    """Draw every trial as a line through its hyperparameters to its validation Dice loss.
-
-    Args:
-        trials: the run's trials in any order.
-        run: the content of `run.json`.
-        tags: warnings to print above the figure (`words.tags`).
-
-    Returns:
-        A PNG, or None with too few trials or where fewer than two hyperparameters vary.
-    """
-    found = measured(trials)
-    conditions, logs = _conditions(run), _logarithmic(run)
-    # An axis that most trials have no place on would break most lines.
-    fields = [field for field in _strongest(found, run) if not conditions.get(field)][:_MAX_AXES]
-    if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
-        return None
-    from matplotlib import colormaps
-
-    places = [_axis(found, field, field in logs) for field in fields]
-    losses = np.array(found.losses)
-    low, high = float(losses.min()), float(losses.max())
-    heights = (losses - low) / (high - low) if high > low else np.full(len(losses), 0.5)
-    # By rank: one failure far off would give all others the same colour.
-    shades = np.argsort(np.argsort(losses, kind="stable")) / max(1, len(losses) - 1)
-    table_of = np.column_stack([*(one.heights for one in places), heights])
-    with canvas((11.4, 4.6), layout="constrained") as (figure, png):
-        axes = figure.subplots()
-        x = np.arange(len(fields) + 1)
-        best = int(np.argmin(losses))
-        for place in np.argsort(-losses, kind="stable"):
-            color = "black" if place == best else colormaps["cividis"](0.95 * shades[place])
-            width, depth = (2.0, 5) if place == best else (0.9, 3)
-            axes.plot(
-                x,
-                table_of[place],
-                color=color,
-                lw=width,
-                alpha=0.9 if place == best else 0.6,
-                zorder=depth,
-                marker=".",
-                ms=3,
-            )
-        for number, one in enumerate(places):
-            axes.axvline(number, color="#999999", lw=0.8, zorder=1)
-            for height, text in one.ticks:
-                axes.text(number + 0.03, height, text, fontsize=7, va="center", zorder=6, bbox=_LABEL)
-        axes.axvline(len(fields), color="#999999", lw=0.8, zorder=1)
-        for height, loss in ((0.0, low), (1.0, high)):
-            axes.text(len(fields) + 0.03, height, f"{loss:.3f}", fontsize=7, va="center", zorder=6, bbox=_LABEL)
-        axes.set_xticks(x, [*(field.replace("_", "\n", 1) for field in fields), "validation\nDice loss"], fontsize=8)
-        axes.set_yticks([])
-        axes.set_xlim(-0.15, len(fields) + 0.45)
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        banner(figure, tags)
-    return png.getvalue()
-
-
-_LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of the parallel coordinates: the height of each trial in 0..1, and labelled heights."""
-
-    heights: np.ndarray
-    ticks: tuple[tuple[float, str], ...]
-
-
-def _axis(found: Measured, field: str, log: bool) -> _Axis:
-    values = [setting(record, field) for record in found.trials]
-    if not _numeric(values):
-        kinds = sorted({str(one) for one in values})
-        step = 1 / max(1, len(kinds) - 1)
-        heights = np.array([kinds.index(str(one)) * step for one in values])
-        return _Axis(heights, tuple((n * step, shortened(kind, 16)) for n, kind in enumerate(kinds)))
-    numbers = np.array(values, dtype=np.float64)
-    numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
-    low, high = numbers.min(), numbers.max()
-    heights = (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
-    return _Axis(heights, ((0.0, value(min(values))), (1.0, value(max(values)))))
-
-
-def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int], log: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    values = [setting(found.trials[place], field) for place in places]
-    losses = [found.losses[place] for place in places]
-    searched = [not found.trials[place].baseline for place in places]
-    axes.set_title(field, fontsize=9)
-    if _numeric(values):
-        x = [float(one) for one in values]
-        if log and min(x) > 0:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(numticks=5))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:.0e}".replace("e-0", "e-")))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        elif all(isinstance(one, int) for one in values):
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    else:
-        kinds = sorted({str(one) for one in values})
-        # Spread sideways by their place in the order of planning: chance would draw a different figure each time.
-        side = [0.5 * ((number * 0.618034) % 1.0 - 0.5) for number in range(len(places))]
-        x = [kinds.index(str(one)) + shift for one, shift in zip(values, side, strict=True)]
-        for number, kind in enumerate(kinds):
-            middle = float(np.median([loss for one, loss in zip(values, losses, strict=True) if str(one) == kind]))
-            axes.plot([number - 0.35, number + 0.35], [middle, middle], color=COLORS[1], lw=2, zorder=4)
-        slanted: dict[str, Any] = {"rotation": 25, "ha": "right"} if len(kinds) > 2 or max(map(len, kinds)) > 10 else {}
-        axes.set_xticks(range(len(kinds)), [shortened(kind, 18) for kind in kinds], fontsize=7.5, **slanted)
-        axes.set_xlim(-0.6, len(kinds) - 0.4)
-    for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
-        chosen = [number for number, one in enumerate(searched) if one == of_search]
-        dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
-        axes.scatter([x[n] for n in chosen], [losses[n] for n in chosen], **dots)  # type: ignore[arg-type]
-    axes.grid(True, color=OTHERS, alpha=0.4)
-
-
 def _planned(record: TrialRecord) -> tuple[int, str]:
     return record.index, record.trial
 
 
-def _fields(trials: Sequence[TrialRecord]) -> list[str]:
+def hyperparameters(trials: Sequence[TrialRecord]) -> list[str]:
     """Return the fields that differ between trials; the seed is no hyperparameter, and the budget is the same."""
     return [field for field in varied_fields(trials) if field not in ("seed", "epochs")]
 
@@ -346,7 +192,7 @@ def _parameters(run: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     return {str(name): one for name, one in found.items() if isinstance(one, Mapping)}
 
 
-def _conditions(run: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[Any]]]:
+def conditions(run: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[Any]]]:
     """Return what must hold for a parameter to be drawn, those of its parents included, by name."""
     own = {
         name: one["when"]
@@ -362,40 +208,19 @@ def _conditions(run: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[Any]]
     return found
 
 
-def _logarithmic(run: Mapping[str, Any]) -> set[str]:
+def logarithmic(run: Mapping[str, Any]) -> set[str]:
+    """Return the names of the parameters that are searched on a logarithmic scale."""
     return {name for name, one in _parameters(run).items() if one.get("log") is True}
 
 
-def _holds(record: TrialRecord, condition: Mapping[str, Sequence[Any]]) -> bool:
+def holds(record: TrialRecord, condition: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether a trial fulfils one of `conditions`; every trial does where there is none."""
     return all(setting(record, parent) in allowed for parent, allowed in condition.items())
 
 
-def _numeric(values: Sequence[Any]) -> bool:
+def is_numeric(values: Sequence[Any]) -> bool:
+    """Whether values have an order, so that they lie on an axis; truth values are categories."""
     return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values) and bool(values)
-
-
-def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
-    """Return the fields by how much of the loss's variance the groups of their values explain, most first.
-
-    A quick measure that needs few trials and only chooses what is drawn; ties keep the order of `TrialConfig`.
-    """
-    conditions = _conditions(run)
-    strengths = {}
-    for field in _fields(found.trials):
-        places = [place for place, record in enumerate(found.trials) if _holds(record, conditions.get(field, {}))]
-        values = [setting(found.trials[place], field) for place in places]
-        losses = np.array([found.losses[place] for place in places])
-        if len({repr(one) for one in values}) < 2:
-            continue
-        if _numeric(values):
-            linked = float(stats.spearmanr(values, losses).statistic) if len(set(losses.tolist())) > 1 else 0.0
-            strengths[field] = linked**2
-        else:
-            texts = np.array([str(one) for one in values])
-            within = sum(((losses[texts == kind] - losses[texts == kind].mean()) ** 2).sum() for kind in set(texts))
-            total = ((losses - losses.mean()) ** 2).sum()
-            strengths[field] = float(1 - within / total) if total else 0.0
-    return sorted(strengths, key=lambda field: -strengths[field])
 
 
 def _importance(
@@ -411,7 +236,7 @@ def _importance(
     # The trees' time grows faster than the trials: of very many, some at even steps do.
     steps = np.unique(np.linspace(0, len(members) - 1, min(len(members), _MAX_MODELLED)).round().astype(int))
     used = [members[step] for step in steps]
-    logs = _logarithmic(run)
+    logs = logarithmic(run)
     study = optuna.create_study(direction="minimize")
     records = [found.trials[place] for place in used]
     fields = [field for field in fields if _varies(records, field)]
@@ -444,7 +269,7 @@ def _distribution(values: Sequence[Any], log: bool) -> BaseDistribution:
     """Return a range that holds all values, or the categories: baselines may lie outside of what the search draws."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if not _numeric(values):
+    if not is_numeric(values):
         return CategoricalDistribution(sorted({str(one) for one in values}))
     low, high = min(values), max(values)
     if all(isinstance(one, int) for one in values):

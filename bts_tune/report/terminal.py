@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bts_tune.report.configurations import Configuration, configurations, result_stage
 from bts_tune.report.leaderboard import ordered, total_seconds
+from bts_tune.report.snapshot import Snapshot
 from bts_tune.report.words import (
     BASELINE_MARK,
     CHANGED_MARK,
@@ -52,7 +53,7 @@ def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, li
         width: columns of the terminal; 80 where it is not given.
         limit: most rows to list; the baselines are always among them.
     """
-    width = width or DEFAULT_WIDTH
+    width, trials = width or DEFAULT_WIDTH, Snapshot(trials)
     listed, more = _listed(trials, limit)
     header, *rows = _cells(trials, listed, width)
     status = _header(listed).index("status")
@@ -72,6 +73,7 @@ def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, l
         width: most characters of a line; below 72 the numbers and the shortest names may take more.
         limit: most rows to list; the baselines are always among them.
     """
+    trials = Snapshot(trials)
     listed, more = _listed(trials, limit)
     lines = [(" " * _GAP).join(cells).rstrip() for cells in _cells(trials, listed, width)]
     return "\n".join([*lines, *_notes(trials, listed, more, width)])

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bts_tune.config import TrialConfig
+from bts_tune.report.snapshot import kept
 from bts_tune.store import TrialRecord
 
 if TYPE_CHECKING:
@@ -112,12 +113,12 @@ def mark(record: TrialRecord | Configuration) -> str:
     return BASELINE_MARK + (CHANGED_MARK if record.changed else "")
 
 
-def names(trials: Iterable[TrialRecord]) -> dict[str, str]:
+@kept
+def names(trials: Sequence[TrialRecord]) -> dict[str, str]:
     """Return what a reader calls each trial, by its identifier; trials of one name are told apart by seed and fold."""
-    listed = list(trials)
-    counts = Counter(record.name for record in listed)
+    counts = Counter(record.name for record in trials)
     return {
-        record.trial: f"{record.name} {repeat(record)}" if counts[record.name] > 1 else record.name for record in listed
+        record.trial: f"{record.name} {repeat(record)}" if counts[record.name] > 1 else record.name for record in trials
     }
 
 
@@ -172,6 +173,7 @@ def settings(record: TrialRecord, fields: Iterable[str] | None = None) -> str:
     return ", ".join(shown)
 
 
+@kept
 def varied_fields(trials: Sequence[TrialRecord]) -> list[str]:
     """Return the configuration fields that differ between trials, in the order of `TrialConfig`."""
     return [field for field in _DEFAULTS if len({repr(setting(record, field)) for record in trials}) > 1]

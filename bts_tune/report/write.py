@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bts_tune.errors import RunError
+from bts_tune.report.curves import learning_curves
+from bts_tune.report.effects import marginal_plots, parallel_coordinates
 from bts_tune.report.evidence import Evidence, gather
-from bts_tune.report.figures import learning_curves, overlay, read_samples
+from bts_tune.report.history import search_history
 from bts_tune.report.html import to_html
-from bts_tune.report.importance import marginal_plots, parallel_coordinates
-from bts_tune.report.leaderboard import best_baselines, configurations_table, epochs_table, leaderboard, ranking
+from bts_tune.report.kinds import kinds_figure
+from bts_tune.report.leaderboard import best_baselines, ranking
 from bts_tune.report.markdown import to_markdown
-from bts_tune.report.plots import kinds_figure, search_history
-from bts_tune.report.sections import Figures, Overlay, document
+from bts_tune.report.overlays import overlay, read_samples
+from bts_tune.report.page import Figures, Overlay
+from bts_tune.report.sections import document
+from bts_tune.report.snapshot import Snapshot
+from bts_tune.report.tables import configurations_table, epochs_table, leaderboard, to_csv
 from bts_tune.report.words import gpus_per_trial, names, tags, with_role
 from bts_tune.store import RunFolder, TrialRecord, write_atomically
-
-_FORMULA_STARTS = ("=", "+", "-", "@")
-_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
         RunError: the record cannot be read, or a file cannot be written.
     """
     run = folder.read_run()
-    trials = folder.trials() if trials is None else trials
+    trials = Snapshot(folder.trials() if trials is None else trials)
     target = folder.path / "leaderboard.csv"
     try:
         write_atomically(target, to_csv(leaderboard(trials), run))
@@ -82,29 +81,6 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
         page=folder.path / "report.html",
         figures=tuple(folder.path / path for path in pictures),
     )
-
-
-def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
-    """Return a table as CSV, with the run's profile (`demo` or `data`) as a column after the trial's.
-
-    Text that a spreadsheet would take for a formula is led by an apostrophe, and line breaks in text become spaces;
-    numbers are never touched.
-    """
-    # Numbers need no look, and are most of what a long run holds.
-    texts = {name: column.map(_harmless) for name, column in frame.items() if column.dtype.kind not in "fiub"}
-    marked = frame.assign(**{str(name): column for name, column in texts.items()})
-    marked.insert(
-        int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
-    )
-    return marked.to_csv(index=False, lineterminator="\n")
-
-
-def _harmless(cell: Any) -> Any:
-    if not isinstance(cell, str):
-        return cell
-    # Before Python 3.13 the csv module leaves a lone carriage return unquoted, which breaks the row in two.
-    text = _LINE_BREAKS.sub(" ", cell)
-    return f"'{text}" if text.startswith("\t") or text.lstrip().startswith(_FORMULA_STARTS) else text
 
 
 def _draw(

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from bts_tune.report.answer import headline, trust
 from bts_tune.report.configurations import configurations
 from bts_tune.report.evidence import gather
-from bts_tune.report.leaderboard import configurations_table, leaderboard, ranking, search_log
+from bts_tune.report.leaderboard import ranking, search_log
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.optimism import optimism
-from bts_tune.report.sections import Figures, document
+from bts_tune.report.page import Figures
+from bts_tune.report.sections import document
 from bts_tune.report.statistics import pooled_dice_loss
+from bts_tune.report.tables import configurations_table, leaderboard
 from bts_tune.report.terminal import ranking_text
 from bts_tune.report.write import write_report
 from bts_tune.store import RunFolder, TrialRecord

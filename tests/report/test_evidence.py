@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from bts_tune.report.answer import headline
+from bts_tune.report.comparisons import comparisons
+from bts_tune.report.data_check import data_check
 from bts_tune.report.document import Paragraph, Table
 from bts_tune.report.evidence import Evidence, gather
+from bts_tune.report.kinds import kinds_of_images, parts
 from bts_tune.report.statistics import pooled_dice_loss
-from bts_tune.report.views import comparisons, data_check, kinds_of_images, parts
 from bts_tune.store import RunFolder, TrialRecord
 from tests.report.fabricate import make_row, make_run, make_scores, make_trial, write_run, write_scores
 

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from bts_tune.errors import RunError
-from bts_tune.report.figures import learning_curves, overlay, read_samples
+from bts_tune.report.curves import learning_curves
+from bts_tune.report.overlays import overlay, read_samples
 from bts_tune.store import TrialRecord
 from tests.report.fabricate import make_baselines, make_curve, make_row, make_samples, make_search, make_trial
 

@@ -161,7 +161,9 @@ def test_a_browser_shows_it(written: Path, tmp_path: Path, width: int, scheme: i
     page = json.dumps(written.read_text()).replace("</", "<\\/").replace("<!--", "<\\!--")
     frame.write_text(CHECKS.replace("WIDTH", str(width)).replace("PAGE", page))
     assert BROWSER is not None
-    dumped = browse(BROWSER, frame, tmp_path / "profile", f"--blink-settings=preferredColorScheme={scheme}")
+    dumped = browse(
+        BROWSER, frame, tmp_path / "profile", "--dump-dom", f"--blink-settings=preferredColorScheme={scheme}"
+    )
     match = re.search(r'<pre id="out">(.+?)</pre>', dumped)
     assert match, dumped[-2000:]
     found = json.loads(match.group(1))
@@ -176,10 +178,60 @@ def test_a_browser_shows_it(written: Path, tmp_path: Path, width: int, scheme: i
     assert found["dark"] == ("rgb(20, 24, 29)" if scheme == 0 else "rgb(255, 255, 255)")
 
 
+PRINT_CHECKS = """<iframe id=f style="border:0;width:WIDTHpx;height:900px"></iframe><pre id=out></pre><script>
+const frame = document.getElementById("f");
+frame.onload = () => {
+  const page = frame.contentDocument, style = (element, pseudo) => getComputedStyle(element, pseudo);
+  const all = (selector) => [...page.querySelectorAll(selector)];
+  document.getElementById("out").textContent = JSON.stringify({
+    width: page.documentElement.scrollWidth,
+    tables: Math.max(...all("table").map((table) => table.getBoundingClientRect().width)),
+    pictures: Math.max(...all("img").map((image) => image.getBoundingClientRect().height)),
+    arrows: all("th button").map((button) => style(button, "::after").content),
+    shown: [style(page.querySelector("nav")).display, style(page.body).backgroundColor],
+  });
+};
+frame.srcdoc = PAGE;
+</script>"""
+PAPER = (703, 956)
+"""What A4, the narrower, and Letter, the shorter, leave between the margins: width and height in CSS pixels."""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+def test_the_printed_page_fits_the_paper(written: Path, tmp_path: Path) -> None:
+    """What is wider than the paper would be cut off or shrink the whole report; a taller picture would be cut in two.
+
+    A browser that dumps a page shows it as on a screen, so the rules for print are made those for any medium.
+    """
+    frame = tmp_path / "frame.html"
+    printed = written.read_text().replace("@media print", "@media all")
+    page = json.dumps(printed).replace("</", "<\\/").replace("<!--", "<\\!--")
+    frame.write_text(PRINT_CHECKS.replace("WIDTH", str(PAPER[0])).replace("PAGE", page))
+    assert BROWSER is not None
+    dumped = browse(BROWSER, frame, tmp_path / "profile", "--dump-dom", "--blink-settings=preferredColorScheme=0")
+    match = re.search(r'<pre id="out">(.+?)</pre>', dumped)
+    assert match, dumped[-2000:]
+    found = json.loads(match.group(1))
+    assert found["width"] <= PAPER[0]
+    assert found["tables"] <= PAPER[0]
+    assert found["pictures"] <= PAPER[1] - 80  # a heading stands above it
+    assert set(found["arrows"]) == {"none"}
+    assert found["shown"] == ["none", "rgb(255, 255, 255)"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+def test_it_prints(written: Path, tmp_path: Path) -> None:
+    pdf = tmp_path / "report.pdf"
+    assert BROWSER is not None
+    browse(BROWSER, written, tmp_path / "profile", f"--print-to-pdf={pdf}", "--no-pdf-header-footer")
+    pages = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
+    assert 13 <= pages <= 20  # by the fonts of the machine; a picture too tall for a page would leave blank ones
+
+
 def browse(browser: str, file: Path, profile: Path, *options: str) -> str:
-    """Return the page's elements after its scripts have run."""
+    """Return what the browser writes, such as the page's elements, after the page's scripts have run."""
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --disable-dev-shm-usage --virtual-time-budget=5000 --dump-dom"
+    flags += " --disable-component-update --disable-sync --disable-dev-shm-usage --virtual-time-budget=5000"
     command = [browser, *flags.split(), f"--user-data-dir={profile}", *options, file.as_uri()]
     # A group of its own: whatever the browser starts ends with it.
     process = subprocess.Popen(

@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 
 from bts_tune.report.document import Paragraph, Picture, Table
-from bts_tune.report.importance import (
-    MIN_TRIALS,
-    importance_section,
-    importances,
-    marginal_plots,
-    measured,
-    parallel_coordinates,
-)
+from bts_tune.report.effects import marginal_plots, parallel_coordinates
+from bts_tune.report.importance import MIN_TRIALS, importance_section, importances, measured
 from bts_tune.store import TrialRecord
 from tests.report.fabricate import make_row, make_run, make_search, make_trial
 

@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.config import FIELDS
-from bts_tune.report.leaderboard import (
-    METRICS,
-    TEST_METRICS,
-    best_baselines,
-    epochs_table,
-    leaderboard,
-    ordered,
-    ranking,
-    total_seconds,
-)
+from bts_tune.report.leaderboard import best_baselines, ordered, ranking, total_seconds
+from bts_tune.report.tables import METRICS, TEST_METRICS, epochs_table, leaderboard
 from bts_tune.store import TrialRecord
 from tests.report.fabricate import make_baselines, make_row, make_search, make_test, make_trial
 

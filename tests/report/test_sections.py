@@ -9,7 +9,8 @@ import pytest
 
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.methods import limits
-from bts_tune.report.sections import MAX_ROWS, Figures, Overlay, document
+from bts_tune.report.page import MAX_ROWS, Figures, Overlay
+from bts_tune.report.sections import document
 from bts_tune.store import TrialRecord
 from tests.report.fabricate import (
     PUBLISHED,

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.report.leaderboard import leaderboard
-from bts_tune.report.write import to_csv, write_report
+from bts_tune.report.tables import leaderboard, to_csv
+from bts_tune.report.write import write_report
 from bts_tune.store import RunFolder
 from tests.report.fabricate import (
     make_baselines,

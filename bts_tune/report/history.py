@@ -1,4 +1,4 @@
-"""Figures of a whole search and of single images, as PNG bytes: best so far, and Dice by kind of image."""
+"""The course of a search as a figure: the lowest loss so far, trial by trial and over device time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 
 from bts_tune.report.canvas import COLORS, OTHERS, banner, canvas
-from bts_tune.report.evidence import Evidence
 from bts_tune.report.leaderboard import is_ranked, total_seconds
-from bts_tune.report.statistics import has_tumour, image_dice
-from bts_tune.report.views import KINDS, parts, shown_in_kinds
-from bts_tune.report.words import names, shortened
 from bts_tune.store import TrialRecord
 
 _ENDED = ("complete", "stopped", "diverged", "oom", "failed")
-_KIND_COLORS = (COLORS[0], COLORS[1])
 
 
 def search_history(
@@ -87,44 +82,3 @@ def device_time(trials: Sequence[TrialRecord], gpus_per_trial: float) -> tuple[s
     if devices and not devices & {"cpu", None}:
         return "GPU", gpus_per_trial
     return "Trial", 1.0
-
-
-def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequence[str] = ()) -> bytes | None:
-    """Draw the Dice of each validation image that holds a tumour against tumour area, brightness and contrast.
-
-    The line is the median of each part of `views.parts`.
-
-    Args:
-        trials: the run's trials in any order.
-        evidence: the scores of the best trial and of the best baseline.
-        tags: warnings to print above the figure.
-
-    Returns:
-        A PNG, or None without scores or with too few images.
-    """
-    records = shown_in_kinds(evidence)
-    if not records or not any(parts(evidence.scores[records[0].trial], kind) for kind in KINDS):
-        return None
-    called = names(trials)
-    with canvas((11.4, 3.7), layout="constrained") as (figure, png):
-        panels = figure.subplots(1, len(KINDS), sharey=True)
-        for axes, kind in zip(panels, KINDS, strict=True):
-            for record, color, marker in zip(records, _KIND_COLORS, "o^", strict=False):
-                scores = evidence.scores[record.trial]
-                split = scores.splits["valid"]
-                values, dice = KINDS[kind](split, scores.pixels), image_dice(split.sums)
-                chosen = has_tumour(split.sums)
-                faint = {"s": 14, "alpha": 0.45, "linewidths": 0, "color": color, "marker": marker}
-                axes.scatter(values[chosen], dice[chosen], **faint)
-                cut = [members for _, _, members in parts(scores, kind)]
-                middle = [float(np.median(values[members])) for members in cut]
-                median = [float(np.median(dice[members])) for members in cut]
-                label = shortened(called[record.trial], 28)
-                axes.plot(middle, median, color=color, marker=marker, markeredgecolor="white", ms=7, label=label)
-            axes.set_xlabel(f"{kind[0].upper()}{kind[1:]}")
-            axes.set_ylim(-0.03, 1.03)
-        panels[0].set_ylabel("Dice of the image")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, title="Median of each part")
-        banner(figure, tags)
-    return png.getvalue()
