@@ -279,6 +279,31 @@ def test_a_final_stage_is_resumed_and_extended(command: Command, space_file: Cal
 
 
 @pytest.mark.slow
+def test_a_run_with_a_final_stage_is_extended(command: Command, space_file: Callable[..., Path]) -> None:
+    space = small(space_file(epochs=2, search=True), trials=1, final="final: {top: 1, seeds: 1}")
+    code, _, errors = command(*command.run_arguments(space, "one", "--concurrent", "1"), timeout=400)
+    assert code == 0, errors
+    folder = command.record("one")
+    check_final(folder, tops=1, seeds=1, epochs=2)
+    before = {one.trial: folder.scores_file(one.trial).read_bytes() for one in finals(folder)}
+
+    code, _, errors = command("--extend", "one", "--num-trials", "4", "--no-dashboard", timeout=400)
+    assert code == 0, errors
+    run = folder.read_run()
+    assert (run["status"], run["options"]["num_trials"]) == ("complete", 5)
+    trials = folder.trials()
+    searched = [one for one in trials if one.stage == "search"]
+    assert len([one for one in searched if not one.baseline]) == 5
+    # Whichever is best of all five has its final trial now; what was trained before is neither lost nor done again.
+    (best,) = [one.trial for one in repeated(searched, 1) if not one.baseline]
+    assert {one.origin for one in finals(folder)} >= {best, "plain", "frozen"}
+    assert all(one.status == "complete" and len(one.rows) == 2 for one in finals(folder))
+    assert len({one.config["seed"] for one in finals(folder)}) == 1
+    assert before.keys() <= {one.trial for one in finals(folder)}
+    assert all(folder.scores_file(trial).read_bytes() == content for trial, content in before.items())
+
+
+@pytest.mark.slow
 def test_a_search_that_ran_out_of_time_still_has_its_final_stage(
     command: Command, space_file: Callable[..., Path]
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bts_tune.experiment.warm_start import earlier_trials, read_earlier
 from bts_tune.space import ResolvedSearch, load_space
 from bts_tune.store import RunFolder
 from tests.experiment.builders import planned, result
+from tests.experiment.conftest import Command
 
 
 @pytest.fixture
@@ -98,3 +100,25 @@ def test_only_a_run_that_can_be_compared_is_learnt_from(
 def test_a_damaged_record_of_it_is_told(kept: object) -> None:
     with pytest.raises(RunError, match=r"run.json: warm_start: cannot be read"):
         earlier_trials({"warm_start": kept})
+
+
+@pytest.mark.slow
+def test_a_run_learns_from_an_earlier_one_that_is_gone_by_then(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
+    space = space_file(epochs=1, search=True)
+    few = ["--concurrent", "1", "--final-top", "0", "--num-trials"]
+    for name, trials, *more in (("first", "3"), ("cold", "1"), ("warm", "1", "--warm-start", "first")):
+        code, output, errors = command(*command.run_arguments(space, name, *few, trials, *more), timeout=400)
+        assert code == 0, errors
+    warm = command.record("warm")
+    assert str(command.record("first").path) in output, "a run says what it starts from"
+    assert len(warm.read_run()["warm_start"]["trials"]) == 3 + 2, "the search's trials and the baselines"
+    assert not {one.trial for one in warm.trials()} - {"plain", "frozen", "search-0001"}, "none of them is its own"
+    searched = [command.record(name).trials()[-1].config for name in ("cold", "warm")]
+    assert searched[0] != searched[1]
+
+    command.record("first").path.rename(command.folder / "elsewhere")
+    code, _, errors = command("--extend", "warm", "--num-trials", "1", "--no-dashboard", timeout=400)
+    assert code == 0, errors
+    assert len(warm.trials()) == 4
