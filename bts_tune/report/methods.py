@@ -212,6 +212,8 @@ def _choices(trials: Sequence[TrialRecord]) -> Table | None:
 
 def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any]:
     shown: dict[str, Any] = {key: run.get(key) for key in ("created", "ended", "status", "device", "seeds", "options")}
+    if warm := run.get("warm_start"):
+        shown["trials that the search knew from the start"] = f"{len(warm['trials'])} of {warm['run']}"
     for stage in ("search", "final"):
         found = sorted({setting(record, "seed") for record in trials if record.stage == stage})
         if found:

@@ -112,8 +112,8 @@ def test_a_run_learns_from_an_earlier_one_that_is_gone_by_then(
         code, output, errors = command(*command.run_arguments(space, name, *few, trials, *more), timeout=400)
         assert code == 0, errors
     warm = command.record("warm")
-    assert str(command.record("first").path) in output, "a run says what it starts from"
-    assert len(warm.read_run()["warm_start"]["trials"]) == 3 + 2, "the search's trials and the baselines"
+    assert "Warm start: the search learns from 5 trials of results/first\n" in output
+    assert "| trials that the search knew from the start | 5 of " in (warm.path / "report.md").read_text()
     assert not {one.trial for one in warm.trials()} - {"plain", "frozen", "search-0001"}, "none of them is its own"
     searched = [command.record(name).trials()[-1].config for name in ("cold", "warm")]
     assert searched[0] != searched[1]
