@@ -172,6 +172,11 @@ class _Dataset(_Line):
     split: _Split = _Split()
 
 
+class _WarmStart(_Line):
+    run: str
+    trials: list[Any]
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
@@ -184,6 +189,7 @@ class _Run(_Line):
     hardware: dict[str, Any] = {}
     changes: list[_Changes] = []
     extensions: list[_Extension] = []
+    warm_start: _WarmStart | None = None
 
 
 _EVENTS: Mapping[str, type[_Event]] = {

@@ -135,6 +135,10 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         ("[" * 10**5, "nested too deeply"),
         ('{"format": 1, "a": ' + "[" * 60 + "]" * 60 + "}", "nested more than 50 deep"),
         ('{"format": 1, "options": 3}', "options: input should be a valid dictionary, got 3"),
+        (
+            '{"format": 1, "warm_start": {"run": "a", "trials": 3}}',
+            "warm_start.trials: input should be a valid list, got 3",
+        ),
         ('{"format": 1, "created": 1e999}', "a number is too large"),
         ('{"format": 1, "created": NaN}', "NaN is no number of JSON"),
         ('{"format": 1, "run": "\\ud800"}', "is no valid Unicode"),

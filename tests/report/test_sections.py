@@ -213,6 +213,9 @@ def test_methods_tell_how_the_figures_were_made() -> None:
     assert "| versions.torch | 2.6.0 |" in text
     assert "| hardware.gpus | none |" in text
     assert "bts-tune --space extended --data 'scans/brain tumours'" in text
+    warm = {"run": "results/first", "trials": [{}, {}]}
+    methods = section(page(make_search(), warm_start=warm), "Methods")
+    assert "| trials that the search knew from the start | 2 of results/first |" in methods
 
 
 def test_figures_are_shown_or_their_absence_is_told() -> None:
