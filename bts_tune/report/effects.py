@@ -11,7 +11,16 @@ import numpy as np
 from scipy import stats
 
 from bts_tune.report.canvas import COLORS, OTHERS, banner, canvas
-from bts_tune.report.importance import Measured, conditions, holds, hyperparameters, is_numeric, logarithmic, measured
+from bts_tune.report.importance import (
+    MAX_LINES,
+    Measured,
+    conditions,
+    holds,
+    hyperparameters,
+    is_numeric,
+    logarithmic,
+    measured,
+)
 from bts_tune.report.words import setting, shortened, value
 from bts_tune.store import TrialRecord
 
@@ -60,7 +69,7 @@ def marginal_plots(trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: 
 def parallel_coordinates(
     trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
 ) -> bytes | None:
-    """Draw every trial as a line through its hyperparameters to its validation Dice loss.
+    """Draw trials as lines through their hyperparameters to their validation Dice loss; of many, some at even ranks.
 
     Args:
         trials: the run's trials in any order.
@@ -89,10 +98,8 @@ def parallel_coordinates(
     with canvas((11.4, 4.6), layout="constrained") as (figure, png):
         axes = figure.subplots()
         x = np.arange(len(fields) + 1)
-        best = int(np.argmin(losses))
-        # All but the best as one collection, better ones above: of a long run, a line for each takes far longer.
-        others = np.argsort(-losses, kind="stable")
-        others = others[others != best]
+        # All but the best as one collection, better ones above: a line for each takes far longer.
+        *others, best = _evenly(np.argsort(-losses, kind="stable"), MAX_LINES)
         colors = colormaps["cividis"](0.95 * shades[others])
         lines = [np.column_stack([x, table_of[place]]) for place in others]
         axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=3))
@@ -114,6 +121,11 @@ def parallel_coordinates(
         axes.spines[:].set_visible(False)
         banner(figure, tags)
     return png.getvalue()
+
+
+def _evenly(ranked: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of them at even steps, the first and the last included."""
+    return ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), count)).round().astype(int)]
 
 
 _LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}

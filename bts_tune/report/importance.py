@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MIN_TRIALS = 30
 """Fewest trials from which an importance is computed: below, chance decides the order."""
 
+MAX_LINES = 1000
+"""Most trials that the parallel coordinates show: of more lines, nobody could follow one."""
+
 _MAX_MODELLED = 500
 _TREES = 64
 _SEED = 0
@@ -165,7 +168,8 @@ def importance_section(
         yield Picture("Parallel coordinates of the trials", coordinates)
         yield paragraph(
             "A line is a trial: from its values, left, to its validation Dice loss, right. Dark lines are the better "
-            "ones, the black one the best. Parameters that only some trials have are left out."
+            "ones, the black one the best. Parameters that only some trials have are left out. Of more than "
+            f"{MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
         )
 
 

@@ -61,6 +61,8 @@ HOSTILE = {
     "a word as integer": (HEAD + "trials: !!int x\n", "'x' is no int"),
     "a word as truth value": (HEAD + "trials: !!bool x\n", "'x' is no bool"),
     "a word as date": (HEAD + "trials: !!timestamp x\n", "'x' is no timestamp"),
+    "a number as set": (HEAD + "trials: !!set 0.5\n", "expected a mapping node, but found scalar"),
+    "a list as mapping": (HEAD + "trials: !!map [a, b]\n", "expected a mapping node, but found sequence"),
     "an empty float": (HEAD + "trials: !!float ''\n", "is no float"),
     "an integer of 5000 digits": (HEAD + f"seeds: [{'9' * 5000}]\n", "is no int"),
     "a hexadecimal integer of 50000 digits": (HEAD + f"seeds: [0x{'f' * 50_000}]\n", "seeds.0: "),
