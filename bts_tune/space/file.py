@@ -52,7 +52,7 @@ class Trial(Section):
 class Searcher(Section):
     """Optuna's TPE (Bergstra et al. 2011), multivariate and grouped, so that it knows conditional parameters."""
 
-    startup_trials: int = Field(default=10, ge=0, description="trials drawn at random before TPE begins to learn")
+    startup_trials: int = Field(default=3, ge=0, description="trials drawn at random before TPE begins to learn")
     seed: Seed = Field(default=0, description="seed of the sampler")
 
 
@@ -60,7 +60,7 @@ class Scheduler(Section):
     """ASHA (Li et al. 2020), which stops trials early; named trials that are baselines are never stopped."""
 
     grace_period: int = Field(
-        default=4,
+        default=3,
         ge=1,
         description="epochs before a trial may be stopped; with a smaller budget than the space's, the same share",
     )
