@@ -86,8 +86,9 @@ def answer(trials: Sequence[TrialRecord]) -> str:
     described = "; ".join(part for part in (role(best), settings(best.best, varied_fields(trials))) if part)
     repeated = any(len(one.trials) > 1 for one in ranked)
     stage = "of the final stage" if result_stage(trials) == "final" else "trained to the full budget"
+    unit = "configuration" if repeated else "trial"
     sentence = (
-        f"Best of {plural(len(ranked), 'configuration' if repeated else 'trial')} {stage}: "
+        f"{f'Best of {plural(len(ranked), unit)}' if len(ranked) > 1 else f'The only {unit}'} {stage}: "
         f"{best.name} ({described}), with validation Dice loss "
         f"{mean_and_spread(best.values('val_dice_loss'))} and IoU {mean_and_spread(best.values('val_iou'))}"
     )
@@ -115,11 +116,11 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
     if result_stage(trials) == "search":
         seeds = max(one.seeds for one in ranked)
         seed = "a single seed" if seeds == 1 else f"up to {seeds} seeds"
+        first = f", and the first is the best of {len(ranked)} configurations, all of it" if len(ranked) > 1 else ","
         return (
-            "These validation figures are optimistic: each is the best epoch of "
-            f"{seed} of a configuration, and the first is the best of all {plural(len(ranked), 'configuration')}, all "
-            "of it chosen on the very images that it is measured on. No final stage has trained the best again with "
-            "fresh seeds. See Limits."
+            f"These validation figures are optimistic: each is the best epoch of {seed} of a configuration{first} "
+            "chosen on the very images that it is measured on. No final stage has trained the best again with fresh "
+            "seeds. See Limits."
         )
     planned = [record for record in trials if record.stage == "final"]
     done = sum(record.full_budget and bool(record.rows) for record in planned)

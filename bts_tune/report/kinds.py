@@ -106,7 +106,7 @@ _KIND_COLORS = (COLORS[0], COLORS[1])
 def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequence[str] = ()) -> bytes | None:
     """Draw the Dice of each validation image that holds a tumour against tumour area, brightness and contrast.
 
-    The line is the median of each part of `views.parts`.
+    The line is the median of each of the `parts`.
 
     Args:
         trials: the run's trials in any order.
@@ -119,6 +119,8 @@ def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequen
     records = shown_in_kinds(evidence)
     if not records or not any(parts(evidence.scores[records[0].trial], kind) for kind in KINDS):
         return None
+    from matplotlib.ticker import MaxNLocator
+
     called = names(trials)
     with canvas((11.4, 3.7), layout="constrained") as (figure, png):
         panels = figure.subplots(1, len(KINDS), sharey=True)
@@ -136,6 +138,7 @@ def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequen
                 label = shortened(called[record.trial], 28)
                 axes.plot(middle, median, color=color, marker=marker, markeredgecolor="white", ms=7, label=label)
             axes.set_xlabel(f"{kind[0].upper()}{kind[1:]}")
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set_ylim(-0.03, 1.03)
         panels[0].set_ylabel("Dice of the image")
         handles, labels = panels[0].get_legend_handles_labels()

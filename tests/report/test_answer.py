@@ -56,7 +56,7 @@ def test_no_baseline_trained_to_the_full_budget() -> None:
 def test_seeds_of_one_configuration_are_one_mean() -> None:
     trials = [trial(f"a-s{seed}", 0.2 + seed / 10, 0.7, name="a", seed=seed, baseline=True) for seed in range(2)]
     text = answer(trials)
-    assert text.startswith("Best of 1 configuration trained to the full budget: a (baseline")
+    assert text.startswith("The only configuration trained to the full budget: a (baseline")
     assert "Dice loss 0.2500 ± 0.0707 and IoU 0.7000 ± 0.0000 (mean ± standard deviation of 2 trainings)" in text
 
 
