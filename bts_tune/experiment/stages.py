@@ -108,10 +108,10 @@ def carry_out(
                     folder.update_run(status="failed", ended=now(), reason=first_line(error))
                     write_report(folder)
             raise
-        # Ray gave SIGTERM back to the system when it ended, behind Python's back.
-        signals.enter_context(sigterm_as_ctrl_c())
-        folder.update_run(status=outcome, ended=now())
         try:
+            # Ray gave SIGTERM back to the system when it ended, behind Python's back.
+            signals.enter_context(sigterm_as_ctrl_c())
+            folder.update_run(status=outcome, ended=now())
             return Finished(folder, outcome, write_report(folder))
         except KeyboardInterrupt:
             _say_how_to_go_on(folder, console)
