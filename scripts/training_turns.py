@@ -207,11 +207,11 @@ class PeerSlices:
     """A `torch.utils.data.Dataset` as tutorials write it: everything is done on every access."""
 
     def __init__(self, records: Sequence[SliceRecord], config: TrialConfig) -> None:
+        from bts_tune.training import policies
         from bts_tune.training.augmentation import Augmenter
 
         self._records, self._size = records, config.image_size
-        part = AugmentationPart(augmentation="medium")
-        self._augment = Augmenter(part, config.image_size)
+        self._augment = Augmenter(policies.steps(AugmentationPart(augmentation="medium"), config.image_size))
 
     def __len__(self) -> int:
         return len(self._records)

@@ -1,7 +1,8 @@
 """Batches of a prepared split: shuffled, augmented and standardised, read ahead by threads.
 
-Every random choice follows from (seed, epoch, image) alone, so that neither the number of threads nor a resume changes
-a batch.
+For a CPU, the threads augment image by image; a GPU, which would wait for them, augments batch by batch. Every random
+choice follows from (seed, epoch, image) or, on a GPU, from (seed, epoch, number of the batch) alone, so that neither
+the number of threads nor a resume changes a batch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 
 from bts_tune.config import AugmentationPart, TrialConfig
 from bts_tune.data.prepare import PreparedData, PreparedSplit
+from bts_tune.training import policies
+from bts_tune.training.batch_augmentation import BatchAugmenter
 
 if TYPE_CHECKING:
     from bts_tune.training.augmentation import Augmenter
@@ -40,11 +43,37 @@ class BatchLoader:
     An exception in a thread is raised where its batch is due. `close` ends the threads, whatever was left unread.
     """
 
-    def __init__(self, data: PreparedData, config: TrialConfig, device: torch.device, workers: int = 1) -> None:
+    def __init__(
+        self,
+        data: PreparedData,
+        config: TrialConfig,
+        device: torch.device,
+        workers: int = 1,
+        *,
+        augment_batches: bool | None = None,
+    ) -> None:
+        """Start no thread yet.
+
+        Args:
+            data: what is read.
+            config: of the trial.
+            device: where the batches go.
+            workers: threads that read ahead.
+            augment_batches: whether whole batches are augmented on the device rather than images by the threads; as it
+                is for training, on GPUs alone, where it is not said.
+        """
         self._data, self._config, self._device = data, config, device
         self._workers = max(1, workers)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="batches")
-        self._augmenter = _augmenter(config)
+        self._augmenter: Augmenter | None = None
+        self._batch_augmenter: BatchAugmenter | None = None
+        steps = policies.steps(config.part(AugmentationPart), config.image_size)
+        if steps and (device.type == "cuda" if augment_batches is None else augment_batches):
+            self._batch_augmenter = BatchAugmenter(steps, config.image_size, device)
+        elif steps:
+            from bts_tune.training.augmentation import Augmenter  # albumentations takes seconds to import
+
+            self._augmenter = Augmenter(steps)
         cv2.setNumThreads(0)  # the pool's threads are the parallelism; OpenCV's own would fight them and torch's
 
     @property
@@ -56,6 +85,13 @@ class BatchLoader:
     def images_per_epoch(self) -> int:
         """Number of images in an epoch's training batches."""
         return sum(len(batch) for batch in self._batches(epoch=1))
+
+    @property
+    def augmentation(self) -> str:
+        """How training images are augmented, for the record."""
+        if self._batch_augmenter is not None:
+            return "batch by batch, by torch"
+        return "image by image, by albumentations" if self._augmenter is not None else "none"
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
         return batch_indices(len(self._data.train.names), self._config, epoch)
@@ -76,40 +112,39 @@ class BatchLoader:
 
     def _read_ahead(self, split: PreparedSplit, batches: list[np.ndarray], epoch: int | None) -> Iterator[Batch]:
         pending: deque[Future[Batch]] = deque()
-        waiting = iter(batches)
-        for indices in waiting:
+        taken = 0
+        for indices in batches:
             pending.append(self._pool.submit(self._assemble, split, indices, epoch))
             if len(pending) <= self._workers:
                 continue
-            yield self._on_device(pending.popleft().result())
+            yield self._on_device(pending.popleft().result(), epoch, taken)
+            taken += 1
         while pending:
-            yield self._on_device(pending.popleft().result())
+            yield self._on_device(pending.popleft().result(), epoch, taken)
+            taken += 1
 
     def _assemble(self, split: PreparedSplit, indices: np.ndarray, epoch: int | None) -> Batch:
         images, masks = split.images[indices], split.masks[indices]
         if epoch is not None and self._augmenter is not None:
             for place, index in enumerate(indices):
-                seed = int(np.random.SeedSequence((self._config.seed, epoch, int(index))).generate_state(1)[0])
+                seed = self._derived_seed(epoch, int(index))
                 images[place], masks[place] = self._augmenter(images[place], masks[place], seed)
-        image = torch.from_numpy(standardize(images, self._data.mean, self._data.std)).unsqueeze(1)
-        mask = torch.from_numpy(masks.astype(np.float32)).unsqueeze(1)
-        if self._device.type == "cuda":
-            image, mask = image.pin_memory(), mask.pin_memory()
-        return image, mask
+        batch = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(masks).unsqueeze(1)
+        return (batch[0].pin_memory(), batch[1].pin_memory()) if self._device.type == "cuda" else batch
 
-    def _on_device(self, batch: Batch) -> Batch:
+    def _on_device(self, batch: Batch, epoch: int | None, number: int) -> Batch:
         image, mask = (tensor.to(self._device, non_blocking=True) for tensor in batch)
-        return image.contiguous(memory_format=torch.channels_last), mask
+        if epoch is not None and self._batch_augmenter is not None:
+            image, mask = self._batch_augmenter(image, mask, self._derived_seed(epoch, number))
+        return standardize(image, self._data.mean, self._data.std), mask.float()
+
+    def _derived_seed(self, epoch: int, number: int) -> int:
+        return int(np.random.SeedSequence((self._config.seed, epoch, number)).generate_state(1)[0])
 
 
-def _augmenter(config: TrialConfig) -> Augmenter | None:
-    if config.augmentation == "none":
-        return None
-    from bts_tune.training.augmentation import Augmenter  # albumentations takes seconds to import
+def standardize(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    """Return float32 (images - mean) / std of [n, 1, S, S] in the channels-last layout.
 
-    return Augmenter(config.part(AugmentationPart), config.image_size)
-
-
-def standardize(images: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Return float32 (images - mean) / std; `mean` and `std` are the training split's, in the images' own units."""
-    return (images.astype(np.float32) - np.float32(mean)) / np.float32(std)
+    `mean` and `std` are the training split's, in the images' own units.
+    """
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)

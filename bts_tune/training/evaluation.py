@@ -130,7 +130,7 @@ def _samples(saved: SavedModel, split: PreparedSplit, scores: SplitScores, arith
 
 def probabilities(saved: SavedModel, images: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     """Return the tumour probability of each pixel, float32 [n, S, S], of prepared uint8 images [n, S, S]."""
-    batch = torch.from_numpy(standardize(images, saved.mean, saved.std)).unsqueeze(1).to(arithmetic.device)
+    batch = standardize(torch.from_numpy(images).unsqueeze(1).to(arithmetic.device), saved.mean, saved.std)
     with torch.inference_mode(), arithmetic.autocast():
-        logits = saved.model(batch.contiguous(memory_format=torch.channels_last))
+        logits = saved.model(batch)
     return torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()

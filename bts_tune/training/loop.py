@@ -106,6 +106,7 @@ class Trial:
             "device": self.arithmetic.describe(),
             "precision": self.arithmetic.precision,
             "torch_threads": torch.get_num_threads(),
+            "augmented": self.loader.augmentation,
             "parameters": count_parameters(self.model),
             "trainable_parameters": count_parameters(self.model, trainable_only=True),
             "kept_epochs": len(self.done),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.config import Augmentation, AugmentationKind, AugmentationPart
+from bts_tune.training import policies
 from bts_tune.training.augmentation import Augmenter
 
 POLICIES = [name for name in get_args(Augmentation) if name != "none"]
@@ -21,7 +22,7 @@ def augmenter(policy: str, kind: str = "both", strength: float = 1.0, size: int 
     part = AugmentationPart.model_validate(
         {"augmentation": policy, "augmentation_kind": kind, "augmentation_strength": strength}
     )
-    return Augmenter(part, size)
+    return Augmenter(policies.steps(part, size))
 
 
 def head(size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:

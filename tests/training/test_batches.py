@@ -19,8 +19,10 @@ from tests.training.builders import data, tiny
 CPU = torch.device("cpu")
 
 
-def epoch(config: TrialConfig, prepared: PreparedData, number: int = 1, workers: int = 1) -> list[Batch]:
-    loader = BatchLoader(prepared, config, CPU, workers)
+def epoch(
+    config: TrialConfig, prepared: PreparedData, number: int = 1, workers: int = 1, *, augment_batches: bool = False
+) -> list[Batch]:
+    loader = BatchLoader(prepared, config, CPU, workers, augment_batches=augment_batches)
     try:
         return list(loader.training(number))
     finally:
@@ -91,19 +93,20 @@ def test_standardized_with_the_training_splits_mean_and_deviation() -> None:
 
 
 def test_standardize() -> None:
-    found = standardize(np.array([[0, 100], [200, 255]], dtype=np.uint8), 100.0, 50.0)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.array([[-2, 0], [2, 3.1]]))
+    found = standardize(torch.tensor([[[[0, 100], [200, 255]]]], dtype=torch.uint8), 100.0, 50.0)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.tensor([[[[-2, 0], [2, 3.1]]]]))
 
 
-def test_evaluation_keeps_the_order_and_the_last_image() -> None:
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_evaluation_keeps_the_order_and_the_last_image(in_batches: bool) -> None:
     prepared = data(valid=9)
-    loader = BatchLoader(prepared, tiny(augmentation="strong"), CPU)
+    loader = BatchLoader(prepared, tiny(augmentation="strong"), CPU, augment_batches=in_batches)
     batches = list(loader.evaluation(prepared.valid))
     loader.close()
     assert [len(image) for image, _ in batches] == [4, 4, 1]
-    expected = standardize(prepared.valid.images, prepared.mean, prepared.std)
-    assert np.array_equal(torch.cat([image for image, _ in batches])[:, 0].numpy(), expected)
+    expected = standardize(torch.from_numpy(prepared.valid.images).unsqueeze(1), prepared.mean, prepared.std)
+    assert torch.equal(torch.cat([image for image, _ in batches]), expected)
     assert np.array_equal(torch.cat([mask for _, mask in batches])[:, 0].numpy(), prepared.valid.masks)
 
 
@@ -116,18 +119,67 @@ def test_the_prepared_arrays_are_left_alone() -> None:
     assert np.array_equal(prepared.train.masks, masks)
 
 
-def test_augmentation_changes_training_images_anew_each_epoch() -> None:
-    prepared = data()
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_augmentation_changes_training_images_anew_each_epoch(in_batches: bool) -> None:
+    prepared, strong = data(), tiny(augmentation="strong")
     plain = set(pixels(epoch(tiny(), prepared)))
-    first, second = (set(pixels(epoch(tiny(augmentation="strong"), prepared, number))) for number in (1, 2))
+    first, second = (set(pixels(epoch(strong, prepared, number, augment_batches=in_batches))) for number in (1, 2))
     assert len(first) == len(second) == 8
     assert len(first - plain) >= 7
     assert len(first - second) >= 7
 
 
-def test_masks_stay_binary_under_augmentation() -> None:
-    for _, masks in epoch(tiny(augmentation="strong", augmentation_strength=2.0), data()):
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_masks_stay_binary_under_augmentation(in_batches: bool) -> None:
+    for _, masks in epoch(tiny(augmentation="strong", augmentation_strength=2.0), data(), augment_batches=in_batches):
         assert set(masks.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_batches_augmented_whole_follow_from_seed_and_epoch_alone() -> None:
+    config, prepared = tiny(augmentation="strong"), data()
+    loader = BatchLoader(prepared, config, CPU, augment_batches=True)
+    list(loader.training(1))
+    assert pixels(list(loader.training(2))) == pixels(epoch(config, prepared, 2, augment_batches=True))
+    loader.close()
+    other = epoch(tiny(augmentation="strong", seed=1), prepared, 2, augment_batches=True)
+    assert not set(pixels(other)) & set(pixels(epoch(config, prepared, 2, augment_batches=True)))
+
+
+def test_standardized_after_augmentation_in_batches() -> None:
+    prepared, config = data(), tiny(augmentation="light", augmentation_strength=0.0)  # flips alone
+    images = torch.cat([image for image, _ in epoch(config, prepared, augment_batches=True)])[:, 0]
+    order = np.concatenate(batch_indices(8, config, 1))
+    plain = standardize(torch.from_numpy(prepared.train.images[order]).unsqueeze(1), prepared.mean, prepared.std)[:, 0]
+    same = [torch.equal(one, other) for one, other in zip(images, plain, strict=True)]
+    mirrored = [torch.equal(one, other.flip(1)) for one, other in zip(images, plain, strict=True)]
+    assert [one or other for one, other in zip(same, mirrored, strict=True)] == [True] * 8
+    assert any(same)
+    assert any(mirrored)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "augment_batches", "expected"),
+    [
+        ("none", None, "none"),
+        ("none", True, "none"),
+        ("light", None, "image by image, by albumentations"),
+        ("light", True, "batch by batch, by torch"),
+    ],
+)
+def test_says_how_it_augments(augmentation: str, augment_batches: bool | None, expected: str) -> None:
+    loader = BatchLoader(data(), tiny(augmentation=augmentation), CPU, augment_batches=augment_batches)
+    assert loader.augmentation == expected
+    loader.close()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_augments_in_batches() -> None:
+    loader = BatchLoader(data(), tiny(augmentation="strong"), torch.device("cuda"))
+    assert loader.augmentation == "batch by batch, by torch"
+    for image, mask in loader.training(1):
+        assert image.device.type == mask.device.type == "cuda"
+        assert image.dtype == mask.dtype == torch.float32
+    loader.close()
 
 
 def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
@@ -136,10 +188,10 @@ def test_what_happens_to_an_image_does_not_depend_on_its_batch() -> None:
     assert one == other
 
 
-@pytest.mark.parametrize("augmentation", ["none", "strong"])
-def test_the_number_of_workers_changes_nothing(augmentation: str) -> None:
+@pytest.mark.parametrize(("augmentation", "augment_batches"), [("none", False), ("strong", False), ("strong", True)])
+def test_the_number_of_workers_changes_nothing(augmentation: str, augment_batches: bool) -> None:
     config = tiny(augmentation=augmentation, batch_size=2)
-    one, four = (epoch(config, data(train=20), workers=workers) for workers in (1, 4))
+    one, four = (epoch(config, data(train=20), workers=workers, augment_batches=augment_batches) for workers in (1, 4))
     for (image, mask), (same_image, same_mask) in zip(one, four, strict=True):
         assert torch.equal(image, same_image)
         assert torch.equal(mask, same_mask)
