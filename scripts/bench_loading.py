@@ -5,8 +5,10 @@
     python scripts/bench_loading.py --seconds 0.5 --threads 1        # a quick look, on phantoms
 
 A training step waits for nothing but the loader: where this exceeds the limit of a model that `bench_throughput.py`
-gives, the data costs no time. The last column says what more threads are worth: they share one interpreter, which is
-what they wait for where Python rather than OpenCV takes the time.
+gives, the data costs no time. Both ways of augmenting are measured, on the CPU and on a GPU: image by image, in the
+loader's threads, as trials on CPUs do it, and batch by batch on the device, as trials on GPUs do it. The last column
+says what more threads are worth: those that augment image by image share one interpreter, which is what they wait for
+where Python rather than OpenCV takes the time. On a CPU, batches are augmented by as many threads of torch.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ from bts_tune.config import TrialConfig
 from bts_tune.data.prepare import PreparedData, load_prepared
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.environment import available_cpus, hardware
-from scripts.training_bench import base_job, opened_data
+from scripts.training_bench import base_job, chosen_device, opened_data
 
 POLICIES = ("none", "light", "medium", "strong")
-HEADER = "| augmentation | threads | images/s | / one thread |\n| --- | ---: | ---: | ---: |"
+WAYS = {"image": False, "batch": True}
+HEADER = "| augmentation | by | threads | images/s | / one thread |\n| --- | --- | ---: | ---: | ---: |"
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,20 @@ class Line:
     """One line of the result."""
 
     augmentation: str
+    by: str
     threads: int
     images_per_second: float
     to_one_thread: float
 
 
-def delivered(data: PreparedData, config: TrialConfig, threads: int, seconds: float) -> float:
+def delivered(data: PreparedData, config: TrialConfig, device: str, way: str, threads: int, seconds: float) -> float:
     """Return the images a second that a loader delivers over `seconds`, its first batches left out."""
     import torch
 
     from bts_tune.training.batches import BatchLoader
 
-    loader = BatchLoader(data, config, torch.device("cpu"), workers=threads)
+    torch.set_num_threads(threads if WAYS[way] else 1)
+    loader = BatchLoader(data, config, torch.device(device), workers=threads, augment_batches=WAYS[way])
     batches = itertools.chain.from_iterable(loader.training(epoch) for epoch in itertools.count(1))
     try:
         for _ in range(threads + 1):
@@ -57,6 +62,8 @@ def delivered(data: PreparedData, config: TrialConfig, threads: int, seconds: fl
         images, started = 0, time.perf_counter()
         while (passed := time.perf_counter() - started) < seconds:
             images += len(next(batches)[0])
+            if device == "cuda":
+                torch.cuda.synchronize()
         return images / passed
     finally:
         loader.close()
@@ -69,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="dataset (phantoms of 640 px)")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="(cuda where there is a GPU)")
     parser.add_argument("--augmentation", nargs="+", choices=POLICIES, default=list(POLICIES))
     doubled = sorted({min(2**power, cores) for power in range(cores.bit_length() + 1)})
     parser.add_argument("--threads", nargs="+", type=int, default=doubled, help="(1, 2, 4, … up to all cores)")
@@ -78,21 +86,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("seconds", "batch_size", "threads"):
         if min(values := getattr(parsed, name) if name == "threads" else [getattr(parsed, name)]) <= 0:
             parser.error(f"--{name.replace('_', '-')} {min(values)}: must be above 0.")
+    device = chosen_device(parsed)
     lines: list[Line] = []
     if not parsed.json:
         print(HEADER)
     try:
         with opened_data(parsed.data) as (folder, cache):
-            job = base_job(parsed, "unet-b0", folder, cache, "cpu")
+            job = base_job(parsed, "unet-b0", folder, cache, device)
             data = load_prepared(job.prepared)
-            for policy in parsed.augmentation:
+            for policy, way in itertools.product(parsed.augmentation, WAYS):
                 config = job.config.replaced({"augmentation": policy})
-                alone = delivered(data, config, 1, parsed.seconds)
+                alone = delivered(data, config, device, way, 1, parsed.seconds)
                 for threads in parsed.threads:
-                    speed = alone if threads == 1 else delivered(data, config, threads, parsed.seconds)
-                    lines.append(Line(policy, threads, speed, speed / alone))
+                    speed = alone
+                    if threads > 1:
+                        speed = delivered(data, config, device, way, threads, parsed.seconds)
+                    lines.append(Line(policy, way, threads, speed, speed / alone))
                     if not parsed.json:
-                        print(f"| {policy} | {threads} | {speed:.0f} | {speed / alone:.2f} |", flush=True)
+                        print(f"| {policy} | {way} | {threads} | {speed:.0f} | {speed / alone:.2f} |", flush=True)
     except BtsTuneError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2

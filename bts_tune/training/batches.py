@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bts_tune.training.augmentation import Augmenter
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images and masks, both [n, 1, S, S]."""
 
 
 def batch_indices(count: int, config: TrialConfig, epoch: int) -> list[np.ndarray]:
@@ -35,6 +37,21 @@ def batch_indices(count: int, config: TrialConfig, epoch: int) -> list[np.ndarra
     order = np.random.default_rng((config.seed, epoch)).permutation(count)
     batches = [order[start : start + config.batch_size] for start in range(0, count, config.batch_size)]
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """A batch as it was read: uint8 images and masks, and what is drawn for a batch that is augmented whole."""
+
+    image: torch.Tensor
+    mask: torch.Tensor
+    drawn: torch.Tensor | None
+    seed: int
+
+    def pinned(self) -> _Assembled:
+        """Return it in memory that a GPU can fetch from by itself."""
+        drawn = self.drawn if self.drawn is None else self.drawn.pin_memory()
+        return replace(self, image=self.image.pin_memory(), mask=self.mask.pin_memory(), drawn=drawn)
 
 
 class BatchLoader:
@@ -111,31 +128,33 @@ class BatchLoader:
         return self._read_ahead(split, [indices[start : start + size] for start in range(0, len(indices), size)], None)
 
     def _read_ahead(self, split: PreparedSplit, batches: list[np.ndarray], epoch: int | None) -> Iterator[Batch]:
-        pending: deque[Future[Batch]] = deque()
-        taken = 0
-        for indices in batches:
-            pending.append(self._pool.submit(self._assemble, split, indices, epoch))
-            if len(pending) <= self._workers:
-                continue
-            yield self._on_device(pending.popleft().result(), epoch, taken)
-            taken += 1
+        pending: deque[Future[_Assembled]] = deque()
+        for number, indices in enumerate(batches):
+            pending.append(self._pool.submit(self._assemble, split, indices, epoch, number))
+            if len(pending) > self._workers:
+                yield self._on_device(pending.popleft().result())
         while pending:
-            yield self._on_device(pending.popleft().result(), epoch, taken)
-            taken += 1
+            yield self._on_device(pending.popleft().result())
 
-    def _assemble(self, split: PreparedSplit, indices: np.ndarray, epoch: int | None) -> Batch:
+    def _assemble(self, split: PreparedSplit, indices: np.ndarray, epoch: int | None, number: int) -> _Assembled:
         images, masks = split.images[indices], split.masks[indices]
+        drawn, seed = None, 0
         if epoch is not None and self._augmenter is not None:
             for place, index in enumerate(indices):
                 seed = self._derived_seed(epoch, int(index))
                 images[place], masks[place] = self._augmenter(images[place], masks[place], seed)
-        batch = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(masks).unsqueeze(1)
-        return (batch[0].pin_memory(), batch[1].pin_memory()) if self._device.type == "cuda" else batch
+        elif epoch is not None and self._batch_augmenter is not None:
+            seed = self._derived_seed(epoch, number)
+            drawn = self._batch_augmenter.draw(len(indices), seed)
+        assembled = _Assembled(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(masks).unsqueeze(1), drawn, seed)
+        return assembled.pinned() if self._device.type == "cuda" else assembled
 
-    def _on_device(self, batch: Batch, epoch: int | None, number: int) -> Batch:
-        image, mask = (tensor.to(self._device, non_blocking=True) for tensor in batch)
-        if epoch is not None and self._batch_augmenter is not None:
-            image, mask = self._batch_augmenter(image, mask, self._derived_seed(epoch, number))
+    def _on_device(self, assembled: _Assembled) -> Batch:
+        image = assembled.image.to(self._device, non_blocking=True)
+        mask = assembled.mask.to(self._device, non_blocking=True)
+        if assembled.drawn is not None and self._batch_augmenter is not None:
+            drawn = assembled.drawn.to(self._device, non_blocking=True)
+            image, mask = self._batch_augmenter(image, mask, drawn, assembled.seed)
         return standardize(image, self._data.mean, self._data.std), mask.float()
 
     def _derived_seed(self, epoch: int, number: int) -> int:

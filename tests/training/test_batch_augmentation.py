@@ -72,11 +72,17 @@ def one_by_one(steps: Sequence[Step]) -> Outputs:
     return np.array([one for one, _ in outputs], float), np.array([one for _, one in outputs], float)
 
 
+def augmented(
+    augment: BatchAugmenter, image: torch.Tensor, mask: torch.Tensor, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return augment(image, mask, augment.draw(len(image), seed), seed)
+
+
 def changed(
     steps: Sequence[Step], seed: int, count: int = BATCH, size: int = SIZE
 ) -> tuple[torch.Tensor, torch.Tensor]:
     image, mask = (torch.from_numpy(one).expand(count, 1, size, size) for one in head(size))
-    return BatchAugmenter(steps, size, CPU)(image, mask, seed)
+    return augmented(BatchAugmenter(steps, size, CPU), image, mask, seed)
 
 
 def in_batches(steps: Sequence[Step]) -> Outputs:
@@ -176,6 +182,19 @@ def test_images_and_masks_keep_their_kind(name: str, kind: str, strength: float,
     assert torch.equal(images, images.round().clamp(0, 255))
 
 
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("size", [64, 160])
+def test_a_step_that_passes_by_changes_nothing(name: str, size: int) -> None:
+    """Beside images that it changes."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, 1, size, size))
+    image, mask = torch.from_numpy(noise).expand(30, -1, -1, -1), torch.from_numpy(noise % 2).expand(30, -1, -1, -1)
+    augment = BatchAugmenter([replace(STEPS[name], probability=0.5)], size, CPU)
+    images, masks = augmented(augment, image, mask, 0)
+    same = [torch.equal(one, image[0].float()) for one in images]
+    assert 5 < sum(same) < 25
+    assert all(torch.equal(masks[place], mask[0].float()) for place in np.flatnonzero(same))
+
+
 def test_no_step_changes_nothing() -> None:
     images, masks = changed(policy("none"), 0)
     image, mask = head(SIZE)
@@ -187,7 +206,7 @@ def test_no_step_changes_nothing() -> None:
 def test_geometry_moves_images_and_masks_alike(name: str) -> None:
     """Of an image that is its own mask, both stay the same but for the edge, where the image is interpolated."""
     mask = torch.from_numpy(head(96)[1]).expand(BATCH, 1, 96, 96)
-    images, masks = BatchAugmenter(policy(name, "geometry", size=96), 96, CPU)(mask * 255, mask, 1)
+    images, masks = augmented(BatchAugmenter(policy(name, "geometry", size=96), 96, CPU), mask * 255, mask, 1)
     overlap = ((images > 127) & (masks == 1)).sum(dim=(1, 2, 3)) / ((images > 127) | (masks == 1)).sum(dim=(1, 2, 3))
     assert float(overlap.min()) > 0.85
     assert float(overlap.mean()) > 0.95
@@ -207,7 +226,7 @@ def test_every_image_of_a_batch_is_changed_in_its_own_way() -> None:
 def test_the_seed_decides() -> None:
     augment = BatchAugmenter(policy("strong"), SIZE, CPU)
     image, mask = (torch.from_numpy(one).expand(4, 1, SIZE, SIZE) for one in head(SIZE))
-    first, other, again = (augment(image, mask, seed) for seed in (1, 2, 1))
+    first, other, again = (augmented(augment, image, mask, seed) for seed in (1, 2, 1))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -224,7 +243,7 @@ def test_torchs_own_random_numbers_are_left_alone() -> None:
 def test_the_images_given_are_left_alone() -> None:
     image, mask = (torch.from_numpy(one).repeat(4, 1, 1, 1).float() for one in head(SIZE))
     kept, kept_mask = image.clone(), mask.clone()
-    BatchAugmenter(policy("strong"), SIZE, CPU)(image, mask, 0)
+    augmented(BatchAugmenter(policy("strong"), SIZE, CPU), image, mask, 0)
     assert torch.equal(image, kept)
     assert torch.equal(mask, kept_mask)
 
@@ -234,8 +253,9 @@ def test_a_gpu_is_not_waited_for() -> None:
     device = torch.device("cuda")
     augment = BatchAugmenter(policy("strong", size=SIZE), SIZE, device)
     image, mask = (torch.from_numpy(one).expand(8, 1, SIZE, SIZE).to(device) for one in head(SIZE))
+    drawn = augment.draw(8, 0).to(device)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        augment(image, mask, 0)
+        augment(image, mask, drawn, 0)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -234,7 +234,7 @@ def test_an_exception_in_a_worker_surfaces(monkeypatch: pytest.MonkeyPatch, work
     calls: list[int] = []
     assemble = loader._assemble
 
-    def fail_once(*args: Any) -> Batch:
+    def fail_once(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise OSError("the disk is gone")

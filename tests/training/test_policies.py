@@ -35,6 +35,7 @@ def test_elastic_displaces_by_its_share_of_the_side(policy: str, share: float, w
         moved = np.array([augment(ramp, np.zeros_like(ramp), seed)[0] for seed in range(count)], float)
     else:
         ramps = torch.from_numpy(ramp).expand(count, 1, size, size)
-        moved = BatchAugmenter([step], size, torch.device("cpu"))(ramps, ramps * 0, 0)[0][:, 0].numpy()
+        in_batches = BatchAugmenter([step], size, torch.device("cpu"))
+        moved = in_batches(ramps, ramps * 0, in_batches.draw(count, 0), 0)[0][:, 0].numpy()
     inner = slice(size // 4, -size // 4)  # the edge, where the noise is repeated outside, is displaced further
     assert np.std((moved - ramp)[:, inner, inner]) / size == pytest.approx(share, rel=0.1)
