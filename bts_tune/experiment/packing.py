@@ -1,16 +1,16 @@
-"""How many trials fit on one GPU: `--gpus-per-trial auto`."""
+"""How many trials to put on one GPU: `--gpus-per-trial auto`.
+
+As many as its memory takes, at most; fewer where more of them at a time train no more images a second together.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
-from bts_tune.errors import ConfigError
+from bts_tune.errors import ConfigError, RunError, first_line
 from bts_tune.experiment.options import AUTO, RunOptions
 from bts_tune.space import ResolvedSpace
 
@@ -26,7 +26,10 @@ USABLE = 0.9
 # What a process takes beside its tensors: the CUDA context and the libraries' code.
 CONTEXT = 600 * 2**20
 
-_STEPS = 3
+# More trials at a time have to train this much more together: each of them learns its results later.
+GAIN = 1.05
+
+_SECONDS = 5.0  # of a measurement of speed
 
 # The same architecture and image takes most memory with all of it trained; none of the other fields changes its size.
 _WHOLE = {
@@ -43,19 +46,9 @@ _WHOLE = {
 }
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What the largest configuration took on a GPU.
-
-    Attributes:
-        config: which one it is.
-        peak: bytes that its tensors took at the most, as reserved by the allocator.
-        total: bytes that the GPU has.
-    """
-
-    config: TrialConfig
-    peak: int
-    total: int
+def architecture(config: TrialConfig) -> str:
+    """Return what there is to say of a configuration's size."""
+    return f"{config.decoder} on {config.encoder}"
 
 
 def trials_per_gpu(peak: int, total: int) -> int:
@@ -72,54 +65,77 @@ def candidates(space: ResolvedSpace) -> list[TrialConfig]:
     return list(dict.fromkeys(config.replaced(_WHOLE) for config in configs))
 
 
-def probe(configs: Sequence[TrialConfig], prepared: Sequence[str]) -> Probe:
-    """Train each configuration for a few steps on this process's GPU; return the one that took most memory.
+def speeds(
+    config: TrialConfig, folder: str, most: int, *, device: str, threads: int, seconds: float = _SECONDS
+) -> dict[int, float]:
+    """Return the images a second of 1, 2, 4, … up to `most` trials at a time, all together.
+
+    It goes on to more at a time for as long as they fit and gain `GAIN` at least.
 
     Args:
-        configs: what to try.
-        prepared: the folder of the prepared dataset for each.
+        config: what each trains.
+        folder: of the prepared dataset.
+        most: trials on a GPU.
+        device: 'cuda'; on 'cpu' they share a core instead of a GPU.
+        threads: CPU threads of each.
+        seconds: length of each measurement.
 
     Raises:
-        ConfigError: one runs out of memory even alone on the GPU.
+        RunError: not even one can be trained.
     """
-    import torch
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    found = []
-    for config, folder in zip(configs, prepared, strict=True):
-        torch.cuda.reset_peak_memory_stats()
-        try:
-            _train(config, folder)
-        except torch.cuda.OutOfMemoryError:
-            raise ConfigError(
-                f"--gpus-per-trial auto: {config.decoder} on {config.encoder} runs out of GPU memory even alone; lower "
-                "batch_size or image_size."
-            ) from None
-        found.append(Probe(config, torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory))
-    return max(found, key=lambda one: one.peak)
+    from bts_tune.experiment.probe import Sharer
 
-
-def _train(config: TrialConfig, folder: str) -> None:
-    """Train on a few batches, and validate on one."""
-    from bts_tune.data.prepare import PreparedSplit, load_prepared
-    from bts_tune.training.loop import TrialSetup, open_trial, rows
-    from bts_tune.training.weights import EncoderWeights
-
-    def taken(split: PreparedSplit, count: int) -> PreparedSplit:
-        places = np.resize(np.arange(len(split)), count)
-        return PreparedSplit(split.images[places], split.masks[places], [split.names[place] for place in places])
-
-    data = load_prepared(Path(folder))
-    few = replace(data, train=taken(data.train, _STEPS * config.batch_size), valid=taken(data.valid, config.batch_size))
-    # What the weights are makes no difference to memory.
-    trial = open_trial(config.replaced({"epochs": 1}), few, TrialSetup(EncoderWeights(config.encoder), device="cuda"))
+    resource = "GPU" if device == "cuda" else "CPU"
+    group = placement_group([{resource: 1}])
+    share = {"num_cpus": 0, "num_gpus": 1 / most} if device == "cuda" else {"num_cpus": 1 / most}
+    sharer = ray.remote(Sharer).options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0), **share)
+    sharers: list[Any] = []
+    found: dict[int, float] = {}
     try:
-        next(rows(trial))
+        for count in [*(2**power for power in range(most.bit_length()) if 2**power < most), most]:
+            try:
+                sharers += [sharer.remote(config, folder, device, threads) for _ in range(count - len(sharers))]
+                ray.get([one.train.remote(0.0) for one in sharers])
+                found[count] = sum(ray.get([one.train.remote(seconds) for one in sharers]))
+            except ray.exceptions.RayError as error:
+                if found:
+                    break
+                cause = first_line(getattr(error, "cause", None) or error).rstrip(".")
+                raise RunError(f"--gpus-per-trial {AUTO}: cannot train {architecture(config)}: {cause}.") from None
+            if chosen_count(found) < count:
+                break
     finally:
-        trial.close()
+        for one in sharers:
+            ray.kill(one)
+        remove_placement_group(group)
+    return found
+
+
+def chosen_count(found: Mapping[int, float]) -> int:
+    """Return how many at a time to train, of images a second by number of trials.
+
+    It is the last of those that each gained `GAIN` over the one before.
+    """
+    chosen, *others = sorted(found)
+    for count in others:
+        if found[count] < GAIN * found[chosen]:
+            break
+        chosen = count
+    return chosen
 
 
 def packed(
-    options: RunOptions, space: ResolvedSpace, prepared: Mapping[PreprocessingPart, str], *, gpus: float, say: Say
+    options: RunOptions,
+    space: ResolvedSpace,
+    prepared: Mapping[PreprocessingPart, str],
+    *,
+    cpus: int,
+    gpus: float,
+    say: Say,
 ) -> RunOptions:
     """Return the options with `--gpus-per-trial auto` replaced by what a probe on a GPU of the cluster finds.
 
@@ -127,11 +143,12 @@ def packed(
         options: what was asked for; returned as they are without 'auto'.
         space: whose largest configuration has to fit.
         prepared: the folder of the prepared dataset for each preprocessing.
-        gpus: of the cluster.
-        say: is told in a sentence what was found.
+        cpus, gpus: of the cluster.
+        say: is told in sentences what was found.
 
     Raises:
         ConfigError: there is no GPU to share, or the largest configuration does not fit on one.
+        RunError: it cannot be trained for another reason.
     """
     if options.gpus_per_trial != AUTO:
         return options
@@ -139,12 +156,26 @@ def packed(
         raise ConfigError(f"--gpus-per-trial {AUTO}: there is no GPU to share; leave the option out.")
     import ray
 
+    from bts_tune.experiment.probe import probe
+
     configs = candidates(space)
     folders = [prepared[config.part(PreprocessingPart)] for config in configs]
     found = ray.get(ray.remote(probe).options(name="probe", num_gpus=1, max_calls=1).remote(configs, folders))
-    count = trials_per_gpu(found.peak, found.total)
+    most = trials_per_gpu(found.peak, found.total)
     say(
-        f"{found.config.decoder} on {found.config.encoder} takes most, {found.peak / 2**30:.1f} of "
-        f"{found.total / 2**30:.0f} GiB: {count} trial{'s' if count > 1 else ''} on a GPU"
+        f"{architecture(found.config)} takes most, {found.peak / 2**30:.1f} of {found.total / 2**30:.0f} GiB: "
+        f"at most {_trials(most)} on a GPU"
     )
+    if most == 1:
+        return options.model_copy(update={"gpus_per_trial": 1.0})
+    folder = prepared[found.config.part(PreprocessingPart)]
+    threads = max(1, int(cpus / gpus) // most)
+    by_count = speeds(found.config, folder, most, device="cuda", threads=threads)
+    count = chosen_count(by_count)
+    measured = ", ".join(f"{speed:.0f} with {_trials(number)}" for number, speed in by_count.items())
+    say(f"Images a second together: {measured}: {_trials(count)} on a GPU")
     return options.model_copy(update={"gpus_per_trial": 1 / count})
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' if count > 1 else ''}"

@@ -223,7 +223,7 @@ def _packed(
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    return packed(options, space, folders, gpus=cluster.gpus, say=say)
+    return packed(options, space, folders, cpus=cluster.cpus, gpus=cluster.gpus, say=say)
 
 
 def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int, console: Console) -> None:

@@ -1,16 +1,34 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.errors import ConfigError
-from bts_tune.experiment.cluster import share_out
+from bts_tune.data.prepare import prepare
+from bts_tune.data.sources import open_dataset
+from bts_tune.errors import ConfigError, RunError
+from bts_tune.experiment.cluster import Cluster, connected, share_out
 from bts_tune.experiment.options import RunOptions
-from bts_tune.experiment.packing import CONTEXT, MOST, USABLE, candidates, packed, trials_per_gpu
+from bts_tune.experiment.packing import (
+    CONTEXT,
+    GAIN,
+    MOST,
+    USABLE,
+    candidates,
+    chosen_count,
+    packed,
+    speeds,
+    trials_per_gpu,
+)
 from bts_tune.experiment.plan import preprocessings
 from bts_tune.space import load_space
+from tests.training.builders import tiny
 
 GIB = 2**30
 
@@ -54,14 +72,53 @@ def test_without_a_gpu_it_is_refused(device: str, gpus: float) -> None:
     options = RunOptions.parse({"space": "baseline", "gpus_per_trial": "auto", "device": device})
     space = load_space("baseline").resolve()
     with pytest.raises(ConfigError, match="--gpus-per-trial auto: there is no GPU to share"):
-        packed(options, space, {}, gpus=gpus, say=print)
+        packed(options, space, {}, cpus=4, gpus=gpus, say=print)
     with pytest.raises(ConfigError, match="--gpus-per-trial auto: there is no GPU to share"):
         share_out(options, cpus=4, gpus=0, trials=4)
 
 
 def test_a_share_that_was_given_is_left_alone() -> None:
     options = RunOptions.parse({"space": "baseline", "gpus_per_trial": 0.5})
-    assert packed(options, load_space("baseline").resolve(), {}, gpus=1, say=print) is options
+    assert packed(options, load_space("baseline").resolve(), {}, cpus=4, gpus=1, say=print) is options
+
+
+@given(st.dictionaries(st.sampled_from([1, 2, 3, 4, 8]), st.floats(0.1, 1e5), min_size=1))
+def test_more_at_a_time_have_to_gain(found: dict[int, float]) -> None:
+    chosen = chosen_count(found)
+    assert chosen in found
+    counts = [count for count in sorted(found) if count <= chosen]
+    assert all(found[more] >= GAIN * found[fewer] for fewer, more in pairwise(counts))
+    later = [count for count in sorted(found) if count > chosen]
+    assert not later or found[later[0]] < GAIN * found[chosen]
+
+
+def prepared_folder(small_data: Path, cache: Path) -> str:
+    return str(prepare(open_dataset(small_data), tiny().part(PreprocessingPart), cache=cache).folder)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with connected(RunOptions(space="baseline", device="cpu", dashboard=False), resume="") as one:
+        yield one
+
+
+def test_trials_that_share_are_measured_and_leave_nothing_behind(
+    cluster: Cluster, small_data: Path, cache: Path
+) -> None:
+    import ray
+
+    found = speeds(tiny(), prepared_folder(small_data, cache), 2, device="cpu", threads=1, seconds=0.3)
+    assert set(found) == {1, 2}
+    assert all(speed > 0 for speed in found.values())
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != cluster.cpus:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_what_cannot_be_trained_is_told_in_a_sentence(cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"--gpus-per-trial auto: cannot train linknet on tu-test_efficientnet: .*\.$"):
+        speeds(tiny(), str(tmp_path / "gone"), 2, device="cpu", threads=1, seconds=0.3)
 
 
 @pytest.mark.parametrize("share", ["half", 0, -1.0, float("inf"), float("nan")])
