@@ -6,7 +6,7 @@
 
     peer        what SMP's examples teach: a Dataset that reads, equalises, resizes and augments (policy medium) an
                 image on every access, a DataLoader with a worker a core, Adam, default memory layout, float32
-    peer-amp    on CUDA: the same in mixed precision, bfloat16
+    peer-amp    on CUDA, or with `--precision bfloat16`: the same in mixed precision, bfloat16
     limit       the same model, optimiser and loss on one batch that is on the device already: no data at all, in the
                 layout and precision of a trial
     none, …     a trial as a run trains it, by `training.loop`, with this augmentation policy
@@ -32,9 +32,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bts_tune.config import Precision
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.environment import available_cpus, hardware
 from scripts.training_bench import MODELS, Process, add_options, base_job, chosen_device, opened_data
@@ -144,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, MODELS)
     parser.add_argument("--augmentation", nargs="+", choices=POLICIES, default=["none", "medium", "strong"])
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of limit and trials (auto)")
     parser.add_argument("--seconds", type=float, default=10, help="length of a turn, about (10)")
     parser.add_argument("--threads", type=int, default=available_cpus(), help="CPU threads (all cores)")
     parsed = parser.parse_args(arguments)
@@ -151,14 +154,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(parsed, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} {getattr(parsed, name)}: must be above 0.")
     device = chosen_device(parsed)
-    kinds = ["peer", *(["peer-amp"] if device == "cuda" else []), "limit", *parsed.augmentation]
+    mixed = ["peer-amp"] if device == "cuda" or parsed.precision == "bfloat16" else []
+    kinds = ["peer", *mixed, "limit", *parsed.augmentation]
     lines: list[Line] = []
     if not parsed.json:
         print(HEADER)
     try:
         with opened_data(parsed.data) as (data, cache):
             for model in parsed.models:
-                job = replace(base_job(parsed, model, data, cache, device), threads=parsed.threads)
+                job = base_job(parsed, model, data, cache, device)
+                config = job.config.replaced({"precision": parsed.precision})
+                job = replace(job, config=config, threads=parsed.threads)
                 measured = measure(job, model, kinds, parsed.seconds, parsed.rounds)
                 lines += measured
                 if not parsed.json:
