@@ -25,10 +25,11 @@ Methods:
     random     configurations at random, every trial to its full budget
     asha       configurations at random, stopped early by ASHA
     asha+tpe   configurations from TPE, stopped early by ASHA
-    default    as a run does it: the baselines first, never stopped, and asha+tpe around them
+    default    as a run does it: the baselines first, never stopped, and asha+tpe around them, with learning curves that
+               stop trials between ASHA's rungs
 
-Grace period, reduction factor and random start-up trials are those of `--settings`, scaled to the curves' length as a
-run scales them.
+Grace period, reduction factor, the complete trials from which on learning curves stop others (`outlook_after`) and
+random start-up trials are those of `--settings`, scaled to the curves' length as a run scales them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ from bts_tune.experiment.searcher import TreeParzen
 from bts_tune.space import ResolvedSearch, load_space
 
 METHODS = ("random", "asha", "asha+tpe", "default")
-SETTINGS = ("grace_period", "reduction_factor", "startup_trials", "concurrent")
+SETTINGS = ("grace_period", "reduction_factor", "startup_trials", "outlook_after", "concurrent")
 WITHIN = 0.01  # of the best known Dice loss
 TREES = 60  # of the forest; more predict no better, and slower
 ALIKE = 10  # recorded trials whose residuals a trial may get
@@ -203,7 +204,10 @@ def replay(
     scheduler = None
     if method != "random":
         scheduler = SparingASHA(
-            epochs=search.epochs, grace_period=search.grace_period, reduction_factor=search.reduction_factor
+            epochs=search.epochs,
+            grace_period=search.grace_period,
+            reduction_factor=search.reduction_factor,
+            outlook_after=search.outlook_after if method == "default" else 0,
         )
     baselines = iter(surrogate.baselines if method == "default" else ())
     target = surrogate.best * (1 + WITHIN)
@@ -258,6 +262,7 @@ class Summary:
     grace_period: int
     reduction_factor: float
     startup_trials: int
+    outlook_after: int
     concurrent: int
     replays: int
     reached: int
@@ -277,6 +282,7 @@ def summarize(found: Sequence[Found], method: str, search: ResolvedSearch, concu
         grace_period=search.grace_period,
         reduction_factor=search.reduction_factor,
         startup_trials=search.startup_trials,
+        outlook_after=search.outlook_after if method == "default" else 0,
         concurrent=concurrent,
         replays=len(found),
         reached=sum(one.reached for one in found),
@@ -339,6 +345,7 @@ def resolve(curves: Sequence[Curve], space: str, settings: str) -> ResolvedSearc
         startup_trials=chosen.startup_trials,
         grace_period=chosen.grace_period,
         reduction_factor=chosen.reduction_factor,
+        outlook_after=chosen.outlook_after,
     )
 
 
@@ -362,7 +369,7 @@ def compare(
         if at_a_time != concurrent:  # what random search spends depends on how many trials run at a time
             settings.append(Setting(search, "random", at_a_time))
     # A point of the grid may be what is compared anyway.
-    unique = {(s.method, s.concurrent, *(getattr(s.search, name) for name in SETTINGS[:3])): s for s in settings}
+    unique = {(s.method, s.concurrent, *(getattr(s.search, name) for name in SETTINGS[:4])): s for s in settings}
     every = [(setting, seed) for setting in unique.values() for seed in range(replays)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         found = list(pool.map(Replayer(surrogate, max_trials), *zip(*every, strict=True), chunksize=5))
@@ -386,7 +393,7 @@ def render(curves: Sequence[Curve], surrogate: Surrogate, summaries: Sequence[Su
         f"{surrogate.rank_correlation:.2f}.",
         "Epochs of all trials until one reaches the target:",
         "",
-        f"{'method':<10}{'grace':>6}{'factor':>7}{'start-up':>9}{'at once':>8}"
+        f"{'method':<10}{'grace':>6}{'factor':>7}{'start-up':>9}{'outlook':>8}{'at once':>8}"
         f"{'median':>9}{'quartiles':>17}{'trials':>8}{'hours':>8}{'reached':>9}{'/ random':>9}",
     ]
     for one in summaries:
@@ -395,7 +402,8 @@ def render(curves: Sequence[Curve], surrogate: Surrogate, summaries: Sequence[Su
         ratio = "–" if one.ratio_to_random is None else f"{one.ratio_to_random:.2f}"
         lines.append(
             f"{one.method:<10}{one.grace_period if asha else '–':>6}{f'{one.reduction_factor:g}' if asha else '–':>7}"
-            f"{one.startup_trials if tpe else '–':>9}{one.concurrent:>8}{one.epochs_median:>9.0f}{quartiles:>17}"
+            f"{one.startup_trials if tpe else '–':>9}{one.outlook_after or '–':>8}{one.concurrent:>8}"
+            f"{one.epochs_median:>9.0f}{quartiles:>17}"
             f"{one.trials_median:>8.0f}{one.hours_median:>8.2f}{f'{one.reached}/{one.replays}':>9}{ratio:>9}"
         )
     return "\n".join(lines)
@@ -409,7 +417,7 @@ def _grid(settings: Sequence[str]) -> dict[str, list[float]]:
             numbers = [float(value) if name == "reduction_factor" else int(value) for value in values.split(",")]
         except ValueError:
             numbers = []
-        lowest = 1 if name != "reduction_factor" else 1 + 1e-9
+        lowest = {"reduction_factor": 1 + 1e-9, "outlook_after": 0}.get(name, 1)
         if name not in SETTINGS or not numbers or min(numbers) < lowest:
             raise ConfigError(f"--grid {setting!r}: must be NAME=NUMBER,NUMBER,…, NAME one of {', '.join(SETTINGS)}.")
         grid[name] = numbers

@@ -117,7 +117,10 @@ def tune_trials(
     scheduler: Any = FIFOScheduler()
     if search is not None:
         scheduler = SparingASHA(
-            epochs=search.epochs, grace_period=search.grace_period, reduction_factor=search.reduction_factor
+            epochs=search.epochs,
+            grace_period=search.grace_period,
+            reduction_factor=search.reduction_factor,
+            outlook_after=search.outlook_after,
         )
         for record in plan.finished:
             scheduler.replay(record.trial, record.rows)

@@ -57,7 +57,7 @@ class Searcher(Section):
 
 
 class Scheduler(Section):
-    """ASHA (Li et al. 2020), which stops trials early; named trials that are baselines are never stopped."""
+    """ASHA (Li et al. 2020) and the outlook of learning curves, which stop trials early, but never a baseline."""
 
     grace_period: int = Field(
         default=3,
@@ -66,6 +66,12 @@ class Scheduler(Section):
     )
     reduction_factor: float = Field(
         default=3, gt=1.0, description="at each rung one trial in this many goes on, to this many times the epochs"
+    )
+    outlook_after: int = Field(
+        default=3,
+        ge=0,
+        description="complete trials, baselines included, from which on a trial is also stopped where none of their "
+        "learning curves would take it from where it is to the best; 0: never",
     )
 
 
@@ -101,7 +107,7 @@ class Search(Section):
     )
     parameters: dict[str, Parameter] = Field(min_length=1, description="fields that are searched, by name")
     searcher: Searcher = Field(default_factory=Searcher, description="how the next configuration is chosen: TPE")
-    scheduler: Scheduler = Field(default_factory=Scheduler, description="how trials are stopped early: ASHA")
+    scheduler: Scheduler = Field(default_factory=Scheduler, description="how trials are stopped early")
     final: Final = Field(default_factory=Final, description="what is trained again when the search has ended")
     demo: SearchDemo = Field(default_factory=SearchDemo, description="what the demo profile changes of the search")
 

@@ -26,6 +26,7 @@ class ResolvedSearch:
         sampler_seed: seed of the sampler.
         grace_period: epochs before ASHA may stop a trial; at most `epochs`.
         reduction_factor: at each of ASHA's rungs one trial in this many goes on.
+        outlook_after: complete trials from which on learning curves stop trials too; 0: never.
         parameters: what is drawn, by field, in order; a condition names earlier ones only.
         fields: the whole configuration's fields where nothing is drawn. On their own they may contradict each other,
             as `freeze: stages` does without the number that is drawn for it.
@@ -37,6 +38,7 @@ class ResolvedSearch:
     sampler_seed: int
     grace_period: int
     reduction_factor: float
+    outlook_after: int
     parameters: dict[str, Parameter]
     fields: dict[str, Any]
     where: str

@@ -261,6 +261,7 @@ class Space:
             if "grace_period" in short
             else scaled_grace_period(search.scheduler.grace_period, fields["epochs"], documented["epochs"]),
             reduction_factor=search.scheduler.reduction_factor,
+            outlook_after=search.scheduler.outlook_after,
             parameters=parameters,
             fields=fields,
             where=where,

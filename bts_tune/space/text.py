@@ -69,7 +69,8 @@ def _search(space: Space, search: Search) -> str:
         _hanging(
             "scheduler: ",
             f"ASHA; no trial is stopped before epoch {resolved.grace_period}, and at each rung one in "
-            f"{_value(search.scheduler.reduction_factor)} goes on; baselines are never stopped",
+            f"{_value(search.scheduler.reduction_factor)} goes on; {_outlook(search.scheduler.outlook_after)}"
+            "baselines are never stopped",
         ),
         _hanging("final:     ", _final(search.final)),
         "",
@@ -81,6 +82,13 @@ def _search(space: Space, search: Search) -> str:
         lines.append(_hanging(" " * width, why))
     lines.append("\n" + _hanging("not searched: ", _fields(fixed)))
     return "\n".join(lines)
+
+
+def _outlook(outlook_after: int) -> str:
+    if not outlook_after:
+        return ""
+    complete = "1 trial is complete, a" if outlook_after == 1 else f"{outlook_after} trials are complete, a"
+    return f"once {complete} trial that their learning curves would not take to the best is stopped as well; "
 
 
 def _final(final: Final) -> str:

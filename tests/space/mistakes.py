@@ -160,6 +160,10 @@ MISTAKES = {
         SEARCH + "scheduler: {reduction_factor: 1}}\n",
         ": search.scheduler.reduction_factor: input should be greater than 1, got 1.",
     ),
+    "outlook": (
+        SEARCH + "scheduler: {outlook_after: -1}}\n",
+        ": search.scheduler.outlook_after: input should be greater than or equal to 0, got -1.",
+    ),
     "grace period": (
         SEARCH + "scheduler: {grace_period: 0}}\n",
         ": search.scheduler.grace_period: input should be",

@@ -71,6 +71,7 @@ def test_settings(small: Space) -> None:
     search = searching(small.resolve())
     assert (search.startup_trials, search.sampler_seed) == (2, 7)
     assert (search.grace_period, search.reduction_factor, search.epochs) == (3, 2, 12)
+    assert search.outlook_after == 3
     short = searching(small.resolve(demo=True))
     assert (short.startup_trials, short.sampler_seed) == (1, 7)
     assert (short.grace_period, short.reduction_factor, short.epochs) == (1, 2, 2)
