@@ -38,7 +38,7 @@ def test_shows_ranges_conditions_and_published_figures() -> None:
     assert "0 to 0.6, in steps of 0.1\n" in text
     assert "none, histogram, clahe\n" in text
     assert "Dice loss 0.3057, IoU 0.5426; " in text
-    assert "Search: 40 sampled trials of at most 35 epochs\n" in text
+    assert "Search: 55 sampled trials of at most 35 epochs\n" in text
     assert "in the search:  num_trials 6, startup_trials 3, grace_period 2, final_top 1, final_seeds 1\n" in text
     assert "the best 2 configurations and all baselines again" in text
 
