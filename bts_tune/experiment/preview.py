@@ -51,8 +51,8 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
     search = space.search
     if search is not None:
         lines.append(
-            f"{search.num_trials} searched trials of at most {search.epochs} epochs, {search.startup_trials} of them "
-            f"at random, stopped early from epoch {search.grace_period} on (1 in {search.reduction_factor:g} goes on):"
+            f"{plural(search.num_trials, 'searched trial')} of at most {search.epochs} epochs, stopped early "
+            f"from epoch {search.grace_period} on:"
         )
         for name, parameter in search.parameters.items():
             lines.append(f"  {name}: {range_text(parameter)}")

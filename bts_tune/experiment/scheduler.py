@@ -73,6 +73,7 @@ class SparingASHA(AsyncHyperBandScheduler):
             reduction_factor=reduction_factor,
         )
         self._outlook = Outlook(epochs=epochs, grace_period=grace_period, outlook_after=outlook_after)
+        self._reasons: dict[str, str] = {}
 
     def replay(self, trial: str, rows: list[dict[str, Any]]) -> None:
         """Enter the epochs that a trial has already been through."""
@@ -92,8 +93,17 @@ class SparingASHA(AsyncHyperBandScheduler):
         self._enter(trial, result)
         if trial.config["spared"]:
             return TrialScheduler.CONTINUE
-        hopeless = self._outlook.hopeless(trial.config["trial"], result[EPOCH])
-        return TrialScheduler.STOP if hopeless else decision
+        name, epoch = trial.config["trial"], result[EPOCH]
+        if decision == TrialScheduler.STOP:
+            self._reasons[name] = "behind the other trials"
+        elif self._outlook.hopeless(name, epoch):
+            self._reasons[name] = "no prospect of becoming the best"
+            return TrialScheduler.STOP
+        return decision
+
+    def reason(self, trial: str) -> str:
+        """Return why a trial was stopped, in a few words."""
+        return self._reasons[trial]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Enter the trial's last result."""

@@ -26,6 +26,7 @@ from bts_tune.experiment.progress import ProgressView
 from bts_tune.experiment.recorder import Recorder
 from bts_tune.experiment.tuning import Materials, Outcome, tune_trials
 from bts_tune.experiment.warm_start import earlier_trials
+from bts_tune.report.words import plural
 from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
 from bts_tune.store import RunFolder
@@ -227,9 +228,9 @@ def _packed(
 
 
 def _announce(folder: RunFolder, dashboard: str | None, share: Any, trials: int, console: Console) -> None:
-    where = f"{share.gpus:g} GPU and {share.cpus} cores" if share.gpus else f"{share.cpus} CPU cores"
+    where = f"{share.gpus:g} GPU and {share.cpus} cores" if share.gpus else plural(share.cpus, "CPU core")
     console.print(
-        f"Run {folder}: {trials} trial{'s' if trials != 1 else ''}, {share.concurrent} at a time, each on {where}",
+        f"Run {folder}: {plural(trials, 'trial')}, {share.concurrent} at a time, each on {where}",
         highlight=False,
         markup=False,
         soft_wrap=True,

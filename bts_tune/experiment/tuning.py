@@ -114,7 +114,7 @@ def tune_trials(
     for trial in plan.fixed:
         recorder.expect(trial, known=True)
     searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.expect(trial, known=False), earlier)
-    scheduler: Any = FIFOScheduler()
+    scheduler = None
     if search is not None:
         scheduler = SparingASHA(
             epochs=search.epochs,
@@ -135,7 +135,7 @@ def tune_trials(
             TrialActor,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=scheduler,
+                scheduler=FIFOScheduler() if scheduler is None else scheduler,
                 num_samples=-1,  # the searcher knows when there is no more, which depends on what is tried again
                 max_concurrent_trials=share.concurrent,
                 reuse_actors=True,
@@ -148,7 +148,9 @@ def tune_trials(
                 verbose=0,
                 # The trial keeps its own checkpoints in the run folder, which outlive Ray's state.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Bridge(recorder, searcher, attempts, requested, deadline, trial_timeout, cluster_lost)],
+                callbacks=[
+                    _Bridge(recorder, searcher, scheduler, attempts, requested, deadline, trial_timeout, cluster_lost)
+                ],
             ),
         )
         try:
@@ -201,13 +203,14 @@ class _Bridge(tune.Callback):
         self,
         recorder: Recorder,
         searcher: PlanSearcher,
+        scheduler: SparingASHA | None,
         attempts: Attempts,
         requested: threading.Event,
         deadline: float | None,
         trial_timeout: float | None,
         cluster_lost: threading.Event | None,
     ) -> None:
-        self._recorder, self._searcher, self._attempts = recorder, searcher, attempts
+        self._recorder, self._searcher, self._scheduler, self._attempts = recorder, searcher, scheduler, attempts
         self._requested, self._deadline, self._cluster_lost = requested, deadline, cluster_lost
         self._timeout = trial_timeout
         self._since: dict[str, tuple[Any, float]] = {}
@@ -251,8 +254,8 @@ class _Bridge(tune.Callback):
         _forget_statistics(trial)
         with _writing():
             if outcome == "running":
-                reason = f"behind the other trials after {result['epoch']} epochs"
-                self._recorder.ended(name, "stopped", reason)
+                assert self._scheduler is not None  # nothing else stops a trial
+                self._recorder.ended(name, "stopped", f"{self._scheduler.reason(name)} after {result['epoch']} epochs")
             else:
                 best = result[METRIC] if outcome == "complete" else None
                 self._recorder.ended(name, outcome, result.get("reason", ""), best)

@@ -23,6 +23,8 @@ MAX_FINAL = 1000
 MAX_NAMED_TRIALS = 10_000
 """Most named trials that a space may make, each seed of each counted."""
 
+STARTUP = "trials that have ended, named ones included, before TPE begins to learn; until then it draws at random"
+
 NAME = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -52,7 +54,7 @@ class Trial(Section):
 class Searcher(Section):
     """Optuna's TPE (Bergstra et al. 2011), multivariate and grouped, so that it knows conditional parameters."""
 
-    startup_trials: int = Field(default=3, ge=0, description="trials drawn at random before TPE begins to learn")
+    startup_trials: int = Field(default=3, ge=0, description=STARTUP)
     seed: Seed = Field(default=0, description="seed of the sampler")
 
 
@@ -93,7 +95,7 @@ class SearchDemo(Section):
     """What the demo profile changes of the search itself."""
 
     num_trials: int | None = Field(default=None, ge=1, le=MAX_SAMPLED, description="number of sampled trials")
-    startup_trials: int | None = Field(default=None, ge=0, description="random trials before TPE begins to learn")
+    startup_trials: int | None = Field(default=None, ge=0, description=STARTUP)
     grace_period: int | None = Field(default=None, ge=1, description="epochs before a trial may be stopped")
     final_top: int | None = Field(default=None, ge=0, le=MAX_FINAL, description="configurations of the final stage")
     final_seeds: int | None = Field(default=None, ge=1, le=MAX_FINAL, description="seeds of the final stage")

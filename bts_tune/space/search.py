@@ -22,7 +22,7 @@ class ResolvedSearch:
 
     Attributes:
         num_trials: number of trials to sample; the named ones come on top.
-        startup_trials: trials drawn at random before TPE begins to learn.
+        startup_trials: trials that have ended, named ones included, before TPE begins to learn; random until then.
         sampler_seed: seed of the sampler.
         grace_period: epochs before ASHA may stop a trial; at most `epochs`.
         reduction_factor: at each of ASHA's rungs one trial in this many goes on.

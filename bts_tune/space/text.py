@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, TrialConfig
-from bts_tune.space.file import Final, Published, Search
+from bts_tune.space.file import Final, Published, Search, Searcher
 from bts_tune.space.parameter import Parameter
 from bts_tune.space.space import Space
 
@@ -62,10 +62,7 @@ def _search(space: Space, search: Search) -> str:
     fixed = {name: value for name, value in resolved.fields.items() if name not in (*resolved.parameters, "seed")}
     lines = [
         _heading(f"Search: {search.num_trials} sampled trials of at most {resolved.epochs} epochs"),
-        _hanging(
-            "searcher:  ",
-            f"Optuna's TPE, after {search.searcher.startup_trials} random trials; seed {search.searcher.seed}",
-        ),
+        _hanging("searcher:  ", f"Optuna's TPE{_startup(search.searcher)}; seed {search.searcher.seed}"),
         _hanging(
             "scheduler: ",
             f"ASHA; no trial is stopped before epoch {resolved.grace_period}, and at each rung one in "
@@ -82,6 +79,13 @@ def _search(space: Space, search: Search) -> str:
         lines.append(_hanging(" " * width, why))
     lines.append("\n" + _hanging("not searched: ", _fields(fixed)))
     return "\n".join(lines)
+
+
+def _startup(searcher: Searcher) -> str:
+    if not searcher.startup_trials:
+        return ""
+    ended = "1 trial has" if searcher.startup_trials == 1 else f"{searcher.startup_trials} trials have"
+    return f", and at random until {ended} ended, named ones included"
 
 
 def _outlook(outlook_after: int) -> str:

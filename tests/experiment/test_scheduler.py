@@ -30,6 +30,7 @@ def test_a_trial_behind_at_a_rung_is_stopped() -> None:
         scheduler.on_trial_add(None, one)
     assert step(scheduler, leader, 1, 0.2) == TrialScheduler.CONTINUE
     assert step(scheduler, last, 1, 0.9) == TrialScheduler.STOP
+    assert scheduler.reason("last") == "behind the other trials"
 
 
 def test_a_spared_trial_is_never_stopped_and_still_counts() -> None:
@@ -133,6 +134,7 @@ def test_a_trial_without_prospect_is_stopped_between_rungs_and_a_spared_one_is_n
         scheduler.on_trial_add(None, one)
         assert step(scheduler, one, 1, 0.8) == TrialScheduler.CONTINUE
         assert step(scheduler, one, 2, 0.7) == decision
+    assert scheduler.reason("weak") == "no prospect of becoming the best"
 
 
 def test_a_resumed_outlook_is_that_of_a_run_that_never_stopped() -> None:
