@@ -168,8 +168,23 @@ class _Split(_Line):
     leak: _Leak = _Leak()
 
 
+class _CheckedSplit(_Line):
+    images: _Count | None = None
+    without_tumor: _Count | None = None
+    several_annotations: _Count | None = None
+    sizes: dict[str, _Count] = {}
+    tumor_share: dict[str, _Figure] = {}
+
+
+class _DataCheck(_Line):
+    errors: dict[str, _Count] = {}
+    warnings: dict[str, _Count] = {}
+    splits: dict[str, _CheckedSplit] = {}
+
+
 class _Dataset(_Line):
     split: _Split = _Split()
+    check: _DataCheck | None = None
 
 
 class _WarmStart(_Line):

@@ -163,6 +163,20 @@ class TestBrokenLines:
         with pytest.raises(RunError, match=r"run\.json: is larger than"):
             RunFolder.open(folder.path)
 
+    @pytest.mark.parametrize(
+        ("check", "field"),
+        [
+            ({"errors": 0}, "dataset.check.errors"),
+            ({"warnings": {"no-tumor": "3"}}, "dataset.check.warnings.no-tumor"),
+            ({"splits": {"train": 3}}, "dataset.check.splits.train"),
+            ({"splits": {"train": {"tumor_share": {"0": []}}}}, "dataset.check.splits.train.tumor_share.0"),
+        ],
+    )
+    def test_what_the_data_check_found_is_refused_by_field(self, folder: RunFolder, check: Any, field: str) -> None:
+        folder.run_file.write_text(json.dumps({"format": 1, "dataset": {"check": check}}))
+        with pytest.raises(RunError, match=rf"run\.json: {field}: "):
+            RunFolder.open(folder.path).read_run()
+
     def test_fields_and_events_of_a_later_version_are_no_mistake(self, folder: RunFolder) -> None:
         later = {"event": "moved", "trial": "a", "to": "elsewhere"}
         write_lines(folder.trials_file, {**PLANNED, "config": {"epochs": 3, "new": 1}, "why": "x"}, later)

@@ -43,7 +43,8 @@ class Measured:
         trials: in the order of planning.
         losses: validation Dice loss of each: its best up to `epoch`.
         epoch: the last epoch that counts; None where all were trained to the full budget and every epoch counts.
-        left_out: trials with rows that do not take part: they diverged, failed or are not done.
+        left_out: trials with rows that do not take part: they diverged, failed, are not done, or lack the rows up to
+            `epoch`.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -92,6 +93,9 @@ def measured(trials: Sequence[TrialRecord]) -> Measured:
         budgets = [len(record.rows) for record in chosen]
         stopped = len(set(budgets)) > 1
     epoch = min((record.rows[-1]["epoch"] for record in chosen), default=0) if stopped else None
+    if epoch is not None:
+        # A damaged record can lack a trial's first rows, and so every row up to that epoch.
+        chosen = [record for record in chosen if record.rows[0]["epoch"] <= epoch]
     losses = tuple(
         min(row["val_dice_loss"] for row in record.rows if epoch is None or row["epoch"] <= epoch) for record in chosen
     )

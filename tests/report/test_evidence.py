@@ -154,7 +154,9 @@ def test_the_data_check_in_short() -> None:
     assert first.spans == ("no errors; 4 warnings (no-tumor 3, tiny 1).",)
     assert isinstance(rows, Table)
     assert rows.rows[0][:7] == ("train", 10, 3, "–", "1.00%", "10.00%", "20.00%")
-    (only,) = data_check(make_run())
-    assert isinstance(only, Paragraph)
-    assert only.spans == ("no errors; 3 warnings.",)
+    first, rows = data_check(make_run())
+    assert isinstance(first, Paragraph)
+    assert first.spans == ("no errors; 3 warnings (no-tumor 3).",)
+    assert isinstance(rows, Table)
+    assert rows.rows[0] == ("train", 1502, 3, 7, "0.04%", "3.10%", "12.00%", "640x640")
     assert list(data_check({})) == []

@@ -164,3 +164,12 @@ def test_neither_torch_nor_ray_is_imported() -> None:
     code = "import sys, bts_tune.report.importance, bts_tune.report.shapes, bts_tune.report.compare;"
     code += "sys.exit(bool({'torch', 'ray', 'optuna', 'pycocotools', 'monai'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_trial_whose_first_rows_are_lost_is_left_out() -> None:
+    trials = searched(MIN_TRIALS + 1, epochs=4)
+    trials[0].rows = trials[0].rows[:2]
+    trials[0].status = "stopped"
+    trials[1].rows = trials[1].rows[2:]
+    found = measured(trials)
+    assert (found.epoch, len(found.losses), found.left_out) == (2, MIN_TRIALS, 1)

@@ -207,7 +207,7 @@ def test_methods_tell_how_the_figures_were_made() -> None:
     assert "TP / (TP + FP + FN)" in text
     assert "| fingerprint | 9f2c51aa0b7d |" in text
     assert "| splits.train | 1502 |" in text
-    assert "| check.tumour_area.median | 0.031 |" in text
+    assert "| check.splits.train.without_tumor | 3 |" in text
     assert "log_uniform" in text
     assert "| batch_size | 16 | not documented |" in text
     assert "| versions.torch | 2.6.0 |" in text
