@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--split", metavar="HOW", default="provided", help="provided or grouped (provided)")
     check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
+    check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
     check.add_argument("--verbose", action="store_true", help="list every finding")
     check.set_defaults(action=_check)
     phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
@@ -31,16 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     phantom.add_argument("--slices-per-patient", type=int, default=8)
     phantom.add_argument("--seed", type=int, default=0)
     phantom.set_defaults(action=_phantom)
-    cache = commands.add_parser("cache", help="show or clear the cache of prepared data", allow_abbrev=False)
+    cache = commands.add_parser(
+        "cache", help="show or clear the cache of prepared and checked data", allow_abbrev=False
+    )
     cache.add_argument("--clear", action="store_true", help="remove what nothing uses")
     cache.add_argument("--cache", metavar="DIR", type=Path)
     cache.set_defaults(action=_cache)
 
 
 def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.cache import default_cache
     from bts_tune.data.check import check_dataset, render
     from bts_tune.data.leakage import draw_pairs
-    from bts_tune.data.scan import scan_dataset
+    from bts_tune.data.scan_cache import kept_scan
     from bts_tune.data.sources import open_dataset
     from bts_tune.data.splitting import make_split
     from bts_tune.progress_bar import bar
@@ -49,7 +53,7 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     console = make_console()
     dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
     with bar(make_console(stderr=True), "checking") as progress:
-        scan = scan_dataset(dataset, progress=progress)
+        scan = kept_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
     say(console, render(checked, verbose=parsed.verbose))
@@ -92,7 +96,7 @@ def _cache(parsed: argparse.Namespace, _command: list[str]) -> int:
         print(f"{cache}: {cleared.removed} entries removed, {cleared.freed / 2**20:.1f} MiB freed{in_use}")
         return EXIT_OK
     for entry in entries(cache):
-        how = ", ".join(f"{name} {value}" for name, value in sorted(entry.preprocessing.items()))
+        how = entry.holds or ", ".join(f"{name} {value}" for name, value in sorted(entry.preprocessing.items()))
         print(f"{entry.folder.name}  {entry.size / 2**20:8.1f} MiB  {how}  {entry.dataset}")
     print(f"{cache}: {size(cache) / 2**20:.1f} MiB")
     return EXIT_OK

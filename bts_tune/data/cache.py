@@ -1,6 +1,6 @@
-"""The cache of prepared datasets: one folder an entry, named by its key.
+"""The cache of prepared datasets and of what checking them showed: one folder an entry, named by its key.
 
-    <cache>/<key>/            an entry: meta.json and arrays, see `prepare`
+    <cache>/<key>/            an entry: meta.json and arrays, see `prepare` and `scan_cache`
     <cache>/.<key>.<random>/  an entry that is being built or removed, or was left by a kill
     <cache>/.locks/<key>      held by whoever builds the entry
 
@@ -36,14 +36,15 @@ _UNFINISHED = re.compile(r"\.([0-9a-f]{32})\..+")
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One prepared dataset in the cache.
+    """One prepared dataset in the cache, or what checking one showed.
 
     Attributes:
         folder: where it is.
         size: bytes on disk.
         modified: when it was built, in seconds since the epoch.
         dataset: folder that it was made from; empty where the entry is broken.
-        preprocessing: fields of its `PreprocessingPart`; empty where the entry is broken.
+        preprocessing: fields of its `PreprocessingPart`; empty where the entry is broken, or holds no images.
+        holds: what it holds instead of images; empty where it holds images, or is broken.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class CacheEntry:
     modified: float
     dataset: str
     preprocessing: dict[str, Any]
+    holds: str
 
     @property
     def key(self) -> str:
@@ -123,6 +125,7 @@ def entries(cache: Path) -> list[CacheEntry]:
                     modified=folder.stat().st_mtime,
                     dataset=str(meta.get("dataset", "")),
                     preprocessing=preprocessing if isinstance(preprocessing, dict) else {},
+                    holds=str(meta.get("holds", "")),
                 )
             )
     return sorted(found, key=lambda entry: entry.modified, reverse=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +88,24 @@ class SliceRecord:
     mask: Path | None = None
 
 
+class FileDigests:
+    """SHA-256 of files, each read once: of a large dataset on a network disk every further time costs minutes."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+
+    def of(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Return the digest of each file, 64 hexadecimal digits.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        paths = sorted(set(paths))
+        unknown = [path for path in paths if path not in self._known]
+        self._known.update(zip(unknown, parallel_map(_file_digest, unknown), strict=True))
+        return {path: self._known[path] for path in paths}
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset as read from its folder.
@@ -100,6 +118,7 @@ class Dataset:
         findings: what reading found wrong; a broken annotation is here and in no record.
         tumor_categories: ids of the categories that count as tumour; `annotations` of a record holds no other.
         annotation_counts: number of annotations in the files by split and category id, chosen or not.
+        digests: of its files, shared with the datasets that it is dealt into.
     """
 
     root: Path
@@ -109,6 +128,7 @@ class Dataset:
     findings: tuple[Finding, ...] = ()
     tumor_categories: tuple[int, ...] = ()
     annotation_counts: dict[str, dict[int, int]] = field(default_factory=dict)
+    digests: FileDigests = field(default_factory=FileDigests, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[SliceRecord]:
         """Go through the records of all splits, in the order of `SPLITS`."""
@@ -132,19 +152,17 @@ class Dataset:
 
         The SHA-256 covers, for each record in order, its split, name, declared size, the bytes of its image and mask
         and its annotations, and the chosen categories. The folder's own path is left out, so a copied dataset is the
-        same dataset.
+        same dataset. A file is read when its digest is first asked for, and not again.
 
         Raises:
             DataError: a file cannot be read.
         """
         records = list(self)
-        paths = {record.image for record in records} | {record.mask for record in records if record.mask is not None}
-        files = sorted(paths)
-        digests = dict(zip(files, parallel_map(_file_digest, files), strict=True))
-        whole = hashlib.sha256(_canonical({"categories": sorted(self.tumor_categories)}))
+        digests = self.file_digests()
+        whole = hashlib.sha256(canonical({"categories": sorted(self.tumor_categories)}))
         for record in records if splits else sorted(records, key=lambda record: record.name):
             whole.update(
-                _canonical(
+                canonical(
                     {
                         "split": record.split if splits else None,
                         "name": record.name,
@@ -156,6 +174,14 @@ class Dataset:
                 )
             )
         return whole.hexdigest()
+
+    def file_digests(self) -> dict[Path, str]:
+        """Return the SHA-256 of every image and mask.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        return self.digests.of(path for record in self for path in (record.image, record.mask) if path is not None)
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -175,7 +201,8 @@ def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
     return sorted(found)
 
 
-def _canonical(content: Mapping[str, Any]) -> bytes:
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """Return a line of JSON that is the same for equal contents."""
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 

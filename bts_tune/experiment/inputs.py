@@ -15,7 +15,7 @@ from bts_tune.data.check import CheckReport, check_dataset, render
 from bts_tune.data.demo import PATIENT, demo_dataset
 from bts_tune.data.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
-from bts_tune.data.scan import scan_dataset
+from bts_tune.data.scan_cache import kept_scan
 from bts_tune.data.sources import open_dataset
 from bts_tune.data.splitting import (
     Split,
@@ -46,13 +46,16 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     Raises:
         DataError: there is none that can be read.
     """
-    cache = Path(options.cache) if options.cache else default_cache()
     if options.data is None:
         console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with bar(console, "generating phantoms") as progress:
-            root = demo_dataset(cache, progress)
+            root = demo_dataset(_cache(options), progress)
         return open_dataset(root)
     return open_dataset(Path(options.data), tumor_categories=options.tumor_categories, split_seed=options.split_seed)
+
+
+def _cache(options: RunOptions) -> Path:
+    return Path(options.cache) if options.cache else default_cache()
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def open_checked(options: RunOptions, console: Console) -> Opened:
     """
     dataset = open_data(options, console)
     with bar(console, "checking the dataset") as progress:
-        scan = scan_dataset(dataset, progress=progress)
+        scan = kept_scan(dataset, _cache(options), progress=progress)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
@@ -134,7 +137,7 @@ def gather_materials(
     parameters = {pair: parameters_of(*pair) for pair in models(space)}
     weights_dir = Path(options.weights_dir) if options.weights_dir else None
     weights = {pair: resolve_weights(*pair, weights_dir) for pair in encoders(space)}
-    cache = Path(options.cache) if options.cache else default_cache()
+    cache = _cache(options)
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     require_room(cache, to_prepare, "the prepared data")

@@ -13,3 +13,9 @@ def brain_tumor_coco() -> Path:
         if dataset.is_dir():
             return dataset
     pytest.skip("the dataset shared/data/brain_tumor_coco is not beside the checkout")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what commands put into the cache away from the user's own."""
+    monkeypatch.setenv("BTS_TUNE_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -1,7 +1,7 @@
 """What a step computes on a GPU, where there is none: on tensors that have a device and a shape, but no values.
 
-PyTorch's fake tensors refuse an operation on tensors of two devices as a GPU does, and they have nothing to read back: a
-step that waited for the device to learn a value could not be carried out on them. Autograd and autocast need a real
+PyTorch's fake tensors refuse an operation on tensors of two devices as a GPU does, and they have nothing to read back:
+a step that waited for the device to learn a value could not be carried out on them. Autograd and autocast need a real
 GPU, so that the backward pass and the precision are not seen here.
 """
 
