@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,3 +79,25 @@ class Arithmetic:
         if self.device.type == "cpu":
             return 1
         return max(1, (threads or os.cpu_count() or 1) - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors free, for the next ones.
+
+    By default glibc gives blocks above 32 MiB back to the system at once and fetches them anew, page by page and filled
+    with zeros, several times in every step (mallopt(3)). Where malloc is another library's, nothing happens.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def give_back_memory() -> None:
+    """Give what `keep_freed_memory` kept, and nothing uses, back to the system."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

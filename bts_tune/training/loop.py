@@ -19,7 +19,7 @@ from bts_tune.data.prepare import PreparedData, PreparedSplit
 from bts_tune.errors import RunError
 from bts_tune.training import checkpoint
 from bts_tune.training.batches import BatchLoader
-from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.device import Arithmetic, give_back_memory, keep_freed_memory, resolve_device
 from bts_tune.training.freezing import EncoderFreeze, set_mode
 from bts_tune.training.metrics import Metrics, image_sums, metrics_from_sums, soft_dice_loss
 from bts_tune.training.model import build_model, count_parameters, to_device
@@ -123,6 +123,7 @@ class Trial:
         gc.collect()
         if self.arithmetic.device.type == "cuda":
             torch.cuda.empty_cache()
+        give_back_memory()
 
 
 def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
@@ -162,6 +163,8 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     if setup.threads:
         torch.set_num_threads(setup.threads)
     arithmetic = Arithmetic.choose(resolve_device(setup.device), config.precision)
+    if arithmetic.device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     model = to_device(build_model(config.part(ModelPart), setup.weights), arithmetic.device)
     freeze = EncoderFreeze(model, config)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -67,3 +70,39 @@ def test_loader_threads() -> None:
 
 def test_describe() -> None:
     assert Arithmetic.choose(CPU, "auto").describe() == "cpu"
+
+
+KEEPING = """
+import resource
+import torch
+from bts_tune.training.device import give_back_memory, keep_freed_memory
+
+MIB = 2**20
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() // MIB
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(64 * MIB, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.set_num_threads(1)
+fetched = faults()
+keep_freed_memory()
+first, kept = faults(), faults()
+tensors = [torch.ones(8 * MIB, dtype=torch.uint8) for _ in range(32)]
+del tensors
+full = resident()
+give_back_memory()
+print(fetched, kept, full, resident())
+"""
+
+
+def test_memory_is_kept_from_step_to_step_and_given_back_at_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", KEEPING], capture_output=True, text=True, check=True)
+    fetched, kept, full, left = (int(figure) for figure in done.stdout.split())
+    assert kept < fetched / 10
+    assert left < full - 200
