@@ -42,7 +42,8 @@ def mutated(draw: st.DrawFn, document: Any, values: st.SearchStrategy[Any] = jun
             how = draw(st.sampled_from(["replace", "replace", "remove", "double", "exchange"]))
             other = draw(st.sampled_from(keys))
             if how == "replace" or place is whole:
-                place[key] = draw(values)
+                # A copy: what a strategy samples from is shared by all examples, and this one may be damaged further.
+                place[key] = copy.deepcopy(draw(values))
             elif how == "remove":
                 del place[key]
             elif how == "exchange":
