@@ -2,6 +2,6 @@
 
 import sys
 
-from bts_tune.cli import main
+from bts_tune.cli.main import main
 
 sys.exit(main())

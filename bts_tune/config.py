@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.errors import ConfigError
+from bts_tune.text import nearest, quoted
 
 Decoder = Literal[
     "unet",

@@ -26,9 +26,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bts_tune.config import TrialConfig
-from bts_tune.data.prepare import PreparedData, load_prepared
+from bts_tune.data.parallel import available_cpus
+from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import BtsTuneError
-from bts_tune.experiment.environment import available_cpus, hardware
+from bts_tune.experiment.planning.environment import hardware
 from scripts.training_bench import base_job, chosen_device, opened_data
 
 POLICIES = ("none", "light", "medium", "strong")
@@ -51,7 +52,7 @@ def delivered(data: PreparedData, config: TrialConfig, device: str, way: str, th
     """Return the images a second that a loader delivers over `seconds`, its first batches left out."""
     import torch
 
-    from bts_tune.training.batches import BatchLoader
+    from bts_tune.training.loader import BatchLoader
 
     torch.set_num_threads(threads if WAYS[way] else 1)
     loader = BatchLoader(data, config, torch.device(device), workers=threads, augment_batches=WAYS[way])

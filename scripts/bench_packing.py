@@ -22,8 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError
-from bts_tune.experiment.environment import available_cpus, hardware
+from bts_tune.experiment.planning.environment import hardware
 from scripts.training_bench import Process, add_options, base_job, chosen_device, opened_data
 from scripts.training_turns import Job
 

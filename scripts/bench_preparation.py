@@ -35,17 +35,17 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.data.phantom import write_phantom
-from bts_tune.experiment.environment import hardware
-from bts_tune.store import RunFolder
+from bts_tune.data.synthetic.phantom import write_phantom
+from bts_tune.experiment.planning.environment import hardware
+from bts_tune.results.run_folder import RunFolder
 
 PARTS = ("prepare", "large", "share", "start", "rows")
 ROWS = (100, 10_000, 350_000)
 
 
 def _prepare(data: str, size: int, cache: str) -> int:
-    from bts_tune.data.prepare import prepare
-    from bts_tune.data.sources import open_dataset
+    from bts_tune.data.open import open_dataset
+    from bts_tune.data.prepared.prepare import prepare
 
     prepared = prepare(open_dataset(Path(data)), PreprocessingPart(image_size=size), cache=Path(cache))
     return sum(len(split) for split in (prepared.train, prepared.valid, prepared.test))
@@ -54,8 +54,8 @@ def _prepare(data: str, size: int, cache: str) -> int:
 def _plain_loop(data: str, size: int, _cache: str) -> int:
     import cv2
 
-    from bts_tune.data.images import read_mask
-    from bts_tune.data.sources import open_dataset
+    from bts_tune.data.open import open_dataset
+    from bts_tune.data.prepared.images import read_mask
 
     slices = []
     for records in open_dataset(Path(data)).records.values():
@@ -72,7 +72,8 @@ def _plain_loop(data: str, size: int, _cache: str) -> int:
 def _measured(work: Callable[[str, int, str], int], arguments: tuple[str, int, str], answers: Connection) -> None:
     """Do some work and send its seconds, the slices, and peaks of memory above what the imports took, in MiB."""
 
-    from bts_tune.data import prepare, sources  # noqa: F401
+    from bts_tune.data import open as sources  # noqa: F401
+    from bts_tune.data.prepared import prepare  # noqa: F401
 
     before, peaks, done = _memory("self"), {"Rss": 0.0, "Anonymous": 0.0}, threading.Event()
 
@@ -127,8 +128,8 @@ def prepare_part(data: Path, size: int, folder: Path) -> dict[str, Any]:
 
 
 def _read_all(data: str, cache: str, connection: Connection) -> None:
-    from bts_tune.data.prepare import prepare
-    from bts_tune.data.sources import open_dataset
+    from bts_tune.data.open import open_dataset
+    from bts_tune.data.prepared.prepare import prepare
 
     before = _memory("self")["Pss"]
     prepared = prepare(open_dataset(Path(data)), PreprocessingPart(), cache=Path(cache))

@@ -37,8 +37,9 @@ from typing import get_args
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bts_tune.config import Precision
+from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError
-from bts_tune.experiment.environment import available_cpus, hardware
+from bts_tune.experiment.planning.environment import hardware
 from scripts.training_bench import MODELS, Process, add_options, base_job, chosen_device, opened_data
 from scripts.training_turns import Job, Turn
 

@@ -24,9 +24,9 @@ from typing import Any
 
 import yaml
 
-from bts_tune.data.phantom import write_phantom
-from bts_tune.experiment.environment import hardware
-from bts_tune.store import RunFolder
+from bts_tune.data.synthetic.phantom import write_phantom
+from bts_tune.experiment.planning.environment import hardware
+from bts_tune.results.run_folder import RunFolder
 
 
 def run(trials: int, settings: Sequence[str], folder: Path) -> RunFolder:

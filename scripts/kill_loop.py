@@ -29,8 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bts_tune.record import read_events, read_rows
-from bts_tune.store import FINISHED, RunFolder, TrialRecord
+from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord
+from bts_tune.results.schema import read_events, read_rows
 from scripts.laboratory import MARK, Laboratory
 from scripts.processes import marked, wait_until_gone
 

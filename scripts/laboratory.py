@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bts_tune.data.phantom import write_phantom
-from bts_tune.store import RunFolder
+from bts_tune.data.synthetic.phantom import write_phantom
+from bts_tune.results.run_folder import RunFolder
 from scripts.processes import environment
 
 MARK = "BTS_TUNE_KILL_LOOP"

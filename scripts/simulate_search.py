@@ -54,10 +54,10 @@ from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
 from bts_tune.config import FIELDS, TrialConfig
+from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError, ConfigError
-from bts_tune.experiment.environment import available_cpus
-from bts_tune.experiment.scheduler import EPOCH, METRIC, SparingASHA
-from bts_tune.experiment.searcher import TreeParzen
+from bts_tune.experiment.search.scheduler import EPOCH, METRIC, SparingASHA
+from bts_tune.experiment.search.searcher import TreeParzen
 from bts_tune.space import ResolvedSearch, load_space
 
 METHODS = ("random", "asha", "asha+tpe", "default")

@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.data.cache import default_cache
-from bts_tune.data.phantom import write_phantom
-from bts_tune.data.prepare import prepare
-from bts_tune.data.sources import open_dataset
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.cache import default_cache
+from bts_tune.data.prepared.prepare import prepare
+from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError
 from bts_tune.space import load_space
 from scripts.training_turns import Job, Turn, turns

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bts_tune.config import AugmentationPart, ModelPart, TrialConfig
-from bts_tune.data.prepare import PreparedData, PreparedSplit, load_prepared
-from bts_tune.data.sources import open_dataset
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit, load_prepared
 
 if TYPE_CHECKING:
     import torch
@@ -77,8 +77,8 @@ def turns(job: Job) -> Generator[Turn, None, None]:
 def _limit(job: Job) -> Generator[Turn, None, None]:
     import torch
 
+    from bts_tune.models.weights import EncoderWeights
     from bts_tune.training.loop import TrialSetup, open_trial
-    from bts_tune.training.weights import EncoderWeights
 
     setup = TrialSetup(EncoderWeights(job.config.encoder), device=job.device, threads=job.threads)
     trial = open_trial(job.config, _subset(load_prepared(job.prepared), job), setup)
@@ -104,8 +104,8 @@ def _limit(job: Job) -> Generator[Turn, None, None]:
 
 
 def _trial(job: Job) -> Generator[Turn, None, None]:
+    from bts_tune.models.weights import EncoderWeights
     from bts_tune.training.loop import TrialSetup, open_trial, rows
-    from bts_tune.training.weights import EncoderWeights
 
     with tempfile.TemporaryDirectory() as folder:
         setup = TrialSetup(EncoderWeights(job.config.encoder), job.device, job.threads, Path(folder))
@@ -155,9 +155,9 @@ def _peer(job: Job) -> Generator[Turn, None, None]:
     import segmentation_models_pytorch as smp
     import torch
 
-    from bts_tune.training.freezing import EncoderFreeze, set_mode
-    from bts_tune.training.model import build_model
-    from bts_tune.training.weights import EncoderWeights
+    from bts_tune.models.build import build_model
+    from bts_tune.models.freezing import EncoderFreeze, set_mode
+    from bts_tune.models.weights import EncoderWeights
 
     config = job.config
     torch.manual_seed(config.seed)
@@ -207,8 +207,8 @@ class PeerSlices:
     """A `torch.utils.data.Dataset` as tutorials write it: everything is done on every access."""
 
     def __init__(self, records: Sequence[SliceRecord], config: TrialConfig) -> None:
-        from bts_tune.training import policies
-        from bts_tune.training.augmentation import Augmenter
+        from bts_tune.augmentation import policies
+        from bts_tune.augmentation.image_wise import Augmenter
 
         self._records, self._size = records, config.image_size
         self._augment = Augmenter(policies.steps(AugmentationPart(augmentation="medium"), config.image_size))
@@ -220,7 +220,7 @@ class PeerSlices:
         import cv2
         import torch
 
-        from bts_tune.data.images import read_mask
+        from bts_tune.data.prepared.images import read_mask
 
         cv2.setNumThreads(0)
         record, side = self._records[index], (self._size, self._size)

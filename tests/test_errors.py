@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bts_tune.errors import first_line
+from bts_tune.text import first_line
 
 
 @pytest.mark.parametrize(

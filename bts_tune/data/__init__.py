@@ -1,1 +1,1 @@
-"""Sources to checked records to prepared arrays; no torch."""
+"""Datasets: read, checked, split and prepared as arrays; no torch."""

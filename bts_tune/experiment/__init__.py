@@ -1,1 +1,1 @@
-"""Plan, run and resume an experiment; the only package that knows Ray Tune."""
+"""Runs on Ray Tune: planned, carried out and recorded."""

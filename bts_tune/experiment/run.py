@@ -12,20 +12,20 @@ from rich.console import Console
 
 from bts_tune.data.records import Dataset
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.experiment.changes import changes_since, code_hash, refuse
-from bts_tune.experiment.environment import hardware, versions
-from bts_tune.experiment.final import repeated
-from bts_tune.experiment.inputs import gather_materials, open_checked, open_data, reopen
-from bts_tune.experiment.interruption import sigterm_as_ctrl_c
-from bts_tune.experiment.locate import find_run
-from bts_tune.experiment.options import RunOptions
-from bts_tune.experiment.preview import preview
-from bts_tune.experiment.stages import Finished, GoingOn, carry_out, now
-from bts_tune.experiment.tuning import Materials
-from bts_tune.experiment.warm_start import read_earlier
+from bts_tune.experiment.execution.final_stage import repeated
+from bts_tune.experiment.execution.signals import sigterm_as_ctrl_c
+from bts_tune.experiment.execution.stages import Finished, GoingOn, carry_out, now
+from bts_tune.experiment.planning.changes import changes_since, code_hash, refuse
+from bts_tune.experiment.planning.environment import hardware, versions
+from bts_tune.experiment.planning.inputs import gather_materials, open_checked, open_data, reopen
+from bts_tune.experiment.planning.materials import Materials
+from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.preview import preview
+from bts_tune.experiment.search.warm_start import read_earlier
+from bts_tune.results.find import find_run
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.scores import METRICS_VERSION
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
-from bts_tune.store import RunFolder
-from bts_tune.training.scores import METRICS_VERSION
 
 _NO_FINAL_WITH_FOLDS = "a final stage cannot go with folds; --seeds N runs each fold with several seeds."
 

@@ -1,1 +1,1 @@
-"""Rows to ranking, figures, CSV and Markdown; no Ray, no torch."""
+"""Results as pages and tables; neither torch nor Ray."""

@@ -16,27 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.report.configurations import Configuration, configurations, result_stage
-from bts_tune.report.document import Block, Bullets, Document, Section, paragraph, table
-from bts_tune.report.html import to_html
-from bts_tune.report.markdown import to_markdown
-from bts_tune.report.methods import METRIC_DEFINITIONS
-from bts_tune.report.split import recorded_split
-from bts_tune.report.words import (
-    DEMO_TAG,
-    MISSING,
-    demo_sentence,
-    gained,
-    is_demo,
-    is_partial,
-    metric,
-    plural,
-    role,
-    setting,
-    settings,
-    varied_fields,
-)
-from bts_tune.store import RunFolder, TrialRecord, write_atomically
+from bts_tune.report.blocks import Block, Bullets, Document, Section, paragraph, table
+from bts_tune.report.render.html import to_html
+from bts_tune.report.render.markdown import to_markdown
+from bts_tune.report.sections.methods import METRIC_DEFINITIONS
+from bts_tune.report.sections.split import recorded_split
+from bts_tune.report.wording import MISSING, gained, metric
+from bts_tune.results.configurations import Configuration, configurations, result_stage
+from bts_tune.results.files import write_atomically
+from bts_tune.results.naming import role, setting, settings, varied_fields
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.warnings import DEMO_TAG, demo_sentence, is_demo, is_partial
+from bts_tune.text import plural
 
 _HASH_SHOWN = 12
 

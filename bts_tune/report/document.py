@@ -1,123 +1,94 @@
-"""What a report says, apart from how it is written: one document, which `markdown.py` and `html.py` both render.
-
-Text is plain everywhere: it may come from a file name or a space file, and each renderer escapes it.
-"""
+"""The order of the sections of a run's report: the answer first, then what it rests on, then how it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bts_tune.report.blocks import Block, Document, Section, paragraph
+from bts_tune.report.context import Figures, Page
+from bts_tune.report.sections.answer import answer, headline, trust
+from bts_tune.report.sections.best_configuration import best_configuration
+from bts_tune.report.sections.boundaries import boundaries_and_boxes
+from bts_tune.report.sections.changes import changes
+from bts_tune.report.sections.comparisons import comparisons
+from bts_tune.report.sections.configuration_tables import on_test_split, over_seeds, ranked, search_optimism
+from bts_tune.report.sections.data_check import data_check
+from bts_tune.report.sections.gallery import curves, history, predictions
+from bts_tune.report.sections.hyperparameters import importance_section
+from bts_tune.report.sections.image_kinds import kinds_of_images
+from bts_tune.report.sections.methods import limits, methods
+from bts_tune.report.sections.published import published
+from bts_tune.report.sections.split import split_section
+from bts_tune.report.sections.trial_tables import failed, search_trials, stopped, unfinished
+from bts_tune.results.comparison import Evidence
+from bts_tune.results.leaderboard import ordered
+from bts_tune.results.memo import Snapshot
+from bts_tune.results.naming import names, varied_fields
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
 
 
-@dataclass(frozen=True)
-class Code:
-    """A word of a command, a file or a field, within a paragraph."""
+def document(
+    run: Mapping[str, Any], trials: Sequence[TrialRecord], figures: Figures, evidence: Evidence | None = None
+) -> Document:
+    """Return the whole report; the same arguments give the same document.
 
-    text: str
-
-
-Span = str | Code
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell whose text does not sort as it reads, such as a duration; `key` is what it sorts by."""
-
-    text: str
-    key: float | None
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Words and code in a line; `strong` is for the answer."""
-
-    kind: ClassVar[str] = "paragraph"
-    spans: tuple[Span, ...]
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Subheading:
-    """A heading within a section."""
-
-    kind: ClassVar[str] = "subheading"
-    text: str
-
-
-@dataclass(frozen=True)
-class Bullets:
-    """A list of short items."""
-
-    kind: ClassVar[str] = "bullets"
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells, written by `str`; the columns of `right` hold numbers."""
-
-    kind: ClassVar[str] = "table"
-    header: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    right: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class CodeBlock:
-    """Text to be copied as it stands."""
-
-    kind: ClassVar[str] = "code"
-    text: str
-    language: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure by its path within the run folder; `photo` tells slices from drawings, whose colours may be adapted."""
-
-    kind: ClassVar[str] = "picture"
-    description: str
-    path: str
-    photo: bool = False
-
-
-Block = Paragraph | Subheading | Bullets | Table | CodeBlock | Picture
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section of the document."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Document:
-    """A whole report.
-
-    Attributes:
-        title: what it is about.
-        banners: sentences that nobody must miss, above everything else.
-        tag: the banners in short, repeated at the top of every section; empty where there are none.
-        sections: in order.
+    Args:
+        run: the content of `run.json`.
+        trials: its trials, in any order.
+        figures: the figures to show.
+        evidence: what the scores of single images say; nothing by default.
     """
+    listed = Snapshot(ordered(trials))
+    page = Page(run, listed, figures, evidence or Evidence(), names(listed), varied_fields(listed))
+    writers: list[tuple[str, Callable[[Page], Iterable[Block]]]] = [
+        ("Answer", _answer),
+        ("Ranking", ranked),
+        ("Comparison", lambda page: comparisons(page.trials, page.evidence)),
+        ("Over seeds", over_seeds),
+        ("Test split", on_test_split),
+        ("Optimism of the search", search_optimism),
+        ("Search log", search_trials),
+        ("Stopped early", stopped),
+        ("Not finished", unfinished),
+        ("Diverged or failed", failed),
+        ("Published figures", published),
+        ("Learning curves", curves),
+        ("Search history", history),
+        (
+            "Hyperparameters",
+            lambda page: importance_section(page.trials, page.run, page.figures.marginals, page.figures.coordinates),
+        ),
+        ("Predictions", predictions),
+        ("Kinds of images", lambda page: kinds_of_images(page.trials, page.evidence, page.figures.kinds)),
+        ("Boundaries and boxes", lambda page: boundaries_and_boxes(page.trials, page.evidence)),
+        ("Best configuration", best_configuration),
+        ("Split", lambda page: split_section(page.run)),
+        ("Data check", lambda page: data_check(page.run)),
+        ("Changes during the run", lambda page: changes(page.run, page.trials)),
+        ("Methods", lambda page: methods(page.run, page.trials)),
+        ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
+    ]
+    sections = [Section(title, tuple(write(page))) for title, write in writers]
+    return Document(
+        title=f"bts-tune: {run.get('run', 'run')}",
+        banners=tuple(
+            sentence for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)) if sentence
+        ),
+        tag=" · ".join(tags(run)),
+        sections=tuple(section for section in sections if section.blocks),
+    )
 
-    title: str
-    banners: tuple[str, ...]
-    tag: str
-    sections: tuple[Section, ...]
 
-
-def paragraph(*spans: Span, strong: bool = False) -> Paragraph:
-    """Return a paragraph of these spans."""
-    return Paragraph(spans, strong)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> Table:
-    """Return a table; see `Table`."""
-    return Table(tuple(header), tuple(tuple(row) for row in rows), frozenset(right))
+def _answer(page: Page) -> Iterable[Block]:
+    first = headline(page.trials, page.evidence)
+    if first:
+        yield paragraph(first, strong=True)
+    yield paragraph(answer(page.trials), strong=not first)
+    rests_on = trust(page.trials)
+    if rests_on:
+        yield paragraph(rests_on)
+    reason = page.run.get("reason")
+    if reason:
+        yield paragraph(f"The run ended with: {reason}")

@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import RunError
-from bts_tune.report.curves import learning_curves
-from bts_tune.report.effects import marginal_plots, parallel_coordinates
-from bts_tune.report.evidence import Evidence, gather
-from bts_tune.report.history import search_history
-from bts_tune.report.html import to_html
-from bts_tune.report.kinds import kinds_figure
-from bts_tune.report.leaderboard import best_baselines, ranking
-from bts_tune.report.markdown import to_markdown
-from bts_tune.report.overlays import overlay, read_samples
-from bts_tune.report.page import Figures, Overlay
-from bts_tune.report.sections import document
-from bts_tune.report.snapshot import Snapshot
-from bts_tune.report.tables import configurations_table, epochs_table, leaderboard, to_csv
-from bts_tune.report.words import gpus_per_trial, names, tags, with_role
-from bts_tune.store import RunFolder, TrialRecord, write_atomically
+from bts_tune.report.context import Figures, Overlay
+from bts_tune.report.document import document
+from bts_tune.report.figures.hyperparameters import marginal_plots, parallel_coordinates
+from bts_tune.report.figures.learning_curves import learning_curves
+from bts_tune.report.figures.predictions import overlay, read_samples
+from bts_tune.report.figures.search_history import search_history
+from bts_tune.report.render.csv import to_csv
+from bts_tune.report.render.html import to_html
+from bts_tune.report.render.markdown import to_markdown
+from bts_tune.report.sections.image_kinds import kinds_figure
+from bts_tune.results.comparison import Evidence, gather
+from bts_tune.results.files import write_atomically
+from bts_tune.results.leaderboard import best_baselines, ranking
+from bts_tune.results.memo import Snapshot
+from bts_tune.results.naming import names, with_role
+from bts_tune.results.resources import gpus_per_trial
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.tables import configurations_table, epochs_table, leaderboard
+from bts_tune.results.warnings import tags
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ReportFiles:
 
 
 def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None) -> ReportFiles:
-    """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew.
+    """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.render.html` anew.
 
     Each is written whole or not at all. The same record gives the same bytes of CSV, Markdown and HTML, wherever the
     folder lies. Figures of an earlier report that this one does not show are removed.

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from bts_tune.config import explain
-from bts_tune.errors import ConfigError, quoted
+from bts_tune.errors import ConfigError
 from bts_tune.space.parameter import Parameter, Section, check_fields, check_parameters
+from bts_tune.text import quoted
 
 MAX_SAMPLED = 1_000_000
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.errors import ConfigError
 from bts_tune.space.file import parse_space_file
 from bts_tune.space.space import Space
 from bts_tune.space.yaml_reader import read_yaml
+from bts_tune.text import nearest, quoted
 
 _MAX_INCLUDE_DEPTH = 10
 

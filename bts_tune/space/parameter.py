@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from bts_tune.config import Part, TrialConfig, check_field, explain
-from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.errors import ConfigError
+from bts_tune.text import nearest, quoted
 
 # Fields of `TrialConfig` that no search may vary, and where they are set instead.
 NOT_SEARCHED = {

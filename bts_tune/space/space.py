@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.config import FIELDS, TrialConfig
-from bts_tune.errors import ConfigError, nearest, quoted
+from bts_tune.errors import ConfigError
 from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
 from bts_tune.space.layers import laid_over, scaled_grace_period, still_searched, within_budget
 from bts_tune.space.parameter import check_fields
 from bts_tune.space.search import ResolvedSearch
+from bts_tune.text import nearest, quoted
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from bts_tune.errors import ConfigError, quoted
+from bts_tune.errors import ConfigError
+from bts_tune.text import quoted
 
 MAX_BYTES = 2**18
 MAX_NODES = 50_000

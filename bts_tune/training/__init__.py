@@ -1,1 +1,1 @@
-"""One trial: model, augmentation, loss, metrics and the loop; no Ray."""
+"""One trial: the loop, the loader, the optimiser, checkpoints and prediction."""

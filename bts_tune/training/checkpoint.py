@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from bts_tune.config import ModelPart, TrialConfig
-from bts_tune.errors import RunError, first_line, quoted
-from bts_tune.store import write_atomically
-from bts_tune.training.model import build_model
-from bts_tune.training.weights import EncoderWeights
+from bts_tune.errors import RunError
+from bts_tune.models.build import build_model
+from bts_tune.models.weights import EncoderWeights
+from bts_tune.results.files import write_atomically
+from bts_tune.text import first_line, quoted
 
 if TYPE_CHECKING:
     from bts_tune.training.loop import Trial

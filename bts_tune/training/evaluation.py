@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from bts_tune.config import OptimizationPart
-from bts_tune.data.prepare import PreparedData, PreparedSplit
-from bts_tune.training.batches import BatchLoader, standardize
+from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
+from bts_tune.metrics.pooled import metrics_from_sums
+from bts_tune.models.build import to_device
+from bts_tune.results.scores import SUMS, Scores, Shapes, SplitScores
 from bts_tune.training.checkpoint import SavedModel, load_model
 from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.loader import BatchLoader, standardize
 from bts_tune.training.loop import split_sums
-from bts_tune.training.metrics import metrics_from_sums
-from bts_tune.training.model import to_device
-from bts_tune.training.scores import SUMS, Scores, Shapes, SplitScores
 from bts_tune.training.shapes import ShapeCollector
 
 SAMPLES_OF_A_KIND = 2

@@ -15,17 +15,17 @@ import torch
 from torch import nn
 
 from bts_tune.config import ModelPart, OptimizationPart, TrialConfig
-from bts_tune.data.prepare import PreparedData, PreparedSplit
+from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.errors import RunError
+from bts_tune.losses.dice_bce import Objective
+from bts_tune.metrics.pooled import Metrics, image_sums, metrics_from_sums, soft_dice_loss
+from bts_tune.models.build import build_model, count_parameters, to_device
+from bts_tune.models.freezing import EncoderFreeze, set_mode
+from bts_tune.models.weights import EncoderWeights
 from bts_tune.training import checkpoint
-from bts_tune.training.batches import BatchLoader
 from bts_tune.training.device import Arithmetic, give_back_memory, keep_freed_memory, resolve_device
-from bts_tune.training.freezing import EncoderFreeze, set_mode
-from bts_tune.training.metrics import Metrics, image_sums, metrics_from_sums, soft_dice_loss
-from bts_tune.training.model import build_model, count_parameters, to_device
-from bts_tune.training.objective import Objective
+from bts_tune.training.loader import BatchLoader
 from bts_tune.training.optimization import Schedule, build_optimizer
-from bts_tune.training.weights import EncoderWeights
 
 
 class DivergedError(Exception):

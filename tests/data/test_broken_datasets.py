@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.cli import main
+from bts_tune.cli.main import main
 from bts_tune.config import PreprocessingPart
-from bts_tune.data.cache import entries
-from bts_tune.data.prepare import load_prepared, prepare
-from bts_tune.data.sources import open_dataset
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.cache import entries
+from bts_tune.data.prepared.prepare import load_prepared, prepare
 from bts_tune.errors import DataError
 from tests.data.broken import KINDS, Broken
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bts_tune.data.open import open_dataset
 from bts_tune.data.records import SPLITS, image_files
-from bts_tune.data.sources import open_dataset
-from bts_tune.data.splitting import reassigned
+from bts_tune.data.splits.splitting import reassigned
 from bts_tune.errors import DataError
 from tests.data.builders import noise, read_json, rectangle, write_coco, write_image, write_json, write_pairs
 

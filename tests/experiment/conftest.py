@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.data.phantom import write_phantom
-from bts_tune.store import RunFolder
+from bts_tune.data.synthetic.phantom import write_phantom
+from bts_tune.results.run_folder import RunFolder
 
 SPACE = """
 name: small

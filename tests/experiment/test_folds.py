@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.cli import main
-from bts_tune.data.splitting import read_folds, read_split
-from bts_tune.experiment.plan import plan_search
-from bts_tune.report.configurations import configurations
+from bts_tune.cli.main import main
+from bts_tune.data.splits.splitting import read_folds, read_split
+from bts_tune.experiment.planning.plan import plan_search
+from bts_tune.results.configurations import configurations
+from bts_tune.results.files import write_atomically
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.scores import read_scores
 from bts_tune.space import load_space
-from bts_tune.store import RunFolder, write_atomically
-from bts_tune.training.scores import read_scores
 from tests.experiment.conftest import Command
 
 PATIENT = r"(p\d+)_"

@@ -6,9 +6,9 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from bts_tune.data.sources import open_dataset
-from bts_tune.data.splitting import read_split, reassigned
-from bts_tune.store import write_atomically
+from bts_tune.data.open import open_dataset
+from bts_tune.data.splits.splitting import read_split, reassigned
+from bts_tune.results.files import write_atomically
 from tests.experiment.conftest import Command
 
 PATIENT = r"(p\d+)_"

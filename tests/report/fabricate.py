@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bts_tune.config import TrialConfig
-from bts_tune.report.leaderboard import ranking
-from bts_tune.store import RunFolder, Stage, TrialRecord
-from bts_tune.training.scores import Scores, Shapes, SplitScores
+from bts_tune.results.leaderboard import ranking
+from bts_tune.results.run_folder import RunFolder, Stage, TrialRecord
+from bts_tune.results.scores import Scores, Shapes, SplitScores
 
 BASELINES: dict[str, dict[str, Any]] = {
     "unet-b0": {"decoder_dropout": 0.5, "head_dropout": 0.5},
@@ -347,7 +347,7 @@ def write_samples(folder: RunFolder, trial: str, **kwargs: Any) -> None:
 
 
 def make_sums(images: int, quality: float, *, spread: float = 0.1, empty: int = 0, seed: int = 0) -> np.ndarray:
-    """Sums of each image, as `training.scores.SUMS` names them, under a model whose Dice lies around `quality`.
+    """Sums of each image, as `results.scores.SUMS` names them, under a model whose Dice lies around `quality`.
 
     The same seed gives the same tumours and the same difficult images, whatever the quality; the last `empty` images
     hold no tumour.

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from bts_tune.cli import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, main
+from bts_tune.cli.main import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, main
 from bts_tune.errors import ConfigError
+from bts_tune.report.blocks import Document, Table
 from bts_tune.report.compare import compare, comparison_document, differences, write_comparison
-from bts_tune.report.document import Document, Table
-from bts_tune.report.plain import to_text
-from bts_tune.store import RunFolder, TrialRecord
+from bts_tune.report.render.text import to_text
+from bts_tune.results.run_folder import RunFolder, TrialRecord
 from tests.report.fabricate import make_row, make_run, make_split, make_test, make_trial, write_run
 
 

@@ -11,9 +11,9 @@ import pytest
 from matplotlib.image import imread
 
 from bts_tune.errors import RunError
-from bts_tune.report.curves import learning_curves
-from bts_tune.report.overlays import overlay, read_samples
-from bts_tune.store import TrialRecord
+from bts_tune.report.figures.learning_curves import learning_curves
+from bts_tune.report.figures.predictions import overlay, read_samples
+from bts_tune.results.run_folder import TrialRecord
 from tests.report.fabricate import make_baselines, make_curve, make_row, make_samples, make_search, make_trial
 
 

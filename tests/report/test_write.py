@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.report.tables import leaderboard, to_csv
+from bts_tune.report.render.csv import to_csv
 from bts_tune.report.write import write_report
-from bts_tune.store import RunFolder
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.tables import leaderboard
 from tests.report.fabricate import (
     make_baselines,
     make_run,

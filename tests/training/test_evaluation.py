@@ -10,11 +10,11 @@ import torch
 
 from bts_tune.config import OptimizationPart
 from bts_tune.errors import RunError
+from bts_tune.metrics.pooled import image_sums, metrics_from_sums
+from bts_tune.results.scores import SUMS, Shapes, read_scores
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic
 from bts_tune.training.evaluation import choose_samples, evaluate_model, probabilities
-from bts_tune.training.metrics import image_sums, metrics_from_sums
-from bts_tune.training.scores import SUMS, Shapes, read_scores
 from tests.training.builders import data, opened, split, tiny, trained
 
 CPU = Arithmetic.choose(torch.device("cpu"), "auto")

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from bts_tune.config import FIELDS, PreprocessingPart, TrialConfig
-from bts_tune.data.prepare import prepare
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.prepare import prepare
 from bts_tune.data.records import Dataset
-from bts_tune.data.sources import open_dataset
-from bts_tune.training.encoders import build_encoder
+from bts_tune.models.encoders import build_encoder
+from bts_tune.models.weights import resolve_weights
 from bts_tune.training.loop import Trial, TrialSetup, open_trial
-from bts_tune.training.weights import resolve_weights
 from tests.data.builders import write_coco
 from tests.training.builders import tiny
 

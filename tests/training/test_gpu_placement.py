@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from bts_tune.augmentation import policies
+from bts_tune.augmentation.batch_wise import BatchAugmenter
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, TrialConfig
-from bts_tune.training import policies
-from bts_tune.training.batch_augmentation import BatchAugmenter
-from bts_tune.training.batches import standardize
-from bts_tune.training.freezing import set_mode
-from bts_tune.training.metrics import image_sums
-from bts_tune.training.model import build_model
-from bts_tune.training.objective import Objective
-from bts_tune.training.weights import EncoderWeights
+from bts_tune.losses.dice_bce import Objective
+from bts_tune.metrics.pooled import image_sums
+from bts_tune.models.build import build_model
+from bts_tune.models.freezing import set_mode
+from bts_tune.models.weights import EncoderWeights
+from bts_tune.training.loader import standardize
 from tests.training.builders import tiny
 
 GPU = torch.device("cuda", 0)

@@ -14,10 +14,10 @@ import torch
 
 from bts_tune.config import OptimizationPart, Optimizer, Schedule
 from bts_tune.errors import ConfigError
+from bts_tune.losses.dice_bce import Objective
+from bts_tune.metrics.pooled import image_sums, metrics_from_sums
 from bts_tune.training.checkpoint import LAST
 from bts_tune.training.loop import DivergedError, Row, evaluate, rows, split_sums
-from bts_tune.training.metrics import image_sums, metrics_from_sums
-from bts_tune.training.objective import Objective
 from tests.training.builders import data, opened, split, timeless, tiny, trained
 
 OPTIMIZERS, SCHEDULES = get_args(Optimizer), get_args(Schedule)

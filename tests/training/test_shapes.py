@@ -12,7 +12,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from bts_tune.training.scores import Shapes
+from bts_tune.results.scores import Shapes
 from bts_tune.training.shapes import MAX_REGIONS, TOLERANCE, ShapeCollector, boundary_figures
 
 Mask = np.ndarray

@@ -1,0 +1,101 @@
+"""`bts-tune data`: check and generate datasets, and look after the cache of prepared ones."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bts_tune.cli.output import make_console, say
+from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the commands of `bts-tune data`."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = commands.add_parser("check", help="look for what is wrong with a dataset", allow_abbrev=False)
+    check.add_argument("folder", type=Path)
+    check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
+    check.add_argument("--split-seed", metavar="N", type=int, default=0)
+    check.add_argument("--split", metavar="HOW", default="provided", help="provided or grouped (provided)")
+    check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
+    check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
+    check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
+    check.add_argument("--verbose", action="store_true", help="list every finding")
+    check.set_defaults(action=_check)
+    phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
+    phantom.add_argument("folder", type=Path)
+    phantom.add_argument("--count", type=int, default=240, help="number of slices (240)")
+    phantom.add_argument("--image-size", type=int, default=256, help="side in pixels (256)")
+    phantom.add_argument("--annotation", choices=("outline", "box"), default="outline")
+    phantom.add_argument("--tumor-free", type=float, default=0.15, help="share of slices without a tumour (0.15)")
+    phantom.add_argument("--slices-per-patient", type=int, default=8)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(action=_phantom)
+    cache = commands.add_parser(
+        "cache", help="show or clear the cache of prepared and checked data", allow_abbrev=False
+    )
+    cache.add_argument("--clear", action="store_true", help="remove what nothing uses")
+    cache.add_argument("--cache", metavar="DIR", type=Path)
+    cache.set_defaults(action=_cache)
+
+
+def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.checks.check import check_dataset, render
+    from bts_tune.data.checks.scan_cache import kept_scan
+    from bts_tune.data.open import open_dataset
+    from bts_tune.data.prepared.cache import default_cache
+    from bts_tune.data.splits.leakage import draw_pairs
+    from bts_tune.data.splits.splitting import make_split
+    from bts_tune.experiment.callbacks.progress_bar import bar
+    from bts_tune.results.files import write_atomically
+
+    console = make_console()
+    dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
+    with bar(make_console(stderr=True), "checking") as progress:
+        scan = kept_scan(dataset, parsed.cache or default_cache(), progress=progress)
+    dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
+    say(console, render(checked, verbose=parsed.verbose))
+    say(console, split.sentence())
+    if parsed.pairs is not None:
+        try:
+            write_atomically(parsed.pairs, draw_pairs(dataset, checked.leak))
+        except OSError as error:
+            raise DataError(f"--pairs {parsed.pairs}: cannot be written: {error.strerror}.") from None
+        say(console, f"Worst pairs: {parsed.pairs}")
+    return EXIT_PROBLEM if checked.errors else EXIT_OK
+
+
+def _phantom(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.synthetic.phantom import write_phantom
+    from bts_tune.experiment.callbacks.progress_bar import bar
+
+    with bar(make_console(stderr=True), "generating") as progress:
+        write_phantom(
+            parsed.folder,
+            count=parsed.count,
+            image_size=parsed.image_size,
+            slices_per_patient=parsed.slices_per_patient,
+            annotation=parsed.annotation,
+            tumor_free=parsed.tumor_free,
+            seed=parsed.seed,
+            progress=progress,
+        )
+    print(f"{parsed.folder}: {parsed.count} slices")
+    return EXIT_OK
+
+
+def _cache(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.data.prepared.cache import clear, default_cache, entries, size
+
+    cache = parsed.cache or default_cache()
+    if parsed.clear:
+        cleared = clear(cache)
+        in_use = f"; {cleared.in_use} in use left" if cleared.in_use else ""
+        print(f"{cache}: {cleared.removed} entries removed, {cleared.freed / 2**20:.1f} MiB freed{in_use}")
+        return EXIT_OK
+    for entry in entries(cache):
+        how = entry.holds or ", ".join(f"{name} {value}" for name, value in sorted(entry.preprocessing.items()))
+        print(f"{entry.folder.name}  {entry.size / 2**20:8.1f} MiB  {how}  {entry.dataset}")
+    print(f"{cache}: {size(cache) / 2**20:.1f} MiB")
+    return EXIT_OK

@@ -1,0 +1,110 @@
+"""The words of the command line: its parser, which command they name, and the exit code for whatever goes wrong.
+
+The commands are in `commands`. Nothing heavy is imported before a command needs it, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from bts_tune import __version__
+from bts_tune.cli import compare, data, final, predict, report, run, spaces
+from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
+from bts_tune.text import nearest, printable
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_PROBLEM", "EXIT_USAGE", "main"]
+
+_DESCRIPTION = """\
+Find out which model and which hyperparameters segment brain tumours best on your MRI slices.
+
+  bts-tune --space baseline                    a demo on generated slices
+  bts-tune --space baseline --data DIR         the three documented models on your data
+  bts-tune --space extended --data DIR         a search around them
+  bts-tune --resume RUN                        go on with a run that was cut off
+  bts-tune --extend RUN --num-trials N         add trials to a run's search
+"""
+
+# What each command does, in a line of the help, and what adds its arguments to its parser.
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "report": ("make a run's report anew", report.add_arguments),
+    "compare": ("set runs side by side, ranked where they were measured alike", compare.add_arguments),
+    "predict": ("segment images with a run's best model", predict.add_arguments),
+    "final": ("train a run's best configurations and baselines again", final.add_arguments),
+    "data": ("check, generate and cache datasets", data.add_arguments),
+    "spaces": ("list and explain search spaces", spaces.add_arguments),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (-\S+)", message)
+        hint = nearest(unknown.group(1), _all_options(self)) if unknown else ""
+        self.exit(EXIT_USAGE, printable(f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.") + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; `exit_codes` says what each means."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parser = _command_parser() if _names_command(arguments) else _run_parser()
+        parsed = parser.parse_args(arguments)
+        return int(parsed.action(parsed, ["bts-tune", *arguments]))
+    except BtsTuneError as error:
+        print(f"bts-tune: error: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("bts-tune: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has left; what is still buffered must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PROBLEM
+    except OSError as error:
+        # What reads and writes says more where it can; this is for the rest, such as a name too long for the system.
+        named = f"{error.filename}: " if error.filename is not None else ""
+        print(f"bts-tune: error: {printable(f'{named}{error.strerror or error}')}.", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _names_command(arguments: Sequence[str]) -> bool:
+    if not arguments or arguments[0].startswith("-"):
+        return False
+    if arguments[0] not in _COMMANDS:
+        raise ConfigError(
+            f"there is no command {arguments[0]!r}.{nearest(arguments[0], list(_COMMANDS))} "
+            f"Commands: {', '.join(_COMMANDS)}; a run begins with --space or --resume."
+        )
+    return True
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    commands = "\n".join(f"  bts-tune {name:<9}{text}" for name, (text, _) in _COMMANDS.items())
+    parser = _Parser(
+        prog="bts-tune",
+        usage="bts-tune --space NAME [--data DIR] [options] | bts-tune --resume RUN | bts-tune --extend RUN "
+        "--num-trials N | bts-tune COMMAND",
+        description=_DESCRIPTION,
+        epilog=f"other commands, each with a --help of its own:\n{commands}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bts-tune {__version__}")
+    run.add_arguments(parser)
+    return parser
+
+
+def _command_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="bts-tune", allow_abbrev=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (text, add_arguments) in _COMMANDS.items():
+        add_arguments(commands.add_parser(name, help=text, allow_abbrev=False))
+    return parser
+
+
+def _all_options(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]

@@ -1,0 +1,40 @@
+"""How a command ends that has trained: its result, what to do next, and the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from bts_tune.cli.output import print_ranking, say
+from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bts_tune.experiment.run import Finished
+
+
+def conclude(finished: Finished, console: Console) -> int:
+    """Print the ranking, the files of the report and the command that comes next, and return the exit code."""
+    folder, files = finished.folder, finished.report
+    trials, run = folder.trials(), folder.read_run()
+    console.print()
+    print_ranking(trials, console)
+    console.print()
+    written = (("Report", files.page), ("as text", files.report), ("Leaderboard", files.leaderboard))
+    for label, path in (*written, ("Epochs", files.epochs)):
+        say(console, f"{label + ':':<13}{path}")
+    if finished.outcome != "complete":
+        why = "interrupted" if finished.outcome == "interrupted" else "out of time"
+        say(console, f"The run was {why}: the report is partial. Go on with:")
+        say(console, f"  bts-tune --resume {shlex.quote(str(folder.path))}")
+        return EXIT_INTERRUPTED if finished.outcome == "interrupted" else EXIT_OK
+    quoted = shlex.quote(str(folder.path))
+    if any(record.full_budget for record in trials):
+        say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
+    if run.get("profile") == "demo":
+        say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
+    # A search may try what does not work; everything else was asked for by name, or chosen because it worked.
+    named = [record for record in trials if record.stage == "final" or not record.name.startswith("search-")]
+    failed = any(record.status in ("failed", "oom", "diverged") for record in named)
+    return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK

@@ -1,0 +1,31 @@
+"""What commands print on a terminal: text as it is, and the ranking of a run's trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Return what writes to the terminal, or to standard error."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text as it is: no markup, no colours, no line broken."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_ranking(trials: Sequence[Any], console: Console) -> None:
+    """Print the trials from the best on: a table as wide as the terminal, or plain text where there is none."""
+    from bts_tune.report.render.terminal import ranking_table, ranking_text
+
+    if console.is_terminal:
+        console.print(ranking_table(trials, width=console.width))
+    else:
+        say(console, ranking_text(trials))

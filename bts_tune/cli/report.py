@@ -1,0 +1,37 @@
+"""`bts-tune report`: make a run's report anew."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bts_tune.cli.output import make_console, print_ranking, say
+from bts_tune.errors import EXIT_OK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `bts-tune report`."""
+    parser.add_argument("run", help="a run's folder or name")
+    parser.add_argument("--results", metavar="DIR", default="results")
+    parser.set_defaults(action=_report)
+
+
+def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.report.write import write_report
+    from bts_tune.results.find import find_run
+    from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
+
+    console = make_console()
+    folder = find_run(parsed.run, Path(parsed.results))
+    trials = folder.trials()
+    files = write_report(folder, trials)
+    run = folder.read_run()
+    for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
+        if sentence:
+            console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
+    print_ranking(trials, console)
+    console.print()
+    tables = (files.configurations, files.leaderboard, files.epochs)
+    for path in (files.page, files.report, *tables, *files.figures):
+        say(console, str(path))
+    return EXIT_OK

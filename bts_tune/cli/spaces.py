@@ -1,0 +1,44 @@
+"""`bts-tune spaces`: list and explain search spaces."""
+
+from __future__ import annotations
+
+import argparse
+
+from bts_tune.errors import EXIT_OK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the commands of `bts-tune spaces`."""
+    parser.set_defaults(action=_list)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands.add_parser("list", help="list the search spaces").set_defaults(action=_list)
+    show = commands.add_parser("show", help="explain a search space", allow_abbrev=False)
+    show.add_argument("name")
+    show.set_defaults(action=_show)
+    commands.add_parser("schema", help="print the JSON schema of a space file").set_defaults(action=_schema)
+
+
+def _list(_parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.space import list_spaces
+
+    for space in list_spaces():
+        first = space.description.strip().split(":")[0].split(". ")[0].rstrip(".")
+        print(f"{space.name:<12}{first}.")
+    return EXIT_OK
+
+
+def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.space import load_space
+    from bts_tune.space.text import render_space
+
+    print(render_space(load_space(parsed.name)))
+    return EXIT_OK
+
+
+def _schema(_parsed: argparse.Namespace, _command: list[str]) -> int:
+    import json
+
+    from bts_tune.space.json_schema import schema
+
+    print(json.dumps(schema(), indent=2))
+    return EXIT_OK

@@ -1,0 +1,1 @@
+"""What is looked at in every image of a dataset, and what is wrong with it."""

@@ -1,0 +1,297 @@
+"""The data check: opens every image of a dataset and lists what is wrong with it, before GPU hours are spent.
+
+Errors are what would make training wrong or stop it; warnings deserve a look.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
+from bts_tune.data.checks.similarity import LOOK_ALIKE, ORIENTATIONS, TURNED, Indices
+from bts_tune.data.parallel import Progress
+from bts_tune.data.records import SPLITS, Dataset, Finding, Level, SliceRecord
+from bts_tune.data.splits.groups import group_slices
+from bts_tune.data.splits.leakage import Leak, measure_leak
+from bts_tune.text import printable
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+SHOWN_PER_CODE = 5
+
+_RELATED = "same patient, copy or neighbouring slice"
+
+
+@dataclass
+class SplitSummary:
+    """What one split holds.
+
+    Attributes:
+        images: number of slices.
+        annotations: number of annotations in the file by category id, chosen as tumour or not.
+        without_tumor: number of slices whose mask is empty.
+        several_annotations: number of slices with more than one annotation.
+        sizes: number of images by `width x height`.
+        kinds: number of images by channels and bit depth.
+        tumor_share: quantiles (`QUANTILES`) of the tumour's share of the image's area, over slices with a tumour.
+    """
+
+    images: int = 0
+    annotations: dict[int, int] = field(default_factory=dict)
+    without_tumor: int = 0
+    several_annotations: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    tumor_share: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of a check.
+
+    Attributes:
+        root: the dataset's folder.
+        layout: `coco` or `folders`.
+        categories: every category by id.
+        tumor_categories: ids of those that count as tumour.
+        splits: summary by split.
+        findings: errors first, then by code, file and annotation.
+        leak: how much of the validation and test splits has a near-duplicate in the training split.
+    """
+
+    root: Path
+    layout: str
+    categories: dict[int, str]
+    tumor_categories: tuple[int, ...]
+    splits: dict[str, SplitSummary]
+    findings: tuple[Finding, ...]
+    leak: Leak = field(default_factory=Leak)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What would make training wrong or stop it."""
+        return tuple(finding for finding in self.findings if finding.level == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What deserves a look."""
+        return tuple(finding for finding in self.findings if finding.level == "warning")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summaries and the number of findings by level and code, in plain JSON types."""
+        counted: dict[str, Counter[str]] = {"error": Counter(), "warning": Counter()}
+        for finding in self.findings:
+            counted[finding.level][finding.code] += 1
+        splits = {}
+        for split, summary in self.splits.items():
+            fields = asdict(summary)
+            fields["annotations"] = {str(number): count for number, count in summary.annotations.items()}
+            fields["tumor_share"] = {
+                f"{quantile:g}": share for quantile, share in zip(QUANTILES, summary.tumor_share, strict=False)
+            }
+            splits[split] = fields
+        return {
+            "layout": self.layout,
+            "categories": {str(number): name for number, name in self.categories.items()},
+            "tumor_categories": list(self.tumor_categories),
+            "splits": splits,
+            "leak": self.leak.to_dict(),
+            "errors": dict(counted["error"]),
+            "warnings": dict(counted["warning"]),
+        }
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    scan: Scan | None = None,
+    groups: Indices | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Open every image and mask of a dataset and report on them.
+
+    Args:
+        dataset: as `open_dataset` read it; its findings become part of the report.
+        scan: of the same slices, whatever splits they were in; by default they are opened now.
+        groups: the group of each slice, int64 [N], in the order of `scan.names`; by default as `group_slices` finds
+            them without knowing patients.
+        progress: called after each slice that is opened.
+    """
+    scan = scan_dataset(dataset, progress=progress) if scan is None else scan
+    records = list(dataset)
+    slices = [scan.slices[record.name] for record in records]
+    findings = list(dataset.findings)
+    splits: dict[str, SplitSummary] = {}
+    for split in SPLITS:
+        members = [(record, one) for record, one in zip(records, slices, strict=True) if record.split == split]
+        shares = [one.tumor_share for _, one in members if one.tumor_share is not None]
+        splits[split] = _summary(dataset, split, members, [share for share in shares if share > 0])
+        findings += [finding for _, one in members for finding in one.findings]
+        findings += _split_findings(split, len(members), shares)
+    findings += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
+    leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
+    findings += _leak_findings(leak)
+    findings.sort(key=lambda one: (one.level, one.code, one.file, str(one.annotation)))
+    return CheckReport(
+        root=dataset.root,
+        layout=dataset.layout,
+        categories=dataset.categories,
+        tumor_categories=dataset.tumor_categories,
+        splits=splits,
+        findings=tuple(findings),
+        leak=leak,
+    )
+
+
+def _summary(
+    dataset: Dataset, split: str, members: Sequence[tuple[SliceRecord, SliceScan]], shares: Sequence[float]
+) -> SplitSummary:
+    counts = dataset.annotation_counts.get(split, {})
+    return SplitSummary(
+        images=len(members),
+        annotations={number: counts.get(number, 0) for number in dataset.categories},
+        without_tumor=sum(one.tumor_share == 0 for _, one in members),
+        several_annotations=sum(len(record.annotations) > 1 for record, _ in members),
+        sizes=dict(Counter(one.size for _, one in members if one.size is not None).most_common()),
+        kinds=dict(Counter(one.kind for _, one in members if one.kind is not None).most_common()),
+        tumor_share=[float(share) for share in np.quantile(shares, QUANTILES)] if shares else [],
+    )
+
+
+def _split_findings(split: str, images: int, shares: Sequence[float]) -> Iterator[Finding]:
+    level: Level = "warning" if split == "test" else "error"
+    if images == 0:
+        yield Finding(level, "empty-split", split, None, "the split holds no usable image.")
+    elif shares and not any(shares):
+        yield Finding(level, "no-tumor-in-split", split, None, "no image of the split holds a tumour.")
+
+
+def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[Finding]:
+    """Yield a finding for each file whose bytes are those of an earlier one."""
+    groups: dict[str, list[SliceRecord]] = defaultdict(list)
+    for record, digest in digests:
+        if digest is not None:
+            groups[digest].append(record)
+    for first, *others in groups.values():
+        for other in others:
+            if other.split == first.split:
+                yield Finding("warning", "duplicate-file", other.name, None, f"the same file as {first.name}.")
+            else:
+                message = f"the same file as {first.name}: the {other.split} split is not independent of {first.split}."
+                yield Finding("warning", "duplicate-across-splits", other.name, None, message)
+
+
+def _leak_findings(leak: Leak) -> Iterator[Finding]:
+    for split, one in leak.splits.items():
+        if one.related:
+            message = (
+                f"{one.related_share:.1%} of its images ({one.related} of {one.images}) are related to one in train "
+                f"({_RELATED}), and {one.look_alike_share:.1%} have a near-duplicate there; scores on it are "
+                "optimistic for patients that the model has never seen."
+            )
+            yield Finding("warning", "leak", split, None, message)
+
+
+def render(report: CheckReport, *, verbose: bool = False) -> str:
+    """Return the report as plain text.
+
+    Args:
+        report: what to show.
+        verbose: list every finding; by default at most `SHOWN_PER_CODE` of a kind.
+    """
+    layout = "COCO export" if report.layout == "coco" else "image/mask folders"
+    parts = [[f"{report.root}: {layout}"], _split_table(report)]
+    if report.categories:
+        parts.append(_category_table(report))
+    for title, name in (("Image sizes", "sizes"), ("Pixels", "kinds")):
+        total: Counter[str] = Counter()
+        for summary in report.splits.values():
+            total.update(getattr(summary, name))
+        shown = [f"{what} ({count})" for what, count in total.most_common(None if verbose else SHOWN_PER_CODE)]
+        more = len(total) - len(shown)
+        parts.append([f"{title}: {', '.join(shown) or 'none'}{f', and {more} more' if more else ''}"])
+    parts.append(_share_table(report))
+    parts.append(_leak_table(report.leak, verbose))
+    for title, findings in (("Errors", report.errors), ("Warnings", report.warnings)):
+        parts.append(_finding_lines(title, findings, verbose))
+    return "\n\n".join("\n".join(printable(line) for line in lines) for lines in parts) + "\n"
+
+
+def _split_table(report: CheckReport) -> list[str]:
+    head = ["split", "images", "without tumour"]
+    rows = [[split, str(one.images), str(one.without_tumor)] for split, one in report.splits.items()]
+    if report.layout == "coco":
+        head += ["annotations", "several annotations"]
+        for row, one in zip(rows, report.splits.values(), strict=True):
+            row += [str(sum(one.annotations.values())), str(one.several_annotations)]
+    return _table([head, *rows])
+
+
+def _category_table(report: CheckReport) -> list[str]:
+    rows = [["id", "category", "tumour", *report.splits]]
+    for number, name in report.categories.items():
+        counts = [str(summary.annotations.get(number, 0)) for summary in report.splits.values()]
+        rows.append([str(number), name, "yes" if number in report.tumor_categories else "no", *counts])
+    return ["Annotations by category", *_table(rows, left=2)]
+
+
+def _share_table(report: CheckReport) -> list[str]:
+    names = {0.0: "least", 0.5: "median", 1.0: "most"}
+    rows = [["split", *(names.get(quantile, f"{quantile:.0%}") for quantile in QUANTILES)]]
+    for split, summary in report.splits.items():
+        if summary.tumor_share:
+            rows.append([split, *(f"{100 * share:.2f}" for share in summary.tumor_share)])
+    title = "Tumour area in % of the image: quantiles over the images with a tumour"
+    return [title, *_table(rows)] if len(rows) > 1 else [f"{title}: none"]
+
+
+def _leak_table(leak: Leak, verbose: bool) -> list[str]:
+    rows = [["split", "images", "related", "%", "near-duplicate", "%"]]
+    for split, one in leak.splits.items():
+        counts = [str(one.images), str(one.related), f"{100 * one.related_share:.1f}"]
+        rows.append([split, *counts, str(one.look_alikes), f"{100 * one.look_alike_share:.1f}"])
+    lines = [
+        f"Images related to one in train ({_RELATED}), and images with a near-duplicate there "
+        f"(correlation above {LOOK_ALIKE:g}, or {TURNED:g} mirrored or rotated)",
+        *_table(rows),
+    ]
+    for pair in leak.worst if verbose else leak.worst[:SHOWN_PER_CODE]:
+        turned = "" if pair.orientation == ORIENTATIONS[0] else f" ({pair.orientation})"
+        lines.append(f"  {pair.correlation:.3f}  {pair.file}  {pair.train_file}{turned}")
+    return lines
+
+
+def _finding_lines(title: str, findings: Sequence[Finding], verbose: bool) -> list[str]:
+    if not findings:
+        return [f"{title}: none"]
+    lines = [f"{title}: {len(findings)}"]
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.code].append(finding)
+    for code, members in groups.items():
+        lines.append(f"  {code} ({len(members)})")
+        shown = members if verbose else members[:SHOWN_PER_CODE]
+        for one in shown:
+            annotation = "" if one.annotation is None else f", annotation {one.annotation}"
+            lines.append(f"    {one.file}{annotation}: {one.message}")
+        if len(members) > len(shown):
+            lines.append(f"    … and {len(members) - len(shown)} more")
+    return lines
+
+
+def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Align rows of cells: the first `left` columns to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

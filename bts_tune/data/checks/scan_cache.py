@@ -1,0 +1,134 @@
+"""What opening every slice showed, kept in the cache beside the prepared images: the next run need not open them again.
+
+An entry holds `slices.json`, all that a `SliceScan` says but its small version, `smalls.npy` with those, float32
+[N, 32, 32], and `meta.json`. Its key is a hash of everything that a scan depends on: names, files and annotations of
+the slices, the versions that decode images, and the code that judges them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+
+from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
+from bts_tune.data.checks.similarity import SIDE
+from bts_tune.data.parallel import Progress
+from bts_tune.data.prepared.cache import META_FILE, building, remove, temporary_folder
+from bts_tune.data.records import Dataset, Finding, canonical
+from bts_tune.errors import DataError
+
+HOLDS = "data check"
+"""What `meta.json` says of such an entry."""
+
+_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+
+
+def kept_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = None) -> Scan:
+    """Return a dataset's scan, from the cache where it is in it; else open every slice, and keep what that shows.
+
+    A dataset with a file that cannot be read is scanned anew each time. Where the cache cannot be written, nothing is
+    kept; preparing the dataset will say so.
+
+    Args:
+        dataset: as `open_dataset` read it.
+        cache: folder of the cache.
+        progress: called after each slice; not at all where the cache has the scan.
+    """
+    try:
+        key = _key(dataset)
+    except DataError:  # the scan says which file it is, and looks at the others
+        return scan_dataset(dataset, progress=progress)
+    folder = cache.absolute() / key
+    names = [record.name for record in dataset]
+    with contextlib.suppress(*_BROKEN):
+        return _load(folder, names)
+    scan = scan_dataset(dataset, progress=progress)
+    with contextlib.suppress(OSError), building(folder.parent, key):
+        with contextlib.suppress(*_BROKEN):
+            return _load(folder, names)  # another run has kept it meanwhile
+        _keep(folder, dataset, scan)
+    return scan
+
+
+def _key(dataset: Dataset) -> str:
+    digests = dataset.file_digests()
+    whole = hashlib.sha256(canonical({"code": _code(), "opencv": cv2.__version__, "pillow": PIL.__version__}))
+    for record in sorted(dataset, key=lambda record: record.name):
+        whole.update(
+            canonical(
+                {
+                    "name": record.name,
+                    "size": [record.width, record.height],
+                    "image": digests[record.image],
+                    "mask": None if record.mask is None else [record.mask.name, digests[record.mask]],
+                    "annotations": [[one.annotation_id, one.segmentation] for one in record.annotations],
+                }
+            )
+        )
+    return whole.hexdigest()[:32]
+
+
+@once
+def _code() -> str:
+    """Return a hash of what reads and judges datasets: another version may find what this one does not."""
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _load(folder: Path, names: list[str]) -> Scan:
+    """Read an entry.
+
+    Raises:
+        OSError and whatever else is in `_BROKEN`: there is none, or it is broken.
+    """
+    described = json.loads((folder / "slices.json").read_bytes())
+    smalls = np.load(folder / "smalls.npy", allow_pickle=False)
+    if smalls.dtype != np.float32 or smalls.shape != (len(names), SIDE, SIDE) or described.keys() != set(names):
+        raise ValueError(f"{folder}: is of other slices")
+    places = {name: place for place, name in enumerate(described)}
+    return Scan({name: _slice(described[name], smalls[places[name]]) for name in names})
+
+
+def _slice(described: dict[str, Any], small: np.ndarray) -> SliceScan:
+    findings = tuple(Finding(*found) for found in described["findings"])
+    if described["digest"] is None:
+        return SliceScan(findings)
+    return SliceScan(
+        findings, described["digest"], described["size"], described["kind"], described["tumor_share"], small
+    )
+
+
+def _keep(folder: Path, dataset: Dataset, scan: Scan) -> None:
+    """Write an entry; the right to build it is the caller's."""
+    if folder.exists():
+        remove(folder)
+    temporary = temporary_folder(folder.parent, folder.name)
+    try:
+        blank = np.zeros((SIDE, SIDE), dtype=np.float32)
+        smalls = [blank if one.small is None else one.small for one in scan.slices.values()]
+        np.save(temporary / "smalls.npy", np.stack(smalls) if smalls else np.empty((0, SIDE, SIDE), np.float32))
+        described = {
+            name: {
+                "findings": [[f.level, f.code, f.file, f.annotation, f.message] for f in one.findings],
+                "digest": one.digest,
+                "size": one.size,
+                "kind": one.kind,
+                "tumor_share": one.tumor_share,
+            }
+            for name, one in scan.slices.items()
+        }
+        (temporary / "slices.json").write_text(json.dumps(described), encoding="utf-8")
+        meta = {"holds": HOLDS, "dataset": str(dataset.root.absolute())}
+        (temporary / META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

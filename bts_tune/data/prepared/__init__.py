@@ -1,0 +1,1 @@
+"""Images and masks as arrays of one size, kept in a cache."""

@@ -1,0 +1,1 @@
+"""One layout or format of a dataset a file: a folder to checked records."""

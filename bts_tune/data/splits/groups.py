@@ -1,0 +1,166 @@
+"""Joins slices into groups of what is, or may be, one patient.
+
+1. Slices of one patient, where patients are given.
+2. Near-copies: a correlation above 0.95, or 0.98 where one is mirrored or rotated, or where patients are given.
+3. Neighbours: slices of one series whose numbers differ by at most 5 and whose correlation exceeds 0.8.
+
+For a split, look-alikes above 0.9 are joined as well, unless patients are given. That is left off where it would chain
+more than 30 % of all slices into one group: slices of different patients then look alike by chance, as in a dataset of
+registered heads, and to keep them together would leave too few groups.
+
+A series and a number are read from a file's name: the digits at its end are the number (`p0007_s012.png`); of a name
+that Roboflow made, those before `_jpg.rf.` (`1000_jpg.rf.1c16148495900a466a53f121ec6af0a9.jpg`).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from bts_tune.data.checks.scan import Scan
+from bts_tune.data.checks.similarity import Indices, correlations
+from bts_tune.data.records import SPLITS
+from bts_tune.errors import DataError
+
+COPY = 0.95
+COPY_OF_KNOWN = 0.98
+"""The same where patients are given: slices of different patients rarely reach it."""
+NEIGHBOR = 0.8
+NEIGHBOR_DISTANCE = 5
+MAX_SHARE = 0.3
+
+_ROBOFLOW = re.compile(r"_[A-Za-z]+\.rf\.[0-9A-Za-z]+$")
+_NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
+_SPLIT_FOLDERS = {*SPLITS, "val", "images"}
+
+
+def series_and_number(name: str) -> tuple[str, int] | None:
+    """Return the series and the slice number that a slice's name tells; None where it ends in no digits."""
+    path = PurePosixPath(name)
+    match = _NUMBERED.fullmatch(_ROBOFLOW.sub("", path.stem))
+    if match is None:
+        return None
+    folders = [part for part in path.parts[:-1] if part not in _SPLIT_FOLDERS]
+    return "/".join([*folders, match[1]]), int(match[2])
+
+
+def neighbor_pairs(scan: Scan) -> tuple[Indices, Indices]:
+    """Return the pairs of similar neighbours: places int64 [P] of the slices in `scan.names`."""
+    series: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for place, name in enumerate(scan.names):
+        found = series_and_number(name)
+        if found is not None:
+            series[found[0]].append((found[1], place))
+    near: list[tuple[int, int]] = []
+    for members in series.values():
+        members.sort()
+        for position, (number, place) in enumerate(members):
+            for other_number, other in members[position + 1 :]:
+                if other_number - number > NEIGHBOR_DISTANCE:
+                    break
+                near.append((place, other))
+    pairs = np.array(near, dtype=np.int64).reshape(-1, 2)
+    similar = correlations(scan.vectors, pairs[:, 0], pairs[:, 1]) > NEIGHBOR
+    return pairs[similar, 0], pairs[similar, 1]
+
+
+def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_look_alikes: bool = False) -> Indices:
+    """Return the group of each slice, int64 [N], numbered from 0 in the order of `scan.names`.
+
+    Args:
+        scan: of the slices.
+        patients: what names the patient of each slice, in the same order.
+        join_look_alikes: whether to join what looks alike, for a split; see the module's first lines.
+    """
+    pairs = scan.pairs
+    copies = pairs.correlation > (COPY if patients is None else COPY_OF_KNOWN)
+    first, second = neighbor_pairs(scan)
+    links = [(pairs.first[copies], pairs.second[copies]), (first, second)]
+    if patients is not None:
+        # Linking every slice to the first one of its patient joins them all.
+        _, first_of, patient = np.unique(np.asarray(patients, dtype=str), return_index=True, return_inverse=True)
+        links.append((first_of[patient], np.arange(len(patients))))
+    groups = _connected(links, len(scan.names))
+    if join_look_alikes and patients is None:
+        alike = pairs.orientation == 0
+        joined = _connected([*links, (pairs.first[alike], pairs.second[alike])], len(scan.names))
+        if np.bincount(joined).max(initial=0) <= MAX_SHARE * len(joined):
+            return joined
+    return groups
+
+
+def outside_share(scan: Scan, groups: Indices) -> float:
+    """Return the share of slices that have a look-alike, as it is and above 0.9, outside their group."""
+    pairs = scan.pairs
+    apart = (groups[pairs.first] != groups[pairs.second]) & (pairs.orientation == 0)
+    found = np.union1d(pairs.first[apart], pairs.second[apart])
+    return len(found) / len(groups) if len(groups) else 0.0
+
+
+def read_patients(names: Sequence[str], group_by: str) -> list[str]:
+    """Return what names the patient of each slice.
+
+    Args:
+        names: names of the slices.
+        group_by: a CSV file with the columns `file` and `group`, where it ends in `.csv`; a `file` is a slice's name,
+            or the last part of it. Else a regular expression with one group, searched for in each name.
+
+    Raises:
+        DataError: the file or the expression cannot be used, or leaves a slice without a patient.
+    """
+    if group_by.lower().endswith(".csv"):
+        return _from_table(names, Path(group_by))
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise DataError(f"--group-by {group_by!r}: is no regular expression: {error}.") from None
+    if pattern.groups != 1:
+        raise DataError(
+            f"--group-by {group_by!r}: has {pattern.groups} groups in parentheses; one is needed, such as '(p[0-9]+)_'."
+        )
+    patients = []
+    for name in names:
+        match = pattern.search(name)
+        if match is None or not match[1]:
+            raise DataError(f"--group-by {group_by!r}: finds nothing in {name!r}; every file name must tell its group.")
+        patients.append(match[1])
+    return patients
+
+
+def _from_table(names: Sequence[str], path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            missing = {"file", "group"} - set(table.fieldnames or ())
+            if missing:
+                raise DataError(f"{path}: has no column {min(missing)!r}; the columns file and group are needed.")
+            given = {row["file"]: row["group"] for row in table}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is no CSV file: {error}.") from None
+    patients = []
+    for name in names:
+        patient = given.get(name) or given.get(PurePosixPath(name).name)
+        if not patient:
+            raise DataError(f"{path}: gives no group for {name!r}; every image of the dataset needs one.")
+        patients.append(patient)
+    return patients
+
+
+def _connected(links: Sequence[tuple[Indices, Indices]], count: int) -> Indices:
+    """Return what the links join, int64 [count]: numbered from 0 by the first slice of each group."""
+    row, column = (np.concatenate(ends) for ends in zip(*links, strict=True))
+    matrix = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(count, count))
+    _, labels = connected_components(matrix, directed=False)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]

@@ -1,0 +1,1 @@
+"""Generated slices with known tumours, and the dataset of the demo."""

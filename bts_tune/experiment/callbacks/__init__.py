@@ -1,0 +1,1 @@
+"""What is told of every event of a run: the record, the console."""

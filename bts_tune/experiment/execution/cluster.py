@@ -1,0 +1,172 @@
+"""The Ray cluster that a run uses, and how its cores and GPUs are shared out among trials."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bts_tune.data.parallel import available_cpus
+from bts_tune.errors import ConfigError, RunError
+from bts_tune.experiment.execution.watch import Address, ClusterWatch
+from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.text import first_line
+
+# On CPUs a trial gets at least this many cores where there are as many: fewer, and the cost of many processes (memory,
+# start-up, a long trial left over at the end) outweighs what the better use of cores gains.
+CORES_PER_TRIAL = 4
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    # Tune ends the whole experiment where Ray's monitor ends a process for lack of memory. The kernel takes the same
+    # processes first, by the score that Ray gives them, and that is a death like any other, after which others go on.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each trial gets.
+
+    Attributes:
+        cpus: cores, which are also the trial's CPU threads.
+        gpus: GPUs, or the fraction of one; 0 on CPUs.
+        concurrent: how many trials run at a time.
+        device: the device of a trial: 'cpu' or 'cuda'.
+    """
+
+    cpus: int
+    gpus: float
+    concurrent: int
+    device: str
+
+
+def share_out(options: RunOptions, *, cpus: int, gpus: float, trials: int) -> Share:
+    """Share a cluster's cores and GPUs evenly among as many trials as run at a time.
+
+    Raises:
+        ConfigError: GPUs are asked for that are not there, or more trials at a time than cores.
+    """
+    use_gpu = gpus > 0 if options.device == "auto" else options.device == "cuda"
+    if use_gpu and not gpus:
+        raise ConfigError(f"--device {options.device!r}: there is no GPU; allowed here are auto and cpu.")
+    asked = options.gpus_per_trial
+    if asked is not None and not use_gpu:
+        share = asked if isinstance(asked, str) else f"{asked:g}"
+        raise ConfigError(f"--gpus-per-trial {share}: there is no GPU to share; leave the option out.")
+    per_trial = 0.0
+    if use_gpu:
+        # 'auto' has been replaced by a number before anything is trained; see `packing.packed`.
+        per_trial = asked if isinstance(asked, float) else 1.0
+        if per_trial > gpus:
+            raise ConfigError(f"--gpus-per-trial {per_trial:g}: there are {gpus:g} GPUs; it must be at most that.")
+        if per_trial > 1 and not per_trial.is_integer():
+            raise ConfigError(f"--gpus-per-trial {per_trial:g}: must be a fraction below 1 or a whole number.")
+        concurrent = math.floor(gpus / per_trial + 1e-9)
+    else:
+        concurrent = max(1, cpus // CORES_PER_TRIAL)
+    if options.concurrent is not None:
+        if options.concurrent > cpus:
+            raise ConfigError(f"--concurrent {options.concurrent}: there are {cpus} cores; it must be at most that.")
+        concurrent = min(options.concurrent, concurrent) if use_gpu else options.concurrent
+    concurrent = max(1, min(concurrent, trials))
+    return Share(max(1, cpus // concurrent), per_trial, concurrent, "cuda" if use_gpu else "cpu")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected cluster.
+
+    Attributes:
+        cpus, gpus: of all nodes together.
+        dashboard: its address, where there is one.
+        lost: set when the head of the cluster, or this machine's part of it, is gone.
+    """
+
+    cpus: int
+    gpus: float
+    dashboard: str | None
+    lost: threading.Event
+
+
+def lost_sentence(resume: str) -> str:
+    """Return what there is to say when the cluster is gone; `resume` is the command that goes on with the run."""
+    return (
+        "the Ray cluster is gone (its head, or this machine's part of it, no longer answers); what the run recorded is "
+        f"intact. Go on with: {resume}"
+    )
+
+
+def cores_of_largest_node() -> int:
+    """Return the cores of the cluster's largest node, at least 1: a trial that asks for them has it for itself."""
+    import ray
+
+    return max([1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])])
+
+
+@contextlib.contextmanager
+def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
+    """Start Ray on this machine, or connect to the cluster at `options.address`, and leave it at the end.
+
+    A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
+    ended with the process, in bounded time and with `lost_sentence`.
+
+    Args:
+        options: the address, and what to show.
+        resume: the command that goes on with the run.
+
+    Raises:
+        RunError: Ray cannot be started or reached.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    level = logging.INFO if options.verbose else logging.ERROR
+    common = {"log_to_driver": options.verbose, "logging_level": level, "namespace": "bts-tune"}
+    try:
+        if options.address is not None:
+            context = ray.init(address=options.address, **common)
+        else:
+            context = ray.init(
+                num_cpus=available_cpus(), include_dashboard=options.dashboard, dashboard_host="127.0.0.1", **common
+            )
+    except Exception as error:  # a plain one where the machine is too busy to start it in time
+        ray.shutdown()  # of a start that failed, some processes may be there already
+        where = f"at --address {options.address}" if options.address else "on this machine"
+        raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
+    for name in ("ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
+    with ClusterWatch(_servers(context), f"bts-tune: error: {lost_sentence(resume)}") as watch:
+        try:
+            resources = ray.cluster_resources()
+            url = context.dashboard_url
+            yield Cluster(
+                int(resources.get("CPU", 1)),
+                float(resources.get("GPU", 0)),
+                f"http://{url}" if url else None,
+                watch.lost,
+            )
+        finally:
+            ray.shutdown()
+
+
+def _servers(context: Any) -> list[Address]:
+    """Return where the head and this machine's part of the cluster listen; nothing for a client of a remote one."""
+    info = getattr(context, "address_info", None)
+    if info is None:
+        return []
+    host, _, port = info["gcs_address"].rpartition(":")
+    return [(host.strip("[]"), int(port)), str(info["raylet_socket_name"])]

@@ -1,0 +1,105 @@
+"""After the trials: test figures, scores of each image and sample predictions of those that the result rests on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+from rich.console import Console
+
+from bts_tune.config import TrialConfig
+from bts_tune.data.prepared.prepare import load_prepared
+from bts_tune.errors import BtsTuneError
+from bts_tune.experiment.execution.cluster import Share
+from bts_tune.experiment.planning.materials import Materials
+from bts_tune.results.configurations import configurations, result_stage
+from bts_tune.results.files import write_atomically
+from bts_tune.results.find import kept_replicate
+from bts_tune.results.leaderboard import ranking
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.training.evaluation import Evaluation, evaluate_model
+
+
+def evaluate_models(folder: RunFolder, materials: Materials, share: Share, console: Console) -> None:
+    """Measure the models that the result rests on, once each, and drop the weights that nobody will ask for.
+
+    Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, the best trial
+    and the baselines. The test split is looked at here alone, after all is chosen, and chooses nothing.
+    """
+    trials = folder.trials()
+    measured = _measured(trials)
+    kept = _kept(folder, trials)
+    _drop_others(folder, measured + kept)
+    # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
+    waiting = [
+        record
+        for record in measured
+        if not folder.scores_file(record.trial).is_file()
+        or (record in kept and not folder.samples_file(record.trial).is_file())
+    ]
+    pending = {_submit(folder, record, materials, share): record for record in waiting}
+    while pending:
+        (done,), _ = ray.wait(list(pending))
+        record = pending.pop(done)
+        try:
+            result: Evaluation = ray.get(done)
+        except (BtsTuneError, ray.exceptions.RayError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            console.print(f"{record.trial} could not be evaluated: {reason}", highlight=False, markup=False)
+            continue
+        if record in kept:
+            write_atomically(folder.samples_file(record.trial), result.samples)
+        if result.test:
+            folder.append_event("evaluated", record.trial, metrics=result.test)
+        write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
+    _drop_others(folder, kept + [record for record in measured if not folder.scores_file(record.trial).is_file()])
+    for samples in (folder.path / "samples").glob("*.npz"):
+        if samples.stem not in {record.trial for record in kept}:
+            samples.unlink()
+
+
+def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    stage = result_stage(trials)
+    complete = [record for record in ranking(trials) if record.stage == stage]
+    if stage == "final" or any(record.fold is not None for record in complete):
+        return complete
+    best = [one.best for one in configurations(trials)[:1]]
+    return best + [record for record in complete if record.baseline and record not in best]
+
+
+def _kept(folder: RunFolder, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials whose weights stay: the best replicate of the winning configuration and of each baseline.
+
+    In a run without a final stage and without folds, every seed of a baseline.
+    """
+    measured = _measured(trials)
+    if measured and all(record.stage == "search" and record.fold is None for record in measured):
+        return measured
+    # Where no trial of the final stage came to its end, the best of the search is what there is.
+    ranked = configurations(trials) or configurations(trials, "search")
+    replicates = [kept_replicate(folder, one) for place, one in enumerate(ranked) if place == 0 or one.baseline]
+    return [record for record in replicates if record is not None]
+
+
+def _submit(folder: RunFolder, record: TrialRecord, materials: Materials, share: Share) -> ray.ObjectRef:
+    config = TrialConfig.parse(record.config, f"trial {record.trial}")
+    task = ray.remote(_evaluate).options(
+        name=f"evaluate {record.trial}", num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1
+    )
+    prepared = materials.prepared_for(config, record.fold)
+    return task.remote(str(folder.model_folder(record.trial).resolve()), prepared, share.device, share.cpus)
+
+
+def _evaluate(model: str, prepared: str, device: str, threads: int) -> Evaluation:
+    return evaluate_model(Path(model), load_prepared(Path(prepared)), device=device, threads=threads)
+
+
+def _drop_others(folder: RunFolder, kept: Sequence[TrialRecord]) -> None:
+    names = {record.trial for record in kept}
+    models = folder.path / "models"
+    if models.is_dir():
+        for model in models.iterdir():
+            if model.is_dir() and model.name not in names:
+                shutil.rmtree(model, ignore_errors=True)

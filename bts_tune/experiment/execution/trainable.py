@@ -1,0 +1,167 @@
+"""The process of a trial: Ray's side of the training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from bts_tune.experiment.execution.retries import FaultKind, is_unwritable
+from bts_tune.experiment.search.scheduler import EPOCH, METRIC
+from bts_tune.experiment.search.searcher import WORST
+
+if TYPE_CHECKING:
+    from bts_tune.training.loop import Row, Trial
+
+
+class SpentProcessError(Exception):
+    """A trial failed in a way that may have left its process in disorder; the message is the trial's reason.
+
+    Ray ends a process that raises, and reuses one that reports.
+
+    Attributes:
+        kind: 'oom', 'died' for what a fresh process may get past, or 'failed' for what would only happen again.
+    """
+
+    def __init__(self, reason: str, kind: FaultKind = "failed") -> None:
+        super().__init__(reason, kind)
+        self.kind: FaultKind = kind
+
+    def __str__(self) -> str:
+        """The reason alone."""
+        return str(self.args[0])
+
+
+class TrialActor(tune.Trainable):
+    """Steps through the rows of one trial, then of the next: a process is kept warm and reused from trial to trial.
+
+    Importing torch and SMP and creating a CUDA context takes longer than epochs of a small model do. What a trial
+    depends on beside its configuration is set as it is opened (see `open_trial`), and what it held is given back as it
+    ends, so that a trial in a reused process gives the rows of one in a fresh process.
+
+    What goes wrong is reported as the trial's outcome with a reason, because a report without the metric must not end
+    the experiment. `outcome` is running, complete, diverged, failed, or unwritable, which ends the run.
+
+    Raises:
+        SpentProcessError: out of memory, or a failure that nobody foresaw; this process must not be used again.
+    """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return the trial's cores and GPUs."""
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Remember what to run; the model is built in the first step, where a failure can be reported."""
+        self._plan = config
+        self._trial: Trial | None = None
+        self._rows: Iterator[Row] | None = None
+        self._epoch = 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Give back what the last trial held, and remember what to run next."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return the next row, or how the trial ended."""
+        from bts_tune.errors import BtsTuneError
+        from bts_tune.text import first_line
+        from bts_tune.training.loop import DivergedError
+
+        epochs = self._plan["config"]["epochs"]
+        _set_process_title(f"ray::{self._plan['trial']} epoch {self._epoch + 1}/{epochs}")
+        opened = {}
+        try:
+            if self._rows is None:
+                opened = self._open()
+            assert self._rows is not None
+            row = next(self._rows)
+        except DivergedError as error:
+            return self._ended("diverged", str(error))
+        except BtsTuneError as error:
+            return self._ended("failed", str(error))
+        except Exception as error:  # whatever happens in one trial is that trial's outcome
+            if what := out_of_memory(error):
+                batch = self._plan["config"]["batch_size"]
+                raise SpentProcessError(f"out of {what} with batch_size {batch}", "oom") from None
+            if is_unwritable(error):
+                return self._ended("unwritable", f"{type(error).__name__}: {error}")
+            print(traceback.format_exc(), flush=True)
+            kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
+            raise SpentProcessError(f"{type(error).__name__}: {first_line(error).rstrip('.')}", kind) from None
+        self._epoch = row.epoch
+        last = row.epoch == epochs
+        if last:
+            self.cleanup()
+        return {**row.to_dict(), "outcome": "complete" if last else "running", "opened": opened, "done": last}
+
+    def cleanup(self) -> None:
+        """Give memory and threads back; again does nothing."""
+        trial, self._trial, self._rows = self._trial, None, None
+        if trial is not None:
+            trial.close()
+
+    def _open(self) -> dict[str, Any]:
+        from bts_tune.config import TrialConfig
+        from bts_tune.data.prepared.prepare import load_prepared
+        from bts_tune.models.weights import EncoderWeights
+        from bts_tune.training.loop import TrialSetup, open_trial, rows
+
+        plan = self._plan
+        self._trial = open_trial(
+            TrialConfig.parse(plan["config"], f"trial {plan['trial']}"),
+            load_prepared(Path(plan["prepared"])),
+            TrialSetup(
+                weights=EncoderWeights(**plan["weights"]),
+                device=plan["device"],
+                threads=plan["threads"],
+                folder=Path(plan["folder"]),
+            ),
+        )
+        self._rows = rows(self._trial)
+        return {**self._trial.describe(), "pid": os.getpid()}
+
+    def _ended(self, outcome: str, reason: str) -> dict[str, Any]:
+        self.cleanup()
+        return {EPOCH: self._epoch, METRIC: WORST, "outcome": outcome, "reason": reason, "done": True}
+
+
+def out_of_memory(error: Exception) -> str:
+    """Return which memory ran out, 'GPU memory' or 'memory'; an empty string where the error says nothing of it."""
+    import torch
+
+    text = str(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError) or re.search(r"CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED", text):
+        return "GPU memory"
+    # PyTorch's allocators raise a plain RuntimeError on the CPU.
+    cpu = isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+    return "memory" if isinstance(error, MemoryError) or cpu else ""
+
+
+def _is_of_this_process(error: Exception) -> bool:
+    """Whether an error lies with the process or its device, so that a fresh process may get past it.
+
+    After a CUDA error every further call in the process fails; a file may be read again.
+    """
+    return isinstance(error, OSError) or "CUDA error" in str(error)
+
+
+def _set_process_title(title: str) -> None:
+    """Say what this process does, in the dashboard's list of a node's processes and in `ps`.
+
+    Ray's dashboard names an actor once, when it is created, which a reused process outlives. The title is Ray's own
+    until the step begins, and again when it has ended; it must begin with 'ray::' for the dashboard to list it.
+    """
+    with contextlib.suppress(ImportError):
+        # Not public; without it, the title stays Ray's.
+        from ray._raylet import setproctitle  # type: ignore[attr-defined]
+
+        setproctitle(title)

@@ -1,0 +1,124 @@
+"""What a run that goes on finds other than it began with: data, weights, code, versions, device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import bts_tune
+from bts_tune.errors import RunError
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.space import NamedTrial
+from bts_tune.text import quoted
+
+# What a trial's figures and a search's decisions are made by. Reports, progress and the command line may change.
+SOURCES = (
+    "config.py",
+    "space/**/*.py",
+    "data/**/*.py",
+    "augmentation/**/*.py",
+    "losses/**/*.py",
+    "metrics/**/*.py",
+    "models/**/*.py",
+    "training/**/*.py",
+    "experiment/search/scheduler.py",
+    "experiment/search/searcher.py",
+)
+
+# By major and minor version: patch releases mend faults and keep results as a rule. Of the others (pandas, rich, …) no
+# figure depends, and Python itself draws no random number here.
+_PACKAGES = (
+    "torch",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "opencv-python-headless",
+    "numpy",
+    "optuna",
+    "ray",
+)
+
+
+@cache
+def code_hash() -> str:
+    """Return the SHA-256 of this package's source files that figures depend on, as 64 hexadecimal digits."""
+    root = Path(bts_tune.__file__).parent
+    whole = hashlib.sha256()
+    for file in sorted({file for pattern in SOURCES for file in root.glob(pattern)}):
+        content = file.read_bytes()
+        whole.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode())
+        whole.update(content)
+    return whole.hexdigest()
+
+
+def changes_since(
+    run: Mapping[str, Any],
+    *,
+    fingerprint: str,
+    weights: Sequence[Mapping[str, Any]],
+    versions: Mapping[str, str],
+    code: str,
+    named: Sequence[NamedTrial] = (),
+    trials: Sequence[TrialRecord] = (),
+) -> list[str]:
+    """Return a clause for each thing that is not as it was when the run began; what was not recorded is passed over.
+
+    Args:
+        run: the content of `run.json`.
+        fingerprint: of the dataset.
+        weights: `EncoderWeights.to_dict()` of each encoder.
+        versions: as `environment.versions` returns them.
+        code: as `code_hash` returns it.
+        named: the named trials that the run's space and options give now.
+        trials: the run's trials, as recorded.
+    """
+    found = list(_of_versions(run.get("versions") or {}, versions))
+    if run.get("code") is not None and run["code"] != code:
+        found.append("bts-tune's own source code")
+    began = run["dataset"].get("fingerprint")
+    if began != fingerprint:
+        found.append(f"the dataset (fingerprint {_short(began)}, now {_short(fingerprint)})")
+    before = {one["encoder"]: one.get("sha256") for one in run.get("weights") or [] if "encoder" in one}
+    for one in weights:
+        encoder, now = one["encoder"], one["sha256"]
+        if encoder in before and before[encoder] != now:
+            found.append(f"the weights of {encoder} ({_short(before[encoder])}, now {_short(now)})")
+    recorded = {record.trial: record.config_id for record in trials}
+    for trial in named:
+        if trial.trial in recorded and recorded[trial.trial] != trial.config.config_id:
+            found.append(f"the configuration of {trial.trial}, as the space and the options give it")
+    return found
+
+
+def device_changes(run: Mapping[str, Any], device: str) -> list[str]:
+    """Return a clause if trials would run on another kind of device than before."""
+    began = run.get("device")
+    return [f"the device ({quoted(began)}, now {quoted(device)})"] if began not in (None, device) else []
+
+
+def refuse(folder: object, found: Sequence[str]) -> RunError:
+    """Return the error for a run that would go on with something changed."""
+    return RunError(
+        f"{folder}: this run began with something else than there is now: {'; '.join(found)}. What it has yet to train "
+        "could not be compared with what it has; put it back as it was, start a new run, or go on in spite of it with "
+        "--allow-changed, which the report will say."
+    )
+
+
+def _of_versions(before: Mapping[str, Any], now: Mapping[str, str]) -> Iterator[str]:
+    if "bts-tune" in before and before["bts-tune"] != now["bts-tune"]:
+        yield f"bts-tune ({quoted(before['bts-tune'])}, now {quoted(now['bts-tune'])})"
+    for package in _PACKAGES:
+        if package in before and _minor(before[package]) != _minor(now[package]):
+            yield f"{package} ({quoted(before[package])}, now {quoted(now[package])})"
+
+
+def _minor(version: object) -> str:
+    return ".".join(str(version).partition("+")[0].split(".")[:2])
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:12] if digest else "none"

@@ -1,0 +1,152 @@
+"""What a run is made from, found before its first trial: the dataset, how it is split, prepared images, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bts_tune.config import PreprocessingPart
+from bts_tune.data.checks.check import CheckReport, check_dataset, render
+from bts_tune.data.checks.scan_cache import kept_scan
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.cache import default_cache
+from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
+from bts_tune.data.records import Dataset
+from bts_tune.data.splits.splitting import (
+    Split,
+    cross_validation,
+    folded,
+    make_split,
+    read_folds,
+    read_split,
+    reassigned,
+    split_hash,
+)
+from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
+from bts_tune.errors import BrokenDatasetError, RunError
+from bts_tune.experiment.callbacks.progress_bar import bar
+from bts_tune.experiment.planning.disk import require_room
+from bts_tune.experiment.planning.materials import Materials
+from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.plan import encoders, models, preprocessings
+from bts_tune.models.build import parameters_of
+from bts_tune.models.weights import resolve_weights
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.warnings import demo_sentence
+from bts_tune.space import ResolvedSpace
+
+
+def open_data(options: RunOptions, console: Console) -> Dataset:
+    """Return the dataset as it is, or the phantoms of a demo.
+
+    Raises:
+        DataError: there is none that can be read.
+    """
+    if options.data is None:
+        console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
+        with bar(console, "generating phantoms") as progress:
+            root = demo_dataset(_cache(options), progress)
+        return open_dataset(root)
+    return open_dataset(Path(options.data), tumor_categories=options.tumor_categories, split_seed=options.split_seed)
+
+
+def _cache(options: RunOptions) -> Path:
+    return Path(options.cache) if options.cache else default_cache()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset that was checked and split.
+
+    Attributes:
+        dataset: with the splits that the run trains on.
+        folds: the dataset of each fold, from 1; without folds the dataset itself, as None.
+        checked: what the check found; no errors.
+        split: how the images are dealt out.
+    """
+
+    dataset: Dataset
+    folds: dict[int | None, Dataset]
+    checked: CheckReport
+    split: Split
+
+
+def open_checked(options: RunOptions, console: Console) -> Opened:
+    """Open a dataset for a new run.
+
+    Raises:
+        BrokenDatasetError: it has errors, which were printed.
+        DataError: it cannot be read, or not be split as asked for.
+    """
+    dataset = open_data(options, console)
+    with bar(console, "checking the dataset") as progress:
+        scan = kept_scan(dataset, _cache(options), progress=progress)
+    group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
+    dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
+    if checked.errors:
+        console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
+        raise BrokenDatasetError(
+            f"{dataset.root}: the dataset has {len(checked.errors)} error(s), listed above; nothing was trained."
+        )
+    folds: dict[int | None, Dataset] = {None: dataset}
+    if options.folds is not None:
+        datasets, split = cross_validation(dataset, split, scan, options.folds)
+        folds = dict(enumerate(datasets, start=1))
+    counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
+    warnings = len(checked.warnings)
+    also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
+    console.print(f"Dataset {dataset.root}: {counts}{also}", highlight=False, markup=False, soft_wrap=True)
+    console.print(split.sentence(), highlight=False, markup=False, soft_wrap=True)
+    return Opened(dataset, folds, checked, split)
+
+
+def reopen(
+    folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console
+) -> tuple[Dataset, dict[int | None, Dataset]]:
+    """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
+    dataset = open_data(options, console)
+    if run["dataset"].get("split", {}).get("method") == "grouped":
+        # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
+        dataset = reassigned(dataset, read_split(folder.split_file))
+    if options.folds is None:
+        return dataset, {None: dataset}
+    folds = read_folds(folder.split_file)
+    if split_hash({one.name: one.split for one in dataset}, folds) != run["dataset"].get("split", {}).get("hash"):
+        raise RunError(
+            f"{folder.split_file}: the folds are no longer what run {folder.path.name} began with; put the file back "
+            "as it was, or start a new run."
+        )
+    return dataset, dict(enumerate(folded(dataset, folds), start=1))
+
+
+def gather_materials(
+    datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
+) -> tuple[Materials, list[PreparedData]]:
+    """Find everything that trials need before the first one starts: weights first, since they fail fastest.
+
+    Raises:
+        ConfigError: SMP cannot build a model that a trial may ask for.
+        WeightsError: weights that a trial may ask for cannot be had.
+        DataError, RunError: the dataset cannot be prepared; there is no room for it.
+    """
+    parameters = {pair: parameters_of(*pair) for pair in models(space)}
+    weights_dir = Path(options.weights_dir) if options.weights_dir else None
+    weights = {pair: resolve_weights(*pair, weights_dir) for pair in encoders(space)}
+    cache = _cache(options)
+    parts = preprocessings(space)
+    to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
+    require_room(cache, to_prepare, "the prepared data")
+    prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
+    for part in preprocessings(space):
+        for fold, dataset in datasets.items():
+            which = f", fold {fold}" if fold is not None else ""
+            with bar(console, f"preparing {part.image_size} px, equalisation {part.equalization}{which}") as progress:
+                prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
+    # The caller holds the prepared data, so that nobody clears it from the cache during the run.
+    folders = {key: str(data.folder) for key, data in prepared.items()}
+    return Materials(folders, weights, parameters), list(prepared.values())

@@ -1,0 +1,1 @@
+"""Networks: decoders, encoders, their weights, freezing and dropout."""

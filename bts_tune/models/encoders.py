@@ -1,0 +1,68 @@
+"""Encoders by name: SMP's own, and timm's under 'tu-' names."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from bts_tune.errors import ConfigError
+from bts_tune.text import first_line, nearest
+
+
+def check_encoder(name: str) -> None:
+    """Raise a `ConfigError` that names the nearest encoders where there is none of this name."""
+    import segmentation_models_pytorch as smp
+    import timm
+
+    # SMP maps most of its old 'timm-' names to others itself; it says so where it does not.
+    if name in smp.encoders.encoders or name.startswith("timm-"):
+        return
+    if name.startswith("tu-") and timm.is_model(name.removeprefix("tu-")):
+        return
+    known = [*smp.encoders.encoders, *(f"tu-{model}" for model in timm.list_models())]
+    raise ConfigError(
+        f"encoder: unknown encoder {name!r}.{nearest(name, known)} Allowed are SMP's and, as 'tu-<name>', timm's."
+    )
+
+
+def build_encoder(name: str) -> nn.Module:
+    """Build an encoder alone: random weights, one input channel, all of its stages.
+
+    Raises:
+        ConfigError: there is no such encoder, or SMP has no use for it.
+    """
+    import segmentation_models_pytorch as smp
+
+    check_encoder(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return smp.encoders.get_encoder(name, in_channels=1)
+        except Exception as error:
+            try:  # plain vision transformers fit DPT alone
+                return smp.create_model("dpt", name, encoder_weights=None, in_channels=1).encoder
+            except Exception:
+                raise ConfigError(f"encoder {name!r} cannot be built: {first_line(error)}") from None
+
+
+def any_image_size(create: Callable[..., Any], encoder: str) -> Callable[..., Any]:
+    """Return `create` with the option that lets a timm transformer take other images than it was pretrained on.
+
+    Those that lack the option keep their one image size, and refuse others when they see one.
+    """
+    import timm
+
+    pretrained = timm.get_pretrained_cfg(encoder.removeprefix("tu-")) if encoder.startswith("tu-") else None
+    if pretrained is None or not pretrained.fixed_input_size:
+        return create
+
+    def create_for_any(*args: Any, **options: Any) -> Any:
+        try:
+            return create(*args, dynamic_img_size=True, **options)
+        except TypeError:
+            return create(*args, **options)
+
+    return create_for_any

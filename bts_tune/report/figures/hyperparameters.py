@@ -1,0 +1,212 @@
+"""The plots of what each hyperparameter does: marginal plots and parallel coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, canvas
+from bts_tune.report.sections.hyperparameters import (
+    MAX_LINES,
+    Measured,
+    conditions,
+    holds,
+    hyperparameters,
+    is_numeric,
+    logarithmic,
+    measured,
+)
+from bts_tune.results.naming import setting, value
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.text import shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+MIN_DRAWN = 8
+"""Fewest trials that are worth a plot."""
+
+_MAX_PANELS = 12
+_MAX_AXES = 9
+
+
+def marginal_plots(trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()) -> bytes | None:
+    """Draw validation Dice loss against every hyperparameter that varies, the first twelve by the strength of the link.
+
+    Args:
+        trials: the run's trials in any order.
+        run: the content of `run.json`; its space says which axes are logarithmic and what is drawn when.
+        tags: warnings to print above the figure (`words.tags`).
+
+    Returns:
+        A PNG, or None with too few trials or where nothing varies.
+    """
+    found = measured(trials)
+    fields = _strongest(found, run)[:_MAX_PANELS]
+    if len(found.trials) < MIN_DRAWN or not fields or all(record.baseline for record in found.trials):
+        return None
+    columns = min(4, len(fields))
+    rows = math.ceil(len(fields) / columns)
+    when, logs = conditions(run), logarithmic(run)
+    with canvas((11.4, 0.5 + 2.6 * rows), layout="constrained") as (figure, png):
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axes in panels.flat[len(fields) :]:
+            axes.set_visible(False)
+        for axes, field in zip(panels.flat, fields, strict=False):
+            places = [place for place, record in enumerate(found.trials) if holds(record, when.get(field, {}))]
+            _draw_marginal(axes, found, field, places, field in logs)
+        for row in panels:
+            row[0].set_ylabel("Validation Dice loss")
+        banner(figure, tags)
+    return png.getvalue()
+
+
+def parallel_coordinates(
+    trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
+) -> bytes | None:
+    """Draw trials as lines through their hyperparameters to their validation Dice loss; of many, some at even ranks.
+
+    Args:
+        trials: the run's trials in any order.
+        run: the content of `run.json`.
+        tags: warnings to print above the figure (`words.tags`).
+
+    Returns:
+        A PNG, or None with too few trials or where fewer than two hyperparameters vary.
+    """
+    found = measured(trials)
+    when, logs = conditions(run), logarithmic(run)
+    # An axis that most trials have no place on would break most lines.
+    fields = [field for field in _strongest(found, run) if not when.get(field)][:_MAX_AXES]
+    if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
+        return None
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
+
+    places = [_axis(found, field, field in logs) for field in fields]
+    losses = np.array(found.losses)
+    low, high = float(losses.min()), float(losses.max())
+    heights = (losses - low) / (high - low) if high > low else np.full(len(losses), 0.5)
+    # By rank: one failure far off would give all others the same colour.
+    shades = np.argsort(np.argsort(losses, kind="stable")) / max(1, len(losses) - 1)
+    table_of = np.column_stack([*(one.heights for one in places), heights])
+    with canvas((11.4, 4.6), layout="constrained") as (figure, png):
+        axes = figure.subplots()
+        x = np.arange(len(fields) + 1)
+        # All but the best as one collection, better ones above: a line for each takes far longer.
+        *others, best = _evenly(np.argsort(-losses, kind="stable"), MAX_LINES)
+        colors = colormaps["cividis"](0.95 * shades[others])
+        lines = [np.column_stack([x, table_of[place]]) for place in others]
+        axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=3))
+        dots = {"marker": ".", "s": 9, "linewidths": 0, "alpha": 0.6, "zorder": 3}
+        dotted = np.tile(x, len(others)), table_of[others].ravel()
+        axes.scatter(*dotted, c=np.repeat(colors, len(x), axis=0), **dots)  # type: ignore[arg-type]
+        axes.plot(x, table_of[best], color="black", lw=2.0, alpha=0.9, zorder=5, marker=".", ms=3)
+        for number, one in enumerate(places):
+            axes.axvline(number, color="#999999", lw=0.8, zorder=1)
+            for height, text in one.ticks:
+                axes.text(number + 0.03, height, text, fontsize=7, va="center", zorder=6, bbox=_LABEL)
+        axes.axvline(len(fields), color="#999999", lw=0.8, zorder=1)
+        for height, loss in ((0.0, low), (1.0, high)):
+            axes.text(len(fields) + 0.03, height, f"{loss:.3f}", fontsize=7, va="center", zorder=6, bbox=_LABEL)
+        axes.set_xticks(x, [*(field.replace("_", "\n", 1) for field in fields), "validation\nDice loss"], fontsize=8)
+        axes.set_yticks([])
+        axes.set_xlim(-0.15, len(fields) + 0.45)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        banner(figure, tags)
+    return png.getvalue()
+
+
+def _evenly(ranked: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of them at even steps, the first and the last included."""
+    return ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), count)).round().astype(int)]
+
+
+_LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the parallel coordinates: the height of each trial in 0..1, and labelled heights."""
+
+    heights: np.ndarray
+    ticks: tuple[tuple[float, str], ...]
+
+
+def _axis(found: Measured, field: str, log: bool) -> _Axis:
+    values = [setting(record, field) for record in found.trials]
+    if not is_numeric(values):
+        kinds = sorted({str(one) for one in values})
+        step = 1 / max(1, len(kinds) - 1)
+        heights = np.array([kinds.index(str(one)) * step for one in values])
+        return _Axis(heights, tuple((n * step, shortened(kind, 16)) for n, kind in enumerate(kinds)))
+    numbers = np.array(values, dtype=np.float64)
+    numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
+    low, high = numbers.min(), numbers.max()
+    heights = (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
+    return _Axis(heights, ((0.0, value(min(values))), (1.0, value(max(values)))))
+
+
+def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int], log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    values = [setting(found.trials[place], field) for place in places]
+    losses = [found.losses[place] for place in places]
+    searched = [not found.trials[place].baseline for place in places]
+    axes.set_title(field, fontsize=9)
+    if is_numeric(values):
+        x = [float(one) for one in values]
+        if log and min(x) > 0:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:.0e}".replace("e-0", "e-")))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        elif all(isinstance(one, int) for one in values):
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    else:
+        kinds = sorted({str(one) for one in values})
+        # Spread sideways by their place in the order of planning: chance would draw a different figure each time.
+        side = [0.5 * ((number * 0.618034) % 1.0 - 0.5) for number in range(len(places))]
+        x = [kinds.index(str(one)) + shift for one, shift in zip(values, side, strict=True)]
+        for number, kind in enumerate(kinds):
+            middle = float(np.median([loss for one, loss in zip(values, losses, strict=True) if str(one) == kind]))
+            axes.plot([number - 0.35, number + 0.35], [middle, middle], color=COLORS[1], lw=2, zorder=4)
+        slanted: dict[str, Any] = {"rotation": 25, "ha": "right"} if len(kinds) > 2 or max(map(len, kinds)) > 10 else {}
+        axes.set_xticks(range(len(kinds)), [shortened(kind, 18) for kind in kinds], fontsize=7.5, **slanted)
+        axes.set_xlim(-0.6, len(kinds) - 0.4)
+    for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
+        chosen = [number for number, one in enumerate(searched) if one == of_search]
+        dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
+        axes.scatter([x[n] for n in chosen], [losses[n] for n in chosen], **dots)  # type: ignore[arg-type]
+    axes.grid(True, color=OTHERS, alpha=0.4)
+
+
+def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
+    """Return the fields by how much of the loss's variance the groups of their values explain, most first.
+
+    A quick measure that needs few trials and only chooses what is drawn; ties keep the order of `TrialConfig`.
+    """
+    when = conditions(run)
+    strengths = {}
+    for field in hyperparameters(found.trials):
+        places = [place for place, record in enumerate(found.trials) if holds(record, when.get(field, {}))]
+        values = [setting(found.trials[place], field) for place in places]
+        losses = np.array([found.losses[place] for place in places])
+        if len({repr(one) for one in values}) < 2:
+            continue
+        if is_numeric(values):
+            linked = float(stats.spearmanr(values, losses).statistic) if len(set(losses.tolist())) > 1 else 0.0
+            strengths[field] = linked**2
+        else:
+            texts = np.array([str(one) for one in values])
+            within = sum(((losses[texts == kind] - losses[texts == kind].mean()) ** 2).sum() for kind in set(texts))
+            total = ((losses - losses.mean()) ** 2).sum()
+            strengths[field] = float(1 - within / total) if total else 0.0
+    return sorted(strengths, key=lambda field: -strengths[field])

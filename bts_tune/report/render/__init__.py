@@ -1,0 +1,1 @@
+"""A report's blocks as HTML, Markdown or text."""

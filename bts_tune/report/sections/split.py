@@ -1,0 +1,76 @@
+"""The section on the split: how the slices were dealt, the hash that names the deal, and how much it leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bts_tune.report.blocks import Block, Code, paragraph, table
+from bts_tune.report.wording import MISSING, share
+
+_METHODS: Mapping[str, str] = {
+    "provided": "as the dataset came",
+    "grouped": "dealt anew, with related slices kept together",
+}
+
+
+def split_section(run: Mapping[str, Any]) -> Iterable[Block]:
+    """Yield method, hash, sizes, groups and leakage of the run's split."""
+    split = recorded_split(run)
+    if not split:
+        if run.get("dataset"):
+            yield paragraph("The split's hash and groups are not on record: the run is of an earlier version.")
+        return
+    method = str(split.get("method"))
+    seed = f", seed {split.get('seed')}" if method != "provided" else ""
+    patients = f" Patients were given by {split['group_by']}." if split.get("group_by") else " No patients were given."
+    yield paragraph(
+        f"Split {method} ({_METHODS.get(method, 'of a method that this version does not know')}{seed}), SHA-256 of the "
+        "assignment ",
+        Code(str(split.get("hash", MISSING))),
+        f".{patients} Figures of two runs can be set beside each other only where this hash is the same; ",
+        Code("split.csv"),
+        " has the split and the group of every slice.",
+    )
+    groups = split.get("groups") or {}
+    if groups:
+        yield paragraph(
+            f"{groups.get('count', MISSING)} groups of related slices, the largest of {groups.get('largest', MISSING)}"
+            f", the median of {_number(groups.get('median'))}; {groups.get('in_several_splits', MISSING)} of them lie "
+            "in more than one split."
+        )
+    leaks = (split.get("leak") or {}).get("splits") or {}
+    rows = []
+    for name, one in (split.get("splits") or {}).items():
+        leak = leaks.get(name) or {}
+        rows.append(
+            [
+                name,
+                one.get("images", MISSING),
+                one.get("groups", MISSING),
+                one.get("largest_group", MISSING),
+                MISSING if one.get("tumor_share") is None else f"{one['tumor_share']:.2%}",
+                *(MISSING if leak.get(key) is None else share(leak[key]) for key in _LEAKS),
+            ]
+        )
+    if rows:
+        header = ["split", "images", "groups", "largest group", "mean tumour area"]
+        yield table([*header, "related to training", "near-duplicate in training"], rows, right=range(1, 7))
+        yield paragraph(
+            "Related to training: the share of a split's images of whose group a slice is in the training split. "
+            "Near-duplicate: the share with a look-alike there, found by the correlation of small versions."
+        )
+
+
+_LEAKS = ("related_share", "look_alike_share")
+
+
+def recorded_split(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what `run.json` says of the split; empty where it says nothing."""
+    dataset = run.get("dataset")
+    split = dataset.get("split") if isinstance(dataset, Mapping) else None
+    return split if isinstance(split, Mapping) else {}
+
+
+def _number(content: Any) -> str:
+    return f"{content:g}" if isinstance(content, int | float) else MISSING

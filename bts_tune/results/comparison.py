@@ -1,0 +1,214 @@
+"""What the scores of single images say of a run: how sure its figures are, and how its configurations compare."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bts_tune.errors import RunError
+from bts_tune.results.configurations import Configuration, configurations, result_stage
+from bts_tune.results.naming import setting
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.scores import SPLITS, SUMS, Scores, SplitScores, read_scores
+from bts_tune.results.statistics import Resampled, has_tumour, holm, resample, wilcoxon
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Configurations measured on the same images of one split.
+
+    Attributes:
+        configurations: best first on the validation split.
+        reference: the place, in `configurations`, of the best baseline; 0 where there is none.
+        images: how many images the split has.
+        tumours: how many of them hold a tumour.
+        groups: how many groups the images form; None where groups are not known, and images are drawn.
+        resampled: intervals, differences from the reference and how often each configuration comes first.
+        p_values: Wilcoxon's, of each configuration against the reference, corrected by Holm; None for the reference
+            itself and where no image holds a tumour.
+    """
+
+    configurations: tuple[Configuration, ...]
+    reference: int
+    images: int
+    tumours: int
+    groups: int | None
+    resampled: Resampled
+    p_values: tuple[float | None, ...]
+
+    @property
+    def replicates(self) -> list[int]:
+        """How many replicates of each configuration were measured.
+
+        On the validation split the folds of a seed are one together; on the test split every training is one.
+        """
+        return self.resampled.replicates
+
+    def place(self, configuration: Configuration) -> int | None:
+        """Return where a configuration stands in the lists, or None where it was not compared."""
+        places = (place for place, one in enumerate(self.configurations) if one.key == configuration.key)
+        return next(places, None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the scores on record give.
+
+    Attributes:
+        scores: by trial, of the replicates of the configurations that are compared.
+        splits: by name, `valid` and `test`; empty without scores.
+        missing: sentences on scores that are not there or cannot be used.
+    """
+
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    splits: Mapping[str, Compared] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+def gather(folder: RunFolder, trials: Sequence[TrialRecord]) -> Evidence:
+    """Read the scores of the configurations that the result is about, and compare them.
+
+    Those are all of the final stage; without one, the best and the baselines. A configuration's folds of one seed
+    score every validation image once, and count as one replicate there.
+
+    Scores that are missing, spoilt, of another epoch than the trial's best, or of other images than the first trial's,
+    cost that replicate its place and leave a sentence.
+    """
+    found = configurations(trials)
+    if result_stage(trials) == "search":
+        found = [one for place, one in enumerate(found) if one.baseline or place == 0]
+    scores: dict[str, Scores] = {}
+    missing: list[str] = []
+    for record in (record for one in found for record in one.trials):
+        try:
+            read = read_scores(folder.scores_file(record.trial))
+        except RunError as error:
+            missing.append(str(error))
+            continue
+        if record.best_row is None or read.epoch != record.best_row["epoch"]:
+            missing.append(f"scores/{record.trial}.npz is left out: it is of epoch {read.epoch}, not of the best.")
+        else:
+            scores[record.trial] = read
+    groups = _read_groups(folder, missing)
+    folds = {record.fold for one in found for record in one.trials}
+    splits = {}
+    for name in SPLITS:
+        measured = [(one, _measured(one, scores, name, folds, missing)) for one in found]
+        compared = _compare(measured, groups, name, missing)
+        if compared is not None:
+            splits[name] = compared
+    return Evidence(scores, splits, tuple(dict.fromkeys(missing)))
+
+
+_Key = tuple[int, int, int]
+"""Seed, fold (0 for all together, or for none) and the number of the repetition: what pairs replicates."""
+
+
+def _measured(
+    configuration: Configuration,
+    scores: Mapping[str, Scores],
+    split: str,
+    folds: set[int | None],
+    missing: list[str],
+) -> dict[_Key, tuple[str, SplitScores]]:
+    """Return a configuration's replicates on one split, with what names them in a sentence."""
+    repeated: Counter[tuple[int, int]] = Counter()
+    found: dict[_Key, tuple[str, SplitScores]] = {}
+    parts: dict[_Key, dict[int | None, SplitScores]] = {}
+    for record in configuration.trials:
+        seed, fold = setting(record, "seed"), record.fold or 0
+        key = (seed, fold, repeated[seed, fold])
+        repeated[seed, fold] += 1
+        part = scores[record.trial].splits.get(split) if record.trial in scores else None
+        if part is None or not part.names:
+            continue
+        if split == "valid" and folds != {None}:
+            parts.setdefault((seed, 0, key[2]), {})[record.fold] = part
+        else:
+            found[key] = (f"scores/{record.trial}.npz", part)
+    for key, by_fold in parts.items():
+        called = f"{configuration.name} seed {key[0]}"
+        if by_fold.keys() == folds:
+            found[key] = (f"{called}, all folds", _joined(list(by_fold.values())))
+        else:
+            missing.append(
+                f"{called} is left out of the comparison on the validation split: it has {len(by_fold)} of "
+                f"{len(folds)} folds."
+            )
+    return found
+
+
+def _joined(parts: Sequence[SplitScores]) -> SplitScores:
+    return SplitScores(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.sums for part in parts]),
+        np.concatenate([part.brightness for part in parts]),
+        np.concatenate([part.contrast for part in parts]),
+    )
+
+
+def _compare(
+    measured: Sequence[tuple[Configuration, dict[_Key, tuple[str, SplitScores]]]],
+    groups: Mapping[str, str],
+    split: str,
+    missing: list[str],
+) -> Compared | None:
+    images: list[str] | None = None
+    kept: list[tuple[Configuration, dict[_Key, NDArray[np.float64]]]] = []
+    for configuration, replicates in measured:
+        usable = {}
+        for key, (called, part) in replicates.items():
+            order = np.argsort(part.names, kind="stable")
+            names = [part.names[place] for place in order]
+            if images is None:
+                images = names
+            if names == images:
+                usable[key] = part.sums[order]
+            else:
+                missing.append(f"{called} is left out: it is of other images than the first trial's.")
+        if usable:
+            kept.append((configuration, usable))
+    if images is None:
+        return None
+    if any(configuration.baseline for configuration, _ in measured) and not any(one.baseline for one, _ in kept):
+        missing.append(f"No baseline has scores of the {split} split, so there is none to compare with.")
+    keys = sorted({key for _, replicates in kept for key in replicates})
+    sums = np.full((len(kept), len(keys), len(images), len(SUMS)), np.nan)
+    for place, (_, kept_replicates) in enumerate(kept):
+        for key, images_sums in kept_replicates.items():
+            sums[place, keys.index(key)] = images_sums
+    found = tuple(configuration for configuration, _ in kept)
+    reference = next((place for place, one in enumerate(found) if one.baseline), 0)
+    units = [groups[name] for name in images] if all(name in groups for name in images) else None
+    raw = {
+        place: p_value
+        for place in range(len(found))
+        if place != reference and (p_value := wilcoxon(sums[place], sums[reference], units)) is not None
+    }
+    corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
+    return Compared(
+        configurations=found,
+        reference=reference,
+        images=len(images),
+        tumours=int(has_tumour(next(iter(kept[0][1].values()))).sum()),
+        groups=None if units is None else len(set(units)),
+        resampled=resample(sums, reference, units),
+        p_values=tuple(corrected.get(place) for place in range(len(found))),
+    )
+
+
+def _read_groups(folder: RunFolder, missing: list[str]) -> dict[str, str]:
+    """Return the group of each slice, by name, from the run's `split.csv`; empty where it cannot be used."""
+    try:
+        with folder.split_file.open(newline="", encoding="utf-8") as file:
+            return {row["file"]: row["group"] for row in csv.DictReader(file) if row["group"]}
+    except FileNotFoundError:
+        return {}  # a run of an earlier version
+    except (OSError, csv.Error, KeyError, UnicodeDecodeError):
+        missing.append("split.csv cannot be read, so that single images are drawn for the intervals, not groups.")
+        return {}

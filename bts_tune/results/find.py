@@ -1,0 +1,63 @@
+"""Finds runs, and the models in them, by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bts_tune.errors import RunError
+from bts_tune.results.configurations import Configuration, configurations
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+
+
+def find_run(name: str, results: Path) -> RunFolder:
+    """Return a run by the path of its folder or by its name in `results`.
+
+    Raises:
+        RunError: there is none.
+    """
+    for path in (Path(name), results / name):
+        if (path / "run.json").is_file():
+            return RunFolder.open(path)
+    raise RunError(f"{name}: no such run; name a folder with a run.json in it, or a run in {results}/.")
+
+
+def best_model(folder: RunFolder, trial: str | None = None) -> Path:
+    """Return the folder of the run's best model: of the configuration that is ranked first, else of the best so far.
+
+    Args:
+        folder: the run.
+        trial: take this trial's model instead.
+
+    Raises:
+        RunError: no trial, or not this one, has left a model.
+    """
+    if trial is not None:
+        kept = sorted(path.parent.name for path in (folder.path / "models").glob("*/model.json"))
+        if trial not in kept:
+            raise RunError(
+                f"--trial {trial!r}: this run kept no model of that name; it has {', '.join(kept) or 'none'}."
+            )
+        return folder.model_folder(trial)
+    trials = folder.trials()
+    for one in configurations(trials):
+        if (record := kept_replicate(folder, one)) is not None:
+            return folder.model_folder(record.trial)
+    candidates = [
+        (not record.full_budget, record.best_row["val_dice_loss"], record.index, folder.model_folder(record.trial))
+        for record in trials
+        if record.best_row is not None and _has_model(folder, record)
+    ]
+    if not candidates:
+        raise RunError(f"{folder}: no trial of this run has left a model yet.")
+    return min(candidates)[-1]
+
+
+def kept_replicate(folder: RunFolder, configuration: Configuration) -> TrialRecord | None:
+    """Return the best replicate of a configuration whose weights the run still has; None where it has none."""
+    kept = [record for record in configuration.trials if _has_model(folder, record)]
+    return replace(configuration, trials=tuple(kept)).best if kept else None
+
+
+def _has_model(folder: RunFolder, record: TrialRecord) -> bool:
+    return (folder.model_folder(record.trial) / "model.json").is_file()

@@ -1,0 +1,345 @@
+"""The lines of a run's record, checked: what `trials.jsonl`, `rows.jsonl` and `run.json` may say.
+
+A run folder may come from somewhere else, be edited by hand or be damaged. Whatever reads the record relies on what is
+checked here: numbers are finite and of sane size, names are safe as names of files, and text can be written again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, NotRequired, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, with_config
+from typing_extensions import TypedDict
+
+from bts_tune.config import Part, TrialConfig
+from bts_tune.errors import RunError
+from bts_tune.text import quoted
+
+TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "oom", "failed"]
+
+Stage = Literal["search", "final"]
+"""Search: one seed on one split, early stopping. Final: chosen configurations again, full budget, fresh seeds."""
+
+MAX_LINE_BYTES = 2**20
+MAX_RUN_FILE_BYTES = 2**24
+_MAX_DEPTH = 50
+
+TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Names files and folders, so it can neither leave its folder nor hide."""
+
+_Figure = Annotated[float, Field(ge=-1e100, le=1e100)]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+_Epoch = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+# Further fields are kept: another version may have recorded more.
+_LINE = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
+
+
+class _Line(BaseModel):
+    model_config = _LINE
+
+
+class _Event(_Line):
+    event: str
+    trial: TrialId
+
+
+class _StrictPart(Part):
+    model_config = ConfigDict(strict=True)
+
+
+# A trial's configuration as recorded: any of the fields, each of which must be a value that its field allows.
+_Config = create_model(  # type: ignore[call-overload]
+    "_Config",
+    __base__=_StrictPart,
+    **{name: (info.annotation, info) for name, info in TrialConfig.model_fields.items()},
+)
+
+
+class _Planned(_Event):
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    index: _Count
+    baseline: bool
+    changed: list[str]
+    published: dict[str, _Figure | str | None] | None
+    config: dict[str, Any]
+    config_id: str
+    recipe_id: str
+    stage: Stage = "search"
+    origin: TrialId | None = None
+    fold: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+class _Opened(_Event):
+    parameters: _Count | None = None
+    trainable_parameters: _Count | None = None
+    kept_epochs: _Count | None = None
+    lost: str = ""
+
+
+class _Ended(_Event):
+    status: TrialStatus
+    reason: str = ""
+
+
+class _Retried(_Event):
+    reason: str = ""
+
+
+class _Evaluated(_Event):
+    metrics: dict[str, _Figure | None]
+
+
+@with_config(_LINE)
+class _Row(TypedDict):
+    trial: TrialId
+    epoch: _Epoch
+    val_dice_loss: _Figure
+    val_iou: _Figure
+    train_loss: NotRequired[_Figure | None]
+    train_dice_loss: NotRequired[_Figure | None]
+    val_loss: NotRequired[_Figure | None]
+    val_dice_image: NotRequired[_Figure | None]
+    val_iou_image: NotRequired[_Figure | None]
+    val_empty_false_positive_rate: NotRequired[_Figure | None]
+    best_val_dice_loss: NotRequired[_Figure | None]
+    best_epoch: NotRequired[_Count | None]
+    learning_rate: NotRequired[_Figure | None]
+    trainable_parameters: NotRequired[_Count | None]
+    seconds: NotRequired[_Figure | None]
+    train_seconds: NotRequired[_Figure | None]
+    images_per_second: NotRequired[_Figure | None]
+    time: NotRequired[_Figure | None]
+
+
+@with_config(ConfigDict(**{**_LINE, "extra": "forbid"}))
+class _UsualRow(_Row):
+    pass
+
+
+_ROW: TypeAdapter[_Row] = TypeAdapter(_Row)
+_USUAL_ROW: TypeAdapter[_UsualRow] = TypeAdapter(_UsualRow)
+
+
+class _Changes(_Line):
+    time: str
+    changed: list[str]
+
+
+class _Extension(_Line):
+    time: str
+    trials: _Count
+
+
+class _SplitLeak(_Line):
+    related_share: _Figure | None = None
+    look_alike_share: _Figure | None = None
+
+
+class _Leak(_Line):
+    leaks: bool = False
+    splits: dict[str, _SplitLeak] = {}
+
+
+class _Groups(_Line):
+    count: _Count | None = None
+    largest: _Count | None = None
+    median: _Figure | None = None
+    in_several_splits: _Count | None = None
+
+
+class _SplitPart(_Line):
+    images: _Count | None = None
+    groups: _Count | None = None
+    largest_group: _Count | None = None
+    tumor_share: _Figure | None = None
+
+
+class _Split(_Line):
+    method: str = ""
+    hash: str = ""
+    groups: _Groups = _Groups()
+    splits: dict[str, _SplitPart] = {}
+    leak: _Leak = _Leak()
+
+
+class _CheckedSplit(_Line):
+    images: _Count | None = None
+    without_tumor: _Count | None = None
+    several_annotations: _Count | None = None
+    sizes: dict[str, _Count] = {}
+    tumor_share: dict[str, _Figure] = {}
+
+
+class _DataCheck(_Line):
+    errors: dict[str, _Count] = {}
+    warnings: dict[str, _Count] = {}
+    splits: dict[str, _CheckedSplit] = {}
+
+
+class _Dataset(_Line):
+    split: _Split = _Split()
+    check: _DataCheck | None = None
+
+
+class _WarmStart(_Line):
+    run: str
+    trials: list[Any]
+
+
+class _Run(_Line):
+    run: str = ""
+    status: str = ""
+    profile: str = ""
+    command: list[str] = []
+    dataset: _Dataset = _Dataset()
+    space: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+    hardware: dict[str, Any] = {}
+    changes: list[_Changes] = []
+    extensions: list[_Extension] = []
+    warm_start: _WarmStart | None = None
+
+
+_EVENTS: Mapping[str, type[_Event]] = {
+    "planned": _Planned,
+    "opened": _Opened,
+    "retried": _Retried,
+    "ended": _Ended,
+    "evaluated": _Evaluated,
+}
+
+
+def read_events(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place (file and line) and content of every event of `trials.jsonl`, checked.
+
+    Raises:
+        RunError: a line before the last cannot be read, lacks a field or holds what a field does not allow; it plans a
+            trial twice, or is about one that was never planned.
+    """
+    planned: set[str] = set()
+    for where, line in _read_lines(path):
+        event = _parse(line, where)
+        _check(_EVENTS.get(str(event.get("event")), _Event).model_validate, event, where)
+        if event["event"] == "planned":
+            if event["trial"] in planned:
+                raise RunError(f"{where}: trial {event['trial']!r} is planned a second time.")
+            planned.add(event["trial"])
+            known = {name: value for name, value in event["config"].items() if name in TrialConfig.model_fields}
+            _check(_Config.model_validate, known, f"{where}: config")
+        elif event["trial"] not in planned:
+            raise RunError(f"{where}: trial {event['trial']!r} was never planned.")
+        yield where, event
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place (file and line) and content of every row of `rows.jsonl`, checked.
+
+    Raises:
+        RunError: a line before the last cannot be read, lacks a field or holds what a field does not allow.
+    """
+    for where, line in _read_lines(path):
+        try:
+            # Parsed and checked in one go, which of a long run saves half of the time. It refuses more than what is
+            # wrong, such as a field of a later version, and its own sentences on broken JSON are others.
+            row = cast(dict[str, Any], _USUAL_ROW.validate_json(line))
+        except ValidationError:
+            row = _parse(line, where)
+            _check(_ROW.validate_python, row, where)
+            row = {sys.intern(name): content for name, content in row.items()}
+        # One string for each trial, as for each column, not one a row: of a long run they would take much memory.
+        row["trial"] = sys.intern(row["trial"])
+        yield where, row
+
+
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Return the content of `run.json`, checked.
+
+    Raises:
+        RunError: it cannot be read, is too large, is no JSON object, or a field has the wrong type.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RUN_FILE_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}.") from None
+    if len(data) > MAX_RUN_FILE_BYTES:
+        raise RunError(f"{path}: is larger than {MAX_RUN_FILE_BYTES} bytes, hence not what a run writes.")
+    run = _parse(data, str(path))
+    _check(_Run.model_validate, run, str(path))
+    return run
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield place and content of every whole line; a last one that a kill left half-written is passed over."""
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                where = f"{path}, line {number}"
+                if line.endswith(b"\n"):
+                    yield where, line
+                elif len(line) == MAX_LINE_BYTES:
+                    raise RunError(f"{where}: cannot be read: it is longer than {MAX_LINE_BYTES} bytes.")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(data, parse_constant=_refuse_constant)
+        _check_bounds(content)
+    except RecursionError:
+        raise RunError(f"{where}: cannot be read: it is nested too deeply.") from None
+    except ValueError as error:
+        raise RunError(f"{where}: cannot be read: {error}.") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{where}: cannot be read: not a JSON object.")
+    return content
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _check_bounds(content: Any, depth: int = 0) -> None:
+    """Raise a ValueError where something could not be written again, or would exhaust whatever walks through it."""
+    if isinstance(content, dict | list):
+        if depth == _MAX_DEPTH:
+            raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+        for inner in (*content, *content.values()) if isinstance(content, dict) else content:
+            # A long run has millions of values: most are told to be harmless here, without a call for each.
+            kind = type(inner)
+            if kind is float:
+                if not math.isfinite(inner):
+                    raise ValueError("a number is too large")
+            elif not (kind is int or inner is None or (kind is str and inner.isascii())):
+                _check_bounds(inner, depth + 1)
+    elif isinstance(content, str):
+        try:
+            content.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{quoted(content)} is no valid Unicode") from None
+    elif isinstance(content, float) and not math.isfinite(content):
+        raise ValueError("a number is too large")
+
+
+def _check(validate: Callable[[Any], object], content: Mapping[str, Any], where: str) -> None:
+    try:
+        validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] == "missing" else f", got {quoted(first['input'])}"
+        raise RunError(f"{where}: {field}: {message[:1].lower()}{message[1:]}{got}.") from None

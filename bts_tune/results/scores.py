@@ -1,0 +1,170 @@
+"""The scores of every image under one trained model, and the file that keeps them; no torch, so that a report reads it.
+
+A metric of any set of images follows from the sums of its images (see `metrics/pooled.py`), so these few numbers
+an image are all that intervals, comparisons and views by kind of image need.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bts_tune.errors import RunError
+
+METRICS_VERSION = 1
+"""Of the definitions of the metrics; figures of two versions are not to be set beside each other."""
+EPS = 1e-6
+SUMS = ("true_positives", "false_positives", "false_negatives", "overlap", "predicted", "truth", "cross_entropy")
+SPLITS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the predicted masks of a split look like beside the true ones; definitions in `training/shapes.py`.
+
+    Attributes:
+        tolerance: of the surface Dice, in pixels.
+        hausdorff: float64 [N], in pixels; NaN where truth or prediction is empty.
+        surface_dice: float64 [N], in 0..1; 0 where one of the two is empty, NaN where both are.
+        stray: float64 [N], pixels of predicted regions without a single true pixel.
+        true_boxes: float64 [K, 5], a row for each true region: place of its image, left, top, width, height.
+        boxes: float64 [M, 6], a row for each predicted region: the same, then its score in 0..1.
+    """
+
+    tolerance: float
+    hausdorff: NDArray[np.float64]
+    surface_dice: NDArray[np.float64]
+    stray: NDArray[np.float64]
+    true_boxes: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+
+    def problem(self, images: int) -> str | None:
+        """Return what is wrong with the arrays as those of so many images, or None."""
+        figures = (self.hausdorff, self.surface_dice, self.stray)
+        if any(figure.shape != (images,) for figure in figures):
+            return "its arrays differ in length"
+        for boxes, columns in ((self.true_boxes, 5), (self.boxes, 6)):
+            if boxes.ndim != 2 or boxes.shape[1] != columns:
+                return f"a table of boxes has no {columns} columns"
+            if not np.isfinite(boxes).all() or (boxes < 0).any() or (boxes[:, 0] >= images).any():
+                return "a box is of no image, or no box"
+        with np.errstate(invalid="ignore"):
+            if any((np.isinf(figure) | (figure < 0)).any() for figure in figures) or not np.isfinite(self.tolerance):
+                return "it holds figures that are not finite"
+        return None
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """The scores of the images of one split.
+
+    Attributes:
+        names: the images, in the order of the split.
+        sums: float64 [N, 7], columns as in `SUMS`, in pixels of the trial's image size.
+        brightness: float64 [N], mean grey value of the image as the network saw it, before standardising, in 0..1.
+        contrast: float64 [N], the population standard deviation of the same grey values.
+        shapes: boundaries and boxes; None in a file of an earlier version.
+    """
+
+    names: tuple[str, ...]
+    sums: NDArray[np.float64]
+    brightness: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+    shapes: Shapes | None = None
+
+    @classmethod
+    def of(
+        cls,
+        names: list[str],
+        images: NDArray[np.uint8],
+        sums: NDArray[np.float64],
+        shapes: Shapes | None = None,
+    ) -> SplitScores:
+        """Join the sums and shapes of a split with what its prepared images, uint8 [N, S, S], look like."""
+        # One image at a time: a memory-mapped split may be larger than memory.
+        grey = [(float(image.mean()) / 255, float(image.std()) / 255) for image in images]
+        brightness, contrast = np.array(grey, dtype=np.float64).reshape(len(names), 2).T
+        return cls(tuple(names), sums, brightness, contrast, shapes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one trial.
+
+    Attributes:
+        epoch: the epoch that the model's weights are from.
+        pixels: pixels of one image.
+        splits: by name, `valid` and, where the dataset has one, `test`.
+    """
+
+    epoch: int
+    pixels: int
+    splits: Mapping[str, SplitScores]
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the .npz file: `epoch`, `pixels`, `columns`, and each split's arrays by its name."""
+        arrays: dict[str, np.ndarray] = {
+            "epoch": np.array(self.epoch),
+            "pixels": np.array(self.pixels),
+            "columns": np.array(SUMS),
+        }
+        for name, split in self.splits.items():
+            arrays[f"{name}_names"] = np.array(split.names, dtype=str)
+            arrays[f"{name}_sums"] = split.sums
+            arrays[f"{name}_brightness"] = split.brightness
+            arrays[f"{name}_contrast"] = split.contrast
+            if split.shapes is not None:
+                arrays |= {f"{name}_{field}": np.array(part) for field, part in vars(split.shapes).items()}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+
+def read_scores(path: Path) -> Scores:
+    """Read the file that `Scores.to_bytes` fills.
+
+    Raises:
+        RunError: the file is missing, is not such a file, or its arrays do not fit together.
+    """
+    if not path.is_file():
+        raise RunError(f"scores/{path.name} is missing.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if tuple(str(name) for name in archive["columns"]) != SUMS:
+                raise ValueError(f"its columns are not {', '.join(SUMS)}")
+            splits = {
+                split: SplitScores(
+                    tuple(str(name) for name in archive[f"{split}_names"]),
+                    archive[f"{split}_sums"].astype(np.float64),
+                    archive[f"{split}_brightness"].astype(np.float64),
+                    archive[f"{split}_contrast"].astype(np.float64),
+                    _shapes(archive, split),
+                )
+                for split in SPLITS
+                if f"{split}_names" in archive
+            }
+            scores = Scores(int(archive["epoch"]), int(archive["pixels"]), splits)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"scores/{path.name} cannot be read: {error}.") from None
+    for split in splits.values():
+        count = len(split.names)
+        if split.sums.shape != (count, len(SUMS)) or not split.brightness.shape == split.contrast.shape == (count,):
+            raise RunError(f"scores/{path.name} cannot be used: its arrays differ in length.")
+        if not np.isfinite(split.sums[:, :6]).all():
+            raise RunError(f"scores/{path.name} cannot be used: it holds figures that are not finite.")
+        if split.shapes is not None and (problem := split.shapes.problem(count)):
+            raise RunError(f"scores/{path.name} cannot be used: {problem}.")
+    return scores
+
+
+def _shapes(archive: Mapping[str, np.ndarray], split: str) -> Shapes | None:
+    if f"{split}_boxes" not in archive:  # written before there were any
+        return None
+    tolerance, *arrays = (archive[f"{split}_{one.name}"].astype(np.float64) for one in fields(Shapes))
+    return Shapes(float(tolerance), *arrays)

@@ -1,0 +1,331 @@
+"""What a finite set of images and of seeds can tell: intervals, paired comparisons and the stability of a ranking.
+
+Every figure follows from the sums of each image (`results/scores.py`), so nothing is predicted again. A
+configuration's figure is the mean of its replicates' figures (its trainings with several seeds), and what it estimates
+is the expected figure of a new training on new images. Two kinds of chance part them, and an interval holds both:
+
+- which images the split has: the non-parametric bootstrap. The images are drawn with replacement, the metric is pooled
+  over the drawn ones and averaged over the replicates, and the interval is the bias-corrected and accelerated one (BCa;
+  Efron, 'Better bootstrap confidence intervals', JASA 1987), by `scipy.stats.bootstrap`. Where groups are given, whole
+  groups are drawn instead: slices of one patient are no independent images (Davison and Hinkley, 'Bootstrap Methods and
+  their Application', 1997, section 3.8).
+- which seeds were trained: the variance of the mean over replicates. Three or five seeds are too few to be drawn with
+  replacement: the drawn means would vary too little, by the factor (R - 1) / R, and never leave the few that are there.
+
+The two variances are added, as for readers and cases in studies of diagnosis, and the limits of the first are moved
+out by the root of what that adds, and by Student's t in place of the normal quantile, with the degrees of freedom of
+such a sum (Satterthwaite, Biometrics 1946): that keeps the asymmetry of the first. The replicates are measured on the
+same images, so that a part of their variance counts twice; it makes up for what few seeds and groups lack. All
+configurations are measured on the same draws and paired by seed, so that differences are paired in both. How often such
+intervals hold the truth, beside those of images alone and of seeds drawn with replacement, is measured by
+`scripts/simulate_selection.py`; its figures are in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bts_tune.results.scores import EPS, SUMS
+
+LEVEL = 0.95
+RESAMPLES = 9999
+SEED = 0
+_TP, _FP, _FN, _OVERLAP, _PREDICTED, _TRUTH, _ = range(len(SUMS))
+_MAX_CELLS = 4_000_000
+"""Largest table of draws held at a time."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and its interval at `LEVEL`; the limits are None where a single image or group cannot give any."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def __neg__(self) -> Interval:
+        """The interval of the figure with its sign changed."""
+        return Interval(-self.value, None if self.high is None else -self.high, None if self.low is None else -self.low)
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval leaves open which way the figure points; so it does where there is no interval."""
+        return self.low is None or self.high is None or self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """What `resample` found; one entry a configuration, in the order given.
+
+    Attributes:
+        dice_loss: mean over replicates of the pooled Dice loss.
+        iou: mean over replicates of the pooled IoU.
+        dice_gain: the reference's Dice loss minus the configuration's: positive where the configuration is better.
+        iou_gain: the configuration's IoU minus the reference's.
+        first: share of the draws in which the configuration has the lowest Dice loss; equals share a draw.
+        units: how many images, or groups, were drawn from.
+        replicates: how many replicates each configuration has.
+    """
+
+    dice_loss: list[Interval]
+    iou: list[Interval]
+    dice_gain: list[Interval]
+    iou_gain: list[Interval]
+    first: list[float]
+    units: int
+    replicates: list[int]
+
+
+def pooled_dice_loss(sums: Floats) -> Floats:
+    """Return 1 - (2 sum p*y + eps) / (sum p + sum y + eps), from sums [..., 7] already pooled over images."""
+    return 1 - (2 * sums[..., _OVERLAP] + EPS) / (sums[..., _PREDICTED] + sums[..., _TRUTH] + EPS)
+
+
+def pooled_iou(sums: Floats) -> Floats:
+    """Return TP / (TP + FP + FN), 1 where that is 0 / 0, from sums [..., 7] already pooled over images."""
+    union = sums[..., _TP] + sums[..., _FP] + sums[..., _FN]
+    return np.divide(sums[..., _TP], union, out=np.ones_like(union), where=union > 0)
+
+
+def image_dice(sums: Floats) -> Floats:
+    """Return 2 TP / (2 TP + FP + FN) of each image, from sums [..., 7]; NaN where neither holds a tumour."""
+    whole = 2 * sums[..., _TP] + sums[..., _FP] + sums[..., _FN]
+    return np.divide(2 * sums[..., _TP], whole, out=np.full_like(whole, np.nan), where=whole > 0)
+
+
+def has_tumour(sums: Floats) -> NDArray[np.bool_]:
+    """Return whether the truth of each image holds a tumour, from sums [..., 7]."""
+    return sums[..., _TRUTH] > 0
+
+
+def missed(sums: Floats) -> NDArray[np.bool_]:
+    """Return whether an image holds a tumour of which not one pixel is predicted, from sums [..., 7]."""
+    return has_tumour(sums) & (sums[..., _TP] == 0)
+
+
+def resample(
+    sums: Floats,
+    reference: int = 0,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+) -> Resampled:
+    """Measure configurations on bootstrap draws of the same images, and on what their seeds leave open.
+
+    The order of the images changes nothing, nor does that of the replicates or of the configurations but for the last
+    digits, and the same arguments give the same figures.
+
+    Args:
+        sums: float64 [K, R, N, 7], of K configurations with up to R replicates over the same N images, columns as in
+            `SUMS`; N is at least 1. Replicate r of each configuration has the same seed; one that is not there is NaN,
+            and each configuration has at least one.
+        reference: the configuration that the others are compared with.
+        groups: the group of each image, [N]; then whole groups are drawn.
+        resamples: how many draws.
+
+    Of a configuration with a single replicate the interval is of images alone: nothing tells the spread of its seeds.
+    """
+    trials, replicates = sums.shape[:2]
+    present = ~np.isnan(sums[:, :, 0, 0])
+    counts = present.sum(axis=1)
+    units = _units(np.where(present[:, :, np.newaxis, np.newaxis], sums, 0.0), groups)
+    count = len(units)
+    table = units.reshape(count, -1)
+
+    def pooled(weights: Floats) -> tuple[Floats, Floats]:
+        drawn = (weights @ table).reshape(len(weights), trials, replicates, len(SUMS))
+        return pooled_dice_loss(drawn), pooled_iou(drawn)
+
+    def measure(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # scipy gives draws [..., count]
+        draws = drawn.reshape(-1, drawn.shape[-1])
+        places = draws + count * np.arange(len(draws))[:, np.newaxis]
+        weights = np.bincount(places.ravel(), minlength=len(draws) * count).reshape(len(draws), count)
+        loss, iou = ((figure * present).sum(axis=2) / counts for figure in pooled(weights.astype(np.float64)))
+        gains = loss[:, [reference]] - loss, iou - iou[:, [reference]]
+        return np.concatenate([loss, iou, *gains], axis=1).T.reshape(4 * trials, *drawn.shape[:-1])
+
+    values = measure(np.arange(count))
+    single = [np.where(present, figure[0], np.nan) for figure in pooled(np.ones((1, count)))]
+    if count < 2:
+        measured = [Interval(float(value), None, None) for value in values]
+        losses = values[:trials, np.newaxis]
+    else:
+        low, high, of_images, losses = _image_limits(measure, values, count, trials, resamples)
+        seeds = [_variance(row) for figure in single for row in figure]
+        seeds += [_variance_of_difference(row, figure[reference]) for figure in single for row in figure]
+        low, high = _widened(values, low, high, of_images, seeds, count)
+        losses = losses + _seed_draws(single[0], losses.shape[1])
+        limits = zip(values, low, high, strict=True)
+        measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
+    loss_found, iou_found, dice_gain, iou_gain = (
+        measured[start : start + trials] for start in range(0, 4 * trials, trials)
+    )
+    return Resampled(loss_found, iou_found, dice_gain, iou_gain, _first(losses), count, counts.tolist())
+
+
+def _image_limits(
+    measure: Callable[..., Floats], values: Floats, count: int, trials: int, resamples: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return limits and variance of each figure over draws of images, and the Dice losses [K, draws] of the draws."""
+    with warnings.catch_warnings():
+        # Trials that are equal on every image have a difference of one value only; see below.
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap(
+            (np.arange(count),),
+            measure,
+            n_resamples=resamples,
+            batch=max(1, _MAX_CELLS // count),
+            vectorized=True,
+            confidence_level=LEVEL,
+            method="BCa",
+            rng=np.random.default_rng(SEED),
+        )
+    drawn = found.bootstrap_distribution
+    # BCa is not defined where the figure lies outside of all draws or never changes; percentiles always are. They may
+    # then lie on one side of the figure, which the other kind of chance would be joined to.
+    tail = 100 * (1 - LEVEL) / 2
+    percentiles = np.percentile(drawn, [tail, 100 - tail], axis=-1)
+    low, high = found.confidence_interval
+    low = np.minimum(np.where(np.isfinite(low), low, percentiles[0]), values)
+    high = np.maximum(np.where(np.isfinite(high), high, percentiles[1]), values)
+    return low, high, drawn.var(axis=-1, ddof=1), drawn[:trials]
+
+
+def _variance(values: Floats) -> tuple[float, float]:
+    """Return the variance of the mean over replicates, [R], and its degrees of freedom; NaN is no replicate."""
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return 0.0, 1.0
+    return float(values.var(ddof=1) / len(values)), len(values) - 1.0
+
+
+def _variance_of_difference(values: Floats, others: Floats) -> tuple[float, float]:
+    """Return the same of a difference of two means: paired by replicate, unless the two have different replicates."""
+    if np.array_equal(np.isnan(values), np.isnan(others)):
+        return _variance(values - others)
+    (one, freedom), (other, of_other) = _variance(values), _variance(others)
+    total = one + other
+    return total, total**2 / (one**2 / freedom + other**2 / of_other) if total else 1.0
+
+
+def _widened(
+    values: Floats, low: Floats, high: Floats, of_images: Floats, of_seeds: Sequence[tuple[float, float]], units: int
+) -> tuple[Floats, Floats]:
+    """Return limits that hold the chance of the seeds too: figures without variance over seeds keep theirs."""
+    seeds, freedom = np.array(of_seeds).T
+    total = of_images + seeds
+    changed = seeds > 0
+    safe = np.where(changed, total, 1.0)
+    degrees = safe**2 / np.where(changed, of_images**2 / (units - 1) + seeds**2 / freedom, 1.0)
+    quantile, normal = stats.t.ppf((1 + LEVEL) / 2, degrees), stats.norm.ppf((1 + LEVEL) / 2)
+    # Where the images change nothing, but for rounding, there are no limits to move.
+    alone = of_images < 1e-9 * safe
+    ratio = np.sqrt(safe / np.where(alone, safe, of_images)) * quantile / normal
+    below, above = (np.where(alone, normal * np.sqrt(safe), size) * ratio for size in (values - low, high - values))
+    return np.where(changed, values - below, low), np.where(changed, values + above, high)
+
+
+def _seed_draws(losses: Floats, draws: int) -> Floats:
+    """Return by how much the mean over new replicates may lie off that of losses [K, R], as often as asked, [K, draws].
+
+    Each is Student's t with the standard error of the mean for its scale, and so is each difference of two with that of
+    the paired difference: draws of the replicates' deviations weighted by one normal number each, over the root of a
+    chi-squared one.
+    """
+    present = ~np.isnan(losses)
+    losses = losses[:, np.argsort(np.nansum(losses, axis=0), kind="stable")]
+    counts = present.sum(axis=1, keepdims=True)
+    means = np.nansum(losses, axis=1, keepdims=True) / counts
+    random = np.random.default_rng(SEED)
+    normal, uniform = random.standard_normal((losses.shape[1], draws)), random.random(draws)
+    # One uniform number for all: equal counts give equal divisors, and the differences stay paired.
+    divisor = np.sqrt(counts * stats.chi2.ppf(uniform, np.maximum(counts - 1, 1)))
+    return np.nan_to_num(losses - means) @ normal / divisor
+
+
+def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None = None) -> float | None:
+    """Return the two-sided p value of the Wilcoxon signed-rank test on the Dice of each image that holds a tumour.
+
+    The Dice of an image is the mean over replicates. Zero differences are ranked and then dropped (Pratt, JASA 1959).
+    With groups, the mean difference of each group takes the place of its images.
+
+    Args:
+        sums: float64 [R, N, 7], of one configuration's replicates; one that is not there is NaN.
+        reference: float64 [R, N, 7], of the other's, on the same images.
+        groups: the group of each image, [N].
+
+    Returns:
+        The p value; 1 where no image differs; None where no image holds a tumour.
+    """
+    one, other = (replicates[~np.isnan(replicates[:, 0, 0])] for replicates in (sums, reference))
+    chosen = has_tumour(other[0])
+    difference = image_dice(one[:, chosen]).mean(axis=0) - image_dice(other[:, chosen]).mean(axis=0)
+    if groups is not None:
+        members = _members(groups)[chosen]
+        _, members = np.unique(members, return_inverse=True)
+        difference = np.bincount(members, weights=difference) / np.bincount(members)
+    if not len(difference):
+        return None
+    if not difference.any():
+        return 1.0
+    return float(stats.wilcoxon(difference, zero_method="pratt").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p values corrected for their number (Holm, Scand. J. Statist. 1979), in the order given."""
+    count = len(p_values)
+    corrected = [0.0] * count
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(count), key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (count - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean and the sample standard deviation of one recipe's seeds; of a single seed there is no deviation."""
+
+    count: int
+    mean: float
+    deviation: float | None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the mean and spread of at least one value."""
+    return Spread(len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
+    """Return the sums of what is drawn, float64 [units, K, R, 7], in an order that follows from the sums alone."""
+    images = np.ascontiguousarray(np.moveaxis(sums, 2, 0))
+    if groups is not None:
+        members = _members(groups)
+        summed = np.zeros((members.max() + 1, *images.shape[1:]))
+        np.add.at(summed, members, images)
+        images = summed
+    # First by what does not depend on the order of configurations and replicates, as far as that tells units apart.
+    flat = images.reshape(len(images), -1)
+    total = images.sum(axis=(1, 2)).round(6)
+    return images[np.lexsort((*flat.T, *total.T))]
+
+
+def _members(groups: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return the number of each image's group, int64 [N], counted in the order in which the groups appear."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+
+
+def _first(losses: Floats) -> list[float]:
+    """Return how often each configuration, of losses [K, draws], is the lowest; equals share a draw."""
+    lowest = losses == losses.min(axis=0)
+    return [float(share) for share in (lowest / lowest.sum(axis=0)).mean(axis=1)]

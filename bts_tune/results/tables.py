@@ -1,0 +1,235 @@
+"""The CSV files: a table of trials, one of configurations and one of epochs, as frames and as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bts_tune.config import FIELDS
+from bts_tune.results.comparison import Compared, Evidence
+from bts_tune.results.configurations import configurations
+from bts_tune.results.leaderboard import configuration_ranks, ordered, total_seconds
+from bts_tune.results.naming import setting
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.statistics import Interval, spread
+
+METRICS = (
+    "val_dice_loss",
+    "val_iou",
+    "val_dice_image",
+    "val_iou_image",
+    "val_empty_false_positive_rate",
+    "val_loss",
+    "train_dice_loss",
+    "train_loss",
+)
+"""Metrics of an epoch, as the design defines them; the leaderboard shows a trial's best epoch."""
+
+TEST_METRICS = (
+    "test_dice_loss",
+    "test_iou",
+    "test_dice_image",
+    "test_iou_image",
+    "test_empty_false_positive_rate",
+    "test_loss",
+)
+"""Metrics of the test split at a trial's best epoch; of trials of the final stage, or of the best and the baselines."""
+
+_SUMMED = ("dice_loss", "iou", "dice_image", "iou_image")
+"""The metrics whose mean and spread over replicates `configurations_table` shows, of each split."""
+
+_EPOCH_COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_dice_loss",
+    "val_loss",
+    "val_dice_loss",
+    "val_iou",
+    "val_dice_image",
+    "val_iou_image",
+    "val_empty_false_positive_rate",
+    "best_val_dice_loss",
+    "best_epoch",
+    "learning_rate",
+    "trainable_parameters",
+    "seconds",
+    "train_seconds",
+    "images_per_second",
+    "time",
+)
+_INTEGERS = (
+    "rank",
+    "best_epoch",
+    "epochs_run",
+    "epochs",
+    "parameters",
+    "trainable_parameters",
+    "seed",
+    "fold",
+    "epoch",
+    "replicates",
+    "planned",
+    "seeds",
+    "folds",
+)
+
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_LINE_BREAKS = re.compile(r"[\r\n]+")
+
+
+def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row a trial, in the order of `ordered`.
+
+    Columns: `rank` (Int64; that of its configuration, so that replicates share it; of full-budget trials of the stage
+    that the result comes from), what the trial is and how it ended, its stage, `METRICS` at its best epoch,
+    `TEST_METRICS`, `best_epoch`, `epochs_run`, `epochs` (the budget), `seconds` (all epochs, validation included),
+    `images_per_second` (training images over training time), `parameters`, `trainable_parameters` (at the best epoch),
+    `seed`, `config_id`, `recipe_id`, then every other field of `TrialConfig`. What is not known is missing.
+    """
+    rows = []
+    ranks = configuration_ranks(trials)
+    for record in ordered(trials):
+        best = record.best_row or {}
+        row: dict[str, Any] = {
+            "rank": ranks.get(record.trial),
+            "name": record.name,
+            "trial": record.trial,
+            "status": record.status,
+            "reason": record.reason,
+            "baseline": record.baseline,
+            "changed": ";".join(record.changed),
+            "stage": record.stage,
+            "origin": record.origin,
+            "fold": record.fold,
+        }
+        row |= {name: best.get(name) for name in METRICS}
+        row |= {name: record.test.get(name) for name in TEST_METRICS}
+        row |= {
+            "best_epoch": best.get("epoch"),
+            "epochs_run": len(record.rows),
+            "epochs": setting(record, "epochs"),
+            "seconds": total_seconds(record),
+            "images_per_second": _images_per_second(record),
+            "parameters": record.started.get("parameters"),
+            "trainable_parameters": best.get("trainable_parameters", record.started.get("trainable_parameters")),
+            "seed": setting(record, "seed"),
+            "config_id": record.config_id,
+            "recipe_id": record.recipe_id,
+        }
+        row |= {field: setting(record, field) for field in FIELDS if field not in row}
+        rows.append(row)
+    columns = list(rows[0]) if rows else _empty_columns()
+    return _typed(pd.DataFrame(rows, columns=columns), (*METRICS, *TEST_METRICS, "seconds", "images_per_second"))
+
+
+def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | None = None) -> pd.DataFrame:
+    """Return one row a ranked configuration, best first.
+
+    Columns: `rank`, what it is, `replicates` of the `planned` ones that were trained to the full budget, their `seeds`
+    and `folds` (missing without folds), and for `val_` and `test_`: mean and `_sd`, the sample standard deviation, of
+    the replicates' metrics; then, from the scores of single images, `_low` and `_high` of Dice loss and IoU, what it
+    gains on the best baseline, with limits, the p value and the share of the draws in which it is first. Then the
+    trial whose model to use, and every field of the configuration but the seed. What is not known is missing.
+    """
+    evidence = evidence or Evidence()
+    rows = []
+    for rank, one in enumerate(configurations(trials), start=1):
+        row: dict[str, Any] = {
+            "rank": rank,
+            "name": one.name,
+            "trial": one.best.trial,
+            "baseline": one.baseline,
+            "changed": ";".join(one.changed),
+            "recipe_id": one.recipe_id,
+            "replicates": len(one.trials),
+            "planned": one.planned,
+            "seeds": one.seeds,
+            "folds": one.folds or None,
+        }
+        for split, prefix in (("valid", "val"), ("test", "test")):
+            for name in _SUMMED:
+                values = one.values(f"{prefix}_{name}")
+                found = spread(values) if values else None
+                row[f"{prefix}_{name}"] = found and found.mean
+                row[f"{prefix}_{name}_sd"] = found and found.deviation
+            compared = evidence.splits.get(split)
+            place = compared.place(one) if compared else None
+            row |= {f"{prefix}_{name}": value for name, value in _evidence_columns(compared, place).items()}
+        seconds = [total for record in one.trials if (total := total_seconds(record)) is not None]
+        row |= {"seconds": math.fsum(seconds) if seconds else None, "parameters": one.best.started.get("parameters")}
+        row |= {field: setting(one.best, field) for field in FIELDS if field not in (*row, "seed")}
+        rows.append(row)
+    columns = list(rows[0]) if rows else list(configurations_table([_blank()]).columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    return _typed(frame, [name for name in columns if name.startswith(("val_", "test_"))] + ["seconds"])
+
+
+def _evidence_columns(compared: Compared | None, place: int | None) -> dict[str, float | None]:
+    nothing = Interval(math.nan, None, None)
+    found = dict.fromkeys(("dice_loss", "iou", "dice_gain", "iou_gain"), nothing)
+    p_value, first = None, None
+    if compared is not None and place is not None:
+        found = {name: getattr(compared.resampled, name)[place] for name in found}
+        first = compared.resampled.first[place]
+        p_value = compared.p_values[place]
+        if not compared.configurations[compared.reference].baseline:
+            found |= dict.fromkeys(("dice_gain", "iou_gain"), nothing)
+            p_value = None
+    columns: dict[str, float | None] = {}
+    for name, interval in found.items():
+        if name.endswith("gain"):
+            columns[name] = interval.value
+        columns |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {**columns, "p_holm": p_value, "first": first}
+
+
+def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Return one row an epoch: trials in the order of planning, epochs ascending, every recorded metric."""
+    planned = sorted(trials, key=lambda record: (record.index, record.trial))
+    of_trials = {
+        "name": [record.name for record in planned],
+        "trial": [record.trial for record in planned],
+        "seed": [setting(record, "seed") for record in planned],
+        "baseline": [record.baseline for record in planned],
+        "changed": [";".join(record.changed) for record in planned],
+    }
+    frame = pd.DataFrame(of_trials).loc[np.repeat(np.arange(len(planned)), [len(record.rows) for record in planned])]
+    # Column by column: row by row, a long run would be in memory a second time.
+    of_epochs = {
+        name: pd.array(
+            [row.get(name) for record in planned for row in record.rows],
+            dtype="Int64" if name in _INTEGERS else "float64",
+        )
+        for name in _EPOCH_COLUMNS
+    }
+    return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
+
+
+def _images_per_second(record: TrialRecord) -> float | None:
+    """Training images over training time of all epochs, so that a slow first epoch weighs by its length."""
+    timed = [row for row in record.rows if row.get("train_seconds") and row.get("images_per_second") is not None]
+    seconds = math.fsum(row["train_seconds"] for row in timed)
+    if not seconds:
+        return None
+    return math.fsum(row["images_per_second"] * row["train_seconds"] for row in timed) / seconds
+
+
+def _empty_columns() -> list[str]:
+    return list(leaderboard([_blank()]).columns)
+
+
+def _blank() -> TrialRecord:
+    """A trial that is in every table, of which nothing is kept but the names of the columns."""
+    row = {"epoch": 1, "val_dice_loss": 1.0, "val_iou": 0.0}
+    return TrialRecord("", "", 0, False, [], None, {}, "", "", status="complete", rows=[row])
+
+
+def _typed(frame: pd.DataFrame, floats: Sequence[str]) -> pd.DataFrame:
+    """Give the numeric columns one type whatever is missing, so that the CSV never turns `12` into `12.0`."""
+    types = dict.fromkeys(floats, "float64") | {name: "Int64" for name in _INTEGERS if name in frame.columns}
+    return frame.astype(types)

@@ -1,0 +1,58 @@
+"""Text for people: values as they are quoted, escaped, counted and shortened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 trial`, `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `text` on one line in at most `length` characters: the middle gives way, as names differ at the ends."""
+    flat = " ".join(text.split())
+    if len(flat) <= length:
+        return flat
+    tail = (length - 1) // 3
+    return f"{flat[: length - 1 - tail]}…{flat[len(flat) - tail :]}"
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return ' Did you mean …?' for the known words closest to `word`, or an empty string."""
+    import difflib
+
+    if len(word) > _LONGEST_TYPED:  # nobody's slip of the finger, and comparing takes the square of its length
+        return ""
+
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+_LONGEST_TYPED = 100
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Return `repr(value)`, cut short: what stands in a file may be of any size."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a huge {type(value).__name__}"
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]} …"
+
+
+def printable(text: str) -> str:
+    """Return `text` with line breaks, terminal commands and bytes that are no UTF-8 escaped, as in `\\n`."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the error's kind where it has none; it ends in one full stop."""
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)  # else in quotes
+    return (message.strip() or type(error).__name__).splitlines()[0][:300].rstrip(".") + "."

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from bts_tune.data.checks import similarity
+from bts_tune.data.checks.similarity import ORIENTATIONS, correlations, find_similar, signature, signatures
+from bts_tune.data.synthetic.phantom import generate_slice
+from tests.data.builders import noise
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+TURNS: dict[str, Change] = {
+    "as it is": lambda image: image,
+    "mirrored left to right": np.fliplr,
+    "mirrored top to bottom": np.flipud,
+    "rotated by 180°": lambda image: np.rot90(image, 2),
+    "transposed": np.transpose,
+    "rotated by 90° clockwise": lambda image: np.rot90(image, -1),
+    "rotated by 90° anticlockwise": np.rot90,
+    "transposed and rotated by 180°": lambda image: np.rot90(image.T, 2),
+}
+
+
+def recompressed(image: np.ndarray, quality: int = 40) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
+
+
+def brightened(image: np.ndarray) -> np.ndarray:
+    return np.clip(1.3 * image + 20.0, 0, 255).astype(np.uint8)
+
+
+def darkened(image: np.ndarray) -> np.ndarray:
+    return (0.5 * image + 10.0).astype(np.uint8)
+
+
+CHANGES: dict[str, Change] = {
+    "copied": lambda image: image,
+    "brightened": brightened,
+    "darkened": darkened,
+    "re-compressed": recompressed,
+    "mirrored": np.fliplr,
+    "rotated": np.rot90,
+    "resized": lambda image: cv2.resize(image, (70, 70), interpolation=cv2.INTER_AREA),
+    "all at once": lambda image: recompressed(brightened(np.ascontiguousarray(np.rot90(np.fliplr(image))))),
+}
+
+
+def smooth(count: int, seed: int = 0) -> np.ndarray:
+    """Return random images of which neighbouring pixels are alike, uint8 [count, 48, 48]."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 8, 8)).astype(np.uint8)
+    return np.stack([cv2.resize(one, (48, 48), interpolation=cv2.INTER_CUBIC) for one in coarse])
+
+
+def vectors(images: object) -> np.ndarray:
+    return np.stack([signature(np.ascontiguousarray(one)) for one in images])  # type: ignore[attr-defined]
+
+
+def brute_force(found: np.ndarray, threshold: float) -> set[tuple[int, int]]:
+    rows, columns = np.nonzero(np.triu(found @ found.T, 1) > threshold)
+    return set(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def test_correlations_are_those_of_the_small_versions() -> None:
+    images = [noise(64, 96, seed) for seed in range(5)]
+    smalls = [cv2.resize(one.astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA).ravel() for one in images]
+    first, second = np.triu_indices(5)
+    expected = np.asarray(np.corrcoef(smalls))[first, second]
+    assert correlations(vectors(images), first, second) == pytest.approx(expected, abs=1e-5)
+
+
+def test_blank_images_resemble_nothing() -> None:
+    blank = [np.full((40, 40), value, dtype=np.uint8) for value in (0, 7, 255)]
+    found = vectors(blank)
+    assert not found.any()
+    assert len(find_similar(found)) == 0
+
+
+def test_of_nothing_there_are_no_pairs() -> None:
+    assert len(find_similar(signatures(np.empty((0, 32, 32), dtype=np.float32)))) == 0
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_each_orientation_is_found_and_named(name: str) -> None:
+    """The second image, turned as the name says, is the first one."""
+    first, other, second = *smooth(2, seed=3), smooth(1, seed=3)[0]
+    second = next(
+        turned for turned in (turn(second) for turn in TURNS.values()) if np.array_equal(TURNS[name](turned), first)
+    )
+    pairs = find_similar(vectors([first, other, second]))
+    assert list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == [(0, 2)]
+    assert ORIENTATIONS[pairs.orientation[0]] == name
+    assert pairs.correlation[0] == pytest.approx(1, abs=1e-5)
+
+
+def test_planted_duplicates_among_phantoms(capsys: pytest.CaptureFixture[str]) -> None:
+    originals = [generate_slice(4, image_size=128, patient=patient, seed=5)[0] for patient in range(120)]
+    images, planted = list(originals), {}
+    for number, (name, change) in enumerate(CHANGES.items()):
+        for source in range(number, 120, 12):
+            planted[source, len(images)] = name
+            images.append(np.ascontiguousarray(change(originals[source])))
+    pairs = find_similar(vectors(images), threshold=0.98)
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    hits = found & planted.keys()
+    recall, precision = len(hits) / len(planted), len(hits) / len(found)
+    with capsys.disabled():
+        print(f"\n{len(planted)} planted duplicates: recall {recall:.3f}, precision {precision:.3f}", end=" ")
+    assert {planted[pair] for pair in planted.keys() - hits} == set()
+    assert precision > 0.95
+
+
+def test_thresholds_are_those_asked_for() -> None:
+    found = vectors(
+        [generate_slice(index, image_size=64, patient=patient)[0] for patient in range(6) for index in range(8)]
+    )
+    for threshold in (0.8, 0.9, 0.97):
+        pairs = find_similar(found, threshold=threshold, turned=2)
+        assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == brute_force(found, threshold)
+
+
+class TestIndex:
+    """With more slices than `EXACT_BELOW`."""
+
+    @pytest.fixture(autouse=True)
+    def _index(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(similarity, "EXACT_BELOW", 100)
+
+    def test_finds_nearly_every_pair(self, capsys: pytest.CaptureFixture[str]) -> None:
+        rng = np.random.default_rng(0)
+        base = smooth(1000).astype(np.float32)
+        images = [base]
+        for strength in (10.0, 25.0, 40.0):
+            changes = smooth(1000, seed=int(strength)).astype(np.float32) - 128
+            images.append(base[rng.permutation(1000)] + changes * np.float32(strength / 100))
+        found = signatures(np.stack([cv2.resize(one, (32, 32)) for one in np.concatenate(images)]))
+        expected = brute_force(found, 0.9)
+        pairs = find_similar(found, turned=2)
+        got = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+        recall = len(got & expected) / len(expected)
+        with capsys.disabled():
+            print(f"\nindex: recall {recall:.4f} of {len(expected)} pairs", end=" ")
+        assert len(expected) > 2000
+        assert got <= expected
+        assert recall > 0.99
+
+    def test_finds_turned_copies(self) -> None:
+        images = smooth(600)
+        turned = np.stack([np.rot90(one) for one in images[:300]])
+        pairs = find_similar(vectors([*images, *turned]))
+        assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) >= {(i, 600 + i) for i in range(300)}
+
+    def test_keeps_a_bounded_number_of_partners_of_each(self) -> None:
+        """Where everything looks alike, the pairs grow with the slices and not with their square."""
+        base = smooth(1)[0].astype(np.float32)
+        changes = smooth(1500, seed=1).astype(np.float32) - 128
+        found = signatures(np.stack([cv2.resize(base + 0.1 * one, (32, 32)) for one in changes]))
+        pairs = find_similar(found, turned=2)
+        assert len(brute_force(found, 0.9)) == 1500 * 1499 // 2
+        assert np.bincount(pairs.second).max() <= similarity.PROBES * similarity.MOST_PER_CELL
+
+    def test_is_the_same_every_time(self) -> None:
+        found = vectors(smooth(300))
+        one, two = find_similar(found, threshold=0.2), find_similar(found, threshold=0.2)
+        assert len(one) > 0
+        assert np.array_equal(one.first, two.first)
+        assert np.array_equal(one.second, two.second)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_slices(capsys: pytest.CaptureFixture[str]) -> None:
+    """Minutes on two cores: images with a natural spectrum around a common mean, with planted turned copies."""
+    import time
+
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(*np.meshgrid(np.arange(32), np.arange(32)))
+    spectrum = rng.standard_normal((100_000, 32, 32), dtype=np.float32) / (1 + frequency.astype(np.float32)) ** 1.5
+    spectrum += rng.standard_normal((32, 32), dtype=np.float32) / (1 + frequency.astype(np.float32)) ** 1.2
+    spectrum[:, 0, 0] = 0
+    flat = spectrum.reshape(100_000, 1024)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    spectrum[99_000:] = spectrum[:1000].transpose(0, 2, 1)
+    began = time.monotonic()
+    pairs = find_similar(flat)
+    seconds = time.monotonic() - began
+    turned = pairs.orientation == 4
+    planted = set(zip(pairs.first[turned].tolist(), pairs.second[turned].tolist(), strict=True))
+    missed = {(index, 99_000 + index) for index in range(1000)} - planted
+    with capsys.disabled():
+        print(f"\n100,000 slices: {seconds:.0f} s, {len(pairs)} pairs, {len(missed)} of 1000 missed", end=" ")
+    assert len(missed) <= 10

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask
+from bts_tune.data.readers.coco import choose_categories
+from bts_tune.data.records import Annotation
+from bts_tune.errors import DataError
+from tests.data.builders import (
+    annotation,
+    coco_content,
+    compressed,
+    read_json,
+    rectangle,
+    uncompressed,
+    write_coco,
+    write_json,
+)
+
+HEIGHT, WIDTH = 40, 60
+
+
+def findings_of(root: Path, *annotations: dict[str, Any]) -> list[tuple[str, str, int | str | None, str]]:
+    """Write annotations of image 0, and return level, code, annotation and message of what is found."""
+    dataset = open_dataset(write_coco(root, annotations=annotations))
+    assert all(finding.file in ("train/0.png", "train/_annotations.coco.json") for finding in dataset.findings)
+    return [(one.level, one.code, one.annotation, one.message) for one in dataset.findings]
+
+
+KNOWN = {0: "Tumor", 1: "0", 2: "1", 3: "oedema", 4: "oedema"}
+
+
+class TestCategories:
+    @pytest.mark.parametrize(
+        ("wanted", "ids"),
+        [
+            (None, (0, 1, 2, 3, 4)),
+            (["Tumor"], (0,)),
+            (["0"], (1,)),
+            (["1"], (2,)),
+            (["2"], (2,)),
+            (["id:0"], (0,)),
+            (["name:0"], (1,)),
+            (["oedema"], (3, 4)),
+            (["id:4", "Tumor"], (0, 4)),
+        ],
+    )
+    def test_are_chosen_by_name_then_by_id(self, wanted: list[str] | None, ids: tuple[int, ...]) -> None:
+        assert choose_categories(wanted, KNOWN) == ids
+
+    @pytest.mark.parametrize("word", ["tumour", "9", "id:Tumor", "name:2", ""])
+    def test_an_unknown_one_is_refused_with_the_known_ones(self, word: str) -> None:
+        with pytest.raises(DataError, match=r"Known \(id, name\): 0 'Tumor', 1 '0'"):
+            choose_categories([word], KNOWN)
+
+    def test_none_chosen(self) -> None:
+        with pytest.raises(DataError, match="none is given"):
+            choose_categories([], KNOWN)
+
+    def test_only_chosen_ones_are_drawn_but_all_are_counted(self, tmp_path: Path) -> None:
+        annotations = [
+            annotation(1, 0, [rectangle(0, 0, 5, 5)], category=1),
+            annotation(2, 0, [rectangle(20, 20, 6, 6)], category=2),
+        ]
+        root = write_coco(tmp_path, annotations=annotations)
+        dataset = open_dataset(root, tumor_categories=["id:2"])
+        assert read_mask(dataset.records["train"][0]).sum() == 36
+        assert dataset.annotation_counts["train"] == {1: 1, 2: 1}
+        assert read_mask(open_dataset(root).records["train"][0]).sum() == 25 + 36
+
+    def test_an_id_must_mean_the_same_in_all_splits(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "valid")
+        content["categories"][1]["name"] = "cyst"
+        write_json(root / "valid", content)
+        with pytest.raises(DataError, match=r"valid/_annotations.*id 1 is named 'cyst' here and '0'"):
+            open_dataset(root)
+
+
+class TestReading:
+    def test_a_byte_order_mark_changes_nothing(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path)
+        plain = open_dataset(root)
+        write_json(root / "train", read_json(root / "train"), bom=True)
+        assert open_dataset(root) == plain
+
+    def test_a_record_holds_what_the_file_says(self, tmp_path: Path) -> None:
+        polygon = rectangle(1, 2, 3, 4)
+        root = write_coco(tmp_path, annotations=[{**annotation(7, 1, [polygon], 2), "bbox": [1, 2, 3, 4]}])
+        record = open_dataset(root).records["train"][1]
+        assert (record.name, record.image, record.image_id) == ("train/1.png", root / "train" / "1.png", 1)
+        assert (record.width, record.height, record.mask) == (WIDTH, HEIGHT, None)
+        assert record.annotations == (Annotation(7, 2, [polygon], (1, 2, 3, 4)),)
+
+    def test_images_below_the_split_and_in_other_folders_of_the_dataset(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "test")
+        content["images"] = [{"id": 0, "file_name": "../train/./0.png", "width": WIDTH, "height": HEIGHT}]
+        write_json(root / "test", content)
+        (record,) = open_dataset(root).records["test"]
+        assert record.name == "train/0.png"
+
+    @pytest.mark.parametrize(
+        "name", ["../../secret.png", "/etc/passwd", "../..", "a\0b.png", "\ud800.png", "a/../../../x"]
+    )
+    def test_a_file_name_that_leaves_the_dataset_is_refused(self, tmp_path: Path, name: str) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "train")
+        content["images"][1]["file_name"] = name
+        content["annotations"] = []
+        write_json(root / "train", content)
+        if name == "\ud800.png":
+            with pytest.raises(DataError, match=r"images\[1\]\.file_name"):
+                open_dataset(root)
+            return
+        dataset = open_dataset(root)
+        (finding,) = dataset.errors
+        assert (finding.code, finding.file) == ("unsafe-path", "train/_annotations.coco.json")
+        assert finding.message.startswith("images[1]: file_name")
+        assert len(dataset.records["train"]) == 2
+
+    @pytest.mark.parametrize(
+        ("path", "value", "sentence"),
+        [
+            (["images"], None, "images: input should be a valid list"),
+            (["annotations"], {}, "annotations: input should be a valid list"),
+            (["categories"], 3, "categories: input should be a valid list"),
+            (["categories", 0, "id"], "0", r"categories\[0\]\.id: input should be a valid integer"),
+            (["images", 2, "width"], "60", r"images\[2\]\.width"),
+            (["images", 2, "height"], 0, r"images\[2\]\.height: input should be greater than or equal to 1, got 0"),
+            (["images", 2, "file_name"], 5, r"images\[2\]\.file_name"),
+            (["annotations", 1], 5, r"annotations\[1\]: input should be a valid dictionary"),
+        ],
+    )
+    def test_a_broken_structure_names_file_and_field(
+        self, tmp_path: Path, path: list[Any], value: Any, sentence: str
+    ) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "train")
+        place = content
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        file = write_json(root / "train", content)
+        with pytest.raises(DataError, match=f"^{file}: {sentence}"):
+            open_dataset(root)
+
+    @pytest.mark.parametrize("field", ["images", "annotations", "categories"])
+    def test_a_missing_list(self, tmp_path: Path, field: str) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "train")
+        del content[field]
+        write_json(root / "train", content)
+        with pytest.raises(DataError, match=rf"\.json: {field}: field required"):
+            open_dataset(root)
+
+    @pytest.mark.parametrize(
+        ("data", "sentence"),
+        [
+            (b"", "is not JSON"),
+            (b'{"images": [', "is not JSON"),
+            (b"\xff\xfe\x00", "is not JSON"),
+            (b"[" * 200_000, "nested too deeply"),
+            (b"[]", "holds a list"),
+            (b"9" * 5000, "is not JSON"),
+        ],
+    )
+    def test_not_a_coco_file(self, tmp_path: Path, data: bytes, sentence: str) -> None:
+        root = write_coco(tmp_path)
+        (root / "valid" / "_annotations.coco.json").write_bytes(data)
+        with pytest.raises(DataError, match=f"valid/_annotations.coco.json: .*{sentence}"):
+            open_dataset(root)
+
+    def test_unlisted_files_are_named(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path)
+        (root / "train" / "extra.jpg").write_bytes(b"")
+        (root / "train" / "README.txt").write_bytes(b"")
+        (finding,) = open_dataset(root).findings
+        assert (finding.level, finding.code, finding.file) == ("warning", "unlisted-file", "train/extra.jpg")
+
+    @pytest.mark.parametrize(("field", "value"), [("id", 0), ("file_name", "0.png")])
+    def test_an_image_listed_twice_is_an_error(self, tmp_path: Path, field: str, value: Any) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "train")
+        content["images"][2][field] = value
+        content["annotations"] = []
+        write_json(root / "train", content)
+        assert [one.code for one in open_dataset(root).errors] == ["duplicate-image"]
+
+    def test_an_absurd_declared_size_is_an_error(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "train")
+        content["images"][0].update(width=10**6, height=10**6)
+        write_json(root / "train", content)
+        assert "too-large" in [one.code for one in open_dataset(root).errors]
+
+
+class TestBrokenAnnotations:
+    @pytest.mark.parametrize(
+        ("segmentation", "sentence"),
+        [
+            (None, "segmentation is missing; a box alone is not drawn"),
+            ([], "segmentation is missing"),
+            ([[]], r"segmentation[0] is empty"),
+            ([[1, 2, 3, 4, 5, 6, 7]], "segmentation[0] has 7 numbers; x and y must come in pairs"),
+            ([1, 2, 3, 4, 5, 6], "segmentation[0]: input should be a valid list, got 1"),
+            ([[1, 2, "x", 4, 5, 6]], "segmentation[0][2]: input should be a valid number, got 'x'"),
+            ("polygon", "valid list"),
+            ([[float("nan"), 2, 3, 4, 5, 6]], "finite"),
+            ([[float("inf"), 2, 3, 4, 5, 6]], "finite"),
+            ([[10**400, 2, 3, 4, 5, 6]], "annotations[0]"),
+            ([rectangle(1e9, 1e9, 5, 5)], "lies outside the image of 60 x 40 pixels"),
+            ([rectangle(60, 0, 5, 5)], "lies outside the image"),
+            ([rectangle(-9, 0, 9, 5)], "lies outside the image"),
+            ([[-1e300, 0, 1e300, 0, 5, 5]], "lies outside the image"),
+            ({"size": [HEIGHT, WIDTH]}, "segmentation.counts: field required"),
+            ({"size": [WIDTH, HEIGHT], "counts": [2400]}, "segmentation.size is [60, 40], the image's is [40, 60]"),
+            ({"size": [HEIGHT, WIDTH], "counts": [2399]}, "do not add up to the 2400 pixels"),
+            ({"size": [HEIGHT, WIDTH], "counts": [2401]}, "do not add up"),
+            ({"size": [HEIGHT, WIDTH], "counts": []}, "do not add up"),
+            ({"size": [HEIGHT, WIDTH], "counts": [-1, 2401]}, "greater than or equal to 0"),
+            ({"size": [HEIGHT, WIDTH], "counts": ""}, "do not add up"),
+            ({"size": [HEIGHT, WIDTH], "counts": "oooooooooooooooo"}, "do not add up"),
+            ({"size": [HEIGHT, WIDTH], "counts": 5}, "segmentation.counts: input should be a valid list, got 5"),
+        ],
+    )
+    def test_each_is_an_error_that_names_file_and_annotation(
+        self, tmp_path: Path, segmentation: Any, sentence: str
+    ) -> None:
+        ((level, code, number, message),) = findings_of(tmp_path, annotation(41, 0, segmentation))
+        assert (level, code, number) == ("error", "broken-annotation", 41)
+        assert message.startswith("annotations[0]: ")
+        assert sentence in message
+        assert message.endswith(".")
+
+    @pytest.mark.parametrize(
+        ("field", "value", "sentence"),
+        [
+            ("image_id", 77, "image_id 77 is not the id of an image"),
+            ("category_id", 77, "category_id 77 is not the id of a category"),
+            ("category_id", "1", "category_id: input should be a valid integer"),
+            ("image_id", None, "image_id: input should be a valid integer, got None"),
+        ],
+    )
+    def test_links_to_nothing(self, tmp_path: Path, field: str, value: Any, sentence: str) -> None:
+        broken = {**annotation(41, 0, [rectangle(1, 1, 5, 5)]), field: value}
+        ((_, code, number, message),) = findings_of(tmp_path, broken)
+        assert (code, number) == ("broken-annotation", 41)
+        assert sentence in message
+
+    def test_all_of_them_are_listed_and_the_others_are_kept(self, tmp_path: Path) -> None:
+        good = annotation(2, 0, [rectangle(1, 1, 5, 5)])
+        broken = [annotation(number, 0, None) for number in (1, 3)]
+        root = write_coco(tmp_path, annotations=[broken[0], good, broken[1]])
+        dataset = open_dataset(root)
+        assert [one.annotation for one in dataset.errors] == [1, 3]
+        assert [one.annotation_id for one in dataset.records["train"][0].annotations] == [2]
+
+    def test_one_without_an_id_is_named_by_its_place(self, tmp_path: Path) -> None:
+        broken = annotation(0, 0, [rectangle(1, 1, 5, 5)])
+        del broken["id"]
+        ((_, _, number, message),) = findings_of(tmp_path, annotation(5, 0, [rectangle(1, 1, 5, 5)]), broken)
+        assert number is None
+        assert message.startswith("annotations[1]: id: field required")
+
+    def test_an_id_used_twice_is_a_warning(self, tmp_path: Path) -> None:
+        one = annotation(5, 0, [rectangle(1, 1, 5, 5)])
+        assert [found[:3] for found in findings_of(tmp_path, one, one)] == [("warning", "duplicate-annotation-id", 5)]
+
+    def test_a_message_does_not_quote_a_whole_file(self, tmp_path: Path) -> None:
+        ((*_, message),) = findings_of(tmp_path, annotation(1, 0, "x" * 10_000))
+        assert len(message) < 400
+
+
+junk = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["../x", "/x", "0.png", 0, 1, -1, 2400]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def mutated_files(draw: st.DrawFn) -> Any:
+    """A valid COCO file of polygons and both run-length encodings, with some values replaced, removed or added."""
+    square = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    square[3:9, 4:12] = 1
+    images = [{"id": index, "file_name": f"{index}.png", "width": WIDTH, "height": HEIGHT} for index in range(2)]
+    segmentations = [[rectangle(1, 1, 5, 5)], compressed(square), uncompressed(square)]
+    annotations = [annotation(index, index % 2, one) for index, one in enumerate(segmentations)]
+    content: Any = copy.deepcopy(coco_content(images, annotations))
+    for _ in range(draw(st.integers(1, 3))):
+        place = content
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(place[key], dict | list) and draw(st.integers(0, 4)):
+                place = place[key]
+                continue
+            if draw(st.booleans()):
+                place[key] = draw(junk)
+            else:
+                del place[key]
+            break
+    return content
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=200)
+@given(mutated_files())
+def test_a_damaged_file_gives_a_dataset_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
+    root = tmp_path_factory.getbasetemp() / "damaged"
+    write_json(root / "train", content)
+    write_json(root / "valid", coco_content([], []))
+    refusal, dataset = "", None
+    try:
+        dataset = open_dataset(root)
+    except DataError as error:
+        refusal = str(error)
+    if dataset is None:
+        assert refusal.startswith(str(root))
+        assert "\n" not in refusal
+        return
+    for record in dataset:
+        mask = read_mask(record)
+        assert mask.shape == (record.height, record.width)
+        assert mask.max() <= 1
+        assert np.array_equal(mask, read_mask(record))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_data_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    root = tmp_path_factory.getbasetemp() / "bytes"
+    write_json(root / "valid", coco_content([], []))
+    (root / "train").mkdir(exist_ok=True)
+    (root / "train" / "_annotations.coco.json").write_bytes(data)
+    with pytest.raises(DataError):
+        open_dataset(root)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask
+from bts_tune.data.records import SPLITS
+from bts_tune.errors import DataError
+from tests.data.builders import noise, write_image, write_pairs
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "train", 4)
+    write_pairs(tmp_path / "val", 2)
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "folders"
+    assert dataset.categories == {}
+    assert {split: len(records) for split, records in dataset.records.items()} == {"train": 4, "valid": 2, "test": 0}
+    record = dataset.records["valid"][0]
+    assert (record.name, record.split, record.width) == ("val/images/s000.png", "valid", None)
+    assert dataset.findings == ()
+
+
+def test_image_and_mask_may_have_different_formats(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path, 2)
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[1:9, 2:7] = 1
+    (folder / "masks" / "s000.png").unlink()
+    write_image(folder / "masks" / "s000.tif", mask)
+    (record,) = (one for one in open_dataset(tmp_path) if one.image_id == "s000")
+    assert np.array_equal(read_mask(record), mask)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(2, (1, 1, 0)), (3, (2, 1, 0)), (10, (7, 2, 1)), (100, (70, 20, 10))])
+def test_flat_folders_are_split(tmp_path: Path, count: int, sizes: tuple[int, int, int]) -> None:
+    dataset = open_dataset(write_pairs(tmp_path, count, height=8, width=8))
+    assert tuple(len(dataset.records[split]) for split in SPLITS) == sizes
+    assert len({record.name for record in dataset}) == count
+    for split in SPLITS:
+        assert all(record.split == split for record in dataset.records[split])
+
+
+def test_the_seed_decides_the_split(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 30, height=8, width=8)
+    assert open_dataset(tmp_path, split_seed=1).records == open_dataset(tmp_path, split_seed=1).records
+    assert open_dataset(tmp_path, split_seed=1).records != open_dataset(tmp_path, split_seed=2).records
+
+
+def test_few_slices_move_when_one_is_added(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 100, height=8, width=8)
+    before = {record.name: record.split for record in open_dataset(tmp_path)}
+    write_pairs(tmp_path, 101, height=8, width=8)
+    after = {record.name: record.split for record in open_dataset(tmp_path)}
+    assert sum(after[name] != split for name, split in before.items()) <= 2
+
+
+def test_an_image_without_a_mask_is_an_error(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path, 5)
+    (folder / "masks" / "s002.png").unlink()
+    dataset = open_dataset(tmp_path)
+    assert [(one.code, one.level, one.file) for one in dataset.findings] == [
+        ("missing-mask", "error", "images/s002.png")
+    ]
+    assert len(dataset) == 4
+
+
+def test_a_mask_without_an_image_is_a_warning(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path, 5)
+    (folder / "images" / "s002.png").unlink()
+    findings = open_dataset(tmp_path).findings
+    assert [(one.code, one.level, one.file) for one in findings] == [("unlisted-file", "warning", "masks/s002.png")]
+
+
+@pytest.mark.parametrize("where", ["images", "masks"])
+def test_two_files_of_one_stem_are_an_error(tmp_path: Path, where: str) -> None:
+    folder = write_pairs(tmp_path, 5)
+    write_image(folder / where / "s001.tif", noise())
+    (finding,) = open_dataset(tmp_path).findings
+    assert (finding.code, finding.level) == ("duplicate-stem", "error")
+    assert "s001.tif" in finding.message
+
+
+def test_too_few_slices(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        open_dataset(write_pairs(tmp_path, 1))

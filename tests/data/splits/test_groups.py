@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bts_tune.data.checks.scan import Scan, SliceScan
+from bts_tune.data.splits import groups as grouping
+from bts_tune.data.splits.groups import group_slices, neighbor_pairs, outside_share, read_patients, series_and_number
+from bts_tune.errors import DataError
+from tests.data.checks.test_similarity import smooth
+
+
+def blend(one: np.ndarray, other: np.ndarray, correlation: float) -> np.ndarray:
+    """Return an image whose correlation with `one` is about `correlation`; the two given are unrelated."""
+    one, other = ((image - image.mean()) / image.std() for image in (one.astype(float), other.astype(float)))
+    return correlation * one + (1 - correlation**2) ** 0.5 * other
+
+
+def scan_of(**images: np.ndarray) -> Scan:
+    """Return the scan of images, float or uint8 [32, 32], by stem."""
+    slices = {f"train/{name}.png": SliceScan((), small=image.astype(np.float32)) for name, image in images.items()}
+    return Scan(slices)
+
+
+@pytest.fixture(scope="module")
+def textures() -> np.ndarray:
+    """Unrelated images: the largest correlation of any two is far below 0.8."""
+    return smooth(60, seed=11)[:, 8:40, 8:40]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train/1000_jpg.rf.1c16148495900a466a53f121ec6af0a9.jpg", ("", 1000)),
+        ("test/1000_png.rf.1c16148495900a466a53f121ec6af0a9.jpg", ("", 1000)),
+        ("valid/p0007_s012.png", ("p0007_s", 12)),
+        ("valid/images/TCGA_CS_4941_19960909_7.tif", ("TCGA_CS_4941_19960909_", 7)),
+        ("images/anna/12.png", ("anna/", 12)),
+        ("train/slice.png", None),
+        ("12.png", ("", 12)),
+    ],
+)
+def test_series_and_number(name: str, expected: tuple[str, int] | None) -> None:
+    assert series_and_number(name) == expected
+
+
+def test_neighbours_are_similar_and_near_in_one_series(textures: np.ndarray) -> None:
+    first = textures[0]
+    near, far = blend(first, textures[1], 0.86), blend(first, textures[2], 0.7)
+    scan = scan_of(a1=first, a6=near, a7=blend(first, textures[3], 0.86), a2=far, b2=blend(first, textures[4], 0.86))
+    pairs = {tuple(sorted((scan.names[i], scan.names[j]))) for i, j in zip(*neighbor_pairs(scan), strict=True)}
+    assert ("train/a1.png", "train/a6.png") in pairs
+    assert not {pair for pair in pairs if pair in {("train/a1.png", "train/a7.png"), ("train/a1.png", "train/a2.png")}}
+    assert not any("train/b2.png" in pair for pair in pairs)
+
+
+def test_copies_and_neighbours_form_groups_transitively(textures: np.ndarray) -> None:
+    first = textures[0]
+    scan = scan_of(a1=first, x=textures[5], a5=blend(first, textures[1], 0.85), b1=blend(first, textures[2], 0.97))
+    assert group_slices(scan).tolist() == [0, 1, 0, 0]
+
+
+def test_patients_join_what_does_not_look_alike(textures: np.ndarray) -> None:
+    scan = scan_of(a=textures[0], b=textures[1], c=textures[2], d=textures[3])
+    assert group_slices(scan).tolist() == [0, 1, 2, 3]
+    assert group_slices(scan, ["y", "x", "y", "z"]).tolist() == [0, 1, 0, 2]
+
+
+def test_between_known_patients_only_exact_copies_join(textures: np.ndarray) -> None:
+    first = textures[0]
+    scan = scan_of(a=first, b=blend(first, textures[1], 0.965), c=blend(first, textures[2], 0.995))
+    assert group_slices(scan).tolist() == [0, 0, 0]
+    assert group_slices(scan, ["x", "y", "z"]).tolist() == [0, 1, 0]
+
+
+def test_look_alikes_join_for_a_split(textures: np.ndarray) -> None:
+    images = {f"s{chr(97 + index)}": image for index, image in enumerate(textures[:20])}
+    scan = scan_of(**images, alike=blend(textures[0], textures[30], 0.925))
+    kept, joined = group_slices(scan), group_slices(scan, join_look_alikes=True)
+    assert (len(set(kept)), len(set(joined))) == (21, 20)
+    assert joined[0] == joined[-1]
+    assert outside_share(scan, kept) == pytest.approx(2 / 21)
+    assert outside_share(scan, joined) == 0
+    assert len(set(group_slices(scan, scan.names, join_look_alikes=True))) == 21
+
+
+def test_look_alikes_are_left_where_they_would_chain_too_many(
+    textures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = scan_of(**{chr(97 + index): blend(textures[0], textures[30 + index], 0.967) for index in range(10)})
+    monkeypatch.setattr(grouping, "COPY", 0.99)
+    assert len(scan.pairs) == 45
+    assert len(set(group_slices(scan, join_look_alikes=True))) == 10
+    monkeypatch.setattr(grouping, "MAX_SHARE", 1.0)
+    assert len(set(group_slices(scan, join_look_alikes=True))) == 1
+
+
+class TestPatients:
+    NAMES = ("train/p1_s0.png", "valid/p1_s1.png", "test/p2_s0.png")
+
+    def test_by_expression(self) -> None:
+        assert read_patients(self.NAMES, r"(p\d+)_") == ["p1", "p1", "p2"]
+
+    @pytest.mark.parametrize("column", ["train/p1_s0.png", "p1_s0.png"])
+    def test_by_table(self, tmp_path: Path, column: str) -> None:
+        table = tmp_path / "t.CSV"
+        table.write_text(f"\ufeffgroup,file\nx,{column}\nx,p1_s1.png\ny,p2_s0.png\nz,other.png\n", encoding="utf-8")
+        assert read_patients(self.NAMES, str(table)) == ["x", "x", "y"]
+
+    @pytest.mark.parametrize(
+        ("expression", "message"),
+        [
+            ("(p", "is no regular expression"),
+            ("p", "has 0 groups in parentheses; one is needed"),
+            ("(p)(s)", "has 2 groups"),
+            ("(p1)_", r"finds nothing in 'test/p2_s0\.png'"),
+            (r"p\d(x?)", "finds nothing in"),
+        ],
+    )
+    def test_expressions_that_cannot_be_used(self, expression: str, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            read_patients(self.NAMES, expression)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("file,patient\n", "has no column 'group'"),
+            ("", "has no column"),
+            ("file,group\np1_s0.png,x\n", r"gives no group for 'valid/p1_s1\.png'"),
+            ("file,group\np1_s0.png\n", r"gives no group for 'train/p1_s0\.png'"),
+        ],
+    )
+    def test_tables_that_cannot_be_used(self, tmp_path: Path, content: str, message: str) -> None:
+        table = tmp_path / "t.csv"
+        table.write_text(content)
+        with pytest.raises(DataError, match=message):
+            read_patients(self.NAMES, str(table))
+
+    def test_a_missing_table(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="cannot be read"):
+            read_patients(self.NAMES, str(tmp_path / "no.csv"))

@@ -1,0 +1,94 @@
+"""What a run that goes on is compared with, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bts_tune
+from bts_tune.experiment.planning.changes import SOURCES, changes_since, code_hash, device_changes, refuse
+from bts_tune.experiment.planning.environment import versions
+from bts_tune.experiment.planning.plan import from_named
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.space import load_space
+
+WEIGHTS = {"encoder": "resnet18", "path": "a.pth", "sha256": "a" * 64}
+
+
+def began(**changes: Any) -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "code": code_hash(),
+        "dataset": {"fingerprint": "f" * 64},
+        "weights": [WEIGHTS],
+        **changes,
+    }
+
+
+def found(run: dict[str, Any], **now: Any) -> list[str]:
+    here = {"fingerprint": "f" * 64, "weights": [WEIGHTS], "versions": versions(), "code": code_hash()}
+    return changes_since(run, **{**here, **now})
+
+
+def test_nothing_has_changed() -> None:
+    assert found(began()) == []
+
+
+def test_a_run_of_an_earlier_version_lacks_what_was_not_recorded() -> None:
+    assert found({"dataset": {"fingerprint": "f" * 64}}) == []
+
+
+@pytest.mark.parametrize("package", ["torch", "segmentation-models-pytorch", "timm", "albumentations", "optuna", "ray"])
+def test_another_minor_version_of_what_figures_depend_on_is_a_change_and_a_patch_is_none(package: str) -> None:
+    major, minor, *_ = versions()[package].split(".")
+    patch, other = f"{major}.{minor}.99+cpu", f"{major}.{int(minor) + 1}.0"
+    assert found(began(), versions={**versions(), package: patch}) == []
+    (clause,) = found(began(), versions={**versions(), package: other})
+    assert clause == f"{package} ({versions()[package]!r}, now {other!r})"
+
+
+@pytest.mark.parametrize("package", ["python", "pandas"])
+def test_what_no_figure_depends_on_may_change(package: str) -> None:
+    assert found(began(), versions={**versions(), package: "99.0"}) == []
+
+
+def test_any_other_version_of_bts_tune_is_a_change() -> None:
+    assert "bts-tune (" in found(began(), versions={**versions(), "bts-tune": "0.1.99"})[0]
+
+
+@pytest.mark.parametrize("pattern", SOURCES)
+def test_each_part_of_the_code_that_figures_depend_on_is_there(pattern: str) -> None:
+    assert list(Path(bts_tune.__file__).parent.glob(pattern))
+
+
+def test_code_data_and_weights_are_compared_by_content() -> None:
+    assert found(began(code="0" * 64)) == ["bts-tune's own source code"]
+    assert found(began(), fingerprint="e" * 64) == ["the dataset (fingerprint ffffffffffff, now eeeeeeeeeeee)"]
+    moved, changed = {**WEIGHTS, "path": "b.pth"}, {**WEIGHTS, "sha256": "b" * 64}
+    assert found(began(), weights=[moved]) == []
+    assert found(began(), weights=[changed]) == ["the weights of resnet18 (aaaaaaaaaaaa, now bbbbbbbbbbbb)"]
+
+
+def test_a_space_that_gives_another_configuration_than_was_planned_is_a_change() -> None:
+    named = load_space("baseline").resolve(demo=True).named
+    events = [from_named(one, index).event() for index, one in enumerate(named)]
+    trials = [TrialRecord(trial=one.trial, **event) for one, event in zip(named, events, strict=True)]
+    assert found(began(), named=named, trials=trials) == []
+    trials[1].config_id = "other"
+    (clause,) = found(began(), named=named, trials=trials)
+    assert named[1].trial in clause
+
+
+def test_another_device_is_a_change() -> None:
+    assert device_changes({}, "cpu") == []
+    assert device_changes({"device": "cpu"}, "cpu") == []
+    assert device_changes({"device": "cuda (A)"}, "cuda (B)") == ["the device ('cuda (A)', now 'cuda (B)')"]
+
+
+def test_the_refusal_names_every_change_and_the_way_on() -> None:
+    text = str(refuse("results/x", ["a", "b"]))
+    assert "results/x" in text
+    assert "a; b" in text
+    assert "--allow-changed" in text

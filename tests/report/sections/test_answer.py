@@ -1,0 +1,76 @@
+"""The one-sentence answer, in every state a run can be in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bts_tune.report.sections.answer import answer
+from bts_tune.results.run_folder import TrialRecord
+from tests.report.fabricate import make_row, make_trial
+
+
+def trial(identifier: str, loss: float, iou: float, **kwargs: Any) -> TrialRecord:
+    return make_trial(identifier, rows=[make_row(identifier, 1, loss, iou)], epochs=1, **kwargs)
+
+
+def test_a_searched_configuration_that_beats_the_best_baseline() -> None:
+    trials = [
+        trial("t1", 0.2, 0.7, encoder="resnet34"),
+        trial("slow", 0.4, 0.5, baseline=True),
+        trial("good", 0.25, 0.72, baseline=True),
+    ]
+    text = answer(trials)
+    assert "t1 (unet / resnet34" in text
+    assert "Dice loss 0.2000 and IoU 0.7000 at epoch 1 of 1" in text
+    assert "0.0500 lower Dice loss and 0.0200 lower IoU than the best baseline, good (baseline)" in text
+    assert "Dice loss 0.2500 and IoU 0.7200" in text
+
+
+def test_a_changed_baseline_is_named_as_changed() -> None:
+    text = answer([trial("t1", 0.2, 0.7), trial("unet-b0", 0.3, 0.6, baseline=True, changed=["epochs", "image_size"])])
+    assert "unet-b0 (baseline, changed: epochs, image_size)" in text
+
+
+def test_a_baseline_that_no_search_beats() -> None:
+    text = answer([trial("unet-b0", 0.2, 0.7, baseline=True), trial("t1", 0.3, 0.6)])
+    assert "no searched configuration does better" in text
+    assert "closest, t1, has Dice loss 0.3000 and IoU 0.6000" in text
+
+
+def test_baselines_alone() -> None:
+    text = answer([trial("a", 0.2, 0.7, baseline=True), trial("b", 0.3, 0.6, baseline=True)])
+    assert "next comes b (baseline), with Dice loss 0.3000" in text
+
+
+def test_one_trial_alone() -> None:
+    assert "no other configuration" in answer([trial("a", 0.2, 0.7, baseline=True)])
+
+
+def test_no_baseline_trained_to_the_full_budget() -> None:
+    trials = [trial("t1", 0.2, 0.7), trial("unet-b0", 0.1, 0.9, baseline=True, status="interrupted")]
+    text = answer(trials)
+    assert "t1" in text
+    assert "no baseline was trained to the full budget" in text
+
+
+def test_seeds_of_one_configuration_are_one_mean() -> None:
+    trials = [trial(f"a-s{seed}", 0.2 + seed / 10, 0.7, name="a", seed=seed, baseline=True) for seed in range(2)]
+    text = answer(trials)
+    assert text.startswith("The only configuration trained to the full budget: a (baseline")
+    assert "Dice loss 0.2500 ± 0.0707 and IoU 0.7000 ± 0.0000 (mean ± standard deviation of 2 trainings)" in text
+
+
+def test_nothing_ranked_names_the_lowest_so_far_across_statuses() -> None:
+    text = answer([trial("t1", 0.5, 0.4, status="stopped"), trial("t2", 0.3, 0.6, status="interrupted")])
+    assert "nothing is ranked" in text
+    assert "so far is 0.3000 (IoU 0.6000), by t2" in text
+    assert "1 stopped early, 1 interrupted" in text
+
+
+def test_all_failed_before_the_first_epoch() -> None:
+    text = answer([make_trial("t1", status="failed"), make_trial("t2", index=1, status="failed")])
+    assert text == "No trial has finished an epoch, so there is nothing to rank (trials: 2 failed)."
+
+
+def test_no_trials() -> None:
+    assert "none planned" in answer([])

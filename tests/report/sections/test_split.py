@@ -1,0 +1,43 @@
+"""The section on the split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bts_tune.report.blocks import Document, Section
+from bts_tune.report.render.text import to_text
+from bts_tune.report.sections.split import split_section
+from tests.report.fabricate import make_run, make_split
+
+
+def shown(run: dict[str, Any]) -> str:
+    return to_text(Document("", (), "", (Section("Split", tuple(split_section(run))),)), width=2000)
+
+
+def test_method_hash_sizes_groups_and_leak_are_told() -> None:
+    text = shown(make_run())
+    for part in ("Split provided (as the dataset came)", "5ca1ab1e" * 8, "389 groups", "largest of 69", "1502", "72"):
+        assert part in text
+    assert "No patients were given" in text
+    assert text.count("86") == 2
+
+
+def test_a_grouped_split_tells_its_seed_and_patients() -> None:
+    run = make_run()
+    run["dataset"]["split"] = {**make_split("grouped"), "seed": 7, "group_by": "^(p[0-9]+)_"}
+    text = shown(run)
+    assert "kept together, seed 7" in text
+    assert "Patients were given by ^(p[0-9]+)_" in text
+
+
+def test_a_run_of_an_earlier_version_says_so() -> None:
+    run = make_run()
+    del run["dataset"]["split"]
+    assert "earlier version" in shown(run)
+    assert list(split_section({})) == []
+
+
+def test_whatever_is_missing_is_left_out() -> None:
+    run = make_run()
+    run["dataset"]["split"] = {"method": "other", "splits": {"train": {}}}
+    assert "a method that this version does not know" in shown(run)

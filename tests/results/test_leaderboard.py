@@ -1,0 +1,168 @@
+"""The ranking's rules, as properties over arbitrary trials."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bts_tune.config import FIELDS
+from bts_tune.results.leaderboard import best_baselines, ordered, ranking, total_seconds
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.tables import METRICS, TEST_METRICS, epochs_table, leaderboard
+from tests.report.fabricate import make_baselines, make_row, make_search, make_test, make_trial
+
+STATUSES = ["complete", "stopped", "interrupted", "running", "diverged", "failed", "waiting"]
+GROUP = {"complete": 0, "stopped": 1, "interrupted": 2, "running": 2, "diverged": 3, "failed": 3, "waiting": 4}
+
+# Few distinct values, so that ties in Dice loss, and in Dice loss and IoU, are common.
+coarse = st.sampled_from([0.1, 0.25, 0.5, 0.75])
+
+
+@st.composite
+def trial_lists(draw: st.DrawFn) -> list[TrialRecord]:
+    trials = []
+    for index in range(draw(st.integers(0, 8))):
+        status = draw(st.sampled_from(STATUSES))
+        pairs = [] if status == "waiting" else draw(st.lists(st.tuples(coarse, coarse), max_size=4))
+        rows = [make_row(f"t{index}", epoch, loss, iou) for epoch, (loss, iou) in enumerate(pairs, start=1)]
+        baseline, epochs = draw(st.booleans()), 1 + index  # each a configuration of its own
+        trials.append(make_trial(f"t{index}", index=index, status=status, rows=rows, baseline=baseline, epochs=epochs))
+    return trials
+
+
+@settings(deadline=None)
+@given(trial_lists(), st.randoms(use_true_random=False))
+def test_order_of_the_trials_given_does_not_matter(trials: list[TrialRecord], random: Any) -> None:
+    shuffled = list(trials)
+    random.shuffle(shuffled)
+    pd.testing.assert_frame_equal(leaderboard(trials), leaderboard(shuffled))
+    pd.testing.assert_frame_equal(epochs_table(trials), epochs_table(shuffled))
+
+
+@given(trial_lists())
+def test_ranks_are_the_full_budget_trials_counted_from_one(trials: list[TrialRecord]) -> None:
+    frame = leaderboard(trials)
+    ranked = frame[frame["rank"].notna()]
+    assert list(ranked["rank"]) == list(range(1, len(ranked) + 1))
+    assert set(ranked["trial"]) == {record.trial for record in trials if record.status == "complete" and record.rows}
+    assert list(frame["trial"])[: len(ranked)] == list(ranked["trial"])
+
+
+@given(trial_lists())
+def test_ranked_by_dice_loss_then_iou_then_identifier(trials: list[TrialRecord]) -> None:
+    keys = []
+    for record in ranking(trials):
+        lowest = min(row["val_dice_loss"] for row in record.rows)
+        first = next(row for row in record.rows if row["val_dice_loss"] == lowest)
+        keys.append((lowest, -first["val_iou"], record.trial))
+    assert keys == sorted(keys)
+
+
+@given(trial_lists())
+def test_groups_follow_one_another_and_none_is_lost(trials: list[TrialRecord]) -> None:
+    listed = ordered(trials)
+    assert sorted(record.trial for record in listed) == sorted(record.trial for record in trials)
+    groups = [3 if record.status == "complete" and not record.rows else GROUP[record.status] for record in listed]
+    assert groups == sorted(groups)
+    for group in set(groups):
+        losses = [
+            record.best_row["val_dice_loss"] if record.best_row else math.inf
+            for record, found in zip(listed, groups, strict=True)
+            if found == group
+        ]
+        assert losses == sorted(losses)
+
+
+@given(trial_lists())
+def test_best_epoch_is_the_earliest_of_the_lowest(trials: list[TrialRecord]) -> None:
+    frame = leaderboard(trials).set_index("trial")
+    for record in trials:
+        if record.rows:
+            losses = [row["val_dice_loss"] for row in record.rows]
+            assert frame.loc[record.trial, "best_epoch"] == losses.index(min(losses)) + 1
+            assert frame.loc[record.trial, "val_dice_loss"] == min(losses)
+        else:
+            assert frame["best_epoch"].isna()[record.trial]
+
+
+def test_a_tie_in_dice_loss_is_broken_by_iou_at_the_best_epoch() -> None:
+    # The higher IoU of the first trial belongs to an epoch that is not its best.
+    first = make_trial("a", rows=[make_row("a", 1, 0.3, 0.5), make_row("a", 2, 0.4, 0.9)])
+    second = make_trial("b", rows=[make_row("b", 1, 0.3, 0.6)])
+    assert [record.trial for record in ranking([first, second])] == ["b", "a"]
+
+
+def test_columns_hold_every_metric_and_every_field_once() -> None:
+    frame = leaderboard(make_search())
+    assert list(frame.columns[:7]) == ["rank", "name", "trial", "status", "reason", "baseline", "changed"]
+    assert {*METRICS, *TEST_METRICS, *FIELDS} <= set(frame.columns)
+    assert frame.columns.is_unique
+    assert list(leaderboard([]).columns) == list(frame.columns)
+
+
+def test_values_come_from_the_best_epoch_and_the_whole_trial() -> None:
+    rows = [
+        make_row("a", 1, 0.5, seconds=10.0, train_seconds=8.0, images_per_second=100.0, trainable_parameters=5),
+        make_row("a", 2, 0.2, seconds=5.0, train_seconds=2.0, images_per_second=50.0, trainable_parameters=9),
+        make_row("a", 3, 0.4, seconds=5.0, train_seconds=2.0, images_per_second=50.0, trainable_parameters=9),
+    ]
+    record = make_trial(
+        "a", rows=rows, baseline=True, changed=["epochs", "seed"], test=make_test(0.3), epochs=3, seed=4
+    )
+    row = leaderboard([record]).iloc[0]
+    assert row["val_dice_loss"] == 0.2
+    assert row["train_dice_loss"] == rows[1]["train_dice_loss"]
+    assert (row["best_epoch"], row["epochs_run"], row["epochs"]) == (2, 3, 3)
+    assert row["seconds"] == total_seconds(record) == 20.0
+    assert row["images_per_second"] == pytest.approx((800 + 100 + 100) / 12)
+    assert row["trainable_parameters"] == 9
+    assert row["changed"] == "epochs;seed"
+    assert row["seed"] == 4
+    assert row["test_dice_loss"] == 0.3
+
+
+def test_integers_stay_integers_where_some_are_missing() -> None:
+    text = leaderboard(make_search()).to_csv(index=False)
+    assert "6251469.0" not in text
+    assert str(leaderboard(make_search())["rank"].dtype) == "Int64"
+
+
+def test_a_field_that_an_earlier_version_did_not_record_has_its_default() -> None:
+    record = make_trial("a", rows=[make_row("a", 1, 0.3)])
+    del record.config["momentum"]
+    assert leaderboard([record]).iloc[0]["momentum"] == 0.9
+
+
+def test_a_complete_trial_whose_rows_are_lost_is_not_ranked() -> None:
+    lost = make_trial("a", rows=[])
+    stopped = make_trial("b", status="stopped", rows=[make_row("b", 1, 0.9)])
+    frame = leaderboard([lost, stopped])
+    assert list(frame["trial"]) == ["b", "a"]
+    assert frame["rank"].isna().all()
+
+
+def test_best_baselines_are_the_best_seed_of_each() -> None:
+    best = best_baselines(make_baselines(seeds=3))
+    assert [record.name for record in best] == ["unetplusplus-b5", "unet-b0", "unet-b0-frozen"]
+    for record in best:
+        seeds = [other for other in make_baselines(seeds=3) if other.name == record.name]
+        assert record.best_row == min((other.best_row or {} for other in seeds), key=lambda row: row["val_dice_loss"])
+
+
+def test_epochs_table_has_every_row_in_the_order_of_planning() -> None:
+    trials = make_search(epochs=5)
+    frame = epochs_table(trials)
+    assert len(frame) == sum(len(record.rows) for record in trials)
+    expected = [(record.trial, row["epoch"]) for record in trials for row in record.rows]
+    assert list(zip(frame["trial"], frame["epoch"], strict=True)) == expected
+    assert list(epochs_table([]).columns) == list(frame.columns)
+
+
+def test_hundreds_of_trials() -> None:
+    frame = leaderboard(make_search(epochs=4, searched=300))
+    assert len(frame) == 303
