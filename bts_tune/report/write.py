@@ -43,7 +43,7 @@ class ReportFiles:
 
 
 def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None) -> ReportFiles:
-    """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.render.html` anew.
+    """Write `leaderboard.csv`, `configurations.csv`, `epochs.csv`, `figures/*.png`, `report.md` and `report.html` anew.
 
     Each is written whole or not at all. The same record gives the same bytes of CSV, Markdown and HTML, wherever the
     folder lies. Figures of an earlier report that this one does not show are removed.

@@ -1,4 +1,4 @@
-"""`report.render.html`: the document as one page that needs no network and no other file."""
+"""`report.html`: the document as one page that needs no network and no other file."""
 
 from __future__ import annotations
 

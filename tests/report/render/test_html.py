@@ -1,4 +1,4 @@
-"""`report.render.html`: whole in itself, harmless whatever the record holds, and seen by a real browser."""
+"""`report.html`: whole in itself, harmless whatever the record holds, and seen by a real browser."""
 
 from __future__ import annotations
 
