@@ -3,37 +3,30 @@
 The fields form one flat namespace, which is what `--set key=value`, a search space and a CSV column need. They are
 declared in parts (`ModelPart`, `PreprocessingPart`, …), and a function takes the part that it depends on: a model is
 built from a `ModelPart`, a prepared dataset is keyed by a `PreprocessingPart`.
+
+A loss or a decoder may have parameters of its own, which it declares in its own file as `Parameters`, a `Part`. They
+are fields too, but only of the configurations that choose it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
+from bts_tune.registry import AUGMENTATION_STEPS, DECODERS, LOSSES, Registry
 from bts_tune.text import nearest, quoted
 
-Decoder = Literal[
-    "unet",
-    "unetplusplus",
-    "manet",
-    "linknet",
-    "fpn",
-    "pspnet",
-    "deeplabv3",
-    "deeplabv3plus",
-    "pan",
-    "upernet",
-    "segformer",
-    "dpt",
-]
 Freeze = Literal["none", "all", "stages", "epochs"]
+POLICIES = ("none", "light", "medium", "strong")
+"""The augmentation policies; see `augmentation.policies`."""
+
 Equalization = Literal["none", "histogram", "clahe"]
-Augmentation = Literal["none", "light", "medium", "strong"]
 AugmentationKind = Literal["geometry", "intensity", "both"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle", "plateau"]
@@ -69,7 +62,7 @@ class PreprocessingPart(Part):
 class ModelPart(Part):
     """What the network depends on. It always has one input channel and one output class."""
 
-    decoder: Decoder = Field(default="unet", description="SMP architecture")
+    decoder: str = Field(default="unet", description="architecture: one of SMP's, or one that a plugin registers")
     encoder: Annotated[str, Field(min_length=1)] = Field(
         default="efficientnet-b0", description="SMP encoder name; 'tu-' names are taken from timm"
     )
@@ -95,6 +88,11 @@ class ModelPart(Part):
     )
     head_dropout: Fraction = Field(default=0.0, description="dropout before the segmentation head")
 
+    @field_validator("decoder")
+    @classmethod
+    def _known_decoder(cls, name: str) -> str:
+        return _registered(DECODERS, name)
+
     @model_validator(mode="after")
     def _freeze_counts_match(self) -> Self:
         for mode, field in (("stages", "freeze_stages"), ("epochs", "freeze_epochs")):
@@ -109,13 +107,26 @@ class ModelPart(Part):
 class AugmentationPart(Part):
     """What the random changes of a training image depend on."""
 
-    augmentation: Augmentation = Field(default="none", description="augmentation policy")
+    augmentation: str = Field(
+        default="none",
+        description="augmentation policy: none, light, medium or strong; '+' and the name of a step adds that step",
+    )
     augmentation_kind: AugmentationKind = Field(
         default="both", description="which transforms of the policy apply: geometry, intensity or both"
     )
     augmentation_strength: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
         default=1.0, description="multiplies the magnitudes of the policy; 1 is the policy as documented"
     )
+
+    @field_validator("augmentation")
+    @classmethod
+    def _known_augmentation(cls, text: str) -> str:
+        policy, *steps = text.split("+")
+        if policy not in POLICIES:
+            raise ValueError(f"should be one of {', '.join(POLICIES)}, with '+' and the name of a step or without")
+        for step in steps:
+            _registered(AUGMENTATION_STEPS, step)
+        return text
 
 
 class OptimizationPart(Part):
@@ -132,18 +143,41 @@ class OptimizationPart(Part):
     schedule: Schedule = Field(
         default="constant", description="learning-rate schedule; its length is always `epochs`, the full budget"
     )
-    dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss in the objective")
-    bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy in the objective")
+    loss: str = Field(default="dice-bce", description="training loss")
+    dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
+    bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
     precision: Precision = Field(
         default="auto", description="arithmetic of the network; 'auto': bfloat16 where a GPU has it, else float32"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seeds every random choice of the trial")
 
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        return _registered(LOSSES, name)
+
     @model_validator(mode="after")
-    def _some_loss(self) -> Self:
-        if self.dice_weight == 0 and self.bce_weight == 0:
+    def _weights_of_dice_bce(self) -> Self:
+        if self.loss != "dice-bce":
+            for field in ("dice_weight", "bce_weight"):
+                if getattr(self, field) != type(self).model_fields[field].default:
+                    raise ValueError(
+                        f"{field} is {getattr(self, field)} with loss: {self.loss}; it is a parameter of dice-bce alone"
+                    )
+        elif self.dice_weight == 0 and self.bce_weight == 0:
             raise ValueError("dice_weight and bce_weight are both 0; at least one of them must be above 0")
         return self
+
+
+# The fields that choose an implementation which may have parameters of its own.
+CHOOSERS: Mapping[str, Registry[Any]] = {"loss": LOSSES, "decoder": DECODERS}
+
+
+def _registered(registry: Registry[Any], name: str) -> str:
+    if name not in registry:
+        hint = nearest(name, registry.names()).strip()
+        raise ValueError(f"should be one of {', '.join(registry.names())}{f' ({hint})' if hint else ''}")
+    return name
 
 
 PartT = TypeVar("PartT", bound=Part)
@@ -153,8 +187,11 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
     """Everything a trial depends on, its seed included.
 
     The defaults must never change their meaning: `config_id` hashes only what differs from them, so that a field added
-    later with a default that keeps the old behaviour leaves the identifiers of earlier runs as they were.
+    later with a default that keeps the old behaviour leaves the identifiers of earlier runs as they were. The same
+    holds for the parameters of losses and decoders.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     @model_validator(mode="after")
     def _thaws_within_budget(self) -> Self:
@@ -165,15 +202,46 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
             )
         return self
 
+    @model_validator(mode="after")
+    def _own_parameters(self) -> Self:
+        given = self.__pydantic_extra__
+        assert given is not None
+        # Without further fields, nothing but a plugin or another than the default loss can have parameters.
+        if not given and self.loss == LOSS_WITHOUT_IMPORT and not DECODERS.is_plugin(self.decoder):
+            return self
+        values: dict[str, Any] = {}
+        for chooser, registry in CHOOSERS.items():
+            parameters = parameters_of(registry, getattr(self, chooser))
+            own = {name: given[name] for name in parameters.model_fields if name in given}
+            values |= parameters.model_validate(own).model_dump()
+        for name in given:
+            if name not in values:
+                owner = _owner(name)
+                what = f"it is a parameter of {owner[0]}: {owner[1]}" if owner else "it is no field"
+                raise ValueError(f"{name} is given with loss: {self.loss} and decoder: {self.decoder}; {what}")
+        given.clear()
+        given.update(values)
+        return self
+
     @property
     def config_id(self) -> str:
         """Twelve hexadecimal digits that name this configuration, seed included."""
-        return _digest(self.model_dump(exclude_defaults=True))
+        return _digest(self._changed())
 
     @property
     def recipe_id(self) -> str:
         """Twelve hexadecimal digits that name this configuration without its seed: the same for all its seeds."""
-        return _digest(self.model_dump(exclude_defaults=True, exclude={"seed"}))
+        changed = self._changed()
+        changed.pop("seed", None)
+        return _digest(changed)
+
+    def _changed(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults."""
+        changed = self.model_dump(exclude_defaults=True)
+        for name, value in (self.__pydantic_extra__ or {}).items():
+            if value == field_info(name).default:
+                changed.pop(name, None)
+        return changed
 
     def part(self, kind: type[PartT]) -> PartT:
         """Return the fields that `kind` declares, as a value of that part alone."""
@@ -203,23 +271,101 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
 
     def replaced(self, changes: Mapping[str, Any], where: str = "configuration") -> TrialConfig:
         """Return this configuration with `changes` applied and validated."""
-        return self.parse({**self.to_dict(), **changes}, where)
+        return self.parse(override(self.to_dict(), changes), where)
 
 
 FIELDS: tuple[str, ...] = tuple(TrialConfig.model_fields)
+"""The fields of every configuration; `known_fields` has the parameters of losses and decoders besides."""
+
+LOSS_WITHOUT_IMPORT = "dice-bce"
+"""The default loss, whose parameters are fields of every configuration: to check one, torch need not be imported."""
+
+# The counts that go with a mode of freezing; each is 0 in every other mode.
+_FREEZE_COUNTS = {"freeze_stages": "stages", "freeze_epochs": "epochs"}
+
+
+def override(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `fields` with `changes` applied, and without what no longer belongs to them.
+
+    Another mode of freezing resets the count of the one before it to 0; another loss or decoder drops the parameters of
+    the one before it.
+    """
+    merged = {**fields, **changes}
+    if "freeze" in changes:
+        for count, mode in _FREEZE_COUNTS.items():
+            if changes["freeze"] != mode and count not in changes:
+                merged[count] = 0
+    if changes.get("loss", LOSS_WITHOUT_IMPORT) != LOSS_WITHOUT_IMPORT:
+        weights = {name for name in ("dice_weight", "bce_weight") if name in fields and name not in changes}
+        merged |= {name: FIELD_DEFAULTS[name] for name in weights}
+    for name in fields:
+        if name not in FIELDS and name not in changes and (owner := _owner(name)) is not None:
+            chooser, before = owner
+            if merged.get(chooser) != before:
+                del merged[name]
+    return merged
+
+
+FIELD_DEFAULTS: Mapping[str, Any] = {name: info.default for name, info in TrialConfig.model_fields.items()}
+
+
+class _NoParameters(Part):
+    """The parameters of an implementation that has none."""
+
+
+def parameters_of(registry: Registry[Any], name: str) -> type[Part]:
+    """Return the parameters that an implementation declares; this imports it."""
+    return getattr(registry.get(name), "Parameters", None) or _NoParameters
+
+
+def _parameters() -> Iterator[tuple[str, FieldInfo, str, str]]:
+    """Yield every parameter of a loss or decoder: name, declaration, the field that chooses its owner, its owner."""
+    for chooser, registry in CHOOSERS.items():
+        for owner in registry.names():
+            for name, info in parameters_of(registry, owner).model_fields.items():
+                yield name, info, chooser, owner
+
+
+def _owner(name: str) -> tuple[str, str] | None:
+    """Return whose parameter a name is, such as ('loss', 'focal'); None where it is nobody's."""
+    return next(((chooser, owner) for known, _, chooser, owner in _parameters() if known == name), None)
+
+
+def known_fields() -> tuple[str, ...]:
+    """Return every field of a configuration, and every parameter of a loss or decoder; this imports all of those."""
+    return tuple(dict.fromkeys((*FIELDS, *(name for name, *_ in _parameters()))))
+
+
+def field_info(name: str) -> FieldInfo:
+    """Return the declaration of a field, or of a parameter of a loss or decoder.
+
+    Raises:
+        KeyError: there is no such field.
+    """
+    if name in TrialConfig.model_fields:
+        return TrialConfig.model_fields[name]
+    for known, info, _, _ in _parameters():
+        if known == name:
+            return info
+    raise KeyError(name)
 
 
 def check_field(name: str, where: str) -> None:
-    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of `TrialConfig`."""
-    if name not in FIELDS:
-        raise ConfigError(
-            f"{where}: unknown key {quoted(name)}.{nearest(name, FIELDS)} Known keys: {', '.join(FIELDS)}."
-        )
+    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of a configuration."""
+    if name in FIELDS:
+        return
+    known = known_fields()
+    if name not in known:
+        raise ConfigError(f"{where}: unknown key {quoted(name)}.{nearest(name, known)} Known keys: {', '.join(known)}.")
 
 
 def allowed_values(field: str) -> tuple[str, ...] | None:
     """Return the words that a field allows, or None where it is a number or free text."""
-    annotation = TrialConfig.model_fields[field].annotation
+    if field in CHOOSERS:
+        return CHOOSERS[field].names()
+    if field == "augmentation":
+        return POLICIES
+    annotation = field_info(field).annotation
     return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else None
 
 

@@ -47,11 +47,8 @@ class Registry(Generic[T]):
             if not (isinstance(entry, type) and issubclass(entry, base)):
                 raise ConfigError(f"{self.kind} {name!r}: must be a subclass of {self._package}.base.{self._base}.")
             known = self._entries.get(name)
-            same = known is not None and (known.__module__, known.__qualname__) == (
-                entry.__module__,
-                entry.__qualname__,
-            )
-            if not same and (known is not None or (name in self._own() and entry.__module__ != self._module(name))):
+            taken = name in self._own() and entry.__module__ != self._module(name)
+            if taken or (known is not None and known.__qualname__ != entry.__qualname__):
                 raise ConfigError(f"{self.kind} {name!r}: there is one of this name already; choose another name.")
             cast(Any, entry).name = name
             self._entries[name] = entry
@@ -91,6 +88,10 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         """Go through the known names."""
         return iter(self.names())
+
+    def is_plugin(self, name: str) -> bool:
+        """Return whether a name is known and not one of our own."""
+        return name in self._entries and name not in self._own()
 
     def _module(self, name: str) -> str:
         return f"{self._package}.{name.replace('-', '_')}"

@@ -193,7 +193,7 @@ def start_part(data: Path, folder: Path) -> dict[str, Any]:
 
 def rows_part(folder: Path) -> dict[str, Any]:
     """Measure what one more row costs in records of several lengths; the median of 200 appended rows."""
-    from bts_tune.training.loop import Row
+    from bts_tune.training.trial import Row
 
     row: dict[str, Any] = dict.fromkeys(Row.__dataclass_fields__, 0.123456789)
     result: dict[str, Any] = {}

@@ -33,8 +33,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.results.scores import SUMS
-from bts_tune.results.statistics import LEVEL, Floats, pooled_dice_loss, resample
+from bts_tune.results.scores import SUMS, pooled_dice_loss
+from bts_tune.results.statistics import LEVEL, Floats, resample
 
 IMAGE_SD, GROUP_SD, SHARED = 0.23, 0.14, 0.71
 LASTING = 0.5
@@ -76,7 +76,7 @@ class Choices:
 
 
 def scores(world: World, losses: Floats, random: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
-    """Return sums [K, R, N, 7] of trainings with the expected Dice losses [K, R], and the group of each image, [N].
+    """Return sums [K, R, N, 6] of trainings with the expected Dice losses [K, R], and the group of each image, [N].
 
     Each image's Dice is its training's plus noise of its group and its own, part of which all trainings share. The
     sums of an image are such that their pooled Dice is the mean of the images' Dice weighted by area.

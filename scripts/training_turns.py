@@ -78,7 +78,8 @@ def _limit(job: Job) -> Generator[Turn, None, None]:
     import torch
 
     from bts_tune.models.weights import EncoderWeights
-    from bts_tune.training.loop import TrialSetup, open_trial
+    from bts_tune.training.loop import open_trial
+    from bts_tune.training.trial import TrialSetup
 
     setup = TrialSetup(EncoderWeights(job.config.encoder), device=job.device, threads=job.threads)
     trial = open_trial(job.config, _subset(load_prepared(job.prepared), job), setup)
@@ -93,7 +94,7 @@ def _limit(job: Job) -> Generator[Turn, None, None]:
         for _ in range(job.steps):
             with trial.arithmetic.autocast():
                 logits = trial.model(image)
-            loss = trial.objective(logits.float(), truth)
+            loss = trial.loss(logits.float(), truth)
             trial.optimizer.zero_grad(set_to_none=True)
             trial.arithmetic.scaler.scale(loss).backward()
             trial.arithmetic.scaler.step(trial.optimizer)
@@ -105,7 +106,8 @@ def _limit(job: Job) -> Generator[Turn, None, None]:
 
 def _trial(job: Job) -> Generator[Turn, None, None]:
     from bts_tune.models.weights import EncoderWeights
-    from bts_tune.training.loop import TrialSetup, open_trial, rows
+    from bts_tune.training.loop import open_trial, rows
+    from bts_tune.training.trial import TrialSetup
 
     with tempfile.TemporaryDirectory() as folder:
         setup = TrialSetup(EncoderWeights(job.config.encoder), job.device, job.threads, Path(folder))

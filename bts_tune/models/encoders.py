@@ -11,9 +11,14 @@ from torch import nn
 from bts_tune.errors import ConfigError
 from bts_tune.text import first_line, nearest
 
+NO_ENCODER = "none"
+"""Stands for the encoder of a decoder that has none."""
+
 
 def check_encoder(name: str) -> None:
     """Raise a `ConfigError` that names the nearest encoders where there is none of this name."""
+    if name == NO_ENCODER:
+        return
     import segmentation_models_pytorch as smp
     import timm
 

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bts_tune.data.prepared.cache import default_cache
-from bts_tune.errors import WeightsError
-from bts_tune.models.encoders import build_encoder, check_encoder
+from bts_tune.errors import ConfigError, WeightsError
+from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.results.files import write_atomically
 from bts_tune.text import first_line
 
@@ -65,6 +65,8 @@ def resolve_weights(encoder: str, encoder_weights: str, weights_dir: Path | None
         WeightsError: they cannot be had, or do not fit; the sentence lists the ways out.
     """
     check_encoder(encoder)
+    if encoder == NO_ENCODER and encoder_weights != "none":
+        raise ConfigError(f"encoder_weights: {encoder_weights!r} with encoder: {NO_ENCODER}; allowed: 'none'.")
     if encoder_weights == "none":
         return EncoderWeights(encoder)
     if encoder_weights != "imagenet":

@@ -24,8 +24,9 @@ from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, metric
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.files import write_atomically
-from bts_tune.results.naming import role, setting, settings, varied_fields
+from bts_tune.results.naming import role
 from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.settings import setting, settings, varied_fields
 from bts_tune.results.warnings import DEMO_TAG, demo_sentence, is_demo, is_partial
 from bts_tune.text import plural
 

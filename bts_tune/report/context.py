@@ -10,8 +10,8 @@ from bts_tune.report.blocks import Block, Cell, Code, paragraph
 from bts_tune.report.wording import MISSING, duration
 from bts_tune.results.comparison import Evidence
 from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.naming import setting
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting
 from bts_tune.text import plural
 
 MAX_ROWS = 50

@@ -23,9 +23,10 @@ from bts_tune.report.sections.split import split_section
 from bts_tune.report.sections.trial_tables import failed, search_trials, stopped, unfinished
 from bts_tune.results.comparison import Evidence
 from bts_tune.results.leaderboard import ordered
-from bts_tune.results.memo import Snapshot
-from bts_tune.results.naming import names, varied_fields
+from bts_tune.results.memo import FrozenTrials
+from bts_tune.results.naming import names
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import varied_fields
 from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
 
 
@@ -40,7 +41,7 @@ def document(
         figures: the figures to show.
         evidence: what the scores of single images say; nothing by default.
     """
-    listed = Snapshot(ordered(trials))
+    listed = FrozenTrials(ordered(trials))
     page = Page(run, listed, figures, evidence or Evidence(), names(listed), varied_fields(listed))
     writers: list[tuple[str, Callable[[Page], Iterable[Block]]]] = [
         ("Answer", _answer),

@@ -22,7 +22,7 @@ from bts_tune.report.sections.image_kinds import kinds_figure
 from bts_tune.results.comparison import Evidence, gather
 from bts_tune.results.files import write_atomically
 from bts_tune.results.leaderboard import best_baselines, ranking
-from bts_tune.results.memo import Snapshot
+from bts_tune.results.memo import FrozenTrials
 from bts_tune.results.naming import names, with_role
 from bts_tune.results.resources import gpus_per_trial
 from bts_tune.results.run_folder import RunFolder, TrialRecord
@@ -56,7 +56,7 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
         RunError: the record cannot be read, or a file cannot be written.
     """
     run = folder.read_run()
-    trials = Snapshot(folder.trials() if trials is None else trials)
+    trials = FrozenTrials(folder.trials() if trials is None else trials)
     target = folder.path / "leaderboard.csv"
     try:
         write_atomically(target, to_csv(leaderboard(trials), run))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
 from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.naming import setting
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.scores import SPLITS, SUMS, Scores, SplitScores, read_scores
-from bts_tune.results.statistics import Resampled, has_tumour, holm, resample, wilcoxon
+from bts_tune.results.scores import SPLITS, SUMS, Scores, SplitScores, has_tumour, read_scores
+from bts_tune.results.settings import setting
+from bts_tune.results.statistics import Resampled, holm, resample, wilcoxon
 
 
 @dataclass(frozen=True)

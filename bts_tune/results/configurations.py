@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bts_tune.results.memo import kept
-from bts_tune.results.naming import setting
+from bts_tune.results.memo import memoized
 from bts_tune.results.run_folder import Stage, TrialRecord
+from bts_tune.results.settings import setting
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Configuration:
         return min(self.trials, key=lambda record: (_best(record)["val_dice_loss"], record.trial))
 
 
-@kept
+@memoized
 def result_stage(trials: Sequence[TrialRecord]) -> Stage:
     """Return the stage that a run's result comes from: the final one as soon as one is planned."""
     return "final" if any(record.stage == "final" for record in trials) else "search"
 
 
-@kept
+@memoized
 def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) -> list[Configuration]:
     """Return the configurations of a stage that have a full-budget replicate, best first.
 

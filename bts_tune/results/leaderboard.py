@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bts_tune.results.configurations import configurations, result_stage
-from bts_tune.results.memo import kept
+from bts_tune.results.memo import memoized
 from bts_tune.results.run_folder import TrialRecord
 
 _GROUPS = {
@@ -26,7 +26,7 @@ def is_ranked(record: TrialRecord) -> bool:
     return record.full_budget and bool(record.rows)
 
 
-@kept
+@memoized
 def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the trials as every table lists them: those of the stage that the result comes from, then the search's.
 
@@ -42,7 +42,7 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(trials, key=lambda record: (record.stage != result, *_sort_key(record, ranks.get(record.trial, 0))))
 
 
-@kept
+@memoized
 def ranking(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the full-budget trials of the stage that the result comes from, in the order of `ordered`.
 
@@ -53,7 +53,7 @@ def ranking(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(ranked, key=lambda record: _sort_key(record, ranks[record.trial]))
 
 
-@kept
+@memoized
 def configuration_ranks(trials: Sequence[TrialRecord]) -> dict[str, int]:
     """Return the rank, from 1, of the configuration of each ranked trial, by the trial's identifier."""
     return {record.trial: rank for rank, one in enumerate(configurations(trials), start=1) for record in one.trials}

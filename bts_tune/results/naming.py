@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from bts_tune.config import TrialConfig
-from bts_tune.results.memo import kept
+from bts_tune.results.memo import memoized
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting
 
 if TYPE_CHECKING:
     from bts_tune.results.configurations import Configuration
@@ -20,12 +20,6 @@ BASELINE_MARK = "*"
 CHANGED_MARK = "!"
 
 
-_DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in TrialConfig.model_fields.items()}
-
-
-_ALWAYS_SHOWN = ("decoder", "encoder", "learning_rate")
-
-
 def mark(record: TrialRecord | Configuration) -> str:
     """Return `*` for a baseline, `*!` for a baseline that an override changed, else nothing."""
     if not record.baseline:
@@ -33,7 +27,7 @@ def mark(record: TrialRecord | Configuration) -> str:
     return BASELINE_MARK + (CHANGED_MARK if record.changed else "")
 
 
-@kept
+@memoized
 def names(trials: Sequence[TrialRecord]) -> dict[str, str]:
     """Return what a reader calls each trial, by its identifier; trials of one name are told apart by seed and fold."""
     counts = Counter(record.name for record in trials)
@@ -72,33 +66,3 @@ def changed_note(trials: Iterable[TrialRecord | Configuration]) -> str | None:
 def with_role(name: str, record: TrialRecord | Configuration) -> str:
     """Return `name`, followed by the role in brackets where there is one."""
     return f"{name} ({role(record)})" if record.baseline else name
-
-
-def setting(record: TrialRecord, field: str) -> Any:
-    """Return a field of the trial's configuration; one that an earlier version did not record has its default."""
-    return record.config.get(field, _DEFAULTS.get(field))
-
-
-def settings(record: TrialRecord, fields: Iterable[str] | None = None) -> str:
-    """Return decoder, encoder and learning rate, then those of `fields` (all by default) that are not at the default.
-
-    The seed and the number of epochs are left out: they have columns of their own.
-    """
-    chosen = set(_DEFAULTS if fields is None else fields) - {"seed", "epochs", *_ALWAYS_SHOWN}
-    shown = [f"{setting(record, 'decoder')} / {setting(record, 'encoder')}"]
-    shown.append(f"learning_rate {value(setting(record, 'learning_rate'))}")
-    for field in _DEFAULTS:
-        if field in chosen and setting(record, field) != _DEFAULTS[field]:
-            shown.append(f"{field} {value(setting(record, field))}")
-    return ", ".join(shown)
-
-
-@kept
-def varied_fields(trials: Sequence[TrialRecord]) -> list[str]:
-    """Return the configuration fields that differ between trials, in the order of `TrialConfig`."""
-    return [field for field in _DEFAULTS if len({repr(setting(record, field)) for record in trials}) > 1]
-
-
-def value(content: Any) -> str:
-    """Return a setting as it is shown: numbers to three significant digits, anything else as it stands."""
-    return f"{content:.3g}" if isinstance(content, float) else str(content)

@@ -32,16 +32,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bts_tune.results.scores import EPS, SUMS
+from bts_tune.results.scores import SUMS, Floats, has_tumour, image_dice, pooled_dice_loss, pooled_iou
 
 LEVEL = 0.95
 RESAMPLES = 9999
 SEED = 0
-_TP, _FP, _FN, _OVERLAP, _PREDICTED, _TRUTH, _ = range(len(SUMS))
 _MAX_CELLS = 4_000_000
 """Largest table of draws held at a time."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,33 +82,6 @@ class Resampled:
     replicates: list[int]
 
 
-def pooled_dice_loss(sums: Floats) -> Floats:
-    """Return 1 - (2 sum p*y + eps) / (sum p + sum y + eps), from sums [..., 7] already pooled over images."""
-    return 1 - (2 * sums[..., _OVERLAP] + EPS) / (sums[..., _PREDICTED] + sums[..., _TRUTH] + EPS)
-
-
-def pooled_iou(sums: Floats) -> Floats:
-    """Return TP / (TP + FP + FN), 1 where that is 0 / 0, from sums [..., 7] already pooled over images."""
-    union = sums[..., _TP] + sums[..., _FP] + sums[..., _FN]
-    return np.divide(sums[..., _TP], union, out=np.ones_like(union), where=union > 0)
-
-
-def image_dice(sums: Floats) -> Floats:
-    """Return 2 TP / (2 TP + FP + FN) of each image, from sums [..., 7]; NaN where neither holds a tumour."""
-    whole = 2 * sums[..., _TP] + sums[..., _FP] + sums[..., _FN]
-    return np.divide(2 * sums[..., _TP], whole, out=np.full_like(whole, np.nan), where=whole > 0)
-
-
-def has_tumour(sums: Floats) -> NDArray[np.bool_]:
-    """Return whether the truth of each image holds a tumour, from sums [..., 7]."""
-    return sums[..., _TRUTH] > 0
-
-
-def missed(sums: Floats) -> NDArray[np.bool_]:
-    """Return whether an image holds a tumour of which not one pixel is predicted, from sums [..., 7]."""
-    return has_tumour(sums) & (sums[..., _TP] == 0)
-
-
 def resample(
     sums: Floats,
     reference: int = 0,
@@ -125,7 +95,7 @@ def resample(
     digits, and the same arguments give the same figures.
 
     Args:
-        sums: float64 [K, R, N, 7], of K configurations with up to R replicates over the same N images, columns as in
+        sums: float64 [K, R, N, 6], of K configurations with up to R replicates over the same N images, columns as in
             `SUMS`; N is at least 1. Replicate r of each configuration has the same seed; one that is not there is NaN,
             and each configuration has at least one.
         reference: the configuration that the others are compared with.
@@ -259,8 +229,8 @@ def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None 
     With groups, the mean difference of each group takes the place of its images.
 
     Args:
-        sums: float64 [R, N, 7], of one configuration's replicates; one that is not there is NaN.
-        reference: float64 [R, N, 7], of the other's, on the same images.
+        sums: float64 [R, N, 6], of one configuration's replicates; one that is not there is NaN.
+        reference: float64 [R, N, 6], of the other's, on the same images.
         groups: the group of each image, [N].
 
     Returns:
@@ -306,7 +276,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
-    """Return the sums of what is drawn, float64 [units, K, R, 7], in an order that follows from the sums alone."""
+    """Return the sums of what is drawn, float64 [units, K, R, 6], in an order that follows from the sums alone."""
     images = np.ascontiguousarray(np.moveaxis(sums, 2, 0))
     if groups is not None:
         members = _members(groups)

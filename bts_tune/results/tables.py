@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bts_tune.config import FIELDS
 from bts_tune.results.comparison import Compared, Evidence
 from bts_tune.results.configurations import configurations
 from bts_tune.results.leaderboard import configuration_ranks, ordered, total_seconds
-from bts_tune.results.naming import setting
+from bts_tune.results.memo import memoized
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import fields_of, setting
 from bts_tune.results.statistics import Interval, spread
 
 METRICS = (
@@ -89,10 +89,14 @@ def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     that the result comes from), what the trial is and how it ended, its stage, `METRICS` at its best epoch,
     `TEST_METRICS`, `best_epoch`, `epochs_run`, `epochs` (the budget), `seconds` (all epochs, validation included),
     `images_per_second` (training images over training time), `parameters`, `trainable_parameters` (at the best epoch),
-    `seed`, `config_id`, `recipe_id`, then every other field of `TrialConfig`. What is not known is missing.
+    `seed`, `config_id`, `recipe_id`, then every other field of a configuration. Metrics of
+    plugins follow our own. What is not known is missing.
     """
     rows = []
     ranks = configuration_ranks(trials)
+    fields = fields_of(trials)
+    metrics = (*METRICS, *further_metrics(trials))
+    test_metrics = (*TEST_METRICS, *further_test_metrics(trials))
     for record in ordered(trials):
         best = record.best_row or {}
         row: dict[str, Any] = {
@@ -107,8 +111,8 @@ def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             "origin": record.origin,
             "fold": record.fold,
         }
-        row |= {name: best.get(name) for name in METRICS}
-        row |= {name: record.test.get(name) for name in TEST_METRICS}
+        row |= {name: best.get(name) for name in metrics}
+        row |= {name: record.test.get(name) for name in test_metrics}
         row |= {
             "best_epoch": best.get("epoch"),
             "epochs_run": len(record.rows),
@@ -121,10 +125,23 @@ def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             "config_id": record.config_id,
             "recipe_id": record.recipe_id,
         }
-        row |= {field: setting(record, field) for field in FIELDS if field not in row}
+        row |= {field: setting(record, field) for field in fields if field not in row}
         rows.append(row)
     columns = list(rows[0]) if rows else _empty_columns()
-    return _typed(pd.DataFrame(rows, columns=columns), (*METRICS, *TEST_METRICS, "seconds", "images_per_second"))
+    return _typed(pd.DataFrame(rows, columns=columns), (*metrics, *test_metrics, "seconds", "images_per_second"))
+
+
+@memoized
+def further_metrics(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return the validation metrics on record that are not among `METRICS`: those of plugins."""
+    last = (record.rows[-1] for record in trials if record.rows)
+    return tuple(dict.fromkeys(name for row in last for name in row if name.startswith("val_") and name not in METRICS))
+
+
+@memoized
+def further_test_metrics(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return the test metrics on record that are not among `TEST_METRICS`: those of plugins."""
+    return tuple(dict.fromkeys(name for record in trials for name in record.test if name not in TEST_METRICS))
 
 
 def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | None = None) -> pd.DataFrame:
@@ -138,6 +155,7 @@ def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | Non
     """
     evidence = evidence or Evidence()
     rows = []
+    fields = fields_of(trials)
     for rank, one in enumerate(configurations(trials), start=1):
         row: dict[str, Any] = {
             "rank": rank,
@@ -162,7 +180,7 @@ def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | Non
             row |= {f"{prefix}_{name}": value for name, value in _evidence_columns(compared, place).items()}
         seconds = [total for record in one.trials if (total := total_seconds(record)) is not None]
         row |= {"seconds": math.fsum(seconds) if seconds else None, "parameters": one.best.started.get("parameters")}
-        row |= {field: setting(one.best, field) for field in FIELDS if field not in (*row, "seed")}
+        row |= {field: setting(one.best, field) for field in fields if field not in (*row, "seed")}
         rows.append(row)
     columns = list(rows[0]) if rows else list(configurations_table([_blank()]).columns)
     frame = pd.DataFrame(rows, columns=columns)
@@ -205,7 +223,7 @@ def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             [row.get(name) for record in planned for row in record.rows],
             dtype="Int64" if name in _INTEGERS else "float64",
         )
-        for name in _EPOCH_COLUMNS
+        for name in (*_EPOCH_COLUMNS, *further_metrics(planned))
     }
     return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
 

@@ -7,14 +7,21 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from bts_tune.config import CHOOSERS, POLICIES, known_fields
+from bts_tune.registry import AUGMENTATION_STEPS
 from bts_tune.space.file import SpaceFile
-from bts_tune.space.parameter import NOT_SEARCHED, TrialFields, range_kind
+from bts_tune.space.parameter import NOT_SEARCHED, fields_model, range_kind
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a search-space file, for editors and `bts-tune spaces schema`."""
     document = SpaceFile.model_json_schema(schema_generator=_UntitledSchema)
-    fields = TrialFields.model_json_schema(schema_generator=_UntitledSchema)["properties"]
+    model = fields_model(known_fields())
+    fields = model.model_json_schema(schema_generator=_UntitledSchema)["properties"]
+    for name, registry in CHOOSERS.items():
+        fields[name]["enum"] = list(registry.names())
+    steps = "|".join(AUGMENTATION_STEPS.names())
+    fields["augmentation"]["pattern"] = f"^({'|'.join(POLICIES)})([+]({steps}))*$"
     definitions = document["$defs"]
     parameter = definitions.pop("Parameter")
     definitions["TrialFields"] = {

@@ -1,4 +1,4 @@
-"""Fields laid over a configuration (the demo profile, overrides), and what they leave of a search."""
+"""What the demo profile and overrides leave of a search."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from bts_tune.space.parameter import Parameter
-
-# The counts that go with a mode of freezing; each is 0 in every other mode.
-_FREEZE_COUNTS = {"freeze_stages": "stages", "freeze_epochs": "epochs"}
-
-
-def laid_over(fields: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `fields` with `layer` over them; a new mode of freezing resets the count of another one."""
-    merged = {**fields, **layer}
-    if "freeze" in layer:
-        for count, mode in _FREEZE_COUNTS.items():
-            if layer["freeze"] != mode and count not in layer:
-                merged[count] = 0
-    return merged
 
 
 def within_budget(parameters: Mapping[str, Parameter], epochs: int) -> dict[str, Parameter]:

@@ -6,12 +6,12 @@ A parameter is drawn through the `suggest_*` methods of `optuna.Trial`, but noth
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from bts_tune.config import Part, TrialConfig, check_field, explain
+from bts_tune.config import FIELDS, Part, TrialConfig, check_field, explain, field_info
 from bts_tune.errors import ConfigError
 from bts_tune.text import nearest, quoted
 
@@ -138,9 +138,18 @@ def check_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
         if name == "seed":
             raise ConfigError(f"{where}.seed: must not be given here; the space's 'seeds' sets it.")
     try:
-        return TrialFields.model_validate(dict(fields)).model_dump(exclude_unset=True)
+        return fields_model(fields).model_validate(dict(fields)).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise ConfigError(f"{where}.{explain(error)}") from None
+
+
+def fields_model(names: Iterable[str]) -> type[Part]:
+    """Return `TrialFields`, with those of `names` besides that are parameters of a loss or decoder."""
+    own = [name for name in names if name not in FIELDS]
+    if not own:
+        return TrialFields
+    added = {name: (info.annotation, info) for name in own for info in [field_info(name)]}
+    return create_model("TrialFields", __base__=TrialFields, **added)  # type: ignore[call-overload]
 
 
 def check_parameters(parameters: Mapping[str, Parameter], where: str) -> dict[str, Parameter]:
@@ -239,7 +248,7 @@ def _listed(values: Sequence[Any], limit: int = 20) -> str:
 def _value(name: str, value: Any, path: str) -> Any:
     """Return a value of a field in the field's own type."""
     try:
-        return getattr(TrialFields.model_validate({name: value}), name)
+        return getattr(fields_model([name]).model_validate({name: value}), name)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error).removeprefix(f'{name}: ')}") from None
 
@@ -250,5 +259,5 @@ def _attribute(kind: str) -> str:
 
 def range_kind(name: str) -> Literal["float", "int"] | None:
     """Return the kind of range that suits a field, or None where it takes words."""
-    annotation = TrialConfig.model_fields[name].annotation
+    annotation = field_info(name).annotation
     return "float" if annotation is float else "int" if annotation is int else None

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.config import PreprocessingPart, TrialConfig, override
 from bts_tune.errors import ConfigError
-from bts_tune.space.layers import laid_over
 from bts_tune.space.parameter import Parameter, SupportsSuggest
 
 MAX_EDGES = 10_000
@@ -54,7 +53,7 @@ class ResolvedSearch:
         for name, parameter in self.parameters.items():
             if parameter.holds(drawn):
                 drawn[name] = parameter.suggest(name, trial)
-        return TrialConfig.parse(laid_over(self.fields, drawn), self.where)
+        return TrialConfig.parse(override(self.fields, drawn), self.where)
 
     def values_of(self, config: TrialConfig) -> dict[str, Any] | None:
         """Return what would have to be drawn to get `config`, or None where it cannot be drawn.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bts_tune.config import FIELDS, TrialConfig
+from bts_tune.config import TrialConfig, override
 from bts_tune.errors import ConfigError
 from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
-from bts_tune.space.layers import laid_over, scaled_grace_period, still_searched, within_budget
+from bts_tune.space.layers import scaled_grace_period, still_searched, within_budget
 from bts_tune.space.parameter import check_fields
 from bts_tune.space.search import ResolvedSearch
 from bts_tune.text import nearest, quoted
@@ -108,7 +108,7 @@ class Space:
                 raise ConfigError(
                     f"{where}: trials.{name}: an included space has a trial of this name; choose another."
                 )
-            config = TrialConfig.parse(laid_over(file.defaults, trial.config), f"{where}: trials.{name}.config")
+            config = TrialConfig.parse(override(file.defaults, trial.config), f"{where}: trials.{name}.config")
             fields = {field: value for field, value in config.to_dict().items() if field != "seed"}
             trials[name] = trial.model_copy(update={"config": fields})
         space = cls(file.model_copy(update={"include": [], "trials": trials}), source)
@@ -223,7 +223,7 @@ class Space:
         trial = self.file.trials[name]
         fields = {**trial.config, "seed": seed}
         for layer in layers:
-            fields = laid_over(fields, layer)
+            fields = override(fields, layer)
         config = TrialConfig.parse(fields, f"{self.source}: trials.{name}{how}")
         return NamedTrial(
             trial=f"{name}-seed{seed}" if several else name,
@@ -232,7 +232,7 @@ class Space:
             description=trial.description,
             published=trial.published.model_dump(exclude_none=True) if trial.published else None,
             config=config,
-            changed=tuple(f for f in FIELDS if f != "seed" and getattr(config, f) != trial.config[f]),
+            changed=tuple(f for f, value in config.to_dict().items() if f != "seed" and trial.config.get(f) != value),
         )
 
     def _search(
@@ -241,10 +241,10 @@ class Space:
         search = self.file.search
         if search is None:
             return None
-        documented = laid_over({**TrialConfig().to_dict(), "seed": seed}, self.file.defaults)
+        documented = override({**TrialConfig().to_dict(), "seed": seed}, self.file.defaults)
         fields = documented
         for layer in layers:
-            fields = laid_over(fields, layer)
+            fields = override(fields, layer)
         parameters = search.parameters
         if fields["epochs"] < documented["epochs"]:
             parameters = within_budget(parameters, fields["epochs"])

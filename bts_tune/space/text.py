@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, TrialConfig
+from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, field_info
 from bts_tune.space.file import Final, Published, Search, Searcher
 from bts_tune.space.parameter import Parameter
 from bts_tune.space.space import Space
@@ -75,7 +75,7 @@ def _search(space: Space, search: Search) -> str:
     width = max(map(len, search.parameters)) + 2
     for name, parameter in search.parameters.items():
         lines.append(_hanging(name.ljust(width), range_text(parameter)))
-        why = parameter.description or str(TrialConfig.model_fields[name].description)
+        why = parameter.description or str(field_info(name).description)
         lines.append(_hanging(" " * width, why))
     lines.append("\n" + _hanging("not searched: ", _fields(fixed)))
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from bts_tune.config import ModelPart, TrialConfig
+from bts_tune.config import TrialConfig
 from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
@@ -21,7 +21,7 @@ from bts_tune.results.files import write_atomically
 from bts_tune.text import first_line, quoted
 
 if TYPE_CHECKING:
-    from bts_tune.training.loop import Trial
+    from bts_tune.training.trial import Trial
 
 LAST = "last.pt"
 WEIGHTS = "model.safetensors"
@@ -124,7 +124,7 @@ def load_model(folder: Path) -> SavedModel:
             raise ValueError(f"{WEIGHTS} is not the file that {CARD} was written for (its SHA-256 differs)")
         tensors = load(data)
         config = TrialConfig.parse(card["config"], str(folder / CARD))
-        model = build_model(config.part(ModelPart), EncoderWeights(config.encoder))
+        model = build_model(config, EncoderWeights(config.encoder))
         model.load_state_dict(tensors, strict=True)
         return SavedModel(model.eval(), config, float(card["mean"]), float(card["std"]), int(card["epoch"]))
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries

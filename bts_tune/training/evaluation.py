@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bts_tune.config import OptimizationPart
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
-from bts_tune.metrics.pooled import metrics_from_sums
 from bts_tune.models.build import to_device
-from bts_tune.results.scores import SUMS, Scores, Shapes, SplitScores
+from bts_tune.registry import LOSSES
+from bts_tune.results.scores import SUMS, Scores, Shapes, SplitScores, image_iou
 from bts_tune.training.checkpoint import SavedModel, load_model
 from bts_tune.training.device import Arithmetic, resolve_device
 from bts_tune.training.loader import BatchLoader, standardize
-from bts_tune.training.loop import split_sums
+from bts_tune.training.measure import Measured, measure
 from bts_tune.training.shapes import ShapeCollector
 
 SAMPLES_OF_A_KIND = 2
@@ -48,24 +47,24 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
     model = to_device(saved.model, arithmetic.device)
     loader = BatchLoader(data, saved.config, arithmetic.device, arithmetic.loader_threads(threads))
+    loss = LOSSES.get(saved.config.loss)(saved.config).to(arithmetic.device)
+
+    def measured(split: PreparedSplit) -> tuple[Measured, SplitScores]:
+        collector = ShapeCollector()
+        found = measure(model, split, loader, arithmetic, loss, watch=collector.add)
+        images, shapes = found.images, collector.shapes()
+        return found, SplitScores.of(split.names, split.images, images.sums, shapes, images.further)
+
     try:
-        pixels = saved.config.image_size**2
         test: dict[str, float | None] = {}
-        splits = {"valid": _scores(model, data.valid, loader, arithmetic)}
+        splits = {"valid": measured(data.valid)[1]}
         samples = _samples(saved, data.valid, splits["valid"], arithmetic)
         if len(data.test.names):
-            splits["test"] = _scores(model, data.test, loader, arithmetic)
-            objective = saved.config.part(OptimizationPart)
-            test = metrics_from_sums(splits["test"].sums, pixels, objective).columns("test")
-        return Evaluation(test, samples, Scores(saved.epoch, pixels, splits))
+            on_test, splits["test"] = measured(data.test)
+            test = on_test.columns("test")
+        return Evaluation(test, samples, Scores(saved.epoch, saved.config.image_size**2, splits))
     finally:
         loader.close()
-
-
-def _scores(model: torch.nn.Module, split: PreparedSplit, loader: BatchLoader, arithmetic: Arithmetic) -> SplitScores:
-    collector = ShapeCollector()
-    sums = split_sums(model, split, loader, arithmetic, watch=collector.add)
-    return SplitScores.of(split.names, split.images, sums, collector.shapes())
 
 
 def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
@@ -76,12 +75,12 @@ def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
     the largest first, whether or not there is a tumour elsewhere. Where none of these exist, `tumour-free` images.
 
     Args:
-        sums: float64 [N, 7], columns as in `scores.SUMS`; N is at least 1.
+        sums: float64 [N, 6], columns as in `scores.SUMS`; N is at least 1.
         shapes: of the same images.
     """
     found, truth = sums[:, SUMS.index("true_positives")], sums[:, SUMS.index("truth")]
     hit = np.flatnonzero(found > 0)
-    ranked = hit[np.argsort(-_iou(sums)[hit], kind="stable")]
+    ranked = hit[np.argsort(-image_iou(sums)[hit], kind="stable")]
     few = SAMPLES_OF_A_KIND
     middle = max(0, (len(ranked) - few) // 2)
     lost = np.flatnonzero((truth > 0) & (found == 0))
@@ -100,14 +99,8 @@ def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
         chosen |= dict.fromkeys(fresh[:few], kind)
     chosen = chosen or dict.fromkeys(range(min(few, len(sums))), "tumour-free")
     order = ("best", "median", "worst", "missed", "false alarm", "tumour-free")
-    iou = _iou(sums)
+    iou = image_iou(sums)
     return sorted(chosen.items(), key=lambda one: (order.index(one[1]), -iou[one[0]], one[0]))
-
-
-def _iou(sums: np.ndarray) -> np.ndarray:
-    """Return the IoU of each image, float64 [N]; 1 where neither truth nor prediction holds a tumour."""
-    union = sums[:, :3].sum(axis=1)
-    return np.divide(sums[:, 0], union, out=np.ones(len(sums)), where=union > 0)
 
 
 def _samples(saved: SavedModel, split: PreparedSplit, scores: SplitScores, arithmetic: Arithmetic) -> bytes:
@@ -122,7 +115,7 @@ def _samples(saved: SavedModel, split: PreparedSplit, scores: SplitScores, arith
         truths=split.masks[chosen],
         probabilities=probabilities(saved, images, arithmetic).astype(np.float16),
         names=np.array([split.names[place] for place in chosen]),
-        iou=_iou(scores.sums)[chosen],
+        iou=image_iou(scores.sums)[chosen],
         kind=np.array([kind for _, kind in picked]),
     )
     return buffer.getvalue()

@@ -13,12 +13,12 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.images import preprocess, read_grey
 from bts_tune.data.records import image_files
 from bts_tune.errors import DataError
-from bts_tune.metrics.pooled import THRESHOLD
 from bts_tune.models.build import to_device
 from bts_tune.results.files import write_atomically
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic, resolve_device
 from bts_tune.training.evaluation import probabilities
+from bts_tune.training.measure import THRESHOLD
 
 _OUTLINE = (60, 60, 255)  # BGR
 

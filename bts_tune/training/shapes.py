@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bts_tune.metrics.pooled import THRESHOLD
 from bts_tune.results.scores import Shapes
+from bts_tune.training.measure import THRESHOLD
 
 TOLERANCE = 2.0
 """Pixels by which a boundary may be off.

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from bts_tune.augmentation import policies
 from bts_tune.augmentation.image_wise import Augmenter
-from bts_tune.config import Augmentation, AugmentationKind, AugmentationPart
+from bts_tune.config import POLICIES, AugmentationKind, AugmentationPart
 
-POLICIES = [name for name in get_args(Augmentation) if name != "none"]
+WITH_STEPS = [name for name in POLICIES if name != "none"]
 SIZE = 64
 
 
@@ -48,7 +48,7 @@ def mean_change(strength: float, policy: str, kind: str) -> float:
 
 
 @given(
-    st.sampled_from(POLICIES),
+    st.sampled_from(WITH_STEPS),
     st.sampled_from(get_args(AugmentationKind)),
     st.floats(0, 3),
     st.integers(0, 2**32 - 1),
@@ -70,7 +70,7 @@ def test_no_policy_changes_nothing() -> None:
         assert np.array_equal(new_mask, mask)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_geometry_moves_image_and_mask_alike(policy: str) -> None:
     """Of an image that is its own mask, both stay the same but for the edge, where the image is interpolated."""
     _, mask = head(96)
@@ -83,7 +83,7 @@ def test_geometry_moves_image_and_mask_alike(policy: str) -> None:
         assert overlap > 0.85
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_intensity_leaves_the_mask_and_geometry_alone(policy: str) -> None:
     image, mask = head()
     outputs = many(augmenter(policy, "intensity"))
@@ -92,7 +92,7 @@ def test_intensity_leaves_the_mask_and_geometry_alone(policy: str) -> None:
         assert np.corrcoef(new_image.ravel(), image.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_geometry_leaves_the_greys_alone(policy: str) -> None:
     image, _ = head()
     for new_image, _ in many(augmenter(policy, "geometry")):
@@ -101,7 +101,7 @@ def test_geometry_leaves_the_greys_alone(policy: str) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(AugmentationKind))
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_strength_scales_the_change(policy: str, kind: str) -> None:
     if kind == "intensity":
         changes = [mean_change(strength, policy, kind) for strength in (0, 0.5, 1, 2)]
@@ -112,7 +112,7 @@ def test_strength_scales_the_change(policy: str, kind: str) -> None:
         assert mild < usual < much
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_strength_0_leaves_only_flips(policy: str) -> None:
     image, _ = head()
     flips = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
@@ -129,7 +129,7 @@ def test_policies_grow_from_light_to_strong() -> None:
         assert light < medium < strong
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_the_seed_decides(policy: str) -> None:
     one, same = many(augmenter(policy), 10), many(augmenter(policy), 10)
     for (image, mask), (same_image, same_mask) in zip(one, same, strict=True):
@@ -176,7 +176,7 @@ def test_threads_may_share_an_augmenter() -> None:
 
 
 @pytest.mark.parametrize("strength", [1.0, 1.5])
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_slices_stay_plausible(policy: str, strength: float) -> None:
     image, mask = head(128)
     outputs = many(augmenter(policy, "both", strength, 128), 100, (image, mask))
@@ -204,7 +204,7 @@ def test_a_bright_equalised_slice_does_not_turn_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["geometry", "intensity"])
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", WITH_STEPS)
 def test_a_policy_means_the_same_at_any_size(policy: str, kind: str) -> None:
     """Shifts, warping and blur are shares of the image's side."""
     changes = []

@@ -19,9 +19,9 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.results.run_folder import RunFolder
-from bts_tune.results.scores import read_scores
-from bts_tune.results.statistics import pooled_dice_loss
-from bts_tune.training.loop import TrialSetup, open_trial, rows
+from bts_tune.results.scores import pooled_dice_loss, read_scores
+from bts_tune.training.loop import open_trial, rows
+from bts_tune.training.trial import TrialSetup
 from tests.experiment.conftest import Command
 
 TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from bts_tune.config import Decoder, ModelPart
+from bts_tune import registry
+from bts_tune.config import ModelPart
 from bts_tune.errors import ConfigError
 from bts_tune.models.build import build_model, count_parameters, parameters_of, to_device
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.space import load_space
 
-DECODERS = get_args(Decoder)
+DECODERS = registry.DECODERS.names()
 
 
 def build(*, seed: int = 0, **fields: Any) -> Any:

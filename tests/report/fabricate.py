@@ -359,8 +359,7 @@ def make_sums(images: int, quality: float, *, spread: float = 0.1, empty: int = 
     found = np.floor(share * truth)
     alarms = np.floor((1 - share) * random.uniform(60, 500, images))
     overlap = 0.95 * found
-    entropy = 40 * (truth - found + alarms)
-    return np.stack([found, alarms, truth - found, overlap, found + alarms, truth, entropy], axis=1)
+    return np.stack([found, alarms, truth - found, overlap, found + alarms, truth], axis=1)
 
 
 def make_shapes(sums: np.ndarray, *, size: int = 96, seed: int = 0) -> Shapes:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bts_tune.report.wording import count, duration, metric
-from bts_tune.results.naming import changed_note, mark, names, settings, varied_fields
+from bts_tune.results.naming import changed_note, mark, names
+from bts_tune.results.settings import settings, varied_fields
 from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
 from bts_tune.text import shortened
 from tests.report.fabricate import make_baselines, make_run, make_trial

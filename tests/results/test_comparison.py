@@ -14,7 +14,7 @@ from bts_tune.report.sections.data_check import data_check
 from bts_tune.report.sections.image_kinds import kinds_of_images, parts
 from bts_tune.results.comparison import Evidence, gather
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.statistics import pooled_dice_loss
+from bts_tune.results.scores import pooled_dice_loss
 from tests.report.fabricate import make_row, make_run, make_scores, make_trial, write_run, write_scores
 
 

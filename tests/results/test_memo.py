@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from bts_tune.results.configurations import configurations
 from bts_tune.results.leaderboard import ordered, ranking
-from bts_tune.results.memo import Snapshot, kept
+from bts_tune.results.memo import FrozenTrials, memoized
 from bts_tune.results.run_folder import TrialRecord
 from tests.report.fabricate import make_search
 
 
 def test_a_snapshot_answers_as_its_trials_do() -> None:
     trials = make_search()
-    snapshot = Snapshot(trials)
+    snapshot = FrozenTrials(trials)
     assert list(snapshot) == trials
     for _ in range(2):
         assert ordered(snapshot) == ordered(trials)
@@ -25,14 +25,14 @@ def test_a_snapshot_answers_as_its_trials_do() -> None:
 def test_work_is_done_once_for_a_snapshot_and_anew_for_a_list() -> None:
     done = []
 
-    @kept
+    @memoized
     def first(trials: Sequence[TrialRecord], letters: int = 1) -> str:
         done.append(letters)
         return trials[0].trial[:letters]
 
     trials = make_search()
-    snapshot = Snapshot(trials)
-    for asked in (snapshot, Snapshot(snapshot), trials, trials, Snapshot(trials)):
+    snapshot = FrozenTrials(trials)
+    for asked in (snapshot, FrozenTrials(snapshot), trials, trials, FrozenTrials(trials)):
         assert first(asked, letters=2) == trials[0].trial[:2]
     assert done == [2, 2, 2, 2]
     assert (first(snapshot), first(snapshot, 1), done) == (trials[0].trial[:1],) * 2 + ([2, 2, 2, 2, 1, 1],)

@@ -11,27 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bts_tune.config import OptimizationPart
-from bts_tune.metrics.pooled import metrics_from_sums
+from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.results import statistics
+from bts_tune.results.scores import SUMS
 from bts_tune.results.statistics import Floats, Interval, holm, resample, spread, wilcoxon
 from tests.report.fabricate import make_sums
 
 
 def trials(*qualities: float, images: int = 40, empty: int = 0, seed: int = 0) -> Floats:
-    """Configurations of one replicate each, [K, 1, images, 7]."""
+    """Configurations of one replicate each, [K, 1, images, 6]."""
     return np.stack([[make_sums(images, quality, seed=seed, empty=empty)] for quality in qualities])
 
 
 def test_the_definitions_are_those_of_training() -> None:
     """One definition: what a report pools is what the training loop records."""
-    for sums in (make_sums(30, 0.7, empty=4), make_sums(3, 0.0), np.zeros((2, 7))):
-        metrics = metrics_from_sums(sums, 96**2, OptimizationPart())
+    for sums in (make_sums(30, 0.7, empty=4), make_sums(3, 0.0), np.zeros((2, 6))):
+        images = ImageStatistics(SUMS, sums)
+        metrics = {metric.key(): metric.compute(images) for metric in metrics_in_use()}
         total = sums.sum(axis=0)
-        assert statistics.pooled_dice_loss(total) == pytest.approx(metrics.dice_loss, abs=1e-12)
-        assert statistics.pooled_iou(total) == pytest.approx(metrics.iou, abs=1e-12)
+        assert statistics.pooled_dice_loss(total) == pytest.approx(metrics["dice_loss"], abs=1e-12)
+        assert statistics.pooled_iou(total) == pytest.approx(metrics["iou"], abs=1e-12)
         dice = statistics.image_dice(sums[statistics.has_tumour(sums)])
-        assert (dice.mean() if len(dice) else None) == pytest.approx(metrics.dice_image)
+        assert (dice.mean() if len(dice) else None) == pytest.approx(metrics["dice_image"])
 
 
 def test_intervals_lie_around_the_figure_of_all_images() -> None:
@@ -108,7 +109,7 @@ def test_the_order_of_images_changes_nothing(order: list[int]) -> None:
 
 
 def replicated(*qualities: float, seeds: int = 3, images: int = 12, noise: float = 0.02) -> Floats:
-    """Configurations of several replicates each, [K, seeds, images, 7]."""
+    """Configurations of several replicates each, [K, seeds, images, 6]."""
     random = np.random.default_rng(5)
     levels = [[quality + noise * random.normal() for _ in range(seeds)] for quality in qualities]
     return np.stack([[make_sums(images, level, seed=1) for level in row] for row in levels])

@@ -13,7 +13,8 @@ from bts_tune.config import ModelPart, PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.training.loop import Row, Trial, TrialSetup, open_trial, rows
+from bts_tune.training.loop import open_trial, rows
+from bts_tune.training.trial import Row, Trial, TrialSetup
 
 TINY: dict[str, Any] = {
     "decoder": "linknet",

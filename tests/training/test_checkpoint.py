@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from bts_tune.errors import RunError
 from bts_tune.training.checkpoint import CARD, LAST, WEIGHTS, load_last, load_model
-from bts_tune.training.loop import Trial, rows
+from bts_tune.training.loop import rows
+from bts_tune.training.trial import Trial
 from tests.training.builders import opened, tiny, trained
 
 

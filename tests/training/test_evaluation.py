@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from bts_tune.config import OptimizationPart
 from bts_tune.errors import RunError
-from bts_tune.metrics.pooled import image_sums, metrics_from_sums
+from bts_tune.losses.dice_bce import DiceBCE
+from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.results.scores import SUMS, Shapes, read_scores
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic
 from bts_tune.training.evaluation import choose_samples, evaluate_model, probabilities
+from bts_tune.training.measure import SplitMeter
 from tests.training.builders import data, opened, split, tiny, trained
 
 CPU = Arithmetic.choose(torch.device("cpu"), "auto")
@@ -43,11 +44,9 @@ def test_test_metrics_are_those_of_a_direct_evaluation(folder: Path) -> None:
     object.__setattr__(prepared, "test", split(7, seed=9, empty=(1, 5)))
     found = evaluate_model(folder, prepared, device="cpu", threads=1).test
     truth = torch.from_numpy(prepared.test.masks).unsqueeze(1)
-    sums = image_sums(logits_of(folder, prepared.test.images), truth).numpy()
-    assert found == pytest.approx(
-        metrics_from_sums(sums, 32**2, OptimizationPart(dice_weight=0.5)).columns("test"), abs=1e-5
-    )
-    assert set(found) == {f"test_{name}" for name in vars(metrics_from_sums(sums, 1, OptimizationPart()))}
+    meter = SplitMeter(DiceBCE(tiny(dice_weight=0.5)))
+    meter.add(logits_of(folder, prepared.test.images), truth.float())
+    assert found == pytest.approx(meter.result().columns("test"), abs=1e-5)
 
 
 def test_the_saved_models_validation_is_its_best_row(folder: Path) -> None:
@@ -82,8 +81,9 @@ def test_scores_of_each_image_give_the_metrics_of_the_split(folder: Path, tmp_pa
         np.testing.assert_array_equal(truth, part.masks.sum(axis=(1, 2)))
         np.testing.assert_allclose(split_scores.brightness, part.images.mean(axis=(1, 2)) / 255)
         np.testing.assert_allclose(split_scores.contrast, part.images.std(axis=(1, 2)) / 255)
-    metrics = metrics_from_sums(found.splits["test"].sums, found.pixels, OptimizationPart(dice_weight=0.5))
-    assert metrics.columns("test") == evaluation.test
+    images = ImageStatistics(SUMS, found.splits["test"].sums)
+    for metric in metrics_in_use():
+        assert metric.compute(images) == evaluation.test[f"test_{metric.key()}"]
 
 
 def test_scores_of_a_dataset_without_a_test_split(folder: Path) -> None:

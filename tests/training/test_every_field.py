@@ -16,7 +16,8 @@ from bts_tune.data.prepared.prepare import prepare
 from bts_tune.data.records import Dataset
 from bts_tune.models.encoders import build_encoder
 from bts_tune.models.weights import resolve_weights
-from bts_tune.training.loop import Trial, TrialSetup, open_trial
+from bts_tune.training.loop import open_trial
+from bts_tune.training.trial import Trial, TrialSetup
 from tests.data.builders import write_coco
 from tests.training.builders import tiny
 
@@ -33,7 +34,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "decoder_dropout": ({}, 0.4, {"layers"}),
     "batch_norm_momentum": ({}, 0.3, {"layers"}),
     "head_dropout": ({}, 0.4, {"layers"}),
-    "image_size": ({}, 64, {"batches", "objective"}),
+    "image_size": ({}, 64, {"batches", "loss"}),
     "equalization": ({"equalization": "none"}, "histogram", {"batches"}),
     "augmentation": ({}, "light", {"batches"}),
     "augmentation_kind": (AUGMENTED, "intensity", {"batches"}),
@@ -45,8 +46,8 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "weight_decay": ({}, 0.1, {"optimizer"}),
     "momentum": ({"optimizer": "sgd"}, 0.5, {"optimizer"}),
     "schedule": ({}, "cosine", {"rates"}),
-    "dice_weight": ({}, 0.5, {"objective"}),
-    "bce_weight": ({}, 0.5, {"objective"}),
+    "dice_weight": ({}, 0.5, {"loss"}),
+    "bce_weight": ({}, 0.5, {"loss"}),
     "precision": ({}, "bfloat16", {"arithmetic"}),
     "seed": ({}, 1, {"weights", "batches"}),
 }
@@ -82,7 +83,7 @@ def built(config: TrialConfig, dataset: Dataset, cache: Path) -> dict[str, Any]:
             "trained": _trained(trial),
             "optimizer": (type(trial.optimizer).__name__, _hyperparameters(trial.optimizer)),
             "batches": _digest(tensor for batch in trial.loader.training(1) for tensor in batch),
-            "objective": _loss(trial),
+            "loss": _loss(trial),
             "arithmetic": trial.arithmetic.precision,
             "rates": _rates(trial),
         }
@@ -116,7 +117,7 @@ def _loss(trial: Trial) -> float:
     size = trial.config.image_size
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 1, size, size, generator=generator)
-    return float(trial.objective(logits, (torch.rand(2, 1, size, size, generator=generator) > 0.8).float()))
+    return float(trial.loss(logits, (torch.rand(2, 1, size, size, generator=generator) > 0.8).float()))
 
 
 def _rates(trial: Trial) -> list[float]:

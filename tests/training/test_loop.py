@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from bts_tune.config import OptimizationPart, Optimizer, Schedule
+from bts_tune.config import Optimizer, Schedule
 from bts_tune.errors import ConfigError
-from bts_tune.losses.dice_bce import Objective
-from bts_tune.metrics.pooled import image_sums, metrics_from_sums
+from bts_tune.losses.dice_bce import DiceBCE
 from bts_tune.training.checkpoint import LAST
-from bts_tune.training.loop import DivergedError, Row, evaluate, rows, split_sums
+from bts_tune.training.loop import DivergedError, rows
+from bts_tune.training.measure import Measured, SplitMeter, measure
+from bts_tune.training.trial import Row, Trial
 from tests.training.builders import data, opened, split, timeless, tiny, trained
 
 OPTIMIZERS, SCHEDULES = get_args(Optimizer), get_args(Schedule)
@@ -134,7 +135,7 @@ def test_a_trial_learns() -> None:
     assert found[-1].train_loss < 0.6 * found[0].train_loss
     assert found[-1].train_dice_loss < found[0].train_dice_loss
     assert found[-1].best_val_dice_loss < 0.35
-    assert max(row.val_iou for row in found) > 0.6
+    assert max(row.validation["val_iou"] or 0 for row in found) > 0.6
 
 
 def test_a_learning_rate_far_too_high_diverges() -> None:
@@ -145,7 +146,7 @@ def test_a_learning_rate_far_too_high_diverges() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_trial(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = opened(tiny())
-    monkeypatch.setattr(trial, "objective", lambda logits, truth: logits.sum() * value)
+    monkeypatch.setattr(trial, "loss", lambda logits, truth: logits.sum() * value)
     with pytest.raises(DivergedError, match=r"train_loss is (nan|-?inf) in epoch 1"):
         next(rows(trial))
     trial.close()
@@ -180,7 +181,7 @@ def test_rows() -> None:
         assert row.learning_rate == config.learning_rate
         assert 0 < row.train_seconds < row.seconds
         assert row.images_per_second == pytest.approx(8 / row.train_seconds)
-        assert row.val_empty_false_positive_rate is None
+        assert row.validation["val_empty_false_positive_rate"] is None
 
 
 def test_rows_tell_the_rate_that_the_epoch_began_with() -> None:
@@ -196,7 +197,7 @@ def test_plateau_lowers_the_rate_where_nothing_improves() -> None:
 
 def test_tumour_free_images_are_counted() -> None:
     row = trained(tiny(epochs=1), data(empty=(0, 2)))[0]
-    assert row.val_empty_false_positive_rate in (0, 0.5, 1)
+    assert row.validation["val_empty_false_positive_rate"] in (0, 0.5, 1)
 
 
 def test_trainable_parameters_follow_the_freeze() -> None:
@@ -227,11 +228,15 @@ def test_a_frozen_encoder_stays_as_it_was_through_whole_epochs(changes: dict[str
 # --- validation ---
 
 
+def validated(trial: Trial) -> Measured:
+    return measure(trial.model, trial.data.valid, trial.loader, trial.arithmetic, trial.loss)
+
+
 @pytest.mark.parametrize("freeze", ["none", "all"])
 def test_two_validation_passes_are_identical(freeze: str) -> None:
     trial = opened(tiny(encoder="efficientnet-b0", freeze=freeze, decoder_dropout=0.5, head_dropout=0.5))
     next(rows(trial))
-    one, other = (split_sums(trial.model, trial.data.valid, trial.loader, trial.arithmetic) for _ in range(2))
+    one, other = (validated(trial).images.sums for _ in range(2))
     trial.close()
     assert np.array_equal(one, other)
 
@@ -240,26 +245,25 @@ def test_validation_does_not_depend_on_the_batch_size() -> None:
     found = []
     for batch_size in (2, 4, 64):
         trial = opened(tiny(batch_size=batch_size), data(valid=9, empty=(1, 4)))
-        found.append(evaluate(trial.model, trial.data.valid, trial.loader, trial.arithmetic, trial.config))
+        found.append(validated(trial).columns("val"))
         trial.close()
     for metrics in found[1:]:
-        assert vars(metrics) == pytest.approx(vars(found[0]), abs=1e-5)
+        assert metrics == pytest.approx(found[0], abs=1e-5)
 
 
 def test_validation_is_what_the_metrics_say_of_the_whole_split_as_one_batch() -> None:
     config = tiny(bce_weight=0.7)
     trial = opened(config, data(valid=6, empty=(3,)))
-    found = evaluate(trial.model, trial.data.valid, trial.loader, trial.arithmetic, config)
+    found = validated(trial)
     valid = trial.data.valid
     images = torch.from_numpy((valid.images - trial.data.mean) / trial.data.std).float().unsqueeze(1)
     truth = torch.from_numpy(valid.masks).float().unsqueeze(1)
     with torch.no_grad():
         logits = trial.model.eval()(images)
-    part = config.part(OptimizationPart)
-    assert vars(found) == pytest.approx(
-        vars(metrics_from_sums(image_sums(logits, truth).numpy(), 32**2, part)), abs=1e-5
-    )
-    assert found.loss == pytest.approx(float(Objective(part)(logits, truth)), rel=1e-4)
+    meter = SplitMeter(DiceBCE(config))
+    meter.add(logits, truth)
+    assert found.columns("val") == pytest.approx(meter.result().columns("val"), abs=1e-5)
+    assert found.loss == pytest.approx(float(DiceBCE(config)(logits, truth)), rel=1e-4)
     trial.close()
 
 
@@ -268,7 +272,7 @@ def test_validation_is_what_the_metrics_say_of_the_whole_split_as_one_batch() ->
 
 def test_bfloat16_on_the_cpu() -> None:
     found = trained(tiny(precision="bfloat16", epochs=2))
-    assert all(math.isfinite(row.val_loss) for row in found)
+    assert all(math.isfinite(row.validation["val_loss"] or 0) for row in found)
     assert timeless(found[0]) != timeless(trained(tiny(precision="float32", epochs=1))[0])
 
 
@@ -281,7 +285,7 @@ def test_float16_on_the_cpu_is_refused() -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_on_a_gpu(precision: str) -> None:
     trial = opened(tiny(precision=precision), device="cuda")
-    assert all(math.isfinite(row.val_loss) for row in rows(trial))
+    assert all(math.isfinite(row.validation["val_loss"] or 0) for row in rows(trial))
     trial.close()
 
 

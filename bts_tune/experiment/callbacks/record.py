@@ -11,9 +11,28 @@ from typing import Any, Protocol
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
 from bts_tune.results.run_folder import RunFolder, TrialStatus
 from bts_tune.training.checkpoint import LAST
-from bts_tune.training.loop import Row
 
-ROW_COLUMNS = tuple(Row.__dataclass_fields__)
+_COLUMNS = frozenset(
+    {
+        "epoch",
+        "best_val_dice_loss",
+        "best_epoch",
+        "learning_rate",
+        "trainable_parameters",
+        "seconds",
+        "train_seconds",
+        "images_per_second",
+    }
+)
+
+
+def row_columns(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record keeps of a trial's report: an epoch's losses and metrics, and what they were made with."""
+    return {
+        name: value
+        for name, value in result.items()
+        if name in _COLUMNS or (name.startswith(("train_", "val_")) and not isinstance(value, str))
+    }
 
 
 class View(Protocol):
@@ -104,7 +123,7 @@ class Recorder:
 
     def row(self, trial: str, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
-        row = {"trial": trial, **{name: result[name] for name in ROW_COLUMNS}}
+        row = {"trial": trial, **row_columns(result)}
         if row["epoch"] > self._recorded[trial]:
             self._folder.append_row({**row, "time": self._clock()})
             self._recorded[trial] = row["epoch"]

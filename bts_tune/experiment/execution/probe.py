@@ -15,7 +15,8 @@ from bts_tune.data.prepared.prepare import PreparedSplit, load_prepared
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.execution.packing import architecture
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.training.loop import Trial, TrialSetup, open_trial, rows
+from bts_tune.training.loop import open_trial, rows
+from bts_tune.training.trial import Trial, TrialSetup
 
 _STEPS = 3  # of what memory is measured by
 _STEPS_OF_AN_EPOCH = 8  # of what speed is measured by

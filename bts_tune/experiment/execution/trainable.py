@@ -17,7 +17,7 @@ from bts_tune.experiment.search.scheduler import EPOCH, METRIC
 from bts_tune.experiment.search.searcher import WORST
 
 if TYPE_CHECKING:
-    from bts_tune.training.loop import Row, Trial
+    from bts_tune.training.trial import Row, Trial
 
 
 class SpentProcessError(Exception):
@@ -113,7 +113,8 @@ class TrialActor(tune.Trainable):
         from bts_tune.config import TrialConfig
         from bts_tune.data.prepared.prepare import load_prepared
         from bts_tune.models.weights import EncoderWeights
-        from bts_tune.training.loop import TrialSetup, open_trial, rows
+        from bts_tune.training.loop import open_trial, rows
+        from bts_tune.training.trial import TrialSetup
 
         plan = self._plan
         self._trial = open_trial(

@@ -21,8 +21,8 @@ from bts_tune.report.sections.hyperparameters import (
     logarithmic,
     measured,
 )
-from bts_tune.results.naming import setting, value
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, value
 from bts_tune.text import shortened
 
 if TYPE_CHECKING:

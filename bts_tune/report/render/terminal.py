@@ -12,9 +12,10 @@ from rich.text import Text
 from bts_tune.report.wording import MISSING, duration, metric
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import ordered, total_seconds
-from bts_tune.results.memo import Snapshot
-from bts_tune.results.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names, setting
+from bts_tune.results.memo import FrozenTrials
+from bts_tune.results.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting
 from bts_tune.text import plural, shortened
 
 DEFAULT_WIDTH = 80
@@ -43,7 +44,7 @@ def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, li
         width: columns of the terminal; 80 where it is not given.
         limit: most rows to list; the baselines are always among them.
     """
-    width, trials = width or DEFAULT_WIDTH, Snapshot(trials)
+    width, trials = width or DEFAULT_WIDTH, FrozenTrials(trials)
     listed, more = _listed(trials, limit)
     header, *rows = _cells(trials, listed, width)
     status = _header(listed).index("status")
@@ -63,7 +64,7 @@ def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, l
         width: most characters of a line; below 72 the numbers and the shortest names may take more.
         limit: most rows to list; the baselines are always among them.
     """
-    trials = Snapshot(trials)
+    trials = FrozenTrials(trials)
     listed, more = _listed(trials, limit)
     lines = [(" " * _GAP).join(cells).rstrip() for cells in _cells(trials, listed, width)]
     return "\n".join([*lines, *_notes(trials, listed, more, width)])

@@ -10,8 +10,9 @@ from bts_tune.report.wording import STATUS_WORDS, gained, mean_and_spread, metri
 from bts_tune.results.comparison import Compared, Evidence
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import ordered
-from bts_tune.results.naming import names, role, setting, settings, varied_fields, with_role
+from bts_tune.results.naming import names, role, with_role
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, settings, varied_fields
 from bts_tune.text import plural
 
 _SPLITS = (("test", "on the test split"), ("valid", "on the validation split that chose it"))

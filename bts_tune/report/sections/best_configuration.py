@@ -9,8 +9,9 @@ import yaml
 from bts_tune.report.blocks import Block, Bullets, CodeBlock, paragraph
 from bts_tune.report.context import Page
 from bts_tune.results.leaderboard import best_baselines, ranking
-from bts_tune.results.naming import setting, varied_fields, with_role
+from bts_tune.results.naming import with_role
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, varied_fields
 
 
 def best_configuration(page: Page) -> Iterable[Block]:

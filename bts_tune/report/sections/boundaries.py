@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from bts_tune.report.blocks import Block, Bullets, Subheading, paragraph, table
 from bts_tune.report.wording import MISSING, metric
 from bts_tune.results.comparison import Evidence
-from bts_tune.results.naming import names, role, setting
+from bts_tune.results.naming import names, role
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.scores import Shapes
+from bts_tune.results.settings import setting
 from bts_tune.text import plural
 
 BOX_IOU = 0.5

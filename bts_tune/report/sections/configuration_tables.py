@@ -11,9 +11,10 @@ from bts_tune.report.wording import MISSING, count, duration, gained, interval, 
 from bts_tune.results.comparison import Evidence
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import is_ranked, total_seconds
-from bts_tune.results.naming import role, setting, settings
+from bts_tune.results.naming import role
 from bts_tune.results.optimism import mean_excess, optimism
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, settings
 from bts_tune.text import plural
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from bts_tune.report.blocks import Block, Picture, Subheading, paragraph, table
 from bts_tune.report.wording import MISSING, share
-from bts_tune.results.memo import Snapshot, kept
-from bts_tune.results.naming import setting, varied_fields
+from bts_tune.results.memo import FrozenTrials, memoized
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, varied_fields
 from bts_tune.text import plural
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Importance:
     among_best: Mapping[str, float]
 
 
-@kept
+@memoized
 def measured(trials: Sequence[TrialRecord]) -> Measured:
     """Choose the trials of the search that can be set beside each other; the module's first lines say how."""
     search = sorted((record for record in trials if record.stage == "search" and record.rows), key=_planned)
@@ -101,7 +101,7 @@ def measured(trials: Sequence[TrialRecord]) -> Measured:
     losses = tuple(
         min(row["val_dice_loss"] for row in record.rows if epoch is None or row["epoch"] <= epoch) for record in chosen
     )
-    return Measured(Snapshot(chosen), losses, epoch, len(search) - len(chosen))
+    return Measured(FrozenTrials(chosen), losses, epoch, len(search) - len(chosen))
 
 
 def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:

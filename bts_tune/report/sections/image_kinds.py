@@ -14,8 +14,16 @@ from bts_tune.report.wording import metric
 from bts_tune.results.comparison import Evidence
 from bts_tune.results.naming import names, repeat
 from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.scores import SUMS, Scores, SplitScores
-from bts_tune.results.statistics import has_tumour, image_dice, missed, pooled_dice_loss, pooled_iou
+from bts_tune.results.scores import (
+    SUMS,
+    Scores,
+    SplitScores,
+    has_tumour,
+    image_dice,
+    missed,
+    pooled_dice_loss,
+    pooled_iou,
+)
 from bts_tune.text import shortened
 
 _QUARTER = 5

@@ -12,8 +12,8 @@ import yaml
 from bts_tune.report.blocks import Block, Bullets, CodeBlock, Subheading, Table, paragraph, table
 from bts_tune.report.wording import MISSING
 from bts_tune.results.configurations import configurations, result_stage
-from bts_tune.results.naming import setting, value
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, value
 from bts_tune.results.statistics import LEVEL, RESAMPLES, SEED
 from bts_tune.results.warnings import is_demo
 

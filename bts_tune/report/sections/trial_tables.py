@@ -8,8 +8,9 @@ from bts_tune.report.blocks import Block, paragraph, table
 from bts_tune.report.context import MAX_ROWS, Page, epoch_cell, rest, run_epochs_cell, time_cell
 from bts_tune.report.wording import MISSING, STATUS_WORDS, metric
 from bts_tune.results.leaderboard import is_ranked, search_log
-from bts_tune.results.naming import role, setting, settings, with_role
+from bts_tune.results.naming import role, with_role
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, settings
 from bts_tune.text import plural
 
 

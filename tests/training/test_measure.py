@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
@@ -8,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 
-from bts_tune.config import OptimizationPart
-from bts_tune.losses.dice_bce import Objective
-from bts_tune.metrics.pooled import THRESHOLD, Metrics, image_sums, metrics_from_sums, soft_dice_loss
-from bts_tune.results.scores import SUMS
+from bts_tune.config import TrialConfig
+from bts_tune.losses.dice_bce import DiceBCE
+from bts_tune.results.scores import SUMS, pooled_dice_loss
+from bts_tune.training.measure import THRESHOLD, Measured, SplitMeter, image_sums
 
-EQUAL = OptimizationPart()
+EQUAL = TrialConfig()
 
 
 def example(
@@ -27,11 +29,23 @@ def example(
     return logits, truth
 
 
-def measured(logits: torch.Tensor, truth: torch.Tensor, objective: OptimizationPart = EQUAL) -> Metrics:
-    return metrics_from_sums(image_sums(logits, truth).numpy(), logits[0].numel(), objective)
+class Figures(SimpleNamespace):
+    """Loss and metrics as attributes."""
+
+    def __init__(self, found: Measured) -> None:
+        super().__init__(loss=found.loss, **found.metrics)
 
 
-def close(one: Metrics, other: Metrics) -> bool:
+def measured(
+    logits: torch.Tensor, truth: torch.Tensor, config: TrialConfig = EQUAL, batch: int | None = None
+) -> Figures:
+    meter = SplitMeter(DiceBCE(config))
+    for some, masks in zip(logits.split(batch or len(logits)), truth.split(batch or len(logits)), strict=True):
+        meter.add(some, masks)
+    return Figures(meter.result())
+
+
+def close(one: Figures, other: Figures) -> bool:
     return all(
         (a is None) == (b is None) and (a is None or a == pytest.approx(b, abs=1e-6))
         for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
@@ -77,17 +91,16 @@ def test_agrees_with_scikit_learn(seed: int, count: int, empty: int) -> None:
     true = truth.numpy().ravel() > 0
     sums = image_sums(logits, truth).numpy().sum(axis=0)
     assert measured(logits, truth).iou == pytest.approx(jaccard_score(true, cut, zero_division=1))
-    assert soft_dice_loss(sums[0], sums[0] + sums[1], sums[0] + sums[2]) == pytest.approx(
-        1 - f1_score(true, cut, zero_division=1), abs=1e-6
-    )
+    cut_sums = np.array([*sums[:3], sums[0], sums[0] + sums[1], sums[0] + sums[2]])
+    assert float(pooled_dice_loss(cut_sums)) == pytest.approx(1 - f1_score(true, cut, zero_division=1), abs=1e-6)
 
 
 @pytest.mark.parametrize(("dice", "bce"), [(1, 1), (0.5, 2), (1, 0), (0, 3)])
 @pytest.mark.parametrize("empty", [0, 2, 5])
 def test_loss_is_the_objective_with_the_split_as_one_batch(dice: float, bce: float, empty: int) -> None:
-    part = OptimizationPart(dice_weight=dice, bce_weight=bce)
+    config = TrialConfig(dice_weight=dice, bce_weight=bce)
     logits, truth = example(3, empty=empty)
-    assert measured(logits, truth, part).loss == pytest.approx(float(Objective(part)(logits, truth)), rel=1e-5)
+    assert measured(logits, truth, config).loss == pytest.approx(float(DiceBCE(config)(logits, truth)), rel=1e-5)
 
 
 def test_threshold_is_exclusive() -> None:
@@ -106,7 +119,6 @@ def test_sums_are_in_the_documented_order() -> None:
         "overlap": 1,
         "predicted": 2,
         "truth": 2,
-        "cross_entropy": 200,
     }
 
 
@@ -140,9 +152,8 @@ def test_everything_wrong() -> None:
 
 def test_nothing_there_and_nothing_predicted() -> None:
     metrics = measured(torch.full((2, 1, 4, 4), -200.0), torch.zeros(2, 1, 4, 4))
-    assert metrics == Metrics(
-        loss=0.0, dice_loss=0.0, iou=1.0, dice_image=None, iou_image=None, empty_false_positive_rate=0.0
-    )
+    expected = {"loss": 0.0, "dice_loss": 0.0, "iou": 1.0, "empty_false_positive_rate": 0.0}
+    assert vars(metrics) == {**expected, "dice_image": None, "iou_image": None}
 
 
 def test_nothing_there_but_predicted() -> None:
@@ -160,17 +171,19 @@ def test_tumour_everywhere() -> None:
 
 
 def test_no_tumour_free_image_leaves_the_column_empty() -> None:
-    assert measured(*example(7)).columns("val")["val_empty_false_positive_rate"] is None
+    assert measured(*example(7)).empty_false_positive_rate is None
 
 
 def test_an_overflow_in_a_loss_of_no_weight_does_not_matter() -> None:
-    sums = image_sums(*example(8)).numpy()
-    sums[:, SUMS.index("cross_entropy")] = np.inf
-    assert np.isfinite(metrics_from_sums(sums, 42, OptimizationPart(bce_weight=0)).loss)
+    logits, truth = example(8)
+    logits[truth == 0] = torch.inf
+    assert np.isfinite(measured(logits, truth, TrialConfig(bce_weight=0)).loss)
 
 
 def test_columns_bear_the_prefix() -> None:
-    assert set(measured(*example(9)).columns("test")) == {
+    meter = SplitMeter(DiceBCE(EQUAL))
+    meter.add(*example(9))
+    assert set(meter.result().columns("test")) == {
         "test_loss",
         "test_dice_loss",
         "test_iou",
@@ -181,7 +194,7 @@ def test_columns_bear_the_prefix() -> None:
 
 
 def test_soft_dice_loss_of_nothing_is_zero() -> None:
-    assert soft_dice_loss(0, 0, 0) == 0
+    assert pooled_dice_loss(np.zeros(len(SUMS))) == 0
 
 
 images = st.tuples(st.integers(0, 10_000), st.integers(1, 8), st.integers(0, 8))
@@ -192,8 +205,7 @@ images = st.tuples(st.integers(0, 10_000), st.integers(1, 8), st.integers(0, 8))
 def test_no_figure_depends_on_the_batch_size(drawn: tuple[int, int, int], batch: int) -> None:
     seed, count, empty = drawn
     logits, truth = example(seed, count, empty=min(empty, count))
-    parts = [image_sums(a, b) for a, b in zip(logits.split(batch), truth.split(batch), strict=True)]
-    assert close(metrics_from_sums(torch.cat(parts).numpy(), 42, EQUAL), measured(logits, truth))
+    assert close(measured(logits, truth, batch=batch), measured(logits, truth))
 
 
 @given(images, st.randoms(use_true_random=False))

@@ -1,0 +1,132 @@
+"""A trial that is ready to run, and the row that each of its epochs gives."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bts_tune.config import TrialConfig
+from bts_tune.data.prepared.prepare import PreparedData
+from bts_tune.losses.base import Loss
+from bts_tune.models.build import count_parameters
+from bts_tune.models.freezing import EncoderFreeze
+from bts_tune.models.weights import EncoderWeights
+from bts_tune.training.device import Arithmetic, give_back_memory
+from bts_tune.training.loader import BatchLoader
+from bts_tune.training.optimization import Schedule
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch of one trial. Seconds are wall-clock; images per second count the training steps alone.
+
+    `train_dice_loss` is the pooled soft Dice loss of the epoch's own training batches, augmentation and dropout on;
+    `validation` holds `val_loss` and `val_<key>` of every metric.
+    """
+
+    epoch: int
+    train_loss: float
+    train_dice_loss: float
+    validation: dict[str, float | None]
+    best_val_dice_loss: float
+    best_epoch: int
+    learning_rate: float
+    trainable_parameters: int
+    seconds: float
+    train_seconds: float
+    images_per_second: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns by name."""
+        columns: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            columns |= value if name == "validation" else {name: value}
+        return columns
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, Any]) -> Row:
+        """Return the row that `to_dict` made columns of.
+
+        Raises:
+            TypeError, KeyError: they are those of no row.
+        """
+        validation = {name: value for name, value in columns.items() if name.startswith("val_")}
+        return cls(validation=validation, **{name: columns[name] for name in columns if name not in validation})
+
+    @property
+    def val_dice_loss(self) -> float:
+        """The ranking key."""
+        value = self.validation["val_dice_loss"]
+        assert value is not None
+        return value
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """Where and with what a trial runs; nothing here changes its figures on a CPU with the same number of threads.
+
+    Attributes:
+        weights: the encoder's weights.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        threads: CPU threads of the trial; 0 leaves torch's own choice.
+        folder: where the last checkpoint and the best weights are kept; None keeps nothing.
+    """
+
+    weights: EncoderWeights
+    device: str = "auto"
+    threads: int = 0
+    folder: Path | None = None
+
+
+@dataclass
+class Trial:
+    """A trial ready to run: everything that `rows` needs, built by `open_trial`.
+
+    Attributes:
+        done: the epochs that it has been through.
+        lost: why the checkpoint that there was could not be taken up; empty where it was, or there was none.
+    """
+
+    config: TrialConfig
+    data: PreparedData
+    folder: Path | None
+    arithmetic: Arithmetic
+    model: nn.Module
+    freeze: EncoderFreeze
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    loss: Loss
+    loader: BatchLoader
+    done: list[Row] = field(default_factory=list)
+    lost: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the record keeps of how the trial runs."""
+        return {
+            "device": self.arithmetic.describe(),
+            "precision": self.arithmetic.precision,
+            "torch_threads": torch.get_num_threads(),
+            "augmented": self.loader.augmentation,
+            "parameters": count_parameters(self.model),
+            "trainable_parameters": count_parameters(self.model, trainable_only=True),
+            "kept_epochs": len(self.done),
+            **({"lost": self.lost} if self.lost else {}),
+        }
+
+    def close(self) -> None:
+        """End the loader's threads and give the device's memory back."""
+        self.loader.close()
+        # The generator of rows, and whoever holds it, still refer to this object: what it holds has to go.
+        self.optimizer.state.clear()
+        self.optimizer.param_groups.clear()
+        self.model.to("meta")
+        gc.collect()
+        if self.arithmetic.device.type == "cuda":
+            torch.cuda.empty_cache()
+        give_back_memory()

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from bts_tune.config import TrialConfig
+from bts_tune.losses.focal_tversky import FocalTversky
+from bts_tune.losses.tversky import Tversky
+from bts_tune.testing.losses import LossContract, example
+
+
+class TestFocalTversky(LossContract):
+    name = "focal-tversky"
+
+
+class TestOtherParameters(LossContract):
+    name = "focal-tversky"
+    parameters: ClassVar = {"focal_tversky_gamma": 2.0, "focal_tversky_alpha": 0.5}
+
+
+@pytest.mark.parametrize("gamma", [0.75, 1.0, 2.0])
+def test_it_is_a_power_of_the_tversky_loss(gamma: float) -> None:
+    logits, truth = example()
+    base = float(Tversky(TrialConfig.parse({"loss": "tversky"}))(logits, truth))
+    config = TrialConfig.parse({"loss": "focal-tversky", "focal_tversky_gamma": gamma})
+    assert float(FocalTversky(config)(logits, truth)) == pytest.approx(base**gamma, rel=1e-5)
