@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bts_tune.config import AugmentationPart, ModelPart, TrialConfig
+from bts_tune.config import AugmentationPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit, load_prepared
 
@@ -163,7 +163,7 @@ def _peer(job: Job) -> Generator[Turn, None, None]:
 
     config = job.config
     torch.manual_seed(config.seed)
-    model: Any = build_model(config.part(ModelPart), EncoderWeights(config.encoder)).to(job.device)
+    model: Any = build_model(config, EncoderWeights(config.encoder)).to(job.device)
     EncoderFreeze(model, config).apply(epoch=1)
     set_mode(model, training=True)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate)

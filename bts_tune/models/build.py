@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bts_tune.config import ModelPart
+from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.models.encoders import NO_ENCODER
 from bts_tune.models.weights import EncoderWeights, load_encoder
 from bts_tune.registry import DECODERS
 
 
-def build_model(config: ModelPart, weights: EncoderWeights) -> nn.Module:
+def build_model(config: TrialConfig, weights: EncoderWeights) -> nn.Module:
     """Build the network: one input channel, one output channel of logits, spatial size kept.
 
     The weights that are not loaded are drawn from torch's global generator; seed it first.
@@ -49,7 +49,7 @@ def parameters_of(decoder: str, encoder: str) -> int:
     Raises:
         ConfigError: as `build_model`.
     """
-    config = ModelPart.model_validate({"decoder": decoder, "encoder": encoder, "encoder_weights": "none"})
+    config = TrialConfig.model_validate({"decoder": decoder, "encoder": encoder, "encoder_weights": "none"})
     try:
         with torch.device("meta"):
             return count_parameters(_built(config))
@@ -62,7 +62,7 @@ def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _built(config: ModelPart) -> nn.Module:
+def _built(config: TrialConfig) -> nn.Module:
     decoder = DECODERS.get(config.decoder)()
     if (config.encoder == NO_ENCODER) == decoder.uses_encoder:
         need = "needs an encoder" if decoder.uses_encoder else f"has no encoder; set encoder: {NO_ENCODER}"

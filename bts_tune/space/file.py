@@ -120,6 +120,11 @@ class SpaceFile(Section):
 
     name: str = Field(pattern=NAME, max_length=60, description="name of the space: the file's name without .yaml")
     description: str = Field(min_length=1, description="what the space is for and what is to be known about it")
+    plugins: list[str] = Field(
+        default_factory=list,
+        description="Python files (paths relative to this one) or modules that register losses, metrics, decoders, … "
+        "of your own; their code runs when the space is run, and never when it is only shown",
+    )
     include: list[str] = Field(
         default_factory=list,
         description="other spaces whose named trials come first, each as its own space defines it: "

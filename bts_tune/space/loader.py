@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bts_tune.errors import ConfigError
+from bts_tune.plugins import is_loaded, load_plugins
 from bts_tune.space.file import parse_space_file
 from bts_tune.space.space import Space
 from bts_tune.space.yaml_reader import read_yaml
@@ -27,14 +31,19 @@ def list_spaces() -> list[Space]:
     return [load_space(name) for name in sorted(_by_name())]
 
 
-def load_space(name_or_path: str) -> Space:
+def load_space(name_or_path: str, *, run_plugins: bool = False) -> Space:
     """Return a space by its name, or by the path of its file (which ends in .yaml or .yml, or holds a slash).
+
+    Args:
+        name_or_path: the space.
+        run_plugins: whether the code of the plugins that it names may run. Without them a space that uses what they
+            register is refused.
 
     Raises:
         ConfigError: it does not exist, or the file has a mistake: one sentence with the file, the field's path, its
             value and what is allowed.
     """
-    return _load(_find(name_or_path), (), {})
+    return _load(_find(name_or_path), (), {}, run_plugins)
 
 
 def _by_name() -> dict[str, Path]:
@@ -56,7 +65,7 @@ def _find(name_or_path: str, beside: Path | None = None) -> Path:
     return known[name_or_path]
 
 
-def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space]) -> Space:
+def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space], run_plugins: bool) -> Space:
     source = path.resolve()
     if source in chain:
         circle = " -> ".join(step.name for step in (*chain[chain.index(source) :], source))
@@ -65,9 +74,28 @@ def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space]) -> Spa
         return loaded[source]
     if len(chain) > _MAX_INCLUDE_DEPTH:
         raise ConfigError(f"{chain[-1]}: include: spaces include each other more than {_MAX_INCLUDE_DEPTH} deep.")
-    file = parse_space_file(read_yaml(path), str(path))
+    content = read_yaml(path)
+    plugins = _plugins(content, path)
+    if run_plugins:
+        load_plugins(plugins, relative_to=source.parent)
+    try:
+        file = parse_space_file(content, str(path))
+    except ConfigError as error:
+        missing = [name for name in plugins if not run_plugins and not is_loaded(name, relative_to=source.parent)]
+        if not missing:
+            raise
+        given = " ".join(f"--plugin {shlex.quote(name)}" for name in missing)
+        raise ConfigError(f"{error} The space's own plugins are not loaded; to load them, add {given}") from None
     if source.parent in space_folders() and file.name != source.stem:
         raise ConfigError(f"{path}: name: must be {source.stem!r}, as the file is, got {file.name!r}.")
-    included = [_load(_find(entry, beside=path), (*chain, source), loaded) for entry in file.include]
+    included = [_load(_find(entry, beside=path), (*chain, source), loaded, run_plugins) for entry in file.include]
     loaded[source] = Space.of_file(file, source, str(path), included)
     return loaded[source]
+
+
+def _plugins(content: Any, path: Path) -> list[str]:
+    """Return the plugins that a file names, before anything else of it is checked."""
+    names = content.get("plugins", []) if isinstance(content, Mapping) else []
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"{path}: plugins: must be a list of Python files or modules, got {quoted(names)}.")
+    return names

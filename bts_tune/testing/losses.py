@@ -31,7 +31,7 @@ class LossContract:
     def loss(self) -> Loss:
         """The loss, built as a trial builds it."""
         config = TrialConfig.parse({"loss": self.name, **self.parameters})
-        return LOSSES.get(self.name)(config)  # type: ignore[no-any-return]
+        return LOSSES.get(self.name)(config)
 
     def test_it_is_declared(self, loss: Loss) -> None:
         """A report says what it is."""
@@ -85,7 +85,7 @@ class LossContract:
         before.backward()
         assert logits.grad is not None
         after = loss(logits.detach() - 0.1 * logits.grad / logits.grad.norm(), truth)
-        assert float(after) < float(before)
+        assert after.item() < before.item()
 
     @pytest.mark.parametrize("batch", [1, 2, 5])
     def test_its_value_on_a_split_does_not_depend_on_the_batches(self, loss: Loss, batch: int) -> None:

@@ -38,7 +38,7 @@ class MetricContract:
     @pytest.fixture
     def metric(self) -> Metric:
         """The metric."""
-        return METRICS.get(self.name)()  # type: ignore[no-any-return]
+        return METRICS.get(self.name)()
 
     def test_it_is_declared(self, metric: Metric) -> None:
         """A report says what it is, and which way is better."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bts_tune import registry
-from bts_tune.config import ModelPart
+from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.models.build import build_model, count_parameters, parameters_of, to_device
 from bts_tune.models.weights import EncoderWeights
@@ -18,7 +18,7 @@ DECODERS = registry.DECODERS.names()
 
 
 def build(*, seed: int = 0, **fields: Any) -> Any:
-    part = ModelPart(**{"encoder": "resnet18", **fields})
+    part = TrialConfig(**{"encoder": "resnet18", **fields})
     torch.manual_seed(seed)
     return build_model(part, EncoderWeights(part.encoder))
 
@@ -64,7 +64,7 @@ def test_baselines_are_built_as_documented(name: str) -> None:
     architecture, encoder, rate, dropped_blocks = BASELINES[name]
     resolved = load_space("baseline").resolve(overrides={"encoder_weights": "none"})
     (config,) = [trial.config for trial in resolved.named if trial.name == name]
-    model: Any = build_model(config.part(ModelPart), EncoderWeights(config.encoder))
+    model: Any = build_model(config, EncoderWeights(config.encoder))
 
     assert type(model) is architecture
     assert model.name.endswith(encoder)
@@ -222,7 +222,7 @@ def test_to_device_lays_weights_out_channels_last() -> None:
 )
 def test_parameters_are_counted_without_building_them(decoder: str, encoder: str) -> None:
     """MiT looks at values while it is built, and so must be built for real."""
-    config = ModelPart.model_validate({"decoder": decoder, "encoder": encoder, "encoder_weights": "none"})
+    config = TrialConfig.model_validate({"decoder": decoder, "encoder": encoder, "encoder_weights": "none"})
     assert parameters_of(decoder, encoder) == count_parameters(build_model(config, EncoderWeights(encoder)))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bts_tune.config import ModelPart
+from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.models.build import build_model, count_parameters
 from bts_tune.models.freezing import EncoderFreeze, encoder_stages, set_mode
@@ -17,7 +17,7 @@ ENCODERS = ["efficientnet-b0", "resnet18", "tu-tf_efficientnet_lite0", "tu-test_
 
 
 def build(epoch: int = 1, **fields: Any) -> tuple[Any, EncoderFreeze]:
-    part = ModelPart(**{"decoder": "unet", "encoder": "efficientnet-b0", **fields})
+    part = TrialConfig(**{"decoder": "unet", "encoder": "efficientnet-b0", **fields})
     torch.manual_seed(0)
     model = build_model(part, EncoderWeights(part.encoder))
     freeze = EncoderFreeze(model, part)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bts_tune.config import ModelPart, PreprocessingPart, TrialConfig
+from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
@@ -69,7 +69,7 @@ def data(
 
 def model_of(seed: int = 0, **fields: Any) -> Any:
     """Return a network with random weights from a seed."""
-    part = tiny(**fields).part(ModelPart)
+    part = tiny(**fields)
     torch.manual_seed(seed)
     return build_model(part, EncoderWeights(part.encoder))
 

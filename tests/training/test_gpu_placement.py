@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from bts_tune.augmentation import policies
 from bts_tune.augmentation.batch_wise import BatchAugmenter
-from bts_tune.config import AugmentationPart, ModelPart, TrialConfig
+from bts_tune.config import AugmentationPart, TrialConfig
 from bts_tune.losses.dice_bce import DiceBCE
 from bts_tune.models.build import build_model
 from bts_tune.models.freezing import set_mode
@@ -57,7 +57,7 @@ def greys(device: torch.device) -> torch.Tensor:
 def on_gpu(config: TrialConfig) -> torch.nn.Module:
     """Build a model on the GPU; `Module.to` cannot move fake parameters."""
     with torch.device(GPU):
-        model = build_model(config.part(ModelPart), EncoderWeights(config.encoder))
+        model = build_model(config, EncoderWeights(config.encoder))
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, torch.nn.Parameter(torch.empty(parameter.shape, device=GPU)))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from bts_tune.config import ModelPart
+from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.models.decoders.base import Decoder
 from bts_tune.models.encoders import any_image_size, check_encoder
@@ -31,7 +31,7 @@ class SmpDecoder(Decoder):
     dropout: ClassVar[tuple[str, ...]] = ("decoder_dropout", "head_dropout")
     dropout_option: ClassVar[str | None] = None
 
-    def build(self, config: ModelPart) -> nn.Module:
+    def build(self, config: TrialConfig) -> nn.Module:
         """Return SMP's model: one input channel, one class."""
         model = self._create(config)
         for module in model.segmentation_head.modules():
@@ -43,7 +43,7 @@ class SmpDecoder(Decoder):
             _add_head_dropout(model, config.head_dropout)
         return model
 
-    def _create(self, config: ModelPart) -> Any:
+    def _create(self, config: TrialConfig) -> Any:
         import segmentation_models_pytorch as smp
 
         check_encoder(config.encoder)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from bts_tune.config import ModelPart, Part
+from bts_tune.config import Part, TrialConfig
 from bts_tune.registry import DECODERS
 
 __all__ = ["DECODERS", "Decoder"]
@@ -37,7 +37,7 @@ class Decoder(ABC):
     Parameters: ClassVar[type[Part]]
 
     @abstractmethod
-    def build(self, config: ModelPart) -> nn.Module:
+    def build(self, config: TrialConfig) -> nn.Module:
         """Return the network with random weights, in training mode, on torch's default device.
 
         Args:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bts_tune.config import ModelPart, TrialConfig
+from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.models.build import build_model
 from bts_tune.models.decoders.base import DECODERS, Decoder
@@ -22,7 +22,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> str:
     class Plain(Decoder):
         uses_encoder = False
 
-        def build(self, config: ModelPart) -> nn.Module:
+        def build(self, config: TrialConfig) -> nn.Module:
             return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
 
     return "plain-convolution"
