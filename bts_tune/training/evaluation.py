@@ -13,10 +13,11 @@ from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.models.build import to_device
 from bts_tune.registry import LOSSES
 from bts_tune.results.scores import SUMS, Scores, Shapes, SplitScores, image_iou
-from bts_tune.training.checkpoint import SavedModel, load_model
+from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic, resolve_device
-from bts_tune.training.loader import BatchLoader, standardize
+from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import Measured, measure
+from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.shapes import ShapeCollector
 
 SAMPLES_OF_A_KIND = 2
@@ -58,7 +59,7 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     try:
         test: dict[str, float | None] = {}
         splits = {"valid": measured(data.valid)[1]}
-        samples = _samples(saved, data.valid, splits["valid"], arithmetic)
+        samples = _samples(Segmenter(saved, device), data.valid, splits["valid"])
         if len(data.test.names):
             on_test, splits["test"] = measured(data.test)
             test = on_test.columns("test")
@@ -103,7 +104,7 @@ def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
     return sorted(chosen.items(), key=lambda one: (order.index(one[1]), -iou[one[0]], one[0]))
 
 
-def _samples(saved: SavedModel, split: PreparedSplit, scores: SplitScores, arithmetic: Arithmetic) -> bytes:
+def _samples(segmenter: Segmenter, split: PreparedSplit, scores: SplitScores) -> bytes:
     assert scores.shapes is not None
     picked = choose_samples(scores.sums, scores.shapes)
     chosen = np.array([place for place, _ in picked])
@@ -113,17 +114,9 @@ def _samples(saved: SavedModel, split: PreparedSplit, scores: SplitScores, arith
         buffer,
         images=images,
         truths=split.masks[chosen],
-        probabilities=probabilities(saved, images, arithmetic).astype(np.float16),
+        probabilities=segmenter.prepared_probabilities(images).astype(np.float16),
         names=np.array([split.names[place] for place in chosen]),
         iou=image_iou(scores.sums)[chosen],
         kind=np.array([kind for _, kind in picked]),
     )
     return buffer.getvalue()
-
-
-def probabilities(saved: SavedModel, images: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
-    """Return the tumour probability of each pixel, float32 [n, S, S], of prepared uint8 images [n, S, S]."""
-    batch = standardize(torch.from_numpy(images).unsqueeze(1).to(arithmetic.device), saved.mean, saved.std)
-    with torch.inference_mode(), arithmetic.autocast():
-        logits = saved.model(batch)
-    return torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()

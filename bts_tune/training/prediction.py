@@ -9,16 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bts_tune.config import PreprocessingPart
-from bts_tune.data.prepared.images import preprocess, read_grey
+from bts_tune.data.prepared.images import read_grey
 from bts_tune.data.records import image_files
 from bts_tune.errors import DataError
-from bts_tune.models.build import to_device
 from bts_tune.results.files import write_atomically
-from bts_tune.training.checkpoint import load_model
-from bts_tune.training.device import Arithmetic, resolve_device
-from bts_tune.training.evaluation import probabilities
-from bts_tune.training.measure import THRESHOLD
+from bts_tune.training.segmenter import Segmenter
 
 _OUTLINE = (60, 60, 255)  # BGR
 
@@ -87,16 +82,10 @@ def predict(model_folder: Path, images: Sequence[Path], out: Path, *, device: st
         for output in _output_files(out, name):
             if output.resolve() in inputs:
                 raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
-    saved = load_model(model_folder)
-    arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
-    to_device(saved.model, arithmetic.device)
-    preprocessing = saved.config.part(PreprocessingPart)
+    segmenter = Segmenter.load(model_folder, device)
     for file, name in listed:
         grey = read_grey(file)
-        prepared = preprocess(grey, preprocessing)
-        probability = probabilities(saved, prepared[np.newaxis], arithmetic)[0]
-        size = (grey.shape[1], grey.shape[0])
-        mask = (cv2.resize(probability, size, interpolation=cv2.INTER_LINEAR) > THRESHOLD).astype(np.uint8)
+        mask = segmenter.predict(grey)
         mask_file, overlay_file = _output_files(out, name)
         write_atomically(mask_file, cv2.imencode(".png", mask * 255)[1].tobytes())
         write_atomically(overlay_file, cv2.imencode(".png", _overlay(grey, mask))[1].tobytes())

@@ -14,7 +14,7 @@ from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.results.scores import SUMS, Shapes, read_scores
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic
-from bts_tune.training.evaluation import choose_samples, evaluate_model, probabilities
+from bts_tune.training.evaluation import choose_samples, evaluate_model
 from bts_tune.training.measure import SplitMeter
 from tests.training.builders import data, opened, split, tiny, trained
 
@@ -166,7 +166,7 @@ def test_samples_of_a_split_without_tumours(folder: Path) -> None:
 
 def test_probabilities(folder: Path) -> None:
     images = data().valid.images
-    found = probabilities(load_model(folder), images, CPU)
+    found = Segmenter.load(folder, "cpu").prepared_probabilities(images)
     assert found.shape == images.shape
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, torch.sigmoid(logits_of(folder, images))[:, 0].numpy(), atol=1e-5)

@@ -11,8 +11,8 @@ from bts_tune.data.prepared.images import preprocess, read_grey
 from bts_tune.errors import DataError, RunError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic, resolve_device
-from bts_tune.training.evaluation import probabilities
 from bts_tune.training.prediction import list_images, predict
+from bts_tune.training.segmenter import Segmenter
 from tests.training.builders import data, split, tiny, trained
 
 
@@ -66,7 +66,7 @@ def test_the_mask_is_the_models_prediction(folder: Path, tmp_path: Path) -> None
     saved = load_model(folder)
     prepared = preprocess(read_grey(image), saved.config.part(PreprocessingPart))
     arithmetic = Arithmetic.choose(resolve_device("cpu"), "auto")
-    expected = probabilities(saved, prepared[np.newaxis], arithmetic)[0] > 0.5
+    expected = Segmenter(saved, "cpu").prepared_probabilities(prepared[np.newaxis])[0] > 0.5
     mask = read(found.mask) == 255
     assert np.array_equal(mask, expected)
     assert (mask & (truth == 1)).sum() / (mask | (truth == 1)).sum() > 0.6

@@ -1,0 +1,94 @@
+"""A trained model with its preprocessing: images of any size in, probabilities and masks of the same size out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.data.prepared.images import preprocess, read_grey, to_grey
+from bts_tune.models.build import to_device
+from bts_tune.training.checkpoint import SavedModel, load_model
+from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.loader import standardize
+from bts_tune.training.measure import THRESHOLD
+
+
+class Segmenter(nn.Module):
+    """A trained network that takes images as they are stored.
+
+    An image is made grey, equalised and resized as the training images were. The probability map is resized back to
+    the image's own size before it is cut at the threshold.
+
+    Attributes:
+        network: the network, in evaluation mode.
+        config: the configuration that it was trained with.
+        epoch: the epoch that the weights are from.
+    """
+
+    def __init__(self, saved: SavedModel, device: str = "auto") -> None:
+        """Take a saved model to a device: 'auto', 'cpu', 'cuda' or 'cuda:N'."""
+        super().__init__()
+        self._arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
+        self.network = to_device(saved.model, self._arithmetic.device).eval()
+        self.config: TrialConfig = saved.config
+        self.epoch = saved.epoch
+        self._mean, self._std = saved.mean, saved.std
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Segmenter:
+        """Return the model in a trial's folder, `models/<trial>/` of a run.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        return cls(load_model(folder), device)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits, [n, 1, S, S].
+
+        Args:
+            images: prepared grey values from 0 to 255, of any dtype, [n, 1, S, S] with S as in `config.image_size`.
+        """
+        batch = standardize(images.to(self._arithmetic.device), self._mean, self._std)
+        with self._arithmetic.autocast():
+            logits: torch.Tensor = self.network(batch)
+        return logits
+
+    def prepared_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the tumour probability of each pixel, [n, S, S], of prepared images, uint8 [n, S, S]."""
+        with torch.inference_mode():
+            logits = self(torch.from_numpy(images).unsqueeze(1))
+        return torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()
+
+    def probability(self, image: NDArray[np.generic] | Path | str) -> NDArray[np.float32]:
+        """Return the tumour probability of each pixel, float32 [H, W].
+
+        Args:
+            image: grey [H, W] or colour [H, W, 3] (RGB) of 8 or 16 bits or floats, or an image file. Anything but 8
+                bits is scaled by its own smallest and largest value.
+
+        Raises:
+            DataError: the image cannot be read or used.
+        """
+        grey = read_grey(Path(image)) if isinstance(image, str | Path) else _grey(np.asarray(image))
+        prepared = preprocess(grey, self.config.part(PreprocessingPart))
+        found = self.prepared_probabilities(prepared[np.newaxis])[0]
+        size = (grey.shape[1], grey.shape[0])
+        return cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)
+
+    def predict(self, image: NDArray[np.generic] | Path | str) -> NDArray[np.uint8]:
+        """Return the predicted tumour, uint8 0 and 1, [H, W]; arguments as for `probability`."""
+        return (self.probability(image) > THRESHOLD).astype(np.uint8)
+
+
+def _grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    # OpenCV, whose order of colours the files' reader has, keeps blue first.
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+    return to_grey(pixels, "image")
