@@ -16,6 +16,7 @@ from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import Arithmetic
 from bts_tune.training.evaluation import choose_samples, evaluate_model
 from bts_tune.training.measure import SplitMeter
+from bts_tune.training.segmenter import Segmenter
 from tests.training.builders import data, opened, split, tiny, trained
 
 CPU = Arithmetic.choose(torch.device("cpu"), "auto")

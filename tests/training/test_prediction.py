@@ -10,7 +10,6 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.images import preprocess, read_grey
 from bts_tune.errors import DataError, RunError
 from bts_tune.training.checkpoint import load_model
-from bts_tune.training.device import Arithmetic, resolve_device
 from bts_tune.training.prediction import list_images, predict
 from bts_tune.training.segmenter import Segmenter
 from tests.training.builders import data, split, tiny, trained
@@ -65,7 +64,6 @@ def test_the_mask_is_the_models_prediction(folder: Path, tmp_path: Path) -> None
     (found,) = predict(folder, [image], tmp_path / "out", device="cpu")
     saved = load_model(folder)
     prepared = preprocess(read_grey(image), saved.config.part(PreprocessingPart))
-    arithmetic = Arithmetic.choose(resolve_device("cpu"), "auto")
     expected = Segmenter(saved, "cpu").prepared_probabilities(prepared[np.newaxis])[0] > 0.5
     mask = read(found.mask) == 255
     assert np.array_equal(mask, expected)
