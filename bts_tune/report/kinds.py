@@ -119,10 +119,10 @@ def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequen
     records = shown_in_kinds(evidence)
     if not records or not any(parts(evidence.scores[records[0].trial], kind) for kind in KINDS):
         return None
-    from matplotlib.ticker import MaxNLocator
-
     called = names(trials)
     with canvas((11.4, 3.7), layout="constrained") as (figure, png):
+        from matplotlib.ticker import MaxNLocator
+
         panels = figure.subplots(1, len(KINDS), sharey=True)
         for axes, kind in zip(panels, KINDS, strict=True):
             for record, color, marker in zip(records, _KIND_COLORS, "o^", strict=False):
