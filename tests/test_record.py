@@ -18,6 +18,7 @@ from bts_tune.cli import main
 from bts_tune.errors import BtsTuneError, RunError
 from bts_tune.experiment.locate import best_model, find_run
 from bts_tune.report.evidence import gather
+from bts_tune.report.failures import Failures
 from bts_tune.report.html import to_html
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.overlays import read_samples
@@ -319,7 +320,9 @@ def read_and_report(folder: RunFolder) -> str:
         return str(error)
     for table in (leaderboard(trials), epochs_table(trials)):
         assert to_csv(table, run).encode()
-    content = document(run, trials, Figures(), gather(folder, trials))
+    failures = Failures()
+    content = document(run, trials, Figures(), gather(folder, trials), failures)
+    assert failures.found == []
     assert to_markdown(content).encode()
     assert to_html(content, {}).encode()
     assert ranking_text(trials).encode()

@@ -18,6 +18,9 @@ def comparisons(trials: Sequence[TrialRecord], evidence: Evidence) -> Iterable[B
     """Yield the paired comparison of the configurations with the best baseline, split by split."""
     if not configurations(trials):
         return
+    if evidence.failed:
+        yield paragraph(evidence.failed)
+        return
     if not evidence.scores:
         yield paragraph("No scores of single images are on record, so there are no intervals and no comparisons.")
         return

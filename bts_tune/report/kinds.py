@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.report.canvas import COLORS, banner, canvas
-from bts_tune.report.document import Block, Picture, paragraph, table
+from bts_tune.report.document import Block, paragraph, table
 from bts_tune.report.evidence import Evidence
+from bts_tune.report.page import Drawn, picture
 from bts_tune.report.statistics import has_tumour, image_dice, missed, pooled_dice_loss, pooled_iou
 from bts_tune.report.words import metric, names, repeat, shortened
 from bts_tune.store import TrialRecord
@@ -44,7 +45,7 @@ def shown_in_kinds(evidence: Evidence) -> list[TrialRecord]:
     return chosen
 
 
-def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: str | None) -> Iterable[Block]:
+def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: Drawn | None) -> Iterable[Block]:
     """Yield how well small and large tumours, dark and bright, flat and rich images are segmented."""
     records = shown_in_kinds(evidence)
     if not records:
@@ -70,7 +71,7 @@ def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: s
         "not one tumour pixel was found."
     )
     if figure:
-        yield Picture("Dice of each image against tumour area, brightness and contrast", figure)
+        yield picture("Dice of each image against tumour area, brightness and contrast", figure)
     header = ["by", "from .. to", "images"]
     for record in records:
         name = called[record.trial]

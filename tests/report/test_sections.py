@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bts_tune.report.failures import Failures
 from bts_tune.report.markdown import to_markdown
 from bts_tune.report.methods import limits
 from bts_tune.report.page import MAX_ROWS, Figures, Overlay
@@ -27,7 +28,10 @@ CHANGED = ["epochs", "image_size"]
 
 
 def page(trials: list[TrialRecord], figures: Figures | None = None, **run: Any) -> str:
-    return to_markdown(document(make_run(**run), trials, figures or Figures()))
+    failures = Failures()
+    text = to_markdown(document(make_run(**run), trials, figures or Figures(), failures=failures))
+    assert failures.found == []
+    return text
 
 
 def section(text: str, title: str) -> str:
