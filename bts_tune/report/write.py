@@ -79,14 +79,17 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
     of_configurations = write("configurations.csv", lambda: to_csv(configurations_table(trials, evidence), run))
     shown, pictures = _draw(folder, run, trials, evidence, failures)
     drawn = tuple(folder.path / path for path in pictures)
-    failures.attempt("The removal of earlier figures", lambda: _remove_stale(folder.path / "figures", drawn))
     content = functools.cache(lambda: document(run, trials, shown, evidence, failures))
+    text = write("report.md", lambda: to_markdown(content()))
+    page = write("report.html", lambda: to_html(content(), pictures))
+    # At the end: where the new pages cannot be written, the old ones still show the old figures.
+    failures.attempt("The removal of earlier figures", lambda: _remove_stale(folder.path / "figures", drawn))
     return ReportFiles(
         leaderboard=of_trials,
         configurations=of_configurations,
         epochs=of_epochs,
-        report=write("report.md", lambda: to_markdown(content())),
-        page=write("report.html", lambda: to_html(content(), pictures)),
+        report=text,
+        page=page,
         figures=drawn,
         failed=failures.sentence,
     )
