@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from bts_tune.cli.output import print_ranking, say
+from bts_tune.cli.output import print_ranking, say, warn
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def conclude(finished: Finished, console: Console) -> int:
     console.print()
     written = (("Report", files.page), ("as text", files.report), ("Leaderboard", files.leaderboard))
     for label, path in (*written, ("Epochs", files.epochs)):
-        say(console, f"{label + ':':<13}{path}")
+        if path.exists():
+            say(console, f"{label + ':':<13}{path}")
+    if files.failed:
+        warn(files.failed)
     if finished.outcome != "complete":
         why = "interrupted" if finished.outcome == "interrupted" else "out of time"
         say(console, f"The run was {why}: the report is partial. Go on with:")

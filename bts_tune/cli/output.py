@@ -21,6 +21,11 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print a warning on standard error, as it is."""
+    say(make_console(stderr=True), text)
+
+
 def print_ranking(trials: Sequence[Any], console: Console) -> None:
     """Print the trials from the best on: a table as wide as the terminal, or plain text where there is none."""
     from bts_tune.report.render.terminal import ranking_table, ranking_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bts_tune.cli.output import make_console, print_ranking, say
+from bts_tune.cli.output import make_console, print_ranking, say, warn
 from bts_tune.errors import EXIT_OK
 
 
@@ -33,5 +33,8 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     console.print()
     tables = (files.configurations, files.leaderboard, files.epochs)
     for path in (files.page, files.report, *tables, *files.figures):
-        say(console, str(path))
+        if path.exists():
+            say(console, str(path))
+    if files.failed:
+        warn(files.failed)
     return EXIT_OK

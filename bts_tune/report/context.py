@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bts_tune.report.blocks import Block, Cell, Code, paragraph
+from bts_tune.report.blocks import Block, Cell, Code, Picture, paragraph
+from bts_tune.report.failures import Failed, Failures
 from bts_tune.report.wording import MISSING, duration
 from bts_tune.results.comparison import Evidence
 from bts_tune.results.leaderboard import total_seconds
@@ -18,25 +19,29 @@ MAX_ROWS = 50
 """Longest table; leaderboard.csv and configurations.csv have all rows."""
 
 
+Drawn = str | Failed
+"""A figure's path within the run folder, or what is said in its place."""
+
+
 @dataclass(frozen=True)
 class Overlay:
     """Predictions of one trial: the figure's path within the run folder, or a sentence on why it is missing."""
 
     trial: TrialRecord
-    file: str | None
+    file: Drawn | None
     missing: str = ""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures that were drawn, by their paths within the run folder."""
+    """The figures of a report; None where there is nothing to draw."""
 
-    curves: str | None = None
-    history: str | None = None
-    kinds: str | None = None
-    marginals: str | None = None
-    coordinates: str | None = None
-    overlays: Sequence[Overlay] = field(default_factory=tuple)
+    curves: Drawn | None = None
+    history: Drawn | None = None
+    kinds: Drawn | None = None
+    marginals: Drawn | None = None
+    coordinates: Drawn | None = None
+    overlays: Sequence[Overlay] | Failed = field(default_factory=tuple)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Page:
         evidence: what the scores of single images say.
         called: what a reader calls each trial, by its identifier.
         varied: the fields of the configuration that differ between trials.
+        failures: what failed so far.
     """
 
     run: Mapping[str, Any]
@@ -58,6 +64,12 @@ class Page:
     evidence: Evidence
     called: Mapping[str, str]
     varied: Sequence[str]
+    failures: Failures
+
+
+def picture(description: str, drawn: Drawn, photo: bool = False) -> Block:
+    """Return a figure, or the sentence in its place."""
+    return paragraph(drawn.sentence) if isinstance(drawn, Failed) else Picture(description, drawn, photo)
 
 
 def rest(listed: Sequence[object], noun: str = "trial", file: str = "leaderboard.csv") -> list[Block]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bts_tune.report.blocks import Block, Document, Section, paragraph
 from bts_tune.report.context import Figures, Page
+from bts_tune.report.failures import Failed, Failures
 from bts_tune.report.sections.answer import answer, headline, trust
 from bts_tune.report.sections.best_configuration import best_configuration
 from bts_tune.report.sections.boundaries import boundaries_and_boxes
@@ -31,7 +33,11 @@ from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sent
 
 
 def document(
-    run: Mapping[str, Any], trials: Sequence[TrialRecord], figures: Figures, evidence: Evidence | None = None
+    run: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    figures: Figures,
+    evidence: Evidence | None = None,
+    failures: Failures | None = None,
 ) -> Document:
     """Return the whole report; the same arguments give the same document.
 
@@ -40,9 +46,12 @@ def document(
         trials: its trials, in any order.
         figures: the figures to show.
         evidence: what the scores of single images say; nothing by default.
+        failures: what failed before; sections and banners that fail join it, and each is named in its place. The first
+            banner names all.
     """
+    failures = Failures() if failures is None else failures
     listed = FrozenTrials(ordered(trials))
-    page = Page(run, listed, figures, evidence or Evidence(), names(listed), varied_fields(listed))
+    page = Page(run, listed, figures, evidence or Evidence(), names(listed), varied_fields(listed), failures)
     writers: list[tuple[str, Callable[[Page], Iterable[Block]]]] = [
         ("Answer", _answer),
         ("Ranking", ranked),
@@ -71,22 +80,38 @@ def document(
         ("Methods", lambda page: methods(page.run, page.trials)),
         ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
     ]
-    sections = [Section(title, tuple(write(page))) for title, write in writers]
+    sections = [Section(title, _blocks(title, write, page)) for title, write in writers]
+    told = [
+        failures.attempt("A banner", functools.partial(say, run))
+        for say in (demo_sentence, partial_sentence, leak_sentence)
+    ]
     return Document(
         title=f"bts-tune: {run.get('run', 'run')}",
-        banners=tuple(
-            sentence for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)) if sentence
-        ),
+        banners=tuple(text for text in (failures.sentence, *told) if isinstance(text, str)),
         tag=" · ".join(tags(run)),
         sections=tuple(section for section in sections if section.blocks),
     )
 
 
+def _blocks(title: str, write: Callable[[Page], Iterable[Block]], page: Page) -> tuple[Block, ...]:
+    """Return what a section says; where it fails, what it had said until then and a sentence."""
+    blocks: list[Block] = []
+
+    def fill() -> None:
+        for block in write(page):
+            blocks.append(block)
+
+    failed = page.failures.attempt(f"The section {title}", fill)
+    return (*blocks, paragraph(failed.sentence)) if failed else tuple(blocks)
+
+
 def _answer(page: Page) -> Iterable[Block]:
-    first = headline(page.trials, page.evidence)
-    if first:
+    first = page.failures.attempt("The sentence on the best", lambda: headline(page.trials, page.evidence))
+    if isinstance(first, Failed):
+        yield paragraph(first.sentence)
+    elif first:
         yield paragraph(first, strong=True)
-    yield paragraph(answer(page.trials), strong=not first)
+    yield paragraph(answer(page.trials), strong=not isinstance(first, str))
     rests_on = trust(page.trials)
     if rests_on:
         yield paragraph(rests_on)

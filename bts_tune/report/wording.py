@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,10 +30,25 @@ def metric(content: Any) -> str:
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """Return mean and sample standard deviation, `0.2104 ± 0.0071`; a single value alone; a dash for none."""
+    """Return mean and sample standard deviation, `0.2104 ± 0.0071`; a single value alone; a dash for none.
+
+    Of two values, which are no more than a range, both stand beside the mean: `0.2104 (0.2054, 0.2154)`.
+    """
     if len(values) < 2:
         return metric(values[0] if values else None)
+    if len(values) == 2:
+        return f"{metric(statistics.fmean(values))} ({', '.join(map(metric, values))})"
     return f"{metric(statistics.fmean(values))} ± {metric(statistics.stdev(values))}"
+
+
+def spread_words(counts: Iterable[int]) -> str:
+    """Return what `mean_and_spread` shows over trainings of these numbers, from `mean` on."""
+    counts = set(counts)
+    deviation = "mean ± sample standard deviation"
+    two = "of two trainings the mean and both values, which are no more than a range"
+    if 2 not in counts:
+        return deviation
+    return f"{deviation}, {two}" if max(counts) > 2 else two
 
 
 def interval(found: Interval, signed: bool = False) -> str:

@@ -63,11 +63,13 @@ class Evidence:
         scores: by trial, of the replicates of the configurations that are compared.
         splits: by name, `valid` and `test`; empty without scores.
         missing: sentences on scores that are not there or cannot be used.
+        failed: a sentence on why there is no evidence at all, where gathering it failed.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
     splits: Mapping[str, Compared] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    failed: str = ""
 
 
 def gather(folder: RunFolder, trials: Sequence[TrialRecord]) -> Evidence:

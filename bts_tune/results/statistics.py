@@ -16,9 +16,19 @@ The two variances are added, as for readers and cases in studies of diagnosis, a
 out by the root of what that adds, and by Student's t in place of the normal quantile, with the degrees of freedom of
 such a sum (Satterthwaite, Biometrics 1946): that keeps the asymmetry of the first. The replicates are measured on the
 same images, so that a part of their variance counts twice; it makes up for what few seeds and groups lack. All
-configurations are measured on the same draws and paired by seed, so that differences are paired in both. How often such
-intervals hold the truth, beside those of images alone and of seeds drawn with replacement, is measured by
-`scripts/simulate_selection.py`; its figures are in docs/statistics.md.
+configurations are measured on the same draws and paired by seed, so that differences are paired in both.
+
+No interval leaves the range of its figure: 0 to 1 of a metric, -1 to 1 of a difference of two. BCa limits are figures
+of draws. They are moved out on the logit scale of the range and taken back: on it a figure has no end to run into, BCa
+limits are BCa limits still (DiCiccio and Efron, 'Bootstrap confidence intervals', Statistical Science 1996), and
+variances become their first-order ones (the delta method, as in the logit interval of a proportion: Brown, Cai and
+DasGupta, 'Interval estimation for a binomial proportion', Statistical Science 2001). Of a difference the scale is, but
+for a factor, Fisher's z. As every variance of a figure is multiplied by the same, neither the root nor the degrees of
+freedom change, and the limits of a narrow interval amid the range hardly do. Cutting limits off at the end of the range
+would cover as often, but it would state the end itself, which no mean of different figures can be.
+
+How often such intervals hold the truth, beside those of images alone and of seeds drawn with replacement, is measured
+by `scripts/simulate_selection.py`; its figures are in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -30,7 +40,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from bts_tune.results.scores import SUMS, Floats, has_tumour, image_dice, pooled_dice_loss, pooled_iou
 
@@ -113,7 +123,8 @@ def resample(
 
     def pooled(weights: Floats) -> tuple[Floats, Floats]:
         drawn = (weights @ table).reshape(len(weights), trials, replicates, len(SUMS))
-        return pooled_dice_loss(drawn), pooled_iou(drawn)
+        # But for rounding, both lie in 0..1.
+        return pooled_dice_loss(drawn).clip(0, 1), pooled_iou(drawn).clip(0, 1)
 
     def measure(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # scipy gives draws [..., count]
         draws = drawn.reshape(-1, drawn.shape[-1])
@@ -132,7 +143,8 @@ def resample(
         low, high, of_images, losses = _image_limits(measure, values, count, trials, resamples)
         seeds = [_variance(row) for figure in single for row in figure]
         seeds += [_variance_of_difference(row, figure[reference]) for figure in single for row in figure]
-        low, high = _widened(values, low, high, of_images, seeds, count)
+        lowest = np.repeat([0.0, -1.0], 2 * trials)
+        low, high = _widened(values, low, high, of_images, seeds, count, lowest)
         losses = losses + _seed_draws(single[0], losses.shape[1])
         limits = zip(values, low, high, strict=True)
         measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
@@ -188,20 +200,37 @@ def _variance_of_difference(values: Floats, others: Floats) -> tuple[float, floa
 
 
 def _widened(
-    values: Floats, low: Floats, high: Floats, of_images: Floats, of_seeds: Sequence[tuple[float, float]], units: int
+    values: Floats,
+    low: Floats,
+    high: Floats,
+    of_images: Floats,
+    of_seeds: Sequence[tuple[float, float]],
+    units: int,
+    lowest: Floats,
 ) -> tuple[Floats, Floats]:
-    """Return limits that hold the chance of the seeds too: figures without variance over seeds keep theirs."""
+    """Return limits that hold the chance of the seeds too, within `lowest`..1; without variance over seeds, the same.
+
+    The limits are moved out on the logit scale of that range; the module's first lines say why.
+    """
     seeds, freedom = np.array(of_seeds).T
+    size = 1 - lowest
+    share = (values - lowest) / size
     total = of_images + seeds
-    changed = seeds > 0
-    safe = np.where(changed, total, 1.0)
+    changed = (seeds > 0) & (share > 0) & (share < 1)
+    safe, share = np.where(changed, total, 1.0), np.where(changed, share, 0.5)
     degrees = safe**2 / np.where(changed, of_images**2 / (units - 1) + seeds**2 / freedom, 1.0)
     quantile, normal = stats.t.ppf((1 + LEVEL) / 2, degrees), stats.norm.ppf((1 + LEVEL) / 2)
     # Where the images change nothing, but for rounding, there are no limits to move.
     alone = of_images < 1e-9 * safe
     ratio = np.sqrt(safe / np.where(alone, safe, of_images)) * quantile / normal
-    below, above = (np.where(alone, normal * np.sqrt(safe), size) * ratio for size in (values - low, high - values))
-    return np.where(changed, values - below, low), np.where(changed, values + above, high)
+    middle = special.logit(share)
+    of_seeds_alone = normal * np.sqrt(safe) / (size * share * (1 - share))
+    below, above = (
+        np.where(alone, of_seeds_alone, np.abs(special.logit(((limit - lowest) / size).clip(0, 1)) - middle)) * ratio
+        for limit in (low, high)
+    )
+    lower, upper = lowest + size * special.expit(middle - below), lowest + size * special.expit(middle + above)
+    return np.where(changed, np.minimum(lower, values), low), np.where(changed, np.maximum(upper, values), high)
 
 
 def _seed_draws(losses: Floats, draws: int) -> Floats:

@@ -9,6 +9,7 @@ import pytest
 
 from bts_tune.report.context import MAX_ROWS, Figures, Overlay
 from bts_tune.report.document import document
+from bts_tune.report.failures import Failures
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.sections.methods import limits
 from bts_tune.results.run_folder import TrialRecord
@@ -27,7 +28,10 @@ CHANGED = ["epochs", "image_size"]
 
 
 def page(trials: list[TrialRecord], figures: Figures | None = None, **run: Any) -> str:
-    return to_markdown(document(make_run(**run), trials, figures or Figures()))
+    failures = Failures()
+    text = to_markdown(document(make_run(**run), trials, figures or Figures(), failures=failures))
+    assert failures.found == []
+    return text
 
 
 def section(text: str, title: str) -> str:

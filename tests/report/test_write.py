@@ -37,6 +37,7 @@ def test_everything_is_written_and_decodes(tmp_path: Path) -> None:
     for trial in ("t0000", "t0001", "unet-b0-s0"):
         write_samples(folder, trial)
     files = write_report(folder)
+    assert files.failed is None
     for file in (files.leaderboard, files.epochs, files.report, files.page, *files.figures):
         assert file.stat().st_size > 0
     names = [file.name for file in files.figures]
@@ -71,6 +72,7 @@ def test_a_run_with_scores_has_intervals_in_every_form(tmp_path: Path) -> None:
     for record in trials[:4]:
         write_scores(folder, record)
     files = write_report(folder)
+    assert files.failed is None
     assert {"kinds_of_images.png", "search_history.png"} <= {file.name for file in files.figures}
     for text in (files.report.read_text(), files.page.read_text()):
         assert "t0000 beats the best documented baseline, unetplusplus-b5, by" in text

@@ -95,6 +95,21 @@ def test_every_configuration_is_compared_over_seeds_and_groups(tmp_path: Path) -
     assert table["test_dice_gain"][test.reference] == 0
 
 
+def test_two_trainings_are_called_two_values_wherever_their_figures_stand(tmp_path: Path) -> None:
+    trials = SEARCH + make_final(SEARCH, seeds=2)
+    text = write_report(scored(tmp_path / "r", trials)).report.read_text()
+    for title in ("Answer", "Ranking", "Comparison", "Over seeds", "Test split", "Methods"):
+        assert "no more than a range" in section(text, title), title
+    assert "two values, no more than a range" in section(text, "Limits")
+    first = configurations(trials)[0]
+    one, other = first.values("val_dice_loss")
+    assert f"| {first.dice_loss:.4f} ({one:.4f}, {other:.4f}) |" in section(text, "Ranking")
+    assert "±" not in section(text, "Ranking") + section(text, "Over seeds") + section(text, "Test split")
+    assert "no more than a range" in " ".join(ranking_text(trials).split())
+    three = to_markdown(document(make_run(), BOTH, Figures()))
+    assert "no more than a range" not in three.split("\n## Methods\n")[0]
+
+
 def test_an_incomplete_final_stage_is_ranked_by_what_is_there() -> None:
     trials = SEARCH + make_final(SEARCH)
     trials[-1].status = trials[-2].status = trials[-3].status = "waiting"

@@ -18,6 +18,7 @@ from bts_tune.cli.main import main
 from bts_tune.errors import BtsTuneError, RunError
 from bts_tune.report.context import Figures
 from bts_tune.report.document import document
+from bts_tune.report.failures import Failures
 from bts_tune.report.figures.predictions import read_samples
 from bts_tune.report.render.csv import to_csv
 from bts_tune.report.render.html import to_html
@@ -320,7 +321,9 @@ def read_and_report(folder: RunFolder) -> str:
         return str(error)
     for table in (leaderboard(trials), epochs_table(trials)):
         assert to_csv(table, run).encode()
-    content = document(run, trials, Figures(), gather(folder, trials))
+    failures = Failures()
+    content = document(run, trials, Figures(), gather(folder, trials), failures)
+    assert failures.found == []
     assert to_markdown(content).encode()
     assert to_html(content, {}).encode()
     assert ranking_text(trials).encode()

@@ -1,12 +1,14 @@
 """What all figures of a report share: colours, style, and a canvas that ends as PNG.
 
 Drawn with matplotlib's object interface on the Agg canvas, from its default style: no display, no global state,
-nothing taken from a user's `matplotlibrc`. The colours are Okabe and Ito's, which colour-blind readers tell apart.
+nothing taken from a user's `matplotlibrc` or from `MPLBACKEND`. Modules that draw import matplotlib within `canvas`
+alone. The colours are Okabe and Ito's, which colour-blind readers tell apart.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +43,7 @@ _DPI = 150
 @contextmanager
 def canvas(size: tuple[float, float], layout: Literal["constrained"] | None) -> Iterator[tuple[Figure, io.BytesIO]]:
     """Give a new figure of `size` inches; on leaving, it is drawn into the buffer as PNG."""
+    _import_matplotlib()
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,6 +56,20 @@ def canvas(size: tuple[float, float], layout: Literal["constrained"] | None) -> 
         FigureCanvasAgg(figure)
         yield figure, png
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib, whatever back end the environment names.
+
+    A notebook hands its own, `module://matplotlib_inline.backend_inline`, to every command that is started from it, and
+    where that back end is not installed, or the name is of none, the import itself fails.
+    """
+    named = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib  # noqa: F401
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
 
 
 def banner(figure: Figure, tags: Sequence[str]) -> None:

@@ -86,9 +86,6 @@ def parallel_coordinates(
     fields = [field for field in _strongest(found, run) if not when.get(field)][:_MAX_AXES]
     if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
         return None
-    from matplotlib import colormaps
-    from matplotlib.collections import LineCollection
-
     places = [_axis(found, field, field in logs) for field in fields]
     losses = np.array(found.losses)
     low, high = float(losses.min()), float(losses.max())
@@ -97,6 +94,9 @@ def parallel_coordinates(
     shades = np.argsort(np.argsort(losses, kind="stable")) / max(1, len(losses) - 1)
     table_of = np.column_stack([*(one.heights for one in places), heights])
     with canvas((11.4, 4.6), layout="constrained") as (figure, png):
+        from matplotlib import colormaps
+        from matplotlib.collections import LineCollection
+
         axes = figure.subplots()
         x = np.arange(len(fields) + 1)
         # All but the best as one collection, better ones above: a line for each takes far longer.

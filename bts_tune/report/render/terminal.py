@@ -130,7 +130,7 @@ def _configuration(one: Configuration, rank: str) -> dict[str, str]:
         "rank": rank,
         "seeds": f"{len(one.trials)}/{one.planned}",
         "Dice loss": metric(one.dice_loss),
-        "± sd": metric(statistics.stdev(losses) if len(losses) > 1 else None),
+        "± sd": metric(statistics.stdev(losses) if len(losses) > 2 else None),
         "IoU": metric(one.iou),
         "epoch": f"{epoch}/{setting(one.best, 'epochs')}",
         "status": "complete" if one.complete else "partial",
@@ -154,7 +154,7 @@ def _notes(trials: Sequence[TrialRecord], listed: Sequence[_Listed], more: int, 
     if _header(listed) is _REPEATED:
         notes.append(
             "Dice loss (lower is better) and IoU: validation split, each training at its best epoch, mean and standard "
-            "deviation over the trainings done of those planned."
+            "deviation over the trainings done of those planned; two are no more than a range, and have none."
         )
     else:
         notes.append("Dice loss (lower is better) and IoU: validation split, at the best epoch.")

@@ -46,6 +46,8 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
     images += f" in {plural(compared.groups, 'group')}" if compared.groups else ""
     repeats = {compared.replicates[place], compared.replicates[rival]}
     seeds = f", means of {' and '.join(map(str, sorted(repeats)))} trainings" if repeats != {1} else ""
+    if 2 in repeats:
+        seeds += ": two values are no more than a range"
     limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {images}{seeds}"
     size = metric(abs(gain.value))
     if gain.value > 0 and not gain.holds_zero:
@@ -82,7 +84,9 @@ def answer(trials: Sequence[TrialRecord]) -> str:
         f"{best.name} ({described}), with validation Dice loss "
         f"{mean_and_spread(best.values('val_dice_loss'))} and IoU {mean_and_spread(best.values('val_iou'))}"
     )
-    if len(best.trials) > 1:
+    if len(best.trials) == 2:
+        sentence += " (means of 2 trainings and, in brackets, both values, which are no more than a range)"
+    elif len(best.trials) > 2:
         sentence += f" (mean ± standard deviation of {plural(len(best.trials), 'training')})"
     else:
         epoch = (best.best.best_row or {}).get("epoch")

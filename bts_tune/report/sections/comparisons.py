@@ -20,6 +20,9 @@ def comparisons(trials: Sequence[TrialRecord], evidence: Evidence) -> Iterable[B
     """Yield the paired comparison of the configurations with the best baseline, split by split."""
     if not configurations(trials):
         return
+    if evidence.failed:
+        yield paragraph(evidence.failed)
+        return
     if not evidence.scores:
         yield paragraph("No scores of single images are on record, so there are no intervals and no comparisons.")
         return
@@ -55,12 +58,18 @@ def _reference(compared: Compared) -> str:
 def _chances(compared: Compared) -> str:
     images = "groups of related images" if compared.groups else "images"
     fewest = min(compared.replicates)
+    two = (
+        " Two trainings are two values, no more than a range: an interval from two rests on the assumption that "
+        "trainings are normally distributed, and is wide."
+        if 2 in compared.replicates
+        else ""
+    )
     if fewest > 1:
-        return f"The intervals hold the chance of other {images} and of other seeds."
+        return f"The intervals hold the chance of other {images} and of other seeds.{two}"
     if max(compared.replicates) > 1:
         return (
             f"The intervals hold the chance of other {images}, and that of other seeds where a configuration has more "
-            "than one training; of one with a single training they are too narrow."
+            f"than one training; of one with a single training they are too narrow.{two}"
         )
     return f"The intervals hold the chance of other {images} alone: a single seed tells nothing of that of others."
 

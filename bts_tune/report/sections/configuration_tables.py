@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
 from bts_tune.report.context import MAX_ROWS, Page, epoch_cell, rest, time_cell
-from bts_tune.report.wording import MISSING, count, duration, gained, interval, mean_and_spread, metric
+from bts_tune.report.wording import MISSING, count, duration, gained, interval, mean_and_spread, metric, spread_words
 from bts_tune.results.comparison import Evidence
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import is_ranked, total_seconds
@@ -54,7 +54,7 @@ def ranked(page: Page) -> Iterable[Block]:
     yield paragraph(
         ("Configurations of the final stage" if result_stage(page.trials) == "final" else "Configurations")
         + " trained to the full budget, by validation Dice loss, then IoU, each training at its best epoch"
-        + ("; mean ± sample standard deviation over the trainings of a configuration" if repeated else "")
+        + (f"; {_over_trainings(ranked)}" if repeated else "")
         + ". Settings are the model, the learning rate and what else differs between trials and from the program's "
         "defaults; ",
         Code("configurations.csv"),
@@ -110,7 +110,7 @@ def over_seeds(page: Page) -> Iterable[Block]:
     yield paragraph(
         "Every training of the configurations that have more than one"
         + (", seed by seed and fold by fold" if folds else ", seed by seed")
-        + ", at its own best epoch, and their mean ± sample standard deviation."
+        + f", at its own best epoch; {_over_trainings(several)}."
     )
     yield table(header, rows, right=range(2, len(header)))
     if len(several) > MAX_ROWS:
@@ -151,6 +151,7 @@ def on_test_split(page: Page) -> Iterable[Block]:
     yield paragraph(
         "Each training computed once, with the weights of the epoch that was best on the validation split. These "
         "figures were never used to choose anything; rank is that of the validation split."
+        + (f" Where there are several trainings: {_over_trainings([one for _, one in shown])}." if repeated else "")
     )
     yield table(header, rows, right=(0, *range(3, len(header))))
     yield from rest([one for _, one in shown], "configuration", "configurations.csv")
@@ -210,6 +211,10 @@ def _interval(evidence: Evidence, one: Configuration, split: str = "valid") -> s
 
 def _spread(one: Configuration, name: str) -> str:
     return mean_and_spread(one.values(name))
+
+
+def _over_trainings(shown: Sequence[Configuration]) -> str:
+    return f"over the trainings of a configuration, {spread_words(len(one.trials) for one in shown)}"
 
 
 def _mean(one: Configuration, name: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from bts_tune.report.blocks import Block, Picture, Subheading, paragraph
-from bts_tune.report.context import Page
+from bts_tune.report.blocks import Block, Subheading, paragraph
+from bts_tune.report.context import Page, picture
+from bts_tune.report.failures import Failed
 from bts_tune.report.figures.search_history import device_time
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.naming import with_role
@@ -16,7 +17,7 @@ def curves(page: Page) -> Iterable[Block]:
     if page.figures.curves is None:
         yield paragraph("No trial has finished an epoch, so there are no curves.")
         return
-    yield Picture("Learning curves of the leading trials", page.figures.curves)
+    yield picture("Learning curves of the leading trials", page.figures.curves)
     yield paragraph(
         "Left: the figure that ranks the trials. Right: how far it lies above the Dice loss of the training batches of "
         "the same epoch. Training batches are augmented and dropout is on, so the gap can be negative; where it grows "
@@ -28,7 +29,7 @@ def history(page: Page) -> Iterable[Block]:
     """Yield the course of the search: the lowest loss so far."""
     if page.figures.history is None:
         return
-    yield Picture("The lowest validation Dice loss so far", page.figures.history)
+    yield picture("The lowest validation Dice loss so far", page.figures.history)
     yield paragraph(
         "The line is the lowest validation Dice loss of the full-budget trials that had ended by then; left against "
         "the trials in the order in which they ended, right against device time: the seconds of all trials together, "
@@ -45,6 +46,9 @@ _DEVICE_TIME: Mapping[str, str] = {
 
 def predictions(page: Page) -> Iterable[Block]:
     """Yield predicted slices of the best trial and of every baseline."""
+    if isinstance(page.figures.overlays, Failed):
+        yield paragraph(page.figures.overlays.sentence)
+        return
     if not page.figures.overlays:
         yield paragraph("No trial has been trained to its full budget, so no predictions are shown.")
         return
@@ -64,4 +68,4 @@ def predictions(page: Page) -> Iterable[Block]:
         if overlay.file is None:
             yield paragraph(f"The figure is left out: {overlay.missing}")
         else:
-            yield Picture(f"Validation slices, {title}", overlay.file, photo=True)
+            yield picture(f"Validation slices, {title}", overlay.file, photo=True)

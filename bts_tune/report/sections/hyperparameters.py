@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bts_tune.report.blocks import Block, Picture, Subheading, paragraph, table
+from bts_tune.report.blocks import Block, Subheading, paragraph, table
+from bts_tune.report.context import Drawn, picture
 from bts_tune.report.wording import MISSING, share
 from bts_tune.results.memo import FrozenTrials, memoized
 from bts_tune.results.run_folder import TrialRecord
@@ -132,7 +133,7 @@ def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
 
 
 def importance_section(
-    trials: Sequence[TrialRecord], run: Mapping[str, Any], marginals: str | None, coordinates: str | None
+    trials: Sequence[TrialRecord], run: Mapping[str, Any], marginals: Drawn | None, coordinates: Drawn | None
 ) -> Iterable[Block]:
     """Yield the importance of the hyperparameters and the plots of their effect."""
     found = measured(trials)
@@ -165,13 +166,13 @@ def importance_section(
             f"Of more than {_MAX_MODELLED} trials, that many at even steps in the order of planning are used."
         )
     if marginals:
-        yield Picture("Validation Dice loss against each hyperparameter", marginals)
+        yield picture("Validation Dice loss against each hyperparameter", marginals)
         yield paragraph(
             "Each dot is a trial, each square a baseline; bars are the median of a category. Only trials in which a "
             "parameter has an effect are drawn in its panel. All other parameters vary along, so a slope is no proof."
         )
     if coordinates:
-        yield Picture("Parallel coordinates of the trials", coordinates)
+        yield picture("Parallel coordinates of the trials", coordinates)
         yield paragraph(
             "A line is a trial: from its values, left, to its validation Dice loss, right. Dark lines are the better "
             "ones, the black one the best. Parameters that only some trials have are left out. Of more than "

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.report.blocks import Block, Picture, paragraph, table
+from bts_tune.report.blocks import Block, paragraph, table
+from bts_tune.report.context import Drawn, picture
 from bts_tune.report.figures.drawing import COLORS, banner, canvas
 from bts_tune.report.wording import metric
 from bts_tune.results.comparison import Evidence
@@ -54,7 +55,7 @@ def shown_in_kinds(evidence: Evidence) -> list[TrialRecord]:
     return chosen
 
 
-def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: str | None) -> Iterable[Block]:
+def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: Drawn | None) -> Iterable[Block]:
     """Yield how well small and large tumours, dark and bright, flat and rich images are segmented."""
     records = shown_in_kinds(evidence)
     if not records:
@@ -80,7 +81,7 @@ def kinds_of_images(trials: Sequence[TrialRecord], evidence: Evidence, figure: s
         "not one tumour pixel was found."
     )
     if figure:
-        yield Picture("Dice of each image against tumour area, brightness and contrast", figure)
+        yield picture("Dice of each image against tumour area, brightness and contrast", figure)
     header = ["by", "from .. to", "images"]
     for record in records:
         name = called[record.trial]
@@ -129,10 +130,10 @@ def kinds_figure(trials: Sequence[TrialRecord], evidence: Evidence, tags: Sequen
     records = shown_in_kinds(evidence)
     if not records or not any(parts(evidence.scores[records[0].trial], kind) for kind in KINDS):
         return None
-    from matplotlib.ticker import MaxNLocator
-
     called = names(trials)
     with canvas((11.4, 3.7), layout="constrained") as (figure, png):
+        from matplotlib.ticker import MaxNLocator
+
         panels = figure.subplots(1, len(KINDS), sharey=True)
         for axes, kind in zip(panels, KINDS, strict=True):
             for record, color, marker in zip(records, _KIND_COLORS, "o^", strict=False):

@@ -16,6 +16,7 @@ from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, value
 from bts_tune.results.statistics import LEVEL, RESAMPLES, SEED
 from bts_tune.results.warnings import is_demo
+from bts_tune.text import plural
 
 METRIC_DEFINITIONS: Mapping[str, str] = {
     "val_dice_loss": "1 - (2 sum p*y + eps) / (sum p + sum y + eps), the sums over all pixels of all images of the "
@@ -47,7 +48,8 @@ _CHOSEN: Mapping[str, str] = {
 
 _STATISTICS = (
     "A configuration is everything a training depends on but its seed. Where several seeds repeat one, or several "
-    "folds, its figure is the mean over those trainings, and the spread is their sample standard deviation.",
+    "folds, its figure is the mean over those trainings, and the spread is their sample standard deviation. "
+    "Two trainings are two values, no more than a range: both are shown, and no deviation.",
     "Where a final stage was run, only that is ranked: configurations chosen by the search, and all baselines, trained "
     "again to the full budget with the same fresh seeds for each.",
     f"Intervals: {LEVEL:.0%}, of the expected figure of a new training on new images. Images: bias-corrected and "
@@ -56,7 +58,9 @@ _STATISTICS = (
     "(split.csv), whole groups are drawn. Where a figure never changes over the draws, the percentiles take its place. "
     "Seeds: the variance of the mean over trainings is added to that of the draws; the limits are moved out by the "
     "root of the ratio and by Student's t in place of the normal quantile, with the degrees of freedom of the sum "
-    "(Satterthwaite 1946). With one training the interval is of images alone.",
+    "(Satterthwaite 1946), on the logit scale of what the figure can be (0 to 1, a difference -1 to 1), which no limit "
+    "leaves (DiCiccio and Efron 1996; Brown, Cai and DasGupta 2001). With one training the interval is of images "
+    "alone; with two it rests on the assumption that trainings are normally distributed, and is wide.",
     "Folds: the validation scores of one seed's folds together hold every image once, and are pooled as one; on the "
     "test split every fold's training counts as one.",
     "Difference: the metric of two configurations on the same draws, paired by seed. Dice gained is the Dice loss of "
@@ -95,6 +99,7 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
     ranked = configurations(trials)
     final = result_stage(trials) == "final"
     repeated = sum(one.seeds > 1 for one in ranked)
+    twice = sum(one.seeds == 2 for one in ranked)
     if repeated == len(ranked) and ranked:
         noise = "Every ranked configuration ran with more than one seed; a difference within their spread is noise."
     elif repeated:
@@ -121,6 +126,11 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
             "figures are computed on, which makes them optimistic, the more so the more trials were compared; the test "
             "split's figures do not have this fault. No final stage has trained the best configuration and the "
             "baselines again with fresh seeds, which would show how much of a lead is luck."
+        )
+    if twice:
+        noise += (
+            f" Of {plural(twice, 'configuration')} there are two seeds: two values, no more than a range, and no "
+            "measure of how seeds spread."
         )
     sentences = [
         noise,

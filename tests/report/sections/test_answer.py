@@ -57,7 +57,12 @@ def test_seeds_of_one_configuration_are_one_mean() -> None:
     trials = [trial(f"a-s{seed}", 0.2 + seed / 10, 0.7, name="a", seed=seed, baseline=True) for seed in range(2)]
     text = answer(trials)
     assert text.startswith("The only configuration trained to the full budget: a (baseline")
-    assert "Dice loss 0.2500 ± 0.0707 and IoU 0.7000 ± 0.0000 (mean ± standard deviation of 2 trainings)" in text
+    assert "Dice loss 0.2500 (0.2000, 0.3000) and IoU 0.7000 (0.7000, 0.7000) (means of 2 trainings and" in text
+    assert "both values, which are no more than a range" in text
+    trials.append(trial("a-s2", 0.4, 0.7, name="a", seed=2, baseline=True))
+    assert "Dice loss 0.3000 ± 0.1000 and IoU 0.7000 ± 0.0000 (mean ± standard deviation of 3 trainings)" in answer(
+        trials
+    )
 
 
 def test_nothing_ranked_names_the_lowest_so_far_across_statuses() -> None:
