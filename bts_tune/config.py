@@ -369,15 +369,19 @@ def allowed_values(field: str) -> tuple[str, ...] | None:
     return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else None
 
 
-def explain(error: ValidationError) -> str:
-    """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed."""
+def explain(error: ValidationError, field: str = "") -> str:
+    """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed.
+
+    Args:
+        error: pydantic's.
+        field: what was checked, where it was a value by itself.
+    """
     first = error.errors()[0]
-    path = ".".join(str(step) for step in first["loc"])
+    path = field or ".".join(str(step) for step in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if not path:
         return f"{message}."
-    shown = first["input"]
-    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(shown)}."
+    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(first['input'])}."
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

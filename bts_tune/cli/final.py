@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bts_tune.cli.options import add_allow_changed, add_execution_options, add_final_numbers, execution_options
+from bts_tune.cli.options import (
+    add_allow_changed,
+    add_results,
+    add_run_options,
+    given_options,
+    names_for_resume,
+    names_of,
+)
 from bts_tune.cli.outcome import conclude
 from bts_tune.cli.output import make_console
 
@@ -17,10 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "add what an earlier call left out. A search that is not finished is closed."
     )
     parser.add_argument("run", help="a run's folder or name")
-    add_final_numbers(parser.add_argument_group("what to train again"))
+    what = parser.add_argument_group("what to train again")
+    add_run_options(what, ["final_top", "final_seeds"])
     how = parser.add_argument_group("how to run it")
     add_allow_changed(how)
-    add_execution_options(how)
+    add_results(how)
+    add_run_options(how, ["plugins", *(name for name in names_of("how") if name != "time_budget")])
     parser.set_defaults(action=_final)
 
 
@@ -34,7 +43,7 @@ def _final(parsed: argparse.Namespace, _command: list[str]) -> int:
         folder,
         parsed.final_top,
         parsed.final_seeds,
-        execution_options(parsed),
+        given_options(parsed, names_for_resume()),
         console=console,
         allow_changed=parsed.allow_changed,
     )

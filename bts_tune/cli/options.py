@@ -1,12 +1,55 @@
-"""Options that several commands have, and the types of their values."""
+"""Options of the command line, made from the declarations of `RunOptions`, and the types of their values."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from bts_tune.experiment.planning.options import declarations, flag
 
 _LONGEST_TIME = 1e9  # of any unit; far beyond it clocks overflow
+
+
+def add_run_options(group: argparse._ArgumentGroup, names: Iterable[str]) -> None:
+    """Add options of a run, by their fields' names; one that is not given has the value None."""
+    for name in names:
+        declared = declarations()[name]
+        how: dict[str, Any] = {"dest": name, "help": declared.help, "default": None}
+        if declared.kind in ("switch", "off-switch"):
+            how |= {"action": "store_const", "const": declared.kind == "switch"}
+        else:
+            how |= {"metavar": declared.metavar, "type": _TYPES.get(declared.kind, str)}
+        if declared.kind in ("texts", "settings"):
+            how |= {"action": "append"} if declared.flag else {"nargs": "+"}
+        group.add_argument(flag(name), **how)
+
+
+def names_of(group: Literal["what", "how"]) -> list[str]:
+    """Return the fields of one group of options: `what` a run is, or `how` it is carried out."""
+    return [name for name, declared in declarations().items() if declared.group == group]
+
+
+def names_for_resume() -> list[str]:
+    """Return the fields of the options that a run that goes on may be given anew."""
+    return [name for name, declared in declarations().items() if declared.anew or declared.group == "how"]
+
+
+def given_options(parsed: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the options that were given, by field."""
+    return {name: getattr(parsed, name) for name in names if getattr(parsed, name, None) is not None}
+
+
+def add_results(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Add the option that says where runs are."""
+    group.add_argument("--results", metavar="DIR", default="results", help="where run folders are (results)")
+
+
+def add_plugin(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Add the option that loads a plugin, to a command that is no run."""
+    declared = declarations()["plugins"]
+    group.add_argument("--plugin", dest="plugins", action="append", metavar=declared.metavar, help=declared.help)
 
 
 def add_allow_changed(group: argparse._ArgumentGroup) -> None:
@@ -14,41 +57,6 @@ def add_allow_changed(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--allow-changed", action="store_true", help="go on though data, code, versions or device have changed"
     )
-
-
-def add_final_numbers(group: argparse._ArgumentGroup) -> None:
-    """Add the options that say how large a final stage is."""
-    group.add_argument(
-        "--final-top", metavar="N", type=int, help="best configurations that are trained again; 0: no final stage"
-    )
-    group.add_argument("--final-seeds", metavar="N", type=int, help="fresh seeds of each of them and each baseline")
-
-
-def add_execution_options(group: argparse._ArgumentGroup) -> None:
-    """Add the options that say how a run is carried out, and where."""
-    group.add_argument("--results", metavar="DIR", default="results", help="where run folders are (results)")
-    group.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (auto)")
-    group.add_argument(
-        "--gpus-per-trial", metavar="X", type=_share, help="GPUs, or the fraction of one, of a trial; or auto (1)"
-    )
-    group.add_argument(
-        "--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)"
-    )
-    group.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
-    group.add_argument("--max-failures", metavar="N", type=int, help="attempts after a trial's process has died (2)")
-    group.add_argument(
-        "--trial-timeout", metavar="TIME", type=duration, help="end a trial without a new epoch for this long"
-    )
-    group.add_argument("--cache", metavar="DIR", help="folder of prepared data")
-    group.add_argument("--no-dashboard", dest="dashboard", action="store_const", const=False, help="no Ray dashboard")
-    group.add_argument("--verbose", action="store_const", const=True, help="show Ray's own messages")
-
-
-def execution_options(parsed: argparse.Namespace, *more: str) -> dict[str, Any]:
-    """Return the options that say how a run is carried out, where they are given."""
-    names = ["device", "gpus_per_trial", "concurrent", "address", "max_failures", "trial_timeout", "cache", "dashboard"]
-    names += ["verbose", *more]
-    return {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
 
 
 def duration(text: str) -> float:
@@ -61,3 +69,6 @@ def duration(text: str) -> float:
 
 def _share(text: str) -> float | str:
     return text if text == "auto" else float(text)
+
+
+_TYPES: dict[str, Any] = {"integer": int, "time": duration, "share": _share}

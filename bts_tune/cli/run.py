@@ -9,54 +9,41 @@ from typing import Any
 
 from bts_tune.cli.options import (
     add_allow_changed,
-    add_execution_options,
-    add_final_numbers,
-    duration,
-    execution_options,
+    add_results,
+    add_run_options,
+    given_options,
+    names_for_resume,
+    names_of,
 )
 from bts_tune.cli.outcome import conclude
 from bts_tune.cli.output import make_console
 from bts_tune.errors import EXIT_OK, ConfigError
+from bts_tune.experiment.planning.options import flag
+
+# Shorter words for fields of the configuration that are often set.
+_SHORTCUTS = {
+    "epochs": "the full budget of every trial",
+    "image_size": "side of the images in pixels",
+    "batch_size": "images of a step",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run."""
     parser.set_defaults(action=_run)
     what = parser.add_argument_group("what to run")
-    what.add_argument("--space", metavar="NAME", help="search space: baseline, extended, or the path of a YAML file")
+    add_run_options(what, ["space"])
     what.add_argument("--resume", metavar="RUN", help="go on with a run, by its folder or its name")
     what.add_argument("--extend", metavar="RUN", help="add --num-trials to a run's search, finished or not")
     add_allow_changed(what)
-    what.add_argument(
-        "--data", metavar="DIR", help="dataset; without it, a demo on generated slices. With --resume: where it is now"
-    )
-    what.add_argument(
-        "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
-    )
-    what.add_argument("--split", metavar="HOW", help="provided, or grouped: related slices stay together (provided)")
-    what.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
-    what.add_argument("--split-seed", metavar="N", type=int, help="seed of a split that the dataset does not have (0)")
-    what.add_argument("--only", metavar="NAME", nargs="+", help="of the named trials, run these; no search")
-    what.add_argument("--seeds", metavar="N", type=int, help="run each named trial with N seeds")
-    what.add_argument("--folds", metavar="K", type=int, help="cross-validate the named trials over K folds; no search")
-    what.add_argument("--num-trials", metavar="N", type=int, help="trials that the search tries, or --extend adds")
-    add_final_numbers(what)
-    what.add_argument("--epochs", metavar="N", type=_number, help="the full budget of every trial")
-    what.add_argument("--image-size", metavar="N", type=_number, help="side of the images in pixels")
-    what.add_argument("--batch-size", metavar="N", type=_number, help="images of a step")
-    what.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set any field of every trial")
-    what.add_argument("--warm-start", metavar="RUN", help="let the search learn from an earlier run of the same space")
-    what.add_argument("--weights-dir", metavar="DIR", help="folder with <encoder>.safetensors or .pth files")
+    add_run_options(what, [name for name in names_of("what") if name != "space"])
+    for name, text in _SHORTCUTS.items():
+        what.add_argument("--" + name.replace("_", "-"), metavar="N", type=_number, help=text)
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
     how = parser.add_argument_group("how to run it")
     how.add_argument("--name", metavar="RUN", help="name of the run's folder (date, time and space)")
-    how.add_argument(
-        "--time-budget",
-        metavar="TIME",
-        type=duration,
-        help="end the search after this time (90m, 8h, 1.5d); its final stage follows, however long it takes",
-    )
-    add_execution_options(how)
+    add_results(how)
+    add_run_options(how, names_of("how"))
 
 
 def _run(parsed: argparse.Namespace, command: list[str]) -> int:
@@ -71,14 +58,11 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
 
     console = make_console()
     results = Path(parsed.results)
-    execution = execution_options(parsed, "time_budget")
     if parsed.space is None:
         _refuse_with_resume(parsed)
-        if parsed.data is not None:
-            execution["data"] = parsed.data
         finished = experiment.resume(
             find_run(parsed.resume or parsed.extend, results),
-            execution,
+            given_options(parsed, names_for_resume()),
             console=console,
             extend_by=parsed.num_trials,
             allow_changed=parsed.allow_changed,
@@ -86,10 +70,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
     else:
         if parsed.allow_changed:
             raise ConfigError("--allow-changed goes with --resume or --extend; in a new run nothing can have changed.")
-        what_names = ["space", "data", "tumor_categories", "split", "group_by", "split_seed", "only", "seeds"]
-        what_names += ["folds", "num_trials", "final_top", "final_seeds", "weights_dir", "warm_start"]
-        fields = {name: getattr(parsed, name) for name in what_names if getattr(parsed, name) is not None}
-        options = RunOptions.parse({**fields, **execution, "overrides": _overrides(parsed)})
+        given = given_options(parsed, [*names_of("what"), *names_of("how")])
+        options = RunOptions.parse({**given, "overrides": _overrides(parsed)})
         if parsed.dry_run:
             experiment.dry_run(options, console)
             return EXIT_OK
@@ -103,29 +85,27 @@ def _refuse_with_resume(parsed: argparse.Namespace) -> None:
         raise ConfigError("--extend needs --num-trials N, how many trials to add.")
     for name in ("final_top", "final_seeds"):
         if getattr(parsed, name) is not None:
-            option = "--" + name.replace("_", "-")
             raise ConfigError(
-                f"{option} cannot go with --{how}: a run goes on as it began; "
-                f"'bts-tune final RUN {option} N' adds to it."
+                f"{flag(name)} cannot go with --{how}: a run goes on as it began; "
+                f"'bts-tune final RUN {flag(name)} N' adds to it."
             )
-    fixed = ["tumor_categories", "split", "group_by", "split_seed", "only", "seeds", "folds"]
-    fixed += [*(["num_trials"] if how == "resume" else []), "weights_dir", "warm_start", "name"]
-    given = [name for name in (*fixed, "epochs", "image_size", "batch_size") if getattr(parsed, name) is not None]
-    given += ["set"] * bool(parsed.set) + ["dry_run"] * parsed.dry_run
+    fixed = [name for name in names_of("what") if name not in names_for_resume()]
+    if how == "extend":
+        fixed.remove("num_trials")
+    given = [flag(name) for name in given_options(parsed, fixed)]
+    given += ["--" + name.replace("_", "-") for name in given_options(parsed, ["name", *_SHORTCUTS])]
+    given += ["--dry-run"] * parsed.dry_run
     if given:
-        option = "--" + given[0].replace("_", "-")
-        also = " (--extend RUN --num-trials N adds trials)" if option == "--num-trials" else ""
+        also = " (--extend RUN --num-trials N adds trials)" if given[0] == "--num-trials" else ""
         raise ConfigError(
-            f"{option} cannot go with --{how}: a run goes on as it began{also}; start a new run to change it."
+            f"{given[0]} cannot go with --{how}: a run goes on as it began{also}; start a new run to change it."
         )
 
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
-    for name in ("epochs", "image_size", "batch_size"):
-        if getattr(parsed, name) is not None:
-            overrides[name] = getattr(parsed, name)
-    for setting in parsed.set:
+    overrides |= given_options(parsed, _SHORTCUTS)
+    for setting in parsed.overrides or []:
         key, equals, text = setting.partition("=")
         key = key.strip()
         if not equals or not key:

@@ -76,7 +76,7 @@ def _start(options: RunOptions, results: Path, name: str | None, command: Sequen
         },
         "weights": _used(materials),
         "space": space.document,
-        "options": options.model_dump(mode="json"),
+        "options": options.to_dict(),
         "seeds": sorted({named.config.seed for named in resolved.named}),
         "warm_start": warm_start,
     }
@@ -113,7 +113,7 @@ def resume(
             and options.final_seeds is None
         ):
             # Of a version without a final stage: the run goes on as it began, and `add_final` adds the stage.
-            options = options.model_copy(update={"final_top": 0})
+            options = options.replaced(final_top=0)
         resolved = _resolve(Space.from_document(run["space"]), options)
         if extend_by is not None:
             options = _extended(folder, resolved, options, extend_by)
@@ -159,7 +159,7 @@ def add_final(
         final = Final(top=max(final.top, len(own)), seeds=max(final.seeds, len(all_seeds)))
     if not repeated(trials, final.top):
         raise RunError(f"{folder}: has no baseline, and no other trial with an epoch on record, to train again.")
-    options = options.model_copy(update={"final_top": final.top, "final_seeds": final.seeds})
+    options = options.replaced(final_top=final.top, final_seeds=final.seeds)
     with sigterm_as_ctrl_c():
         resolved = _resolve(space, options)
         return _go_on(folder, run, options, resolved, console, closes=True, allow_changed=allow_changed)
@@ -191,7 +191,7 @@ def _extended(folder: RunFolder, space: ResolvedSpace, options: RunOptions, by: 
         before = sum(record.stage == "search" and record.trial not in named for record in trials)
     else:
         before = space.search.num_trials
-    return options.model_copy(update={"num_trials": before + by})
+    return options.replaced(num_trials=before + by)
 
 
 def _go_on(
@@ -233,7 +233,7 @@ def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
     paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
     absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
-    return options.model_copy(update=absolute)
+    return options.replaced(**absolute)
 
 
 def dry_run(options: RunOptions, console: Console) -> None:

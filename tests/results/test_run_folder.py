@@ -24,7 +24,7 @@ from bts_tune.results.run_folder import RunFolder, TrialRecord
 HOLDER = """
 import sys
 from pathlib import Path
-from bts_tune.store import RunFolder
+from bts_tune.results.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()

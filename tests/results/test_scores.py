@@ -110,7 +110,7 @@ def test_a_missing_or_spoilt_file_is_one_sentence(tmp_path: Path) -> None:
         read_scores(file)
     file.write_bytes(
         Scores(
-            1, 64, {"valid": SplitScores.of(["a"], np.zeros((1, 2, 2), np.uint8), np.full((1, 7), np.nan))}
+            1, 64, {"valid": SplitScores.of(["a"], np.zeros((1, 2, 2), np.uint8), np.full((1, len(SUMS)), np.nan))}
         ).to_bytes()
     )
     with pytest.raises(RunError, match="not finite"):

@@ -46,6 +46,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "weight_decay": ({}, 0.1, {"optimizer"}),
     "momentum": ({"optimizer": "sgd"}, 0.5, {"optimizer"}),
     "schedule": ({}, "cosine", {"rates"}),
+    "loss": ({}, "focal", {"loss"}),
     "dice_weight": ({}, 0.5, {"loss"}),
     "bce_weight": ({}, 0.5, {"loss"}),
     "precision": ({}, "bfloat16", {"arithmetic"}),

@@ -250,13 +250,13 @@ def test_an_exception_in_a_worker_surfaces(monkeypatch: pytest.MonkeyPatch, work
 def test_albumentations_is_imported_for_an_augmentation_alone() -> None:
     code = """
 import sys, torch
-from bts_tune.training import batches, checkpoint, evaluation, loop, predict
+from bts_tune.training import checkpoint, evaluation, loader, loop, prediction
 heavy = {"albumentations", "segmentation_models_pytorch", "timm", "ray", "matplotlib", "optuna", "pandas"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.training.builders import data, tiny
-batches.BatchLoader(data(), tiny(), torch.device("cpu"))
+loader.BatchLoader(data(), tiny(), torch.device("cpu"))
 assert "albumentations" not in sys.modules
-batches.BatchLoader(data(), tiny(augmentation="light"), torch.device("cpu"))
+loader.BatchLoader(data(), tiny(augmentation="light"), torch.device("cpu"))
 assert "albumentations" in sys.modules
 """
     root = Path(__file__).parents[2]

@@ -168,14 +168,14 @@ def packed(
         f"at most {_trials(most)} on a GPU"
     )
     if most == 1:
-        return options.model_copy(update={"gpus_per_trial": 1.0})
+        return options.replaced(gpus_per_trial=1.0)
     folder = prepared[found.config.part(PreprocessingPart)]
     threads = max(1, int(cpus / gpus) // most)
     by_count = speeds(found.config, folder, most, device="cuda", threads=threads)
     count = chosen_count(by_count)
     measured = ", ".join(f"{speed:.0f} with {_trials(number)}" for number, speed in by_count.items())
     say(f"Images a second together: {measured}: {_trials(count)} on a GPU")
-    return options.model_copy(update={"gpus_per_trial": 1 / count})
+    return options.replaced(gpus_per_trial=1 / count)
 
 
 def _trials(count: int) -> str:

@@ -16,10 +16,6 @@ from typing import Literal
 
 FaultKind = Literal["died", "hung", "oom", "failed"]
 
-# A death by chance rarely strikes one trial twice; a trial that kills its own process does so each time, and each
-# attempt costs the start of a process and at most one epoch.
-DEFAULT_MAX_FAILURES = 2
-
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _UNWRITABLE_WORDS = tuple(os.strerror(number) for number in sorted(_UNWRITABLE))
 

@@ -132,7 +132,7 @@ def _record_start(folder: RunFolder, options: RunOptions, share: Share, going_on
         changed = going_on.changed + device_changes(run, updates["device"])
         if changed and not going_on.allow_changed:
             raise refuse(folder, changed)
-        updates |= {"options": options.model_dump(mode="json"), "dataset": going_on.dataset}
+        updates |= {"options": options.to_dict(), "dataset": going_on.dataset}
         if changed:
             updates["changes"] = [*run.get("changes", []), {"time": now(), "changed": changed}]
             # What is there now is what the next resume is compared with; `changes` tells what was there before.

@@ -18,9 +18,10 @@ from ray.tune.schedulers import FIFOScheduler
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.execution.cluster import Share, cores_of_largest_node
-from bts_tune.experiment.execution.retries import DEFAULT_MAX_FAILURES, Attempts, Fault, fault_of, is_unwritable
+from bts_tune.experiment.execution.retries import Attempts, Fault, fault_of, is_unwritable
 from bts_tune.experiment.execution.trainable import SpentProcessError, TrialActor
 from bts_tune.experiment.planning.materials import Materials
+from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
 from bts_tune.experiment.search.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.search.searcher import PlanSearcher

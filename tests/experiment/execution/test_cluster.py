@@ -12,7 +12,7 @@ OPTIONS = RunOptions(space="baseline")
 
 
 def options(**fields: object) -> RunOptions:
-    return OPTIONS.model_copy(update=fields)
+    return OPTIONS.replaced(**fields)
 
 
 @given(cpus=st.integers(1, 256), gpus=st.integers(0, 16), trials=st.integers(1, 100))

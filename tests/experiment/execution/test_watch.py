@@ -30,7 +30,7 @@ def test_a_server_that_is_gone_is_noticed(tmp_path: Path) -> None:
 
 def test_whoever_cannot_leave_is_ended_with_the_last_words() -> None:
     program = (
-        "import time; from bts_tune.experiment.watch import ClusterWatch\n"
+        "import time; from bts_tune.experiment.execution.watch import ClusterWatch\n"
         "with ClusterWatch(['/nowhere'], 'the cluster is gone', patience=1, grace=1):\n"
         "    time.sleep(600)\n"
     )
