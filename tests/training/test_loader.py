@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from bts_tune.augmentation.steps.base import Step
+from bts_tune.augmentation.steps.noise import Noise
 from bts_tune.config import TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData
 from bts_tune.training.loader import Batch, BatchLoader, batch_indices, standardize
@@ -172,6 +174,17 @@ def test_says_how_it_augments(augmentation: str, augment_batches: bool | None, e
     loader.close()
 
 
+def test_a_step_without_a_batched_form_is_applied_image_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all the others of its policy, also where batches would be augmented whole."""
+    prepared, config = data(), tiny(augmentation="strong")
+    expected = pixels(epoch(config, prepared))
+    monkeypatch.setattr(Noise, "batched", Step.batched)
+    loader = BatchLoader(prepared, config, CPU, augment_batches=True)
+    assert loader.augmentation == "image by image, by albumentations"
+    assert pixels(list(loader.training(1))) == expected
+    loader.close()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_augments_in_batches() -> None:
     loader = BatchLoader(data(), tiny(augmentation="strong"), torch.device("cuda"))
@@ -250,13 +263,13 @@ def test_an_exception_in_a_worker_surfaces(monkeypatch: pytest.MonkeyPatch, work
 def test_albumentations_is_imported_for_an_augmentation_alone() -> None:
     code = """
 import sys, torch
-from bts_tune.training import batches, checkpoint, evaluation, loop, predict
+from bts_tune.training import checkpoint, evaluation, loader, loop, prediction
 heavy = {"albumentations", "segmentation_models_pytorch", "timm", "ray", "matplotlib", "optuna", "pandas"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.training.builders import data, tiny
-batches.BatchLoader(data(), tiny(), torch.device("cpu"))
+loader.BatchLoader(data(), tiny(), torch.device("cpu"))
 assert "albumentations" not in sys.modules
-batches.BatchLoader(data(), tiny(augmentation="light"), torch.device("cpu"))
+loader.BatchLoader(data(), tiny(augmentation="light"), torch.device("cpu"))
 assert "albumentations" in sys.modules
 """
     root = Path(__file__).parents[2]
