@@ -1,1 +1,1 @@
-"""Random changes of training images: policies, and what carries them out."""
+"""Random changes of training images: steps, the policies made of them, and what applies them."""

@@ -1,8 +1,8 @@
 """Batches of a prepared split: shuffled, augmented and standardised, read ahead by threads.
 
-For a CPU, the threads augment image by image; a GPU, which would wait for them, augments batch by batch. Every random
-choice follows from (seed, epoch, image) or, on a GPU, from (seed, epoch, number of the batch) alone, so that neither
-the number of threads nor a resume changes a batch.
+For a CPU, the threads augment image by image. A GPU, which would wait for them, augments batch by batch, if every step
+has a form for that. Every random choice follows from (seed, epoch, image) or, batch by batch, from (seed, epoch, number
+of the batch) alone, so that neither the number of threads nor a resume changes a batch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,11 +18,9 @@ import torch
 
 from bts_tune.augmentation import policies
 from bts_tune.augmentation.batch_wise import BatchAugmenter
+from bts_tune.augmentation.image_wise import Augmenter
 from bts_tune.config import AugmentationPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
-
-if TYPE_CHECKING:
-    from bts_tune.augmentation.image_wise import Augmenter
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images and masks, both [n, 1, S, S]."""
@@ -76,8 +73,8 @@ class BatchLoader:
             config: of the trial.
             device: where the batches go.
             workers: threads that read ahead.
-            augment_batches: whether whole batches are augmented on the device rather than images by the threads; as it
-                is for training, on GPUs alone, where it is not said.
+            augment_batches: whether whole batches are augmented on the device, if every step has a form for that,
+                rather than images by the threads; None: on GPUs alone.
         """
         self._data, self._config, self._device = data, config, device
         self._workers = max(1, workers)
@@ -86,10 +83,8 @@ class BatchLoader:
         self._batch_augmenter: BatchAugmenter | None = None
         steps = policies.steps(config.part(AugmentationPart), config.image_size)
         if steps and (device.type == "cuda" if augment_batches is None else augment_batches):
-            self._batch_augmenter = BatchAugmenter(steps, config.image_size, device)
-        elif steps:
-            from bts_tune.augmentation.image_wise import Augmenter  # albumentations takes seconds to import
-
+            self._batch_augmenter = BatchAugmenter.of(steps, config.image_size, device)
+        if steps and self._batch_augmenter is None:
             self._augmenter = Augmenter(steps)
         cv2.setNumThreads(0)  # the pool's threads are the parallelism; OpenCV's own would fight them and torch's
 

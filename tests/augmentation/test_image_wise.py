@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from bts_tune.augmentation import policies
 from bts_tune.augmentation.image_wise import Augmenter
-from bts_tune.config import POLICIES, AugmentationKind, AugmentationPart
+from bts_tune.config import AugmentationKind, AugmentationPart
+from bts_tune.testing.augmentation import SIZE, head
 
-WITH_STEPS = [name for name in POLICIES if name != "none"]
-SIZE = 64
+POLICIES = [name for name in policies.POLICIES if name != "none"]
 
 
 def augmenter(policy: str, kind: str = "both", strength: float = 1.0, size: int = SIZE) -> Augmenter:
@@ -25,30 +25,19 @@ def augmenter(policy: str, kind: str = "both", strength: float = 1.0, size: int 
     return Augmenter(policies.steps(part, size))
 
 
-def head(size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Return a slice with a smooth grey head and a brighter tumour off its centre, and the tumour's mask."""
-    image = np.full((size, size), 20, dtype=np.uint8)
-    middle = size // 2
-    cv2.ellipse(image, (middle, middle), (round(size * 0.34), round(size * 0.42)), 0, 0, 360, 120, -1)
-    mask = np.zeros((size, size), dtype=np.uint8)
-    cv2.circle(mask, (round(size * 0.4), round(size * 0.36)), size // 8, 1, -1)
-    image[mask == 1] = 190
-    return cv2.GaussianBlur(image, (0, 0), size / 64), mask
-
-
 def many(augment: Augmenter, count: int = 60, pair: tuple[np.ndarray, np.ndarray] | None = None) -> list[Any]:
-    image, mask = pair or head()
+    image, mask = pair or head(SIZE)
     return [augment(image.copy(), mask.copy(), seed) for seed in range(count)]
 
 
 def mean_change(strength: float, policy: str, kind: str) -> float:
-    image, _ = head()
+    image, _ = head(SIZE)
     changed = [out[0] for out in many(augmenter(policy, kind, strength))]
     return float(np.mean([np.abs(out.astype(int) - image).mean() for out in changed]))
 
 
 @given(
-    st.sampled_from(WITH_STEPS),
+    st.sampled_from(POLICIES),
     st.sampled_from(get_args(AugmentationKind)),
     st.floats(0, 3),
     st.integers(0, 2**32 - 1),
@@ -64,13 +53,13 @@ def test_image_and_mask_keep_their_kind(policy: str, kind: str, strength: float,
 
 
 def test_no_policy_changes_nothing() -> None:
-    image, mask = head()
+    image, mask = head(SIZE)
     for new_image, new_mask in many(augmenter("none", strength=3.0), 5):
         assert np.array_equal(new_image, image)
         assert np.array_equal(new_mask, mask)
 
 
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_geometry_moves_image_and_mask_alike(policy: str) -> None:
     """Of an image that is its own mask, both stay the same but for the edge, where the image is interpolated."""
     _, mask = head(96)
@@ -83,25 +72,25 @@ def test_geometry_moves_image_and_mask_alike(policy: str) -> None:
         assert overlap > 0.85
 
 
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_intensity_leaves_the_mask_and_geometry_alone(policy: str) -> None:
-    image, mask = head()
+    image, mask = head(SIZE)
     outputs = many(augmenter(policy, "intensity"))
     assert all(np.array_equal(new_mask, mask) for _, new_mask in outputs)
     for new_image, _ in outputs:
         assert np.corrcoef(new_image.ravel(), image.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_geometry_leaves_the_greys_alone(policy: str) -> None:
-    image, _ = head()
+    image, _ = head(SIZE)
     for new_image, _ in many(augmenter(policy, "geometry")):
         assert image.min() - 1 <= new_image.min()
         assert new_image.max() <= image.max() + 1
 
 
 @pytest.mark.parametrize("kind", get_args(AugmentationKind))
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_strength_scales_the_change(policy: str, kind: str) -> None:
     if kind == "intensity":
         changes = [mean_change(strength, policy, kind) for strength in (0, 0.5, 1, 2)]
@@ -112,9 +101,9 @@ def test_strength_scales_the_change(policy: str, kind: str) -> None:
         assert mild < usual < much
 
 
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_strength_0_leaves_only_flips(policy: str) -> None:
-    image, _ = head()
+    image, _ = head(SIZE)
     flips = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
     found = set()
     for new_image, _ in many(augmenter(policy, "both", 0.0)):
@@ -129,7 +118,7 @@ def test_policies_grow_from_light_to_strong() -> None:
         assert light < medium < strong
 
 
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_the_seed_decides(policy: str) -> None:
     one, same = many(augmenter(policy), 10), many(augmenter(policy), 10)
     for (image, mask), (same_image, same_mask) in zip(one, same, strict=True):
@@ -139,7 +128,7 @@ def test_the_seed_decides(policy: str) -> None:
 
 
 def test_an_earlier_call_changes_nothing_later() -> None:
-    image, mask = head()
+    image, mask = head(SIZE)
     augment = augmenter("strong")
     fresh = augment(image, mask, 7)[0]
     many(augment, 3)
@@ -176,7 +165,7 @@ def test_threads_may_share_an_augmenter() -> None:
 
 
 @pytest.mark.parametrize("strength", [1.0, 1.5])
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_slices_stay_plausible(policy: str, strength: float) -> None:
     image, mask = head(128)
     outputs = many(augmenter(policy, "both", strength, 128), 100, (image, mask))
@@ -204,7 +193,7 @@ def test_a_bright_equalised_slice_does_not_turn_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["geometry", "intensity"])
-@pytest.mark.parametrize("policy", WITH_STEPS)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_means_the_same_at_any_size(policy: str, kind: str) -> None:
     """Shifts, warping and blur are shares of the image's side."""
     changes = []

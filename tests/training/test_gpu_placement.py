@@ -69,7 +69,8 @@ def on_gpu(config: TrialConfig) -> torch.nn.Module:
 def test_a_batch_is_augmented_without_leaving_the_gpu(augmentation: str) -> None:
     config = tiny(augmentation=augmentation, image_size=SIZE)
     with FakeTensorMode():
-        augmenter = BatchAugmenter(policies.steps(config.part(AugmentationPart), SIZE), SIZE, GPU)
+        augmenter = BatchAugmenter.of(policies.steps(config.part(AugmentationPart), SIZE), SIZE, GPU)
+        assert augmenter is not None
         drawn = augmenter.draw(4, seed=1)
         assert drawn.device.type == "cpu"
         image, mask = augmenter(greys(GPU), greys(GPU), drawn.to(GPU), 1)
@@ -98,7 +99,8 @@ def test_loss_and_metrics_are_computed_without_leaving_the_gpu(decoder: str) -> 
 def test_what_would_leave_the_gpu_is_noticed() -> None:
     config = tiny(augmentation="medium", image_size=SIZE)
     with FakeTensorMode():
-        augmenter = BatchAugmenter(policies.steps(config.part(AugmentationPart), SIZE), SIZE, GPU)
+        augmenter = BatchAugmenter.of(policies.steps(config.part(AugmentationPart), SIZE), SIZE, GPU)
+        assert augmenter is not None
         with pytest.raises(RuntimeError, match=r"device"):
             augmenter(greys(GPU), greys(GPU), augmenter.draw(4, seed=1), 1)
         with pytest.raises(DataDependentOutputException):

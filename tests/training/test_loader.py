@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from bts_tune.augmentation.steps.base import Step
+from bts_tune.augmentation.steps.noise import Noise
 from bts_tune.config import TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData
 from bts_tune.training.loader import Batch, BatchLoader, batch_indices, standardize
@@ -169,6 +171,17 @@ def test_standardized_after_augmentation_in_batches() -> None:
 def test_says_how_it_augments(augmentation: str, augment_batches: bool | None, expected: str) -> None:
     loader = BatchLoader(data(), tiny(augmentation=augmentation), CPU, augment_batches=augment_batches)
     assert loader.augmentation == expected
+    loader.close()
+
+
+def test_a_step_without_a_batched_form_is_applied_image_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all the others of its policy, also where batches would be augmented whole."""
+    prepared, config = data(), tiny(augmentation="strong")
+    expected = pixels(epoch(config, prepared))
+    monkeypatch.setattr(Noise, "batched", Step.batched)
+    loader = BatchLoader(prepared, config, CPU, augment_batches=True)
+    assert loader.augmentation == "image by image, by albumentations"
+    assert pixels(list(loader.training(1))) == expected
     loader.close()
 
 

@@ -1,0 +1,1 @@
+"""Augmentation steps, one a file: its magnitudes, its form for one image and its form for a batch."""
