@@ -35,6 +35,9 @@ def add_execution_options(group: argparse._ArgumentGroup) -> None:
         "--concurrent", metavar="N", type=int, help="trials at a time (as many as the GPUs or cores take)"
     )
     group.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on ('auto' finds one)")
+    group.add_argument(
+        "--polite", action="store_const", const=True, help="run trials at low priority, so that other programs go first"
+    )
     group.add_argument("--max-failures", metavar="N", type=int, help="attempts after a trial's process has died (2)")
     group.add_argument(
         "--trial-timeout", metavar="TIME", type=duration, help="end a trial without a new epoch for this long"
@@ -47,7 +50,7 @@ def add_execution_options(group: argparse._ArgumentGroup) -> None:
 def execution_options(parsed: argparse.Namespace, *more: str) -> dict[str, Any]:
     """Return the options that say how a run is carried out, where they are given."""
     names = ["device", "gpus_per_trial", "concurrent", "address", "max_failures", "trial_timeout", "cache", "dashboard"]
-    names += ["verbose", *more]
+    names += ["polite", "verbose", *more]
     return {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
 
 

@@ -50,6 +50,7 @@ class RunOptions(BaseModel):
     trial_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="seconds"
     )
+    polite: bool = False
     cache: str | None = None
     dashboard: bool = True
     verbose: bool = False
