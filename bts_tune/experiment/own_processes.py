@@ -45,7 +45,7 @@ _VARIABLES = {
 
 @contextlib.contextmanager
 def variables(options: RunOptions) -> Iterator[None]:
-    """Set the environment variables of a run's processes; what the user has set wins, and comes back at the end.
+    """Set the environment variables of a run's processes until the end; what the user has set wins where it can.
 
     Raises:
         RunError: there is no folder for Ray's temporary files.
@@ -53,10 +53,10 @@ def variables(options: RunOptions) -> Iterator[None]:
     changes: dict[str, str | None] = dict(_VARIABLES)
     if options.address is None:
         changes["RAY_worker_niceness"] = str(LOW_PRIORITY if options.polite else 0)
-        changes |= _temporary_folder(os.environ) | _token(os.environ)
+        changes |= _token(os.environ)
     changes = {name: value for name, value in changes.items() if name not in os.environ}
     if options.address is None:
-        changes["RAY_ADDRESS"] = None
+        changes |= {"RAY_ADDRESS": None, **_temporary_folder(os.environ)}
     before = {name: os.environ.get(name) for name in changes}
     try:
         _set(changes)
@@ -93,24 +93,29 @@ def apart() -> Iterator[None]:
 
 
 def _temporary_folder(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that names a folder for Ray, where the one that it would take cannot be used.
+    """Return the variables that name another folder for temporary files where the usual one cannot be used.
 
-    The path of a socket is limited, and batch systems like to name a long folder.
+    The path of a socket is limited, for Ray's as for those of Python's `multiprocessing`, and batch systems like to
+    name a long folder.
     """
-    named = environment.get("RAY_TMPDIR")
-    if named is not None:
-        if len(os.fsencode(named)) > _LONGEST_TMPDIR:
+    usual = environment.get("TMPDIR", _SHORT_FOLDERS[0])
+    folder = environment.get("RAY_TMPDIR")
+    if folder is not None:
+        if _too_long(folder):
             raise RunError(
-                f"RAY_TMPDIR={named}: too long for the paths of Ray's sockets; at most {_LONGEST_TMPDIR} bytes are "
+                f"RAY_TMPDIR={folder}: too long for the paths of Ray's sockets; at most {_LONGEST_TMPDIR} bytes are "
                 "allowed."
             )
+        return {"TMPDIR": folder} if _too_long(usual) else {}
+    ray = os.path.join(usual, "ray")
+    if os.access(ray if os.path.exists(ray) else usual, os.W_OK | os.X_OK) and not _too_long(usual):
         return {}
-    usual = Path(environment.get("TMPDIR", _SHORT_FOLDERS[0]))
-    ray = usual / "ray"
-    usable = os.access(ray if ray.exists() else usual, os.W_OK | os.X_OK)
-    if usable and len(os.fsencode(usual)) <= _LONGEST_TMPDIR:
-        return {}
-    return {"RAY_TMPDIR": str(_private_folder())}
+    folder = str(_private_folder())
+    return {"TMPDIR": folder, "RAY_TMPDIR": folder}
+
+
+def _too_long(folder: str) -> bool:
+    return len(os.fsencode(os.path.abspath(folder))) > _LONGEST_TMPDIR
 
 
 def _token(environment: Mapping[str, str]) -> dict[str, str]:
