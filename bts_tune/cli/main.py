@@ -6,6 +6,7 @@ The commands are in `commands`. Nothing heavy is imported before a command needs
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import NoReturn
 from bts_tune import __version__
 from bts_tune.cli import compare, data, final, predict, report, run, spaces
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
+from bts_tune.imports import leave_out_working_folder
 from bts_tune.text import nearest, printable
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_PROBLEM", "EXIT_USAGE", "main"]
@@ -49,7 +51,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `exit_codes` says what each means."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+        leave_out_working_folder()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+                # The name of a file may hold what the terminal's encoding has no character for.
+                stream.reconfigure(errors="backslashreplace")
+    arguments = list(arguments)
     try:
         parser = _command_parser() if _names_command(arguments) else _run_parser()
         parsed = parser.parse_args(arguments)
@@ -64,6 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has left; what is still buffered must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PROBLEM
+    except UnicodeEncodeError as error:
+        if error.encoding.replace("-", "") == "utf8":
+            raise
+        print(
+            f"bts-tune: error: {ascii(error.object)[1:-1][:300]}: is no file name in the encoding of this system, "
+            f"{error.encoding}; set the environment variable PYTHONUTF8=1, or LC_ALL=C.UTF-8.",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
     except OSError as error:
         # What reads and writes says more where it can; this is for the rest, such as a name too long for the system.
         named = f"{error.filename}: " if error.filename is not None else ""

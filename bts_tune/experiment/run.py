@@ -13,8 +13,8 @@ from rich.console import Console
 from bts_tune.data.records import Dataset
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.execution.final_stage import repeated
-from bts_tune.experiment.execution.signals import sigterm_as_ctrl_c
-from bts_tune.experiment.execution.stages import Finished, GoingOn, carry_out, now
+from bts_tune.experiment.execution.signals import signals_as_ctrl_c
+from bts_tune.experiment.execution.stages import Finished, GoingOn, NewRun, carry_out, free_path, now
 from bts_tune.experiment.planning.changes import changes_since, code_hash, refuse
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import gather_materials, open_checked, open_data, reopen
@@ -23,7 +23,7 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.preview import preview
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.results.find import find_run
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.run_folder import RunFolder, refuse_existing
 from bts_tune.results.scores import METRICS_VERSION
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
 
@@ -40,7 +40,7 @@ def start(
     Raises:
         BtsTuneError: something that the user can mend; nothing was trained.
     """
-    with sigterm_as_ctrl_c():
+    with signals_as_ctrl_c():
         return _start(_absolute(options), results, name, command, console)
 
 
@@ -49,12 +49,12 @@ def _start(options: RunOptions, results: Path, name: str | None, command: Sequen
     resolved = _resolve(space, options)
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
+    refuse_existing(path)
     opened = open_checked(options, console)
     dataset, split = opened.dataset, opened.split
     warm_start = _warm_start(options, resolved, dataset, results, console)
     materials, _held = gather_materials(opened.folds, resolved, options, console)
     run = {
-        "run": path.name,
         "created": now(),
         "command": list(command),
         "status": "running",
@@ -80,9 +80,8 @@ def _start(options: RunOptions, results: Path, name: str | None, command: Sequen
         "seeds": sorted({named.config.seed for named in resolved.named}),
         "warm_start": warm_start,
     }
-    split.write(RunFolder(path).split_file)
-    folder = RunFolder.create(path, run)
-    return carry_out(folder, resolved, materials, options, console)
+    new = NewRun(path, run, lambda folder: split.write(folder.split_file), named=name is not None)
+    return carry_out(new, resolved, materials, options, console)
 
 
 def resume(
@@ -105,7 +104,7 @@ def resume(
     Raises:
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
     """
-    with sigterm_as_ctrl_c():
+    with signals_as_ctrl_c():
         run, options = _recorded(folder, given)
         if (
             "final" not in (run["space"].get("search") or {})
@@ -160,7 +159,7 @@ def add_final(
     if not repeated(trials, final.top):
         raise RunError(f"{folder}: has no baseline, and no other trial with an epoch on record, to train again.")
     options = options.replaced(final_top=final.top, final_seeds=final.seeds)
-    with sigterm_as_ctrl_c():
+    with signals_as_ctrl_c():
         resolved = _resolve(space, options)
         return _go_on(folder, run, options, resolved, console, closes=True, allow_changed=allow_changed)
 
@@ -294,12 +293,5 @@ def _new_path(results: Path, name: str | None, space: str, demo: bool) -> Path:
             raise ConfigError(
                 f"--name {name!r}: allowed are letters, digits, '.', '_' and '-', a letter or digit first."
             )
-        path = results / name
-        if (path / "run.json").exists():
-            raise RunError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
-        return path
-    stem = f"{datetime.now():%Y-%m-%d_%H%M%S}_{space}{'_demo' if demo else ''}"
-    number, path = 2, results / stem
-    while path.exists():
-        number, path = number + 1, results / f"{stem}_{number}"
-    return path
+        return results / name
+    return free_path(results / f"{datetime.now():%Y-%m-%d_%H%M%S}_{space}{'_demo' if demo else ''}")

@@ -18,10 +18,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shlex
+import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -31,11 +33,40 @@ from bts_tune.results.files import write_atomically
 from bts_tune.results.schema import Stage, TrialStatus, read_events, read_rows, read_run_file
 from bts_tune.text import quoted
 
-__all__ = ["FINISHED", "FORMAT", "RunFolder", "Stage", "TrialRecord", "TrialStatus"]
+__all__ = [
+    "FINISHED",
+    "FORMAT",
+    "RunExistsError",
+    "RunFolder",
+    "Stage",
+    "TrialRecord",
+    "TrialStatus",
+    "refuse_existing",
+]
 
 FORMAT = 1
 
 FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "oom", "failed"})
+
+
+class RunExistsError(RunError):
+    """The name of a new run is taken."""
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse the path of a new run where something is there already, but for an empty folder.
+
+    Raises:
+        RunExistsError: there is something.
+    """
+    if (path / "run.json").exists():
+        raise RunExistsError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
+    try:
+        free = not os.path.lexists(path) or not any(path.iterdir())
+    except OSError:  # a file, or a folder of somebody else
+        free = False
+    if not free:
+        raise RunExistsError(f"{path}: exists already, and is not a run; choose another --name.")
 
 
 @dataclass
@@ -152,21 +183,40 @@ class RunFolder:
         return self.path / "scores" / f"{trial}.npz"
 
     @classmethod
-    def create(cls, path: Path, run: Mapping[str, Any]) -> RunFolder:
-        """Make a new run folder.
+    def create(
+        cls, path: Path, run: Mapping[str, Any], fill: Callable[[RunFolder], None] = lambda folder: None
+    ) -> RunFolder:
+        """Make a new run folder; it appears with all that it holds, and of two that want a name one gets it.
+
+        Args:
+            path: where; an empty folder may be there.
+            run: the content of `run.json`.
+            fill: writes what else the folder is to hold.
 
         Raises:
-            RunError: it exists already, or it cannot be written.
+            RunExistsError: there is something of this name already.
+            RunError: it cannot be written.
         """
-        if (path / "run.json").exists():
-            raise RunError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
+        refuse_existing(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path)
-            folder.write_run({"format": FORMAT, **run})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+            temporary.mkdir()
+            try:
+                folder = cls(temporary)
+                folder.write_run({"format": FORMAT, **run})
+                fill(folder)
+                try:
+                    temporary.rename(path)
+                except OSError:
+                    refuse_existing(path)
+                    raise
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
         except OSError as error:
             raise RunError(f"{path}: the run folder cannot be written: {error.strerror}.") from None
-        return folder
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -80,6 +80,7 @@ class Command:
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data, self.cache = folder, data, cache
         self.environment: dict[str, str] = {}
+        self.program = [sys.executable, "-m", "bts_tune"]
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -94,7 +95,7 @@ class Command:
             ).strip(os.pathsep),
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "bts_tune", *map(str, arguments)],
+            [*self.program, *map(str, arguments)],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,

@@ -133,7 +133,7 @@ def prepare(
     except OSError as error:
         raise DataError(
             f"{error.filename or cache}: the cache cannot be written: {error.strerror}; "
-            "the environment variable BTS_TUNE_CACHE names another folder for it."
+            "name another folder with --cache DIR, or with the environment variable BTS_TUNE_CACHE."
         ) from None
 
 

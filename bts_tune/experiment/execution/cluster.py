@@ -7,12 +7,13 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.experiment.execution.own_processes import apart, variables
 from bts_tune.experiment.execution.watch import Address, ClusterWatch
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.text import first_line
@@ -20,20 +21,6 @@ from bts_tune.text import first_line
 # On CPUs a trial gets at least this many cores where there are as many: fewer, and the cost of many processes (memory,
 # start-up, a long trial left over at the end) outweighs what the better use of cores gains.
 CORES_PER_TRIAL = 4
-
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-    # Tune ends the whole experiment where Ray's monitor ends a process for lack of memory. The kernel takes the same
-    # processes first, by the score that Ray gives them, and that is a death like any other, after which others go on.
-    "RAY_memory_monitor_refresh_ms": "0",
-}
 
 
 @dataclass(frozen=True)
@@ -117,50 +104,77 @@ def cores_of_largest_node() -> int:
 
 
 @contextlib.contextmanager
-def connected(options: RunOptions, *, resume: str) -> Iterator[Cluster]:
+def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to the cluster at `options.address`, and leave it at the end.
 
     A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
     ended with the process, in bounded time and with `lost_sentence`.
 
     Args:
-        options: the address, and what to show.
-        resume: the command that goes on with the run.
+        options: the address, the priority of trials, and what to show.
+        resume: returns the command that goes on with the run.
 
     Raises:
         RunError: Ray cannot be started or reached.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
+    with variables(options):
+        import ray
 
-    level = logging.INFO if options.verbose else logging.ERROR
-    common = {"log_to_driver": options.verbose, "logging_level": level, "namespace": "bts-tune"}
-    try:
-        if options.address is not None:
-            context = ray.init(address=options.address, **common)
-        else:
-            context = ray.init(
-                num_cpus=available_cpus(), include_dashboard=options.dashboard, dashboard_host="127.0.0.1", **common
-            )
-    except Exception as error:  # a plain one where the machine is too busy to start it in time
-        ray.shutdown()  # of a start that failed, some processes may be there already
-        where = f"at --address {options.address}" if options.address else "on this machine"
-        raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
-    for name in ("ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
-    with ClusterWatch(_servers(context), f"bts-tune: error: {lost_sentence(resume)}") as watch:
+        level = logging.INFO if options.verbose else logging.ERROR
+        common = {"log_to_driver": options.verbose, "logging_level": level, "namespace": "bts-tune"}
         try:
-            resources = ray.cluster_resources()
-            url = context.dashboard_url
-            yield Cluster(
-                int(resources.get("CPU", 1)),
-                float(resources.get("GPU", 0)),
-                f"http://{url}" if url else None,
-                watch.lost,
-            )
-        finally:
+            with apart():
+                if options.address is not None:
+                    context = ray.init(address=options.address, **common)
+                else:
+                    # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
+                    context = ray.init(
+                        address="local",
+                        num_cpus=available_cpus(),
+                        include_dashboard=options.dashboard,
+                        dashboard_host="127.0.0.1",
+                        **common,
+                    )
+        except Exception as error:  # a plain one where the machine is too busy to start it in time
+            ray.shutdown()  # of a start that failed, some processes may be there already
+            where = f"at --address {options.address}" if options.address else "on this machine"
+            raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
+        except BaseException:  # Ctrl-C
             ray.shutdown()
+            raise
+        for name in ("ray.tune", "ray.train", "ray.air"):
+            logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
+
+        def last_words() -> str:
+            return f"bts-tune: error: {lost_sentence(resume())}"
+
+        with ClusterWatch(_servers(context), last_words) as watch:
+            try:
+                resources = ray.cluster_resources()
+                url = context.dashboard_url
+                yield Cluster(
+                    int(resources.get("CPU", 1)),
+                    float(resources.get("GPU", 0)),
+                    f"http://{url}" if url else None,
+                    watch.lost,
+                )
+            finally:
+                ray.shutdown()
+
+
+def priorities() -> list[int]:
+    """Return the nice values, each once, at which the nodes of the connected cluster run trials."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(_nice)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    where = [NodeAffinitySchedulingStrategy(node, soft=True) for node in nodes]
+    return sorted(set(ray.get([task.options(num_cpus=0, scheduling_strategy=one).remote() for one in where])))
+
+
+def _nice() -> int:
+    return os.nice(0)
 
 
 def _servers(context: Any) -> list[Address]:

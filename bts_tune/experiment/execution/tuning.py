@@ -19,6 +19,7 @@ from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.execution.cluster import Share, cores_of_largest_node
 from bts_tune.experiment.execution.retries import Attempts, Fault, fault_of, is_unwritable
+from bts_tune.experiment.execution.signals import ending_signals, restore, terminal_closed
 from bts_tune.experiment.execution.trainable import SpentProcessError, TrialActor
 from bts_tune.experiment.planning.materials import Materials
 from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES
@@ -301,22 +302,20 @@ def _writing() -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; the second ends the process as it would without this."""
+    """Yield an event that the first signal to end sets; the second ends the process as it would without this."""
     requested = threading.Event()
     previous: dict[int, Any] = {}
 
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    def request(_number: int, _frame: object) -> None:
+    def request(number: int, _frame: object) -> None:
         requested.set()
-        restore()
+        if number == signal.SIGHUP:
+            terminal_closed()
+        restore(previous)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *ending_signals()):
             previous[number] = signal.signal(number, request)
     try:
         yield requested
     finally:
-        restore()
+        restore(previous)

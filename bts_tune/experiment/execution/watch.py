@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 # Together less than the minute after which Ray ends the process: a head that is restarted has the first for it, and
@@ -30,11 +30,16 @@ class ClusterWatch:
 
     Args:
         servers: addresses of the head's server and of this node's.
-        last_words: what to say on standard error before the process ends like that.
+        last_words: returns what to say on standard error before the process ends like that.
     """
 
     def __init__(
-        self, servers: Sequence[Address], last_words: str, *, patience: float = PATIENCE, grace: float = GRACE
+        self,
+        servers: Sequence[Address],
+        last_words: Callable[[], str],
+        *,
+        patience: float = PATIENCE,
+        grace: float = GRACE,
     ) -> None:
         self.lost = threading.Event()
         self._servers, self._last_words, self._patience, self._grace = servers, last_words, patience, grace
@@ -62,7 +67,7 @@ class ClusterWatch:
             return
         self.lost.set()
         if not self._left.wait(self._grace):
-            print(self._last_words, file=sys.stderr, flush=True)
+            print(self._last_words(), file=sys.stderr, flush=True)
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
             os._exit(1)

@@ -98,7 +98,7 @@ def prepared_folder(small_data: Path, cache: Path) -> str:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with connected(RunOptions(space="baseline", device="cpu", dashboard=False), resume="") as one:
+    with connected(RunOptions(space="baseline", device="cpu", dashboard=False), resume=str) as one:
         yield one
 
 

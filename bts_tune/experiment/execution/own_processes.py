@@ -1,0 +1,155 @@
+"""What the processes of a run get from the one that starts them: variables, where to import from, temporary files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import bts_tune
+from bts_tune.errors import RunError
+from bts_tune.experiment.planning.options import RunOptions
+
+LOW_PRIORITY = 15
+"""What `--polite` adds to the nice value of trials; Ray's own default."""
+
+NO_CODE = Path(bts_tune.__file__).parent / "no_code"
+"""A folder that is there wherever the package is, and holds nothing that can be imported."""
+
+_SOCKET_PATH_LIMIT = 107  # bytes, of Linux
+_LONGEST_BELOW_TMPDIR = len("/ray/session_2030-12-31_23-59-59_999999_4194304/sockets/plasma_store")
+_LONGEST_TMPDIR = _SOCKET_PATH_LIMIT - _LONGEST_BELOW_TMPDIR
+# What is made in them is refused where somebody else could write to it.
+_SHORT_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp")  # nosec B108
+
+_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    # Tune ends the whole experiment where Ray's monitor ends a process for lack of memory. The kernel takes the same
+    # processes first, by the score that Ray gives them, and that is a death like any other, after which others go on.
+    "RAY_memory_monitor_refresh_ms": "0",
+    # Threads that wait for each other by spinning lose most where another program wants the same cores.
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+@contextlib.contextmanager
+def variables(options: RunOptions) -> Iterator[None]:
+    """Set the environment variables of a run's processes until the end; what the user has set wins where it can.
+
+    Raises:
+        RunError: there is no folder for Ray's temporary files.
+    """
+    changes: dict[str, str | None] = dict(_VARIABLES)
+    if options.address is None:
+        changes["RAY_worker_niceness"] = str(LOW_PRIORITY if options.polite else 0)
+        changes |= _token(os.environ)
+    changes = {name: value for name, value in changes.items() if name not in os.environ}
+    if options.address is None:
+        changes |= {"RAY_ADDRESS": None, **_temporary_folder(os.environ)}
+    before = {name: os.environ.get(name) for name in changes}
+    try:
+        _set(changes)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Start processes in a folder without code, and where a terminal that is closed does not end them.
+
+    Ray's processes import first of all from the folder that `ray.init` is called in. Were that a dataset's, a file of
+    it that is called like any module would run in every trial. What SIGHUP does is this process's to decide; blocked
+    here, it waits until the processes have started.
+    """
+    here = os.open(".", os.O_PATH)  # by descriptor, since the folder may be gone by now, or not be readable
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        os.chdir(NO_CODE)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _temporary_folder(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that name another folder for temporary files where the usual one cannot be used.
+
+    The path of a socket is limited, for Ray's as for those of Python's `multiprocessing`, and batch systems like to
+    name a long folder.
+    """
+    usual = environment.get("TMPDIR", _SHORT_FOLDERS[0])
+    folder = environment.get("RAY_TMPDIR")
+    if folder is not None:
+        if _too_long(folder):
+            raise RunError(
+                f"RAY_TMPDIR={folder}: too long for the paths of Ray's sockets; at most {_LONGEST_TMPDIR} bytes are "
+                "allowed."
+            )
+        return {"TMPDIR": folder} if _too_long(usual) else {}
+    ray = os.path.join(usual, "ray")
+    if os.access(ray if os.path.exists(ray) else usual, os.W_OK | os.X_OK) and not _too_long(usual):
+        return {}
+    folder = str(_private_folder())
+    return {"TMPDIR": folder, "RAY_TMPDIR": folder}
+
+
+def _too_long(folder: str) -> bool:
+    return len(os.fsencode(os.path.abspath(folder))) > _LONGEST_TMPDIR
+
+
+def _token(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that names a file with a token for Ray, where there can be none in the home folder."""
+    if any(name in environment for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
+        return {}
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "auth_token").is_file() or os.access(folder, os.W_OK | os.X_OK):
+            return {}
+    path = _private_folder() / "auth_token"
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+    return {"RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def _private_folder() -> Path:
+    """Return a folder with a short path that nobody else may write to.
+
+    Raises:
+        RunError: there is none, and none can be made.
+    """
+    for parent in _SHORT_FOLDERS:
+        folder = Path(parent) / f"bts-{os.getuid()}"
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+            private = found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o022
+            if stat.S_ISDIR(found.st_mode) and private and os.access(folder, os.W_OK | os.X_OK):
+                return folder
+    raise RunError(
+        f"there is no folder for Ray's temporary files: none of {', '.join(_SHORT_FOLDERS)} can be written to; name "
+        f"one of at most {_LONGEST_TMPDIR} bytes with the environment variable RAY_TMPDIR."
+    )
