@@ -83,9 +83,14 @@ def load_plugin(name: str, *, relative_to: Path | None = None) -> Plugin:
     return _remember(_load_module(name))
 
 
+def full_name(name: str, *, relative_to: Path | None = None) -> str:
+    """Return the name that a plugin is remembered by: a file's absolute path, a module's name."""
+    return _path(name, relative_to) if _is_file(name) else name
+
+
 def is_loaded(name: str, *, relative_to: Path | None = None) -> bool:
     """Return whether a plugin was loaded in this process; arguments as for `load_plugin`."""
-    return (_path(name, relative_to) if _is_file(name) else name) in _loaded
+    return full_name(name, relative_to=relative_to) in _loaded
 
 
 def _is_file(name: str) -> bool:
@@ -117,6 +122,11 @@ def load_installed() -> None:
 def loaded_plugins() -> list[Plugin]:
     """Return every plugin of this process, those that Python code registered included, in the order of loading."""
     return [*_loaded.values(), *_registered_classes()]
+
+
+def plugins_to_restore() -> list[dict[str, str]]:
+    """Return what `restore` needs in another process to load the plugins of this one."""
+    return [plugin.to_dict() for plugin in loaded_plugins()]
 
 
 def restore(plugins: Sequence[Mapping[str, str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM
 
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune compare`."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders or names of at least two runs")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write compare.html and compare.md into this folder")
-    parser.add_argument("--results", metavar="DIR", default="results")
+    add_results(parser)
     parser.set_defaults(action=_compare)
 
 

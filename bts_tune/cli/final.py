@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bts_tune.cli.options import (
     add_allow_changed,
@@ -34,17 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _final(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.experiment import run as experiment
-    from bts_tune.results.find import find_run
+    from bts_tune import api
 
     console = make_console()
-    folder = find_run(parsed.run, Path(parsed.results))
-    finished = experiment.add_final(
-        folder,
-        parsed.final_top,
-        parsed.final_seeds,
-        given_options(parsed, names_for_resume()),
-        console=console,
+    run = api.train_final(
+        api.open_run(parsed.run, parsed.results),
+        top=parsed.final_top,
+        seeds=parsed.final_seeds,
+        progress=console,
         allow_changed=parsed.allow_changed,
+        **given_options(parsed, names_for_resume()),
     )
-    return conclude(finished, console)
+    return conclude(run, console)

@@ -11,13 +11,15 @@ from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bts_tune.experiment.run import Finished
+    from bts_tune.api import Run
 
 
-def conclude(finished: Finished, console: Console) -> int:
+def conclude(ended: Run, console: Console) -> int:
     """Print the ranking, the files of the report and the command that comes next, and return the exit code."""
-    folder, files = finished.folder, finished.report
+    folder, files = ended.folder, ended.files
+    assert files is not None  # a run that was carried out has a report
     trials, run = folder.trials(), folder.read_run()
+    outcome = run["status"]
     console.print()
     print_ranking(trials, console)
     console.print()
@@ -27,11 +29,11 @@ def conclude(finished: Finished, console: Console) -> int:
             say(console, f"{label + ':':<13}{path}")
     if files.failed:
         warn(files.failed)
-    if finished.outcome != "complete":
-        why = "interrupted" if finished.outcome == "interrupted" else "out of time"
+    if outcome != "complete":
+        why = "interrupted" if outcome == "interrupted" else "out of time"
         say(console, f"The run was {why}: the report is partial. Go on with:")
         say(console, f"  bts-tune --resume {shlex.quote(str(folder.path))}")
-        return EXIT_INTERRUPTED if finished.outcome == "interrupted" else EXIT_OK
+        return EXIT_INTERRUPTED if outcome == "interrupted" else EXIT_OK
     quoted = shlex.quote(str(folder.path))
     if any(record.full_budget for record in trials):
         say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")

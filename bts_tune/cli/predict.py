@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bts_tune.cli.options import add_plugin, add_results
 from bts_tune.errors import EXIT_OK
 
 
@@ -15,17 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
     parser.add_argument("--trial", metavar="NAME", help="use this trial's model instead of the best one")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--results", metavar="DIR", default="results")
+    add_results(parser)
+    add_plugin(parser)
     parser.set_defaults(action=_predict)
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.results.find import best_model, find_run
-    from bts_tune.training.prediction import predict
+    from bts_tune.api import open_run
+    from bts_tune.plugins import load_installed, load_plugins
+    from bts_tune.results.find import best_model
 
-    folder = find_run(parsed.run, Path(parsed.results))
-    model = best_model(folder, parsed.trial)
-    print(f"Model: {model}")
-    for prediction in predict(model, parsed.images, parsed.out, device=parsed.device):
+    run = open_run(parsed.run, parsed.results)
+    load_installed()
+    load_plugins(parsed.plugins or ())
+    print(f"Model: {best_model(run.folder, parsed.trial)}")
+    for prediction in run.predict(parsed.images, parsed.out, trial=parsed.trial, device=parsed.device):
         print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
     return EXIT_OK

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from bts_tune.cli.options import add_plugin, add_results
 from bts_tune.cli.output import make_console, print_ranking, say, warn
 from bts_tune.errors import EXIT_OK
 
@@ -12,20 +12,22 @@ from bts_tune.errors import EXIT_OK
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune report`."""
     parser.add_argument("run", help="a run's folder or name")
-    parser.add_argument("--results", metavar="DIR", default="results")
+    add_results(parser)
+    add_plugin(parser)
     parser.set_defaults(action=_report)
 
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.report.write import write_report
-    from bts_tune.results.find import find_run
+    from bts_tune.api import open_run
+    from bts_tune.plugins import load_installed, load_plugins
     from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
 
     console = make_console()
-    folder = find_run(parsed.run, Path(parsed.results))
-    trials = folder.trials()
-    files = write_report(folder, trials)
-    run = folder.read_run()
+    opened = open_run(parsed.run, parsed.results)
+    load_installed()
+    load_plugins(parsed.plugins or ())
+    files = opened.report()
+    trials, run = opened.folder.trials(), opened.folder.read_run()
     for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
         if sentence:
             console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 from typing import Any
 
 from bts_tune.cli.options import (
@@ -18,7 +17,7 @@ from bts_tune.cli.options import (
 from bts_tune.cli.outcome import conclude
 from bts_tune.cli.output import make_console
 from bts_tune.errors import EXIT_OK, ConfigError
-from bts_tune.experiment.planning.options import flag
+from bts_tune.experiment.planning.options import RunOptions, flag
 
 # Shorter words for fields of the configuration that are often set.
 _SHORTCUTS = {
@@ -52,31 +51,30 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} are both given; give one of them.")
     if not asked:
         raise ConfigError("nothing to do: give --space NAME or --resume RUN, or a command; see 'bts-tune --help'.")
-    from bts_tune.experiment import run as experiment
-    from bts_tune.experiment.planning.options import RunOptions
-    from bts_tune.results.find import find_run
+    from bts_tune import api
 
     console = make_console()
-    results = Path(parsed.results)
     if parsed.space is None:
         _refuse_with_resume(parsed)
-        finished = experiment.resume(
-            find_run(parsed.resume or parsed.extend, results),
-            given_options(parsed, names_for_resume()),
-            console=console,
-            extend_by=parsed.num_trials,
+        run = api.resume(
+            api.open_run(parsed.resume or parsed.extend, parsed.results),
+            progress=console,
+            num_trials=parsed.num_trials,
             allow_changed=parsed.allow_changed,
+            **given_options(parsed, names_for_resume()),
         )
-    else:
-        if parsed.allow_changed:
-            raise ConfigError("--allow-changed goes with --resume or --extend; in a new run nothing can have changed.")
-        given = given_options(parsed, [*names_of("what"), *names_of("how")])
-        options = RunOptions.parse({**given, "overrides": _overrides(parsed)})
-        if parsed.dry_run:
-            experiment.dry_run(options, console)
-            return EXIT_OK
-        finished = experiment.start(options, results=results, name=parsed.name, command=command, console=console)
-    return conclude(finished, console)
+        return conclude(run, console)
+    if parsed.allow_changed:
+        raise ConfigError("--allow-changed goes with --resume or --extend; in a new run nothing can have changed.")
+    given = given_options(parsed, [*names_of("what"), *names_of("how")])
+    options = RunOptions.parse({**given, "overrides": _overrides(parsed)})
+    if parsed.dry_run:
+        from bts_tune.experiment.run import dry_run
+
+        dry_run(options, console)
+        return EXIT_OK
+    run = api.start(options, results=parsed.results, name=parsed.name, command=command, console=console)
+    return conclude(run, console)
 
 
 def _refuse_with_resume(parsed: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from bts_tune.cli.options import add_plugin
 from bts_tune.errors import EXIT_OK
 
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands.add_parser("list", help="list the search spaces").set_defaults(action=_list)
     show = commands.add_parser("show", help="explain a search space", allow_abbrev=False)
     show.add_argument("name")
+    add_plugin(show)
     show.set_defaults(action=_show)
     commands.add_parser("schema", help="print the JSON schema of a space file").set_defaults(action=_schema)
 
@@ -28,9 +30,11 @@ def _list(_parsed: argparse.Namespace, _command: list[str]) -> int:
 
 
 def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.plugins import load_plugins
     from bts_tune.space import load_space
     from bts_tune.space.text import render_space
 
+    load_plugins(parsed.plugins or ())
     print(render_space(load_space(parsed.name)))
     return EXIT_OK
 

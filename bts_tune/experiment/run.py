@@ -14,14 +14,16 @@ from bts_tune.data.records import Dataset
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.execution.final_stage import repeated
 from bts_tune.experiment.execution.signals import signals_as_ctrl_c
-from bts_tune.experiment.execution.stages import Finished, GoingOn, NewRun, carry_out, free_path, now
+from bts_tune.experiment.execution.stages import Finished, GoingOn, NewRun, Report, carry_out, free_path, now
 from bts_tune.experiment.planning.changes import changes_since, code_hash, refuse
+from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import gather_materials, open_checked, open_data, reopen
 from bts_tune.experiment.planning.materials import Materials
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.preview import preview
 from bts_tune.experiment.search.warm_start import read_earlier
+from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
 from bts_tune.results.find import find_run
 from bts_tune.results.run_folder import RunFolder, refuse_existing
 from bts_tune.results.scores import METRICS_VERSION
@@ -33,19 +35,46 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def start(
-    options: RunOptions, *, results: Path, name: str | None, command: Sequence[str], console: Console
+    options: RunOptions,
+    *,
+    results: Path,
+    name: str | None,
+    command: Sequence[str],
+    console: Console,
+    report: Report,
+    space: Space | None = None,
 ) -> Finished:
     """Begin a run and carry it out.
+
+    Args:
+        options: what is asked for.
+        results: where run folders are.
+        name: of the run's folder; by default date, time and space.
+        command: for the record: how the run was asked for.
+        console: where progress is shown.
+        report: called with the run's folder when it has ended, whichever way.
+        space: the search space, where it is no file; by default the one that `options.space` names.
 
     Raises:
         BtsTuneError: something that the user can mend; nothing was trained.
     """
     with signals_as_ctrl_c():
-        return _start(_absolute(options), results, name, command, console)
+        return _start(_absolute(options), results, name, command, console, report, space)
 
 
-def _start(options: RunOptions, results: Path, name: str | None, command: Sequence[str], console: Console) -> Finished:
-    space = load_space(options.space)
+def _start(
+    options: RunOptions,
+    results: Path,
+    name: str | None,
+    command: Sequence[str],
+    console: Console,
+    report: Report,
+    space: Space | None,
+) -> Finished:
+    load_installed()
+    load_plugins(options.plugins)
+    space = space or load_space(options.space, run_plugins=True)
+    options = options.replaced(plugins=[plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
     resolved = _resolve(space, options)
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
@@ -63,6 +92,9 @@ def _start(options: RunOptions, results: Path, name: str | None, command: Sequen
         "metrics": METRICS_VERSION,
         "versions": versions(),
         "code": code_hash(),
+        "plugins": [plugin.describe() for plugin in loaded_plugins()],
+        "losses": definitions_of_losses(resolved),
+        "metrics_defined": definitions_of_metrics(),
         "hardware": hardware(),
         "dataset": {
             "path": str(dataset.root.absolute()),
@@ -81,7 +113,7 @@ def _start(options: RunOptions, results: Path, name: str | None, command: Sequen
         "warm_start": warm_start,
     }
     new = NewRun(path, run, lambda folder: split.write(folder.split_file), named=name is not None)
-    return carry_out(new, resolved, materials, options, console)
+    return carry_out(new, resolved, materials, options, console, report=report)
 
 
 def resume(
@@ -89,6 +121,7 @@ def resume(
     given: dict[str, Any],
     *,
     console: Console,
+    report: Report,
     extend_by: int | None = None,
     allow_changed: bool = False,
 ) -> Finished:
@@ -117,7 +150,7 @@ def resume(
         if extend_by is not None:
             options = _extended(folder, resolved, options, extend_by)
             resolved = _resolve(Space.from_document(run["space"]), options)
-        return _go_on(folder, run, options, resolved, console, extend_by=extend_by, allow_changed=allow_changed)
+        return _go_on(folder, run, options, resolved, console, report, extend_by=extend_by, allow_changed=allow_changed)
 
 
 def add_final(
@@ -127,6 +160,7 @@ def add_final(
     given: dict[str, Any],
     *,
     console: Console,
+    report: Report,
     allow_changed: bool = False,
 ) -> Finished:
     """Add a final stage to a run, or what its final stage lacks; a search that is not finished is closed.
@@ -161,7 +195,7 @@ def add_final(
     options = options.replaced(final_top=final.top, final_seeds=final.seeds)
     with signals_as_ctrl_c():
         resolved = _resolve(space, options)
-        return _go_on(folder, run, options, resolved, console, closes=True, allow_changed=allow_changed)
+        return _go_on(folder, run, options, resolved, console, report, closes=True, allow_changed=allow_changed)
 
 
 def _recorded(folder: RunFolder, given: Mapping[str, Any]) -> tuple[dict[str, Any], RunOptions]:
@@ -175,7 +209,10 @@ def _recorded(folder: RunFolder, given: Mapping[str, Any]) -> tuple[dict[str, An
         stored["data"] = run["dataset"]["path"]  # an earlier version kept it as it was typed, in some other folder
     if given.get("data") is not None and run.get("profile") == "demo":
         raise ConfigError("--data: this run is a demo on generated slices; start a new run on the dataset.")
-    return run, _absolute(RunOptions.parse({**stored, **given}))
+    options = _absolute(RunOptions.parse({**stored, **given}))
+    load_installed()
+    load_plugins(options.plugins)
+    return run, options
 
 
 def _extended(folder: RunFolder, space: ResolvedSpace, options: RunOptions, by: int) -> RunOptions:
@@ -199,6 +236,7 @@ def _go_on(
     options: RunOptions,
     space: ResolvedSpace,
     console: Console,
+    report: Report,
     *,
     extend_by: int | None = None,
     closes: bool = False,
@@ -214,6 +252,7 @@ def _go_on(
         weights=_used(materials),
         versions=versions(),
         code=code_hash(),
+        plugins=loaded_plugins(),
         named=space.named if options.folds is None else [],
         trials=folder.trials(),
     )
@@ -221,7 +260,7 @@ def _go_on(
         raise refuse(folder, changed)
     record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
     going_on = GoingOn(changed, allow_changed, extend_by, record, _used(materials))
-    return carry_out(folder, space, materials, options, console, going_on, closes=closes)
+    return carry_out(folder, space, materials, options, console, going_on, closes=closes, report=report)
 
 
 def _used(materials: Materials) -> list[dict[str, Any]]:
@@ -232,11 +271,13 @@ def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
     paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
     absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
-    return options.replaced(**absolute)
+    return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
 def dry_run(options: RunOptions, console: Console) -> None:
     """Print what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
+    load_installed()
+    load_plugins(options.plugins)
     space = load_space(options.space)
     resolved = _resolve(space, options)
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.

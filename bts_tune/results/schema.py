@@ -193,6 +193,12 @@ class _WarmStart(_Line):
     trials: list[Any]
 
 
+class _Plugin(_Line):
+    name: str
+    kind: str = ""
+    sha256: str
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
@@ -203,6 +209,9 @@ class _Run(_Line):
     options: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     hardware: dict[str, Any] = {}
+    plugins: list[_Plugin] = []
+    losses: dict[str, str] = {}
+    metrics_defined: dict[str, str] = {}
     changes: list[_Changes] = []
     extensions: list[_Extension] = []
     warm_start: _WarmStart | None = None

@@ -14,6 +14,7 @@ from bts_tune.data.prepared.prepare import load_prepared
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.execution.cluster import Share
 from bts_tune.experiment.planning.materials import Materials
+from bts_tune.plugins import plugins_to_restore, restore
 from bts_tune.results.configurations import configurations, result_stage
 from bts_tune.results.files import write_atomically
 from bts_tune.results.find import kept_replicate
@@ -89,10 +90,12 @@ def _submit(folder: RunFolder, record: TrialRecord, materials: Materials, share:
         name=f"evaluate {record.trial}", num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1
     )
     prepared = materials.prepared_for(config, record.fold)
-    return task.remote(str(folder.model_folder(record.trial).resolve()), prepared, share.device, share.cpus)
+    plugins = plugins_to_restore()
+    return task.remote(str(folder.model_folder(record.trial).resolve()), prepared, plugins, share.device, share.cpus)
 
 
-def _evaluate(model: str, prepared: str, device: str, threads: int) -> Evaluation:
+def _evaluate(model: str, prepared: str, plugins: list[dict[str, str]], device: str, threads: int) -> Evaluation:
+    restore(plugins)
     return evaluate_model(Path(model), load_prepared(Path(prepared)), device=device, threads=threads)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.planning.options import AUTO, RunOptions
+from bts_tune.plugins import plugins_to_restore
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import first_line
 
@@ -94,12 +95,15 @@ def speeds(
     group = placement_group([{resource: 1}])
     share = {"num_cpus": 0, "num_gpus": 1 / most} if device == "cuda" else {"num_cpus": 1 / most}
     sharer = ray.remote(Sharer).options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0), **share)
+    plugins = plugins_to_restore()
     sharers: list[Any] = []
     found: dict[int, float] = {}
     try:
         for count in [*(2**power for power in range(most.bit_length()) if 2**power < most), most]:
             try:
-                sharers += [sharer.remote(config, folder, device, threads) for _ in range(count - len(sharers))]
+                sharers += [
+                    sharer.remote(config, folder, plugins, device, threads) for _ in range(count - len(sharers))
+                ]
                 ray.get([one.train.remote(0.0) for one in sharers])
                 found[count] = sum(ray.get([one.train.remote(seconds) for one in sharers]))
             except ray.exceptions.RayError as error:
@@ -161,7 +165,9 @@ def packed(
 
     configs = candidates(space)
     folders = [prepared[config.part(PreprocessingPart)] for config in configs]
-    found = ray.get(ray.remote(probe).options(name="probe", num_gpus=1, max_calls=1).remote(configs, folders))
+    found = ray.get(
+        ray.remote(probe).options(name="probe", num_gpus=1, max_calls=1).remote(configs, folders, plugins_to_restore())
+    )
     most = trials_per_gpu(found.peak, found.total)
     say(
         f"{architecture(found.config)} takes most, {found.peak / 2**30:.1f} of {found.total / 2**30:.0f} GiB: "

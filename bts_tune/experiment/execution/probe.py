@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from bts_tune.data.prepared.prepare import PreparedSplit, load_prepared
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.execution.packing import architecture
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.plugins import restore
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import Trial, TrialSetup
 
@@ -38,16 +39,18 @@ class Probe:
     total: int
 
 
-def probe(configs: Sequence[TrialConfig], prepared: Sequence[str]) -> Probe:
+def probe(configs: Sequence[TrialConfig], prepared: Sequence[str], plugins: Sequence[Mapping[str, str]]) -> Probe:
     """Train each configuration for a few steps on this process's GPU; return the one that took most memory.
 
     Args:
         configs: what to try.
         prepared: the folder of the prepared dataset for each.
+        plugins: what `plugins.restore` needs.
 
     Raises:
         ConfigError: one runs out of memory even alone on the GPU.
     """
+    restore(plugins)
     found = []
     for config, folder in zip(configs, prepared, strict=True):
         torch.cuda.reset_peak_memory_stats()
@@ -69,8 +72,11 @@ def probe(configs: Sequence[TrialConfig], prepared: Sequence[str]) -> Probe:
 class Sharer:
     """A process that trains beside others on the same GPU, whenever it is told to."""
 
-    def __init__(self, config: TrialConfig, folder: str, device: str, threads: int) -> None:
+    def __init__(
+        self, config: TrialConfig, folder: str, plugins: Sequence[Mapping[str, str]], device: str, threads: int
+    ) -> None:
         """Train an epoch, which warms up."""
+        restore(plugins)
         trial = _opened(config.replaced({"epochs": _ENDLESS}), folder, _STEPS_OF_AN_EPOCH, device, threads)
         self._rows = rows(trial)
         self._images = trial.loader.images_per_epoch

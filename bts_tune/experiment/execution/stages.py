@@ -32,19 +32,27 @@ from bts_tune.experiment.planning.materials import Materials
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import Plan, plan_rest_of_final, plan_search
 from bts_tune.experiment.search.warm_start import earlier_trials
-from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.results.run_folder import RunExistsError, RunFolder
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
 from bts_tune.text import first_line, plural
 
+Report = Callable[[RunFolder], Any]
+"""Makes the report of a run that has ended, of one that failed too."""
+
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended, and where its report is."""
+    """How a run ended.
+
+    Attributes:
+        folder: the run.
+        outcome: how it ended.
+        report: what the caller's `report` returned.
+    """
 
     folder: RunFolder
     outcome: Outcome
-    report: ReportFiles
+    report: Any
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ def carry_out(
     going_on: GoingOn | None = None,
     *,
     closes: bool = False,
+    report: Report,
 ) -> Finished:
     """Run the search stage and the final stage, evaluate, and report.
 
@@ -116,6 +125,7 @@ def carry_out(
         run: a new one, or the folder of one that goes on.
         going_on: of a run that goes on.
         closes: whether the search stage is left as it is.
+        report: called when the run has ended, whichever way.
     """
     new = run if isinstance(run, NewRun) else None
     folder = RunFolder(run.path)
@@ -172,13 +182,13 @@ def carry_out(
             elif began:  # a resume that was refused leaves the run as it was
                 with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
                     folder.update_run(status="failed", ended=now(), reason=first_line(error))
-                    write_report(folder)
+                    report(folder)
             raise
         try:
             # Ray gave SIGTERM back to the system when it ended, behind Python's back.
             held.enter_context(signals_as_ctrl_c())
             folder.update_run(status=outcome, ended=now())
-            return Finished(folder, outcome, write_report(folder))
+            return Finished(folder, outcome, report(folder))
         except KeyboardInterrupt:
             _say_how_to_go_on(folder, console)
             raise

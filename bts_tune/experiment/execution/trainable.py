@@ -113,10 +113,12 @@ class TrialActor(tune.Trainable):
         from bts_tune.config import TrialConfig
         from bts_tune.data.prepared.prepare import load_prepared
         from bts_tune.models.weights import EncoderWeights
+        from bts_tune.plugins import restore
         from bts_tune.training.loop import open_trial, rows
         from bts_tune.training.trial import TrialSetup
 
         plan = self._plan
+        restore(plan["plugins"])
         self._trial = open_trial(
             TrialConfig.parse(plan["config"], f"trial {plan['trial']}"),
             load_prepared(Path(plan["prepared"])),

@@ -26,6 +26,7 @@ from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
 from bts_tune.experiment.search.scheduler import METRIC, SparingASHA
 from bts_tune.experiment.search.searcher import PlanSearcher
+from bts_tune.plugins import plugins_to_restore
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.space import ResolvedSearch
 from bts_tune.text import first_line
@@ -75,6 +76,7 @@ def tune_trials(
         RunStoppedError: nothing more can be written, or the cluster is gone; what was recorded is intact.
     """
     attempts = Attempts(max_failures)
+    plugins = plugins_to_restore()
 
     def describe(trial: PlannedTrial) -> dict[str, Any]:
         config = trial.config
@@ -84,6 +86,7 @@ def tune_trials(
             "attempt": attempts.number(trial.trial) + 1,
             "spared": search is None or trial.baseline,
             "config": config.to_dict(),
+            "plugins": plugins,
             "prepared": materials.prepared_for(config, trial.fold),
             "weights": materials.weights[config.encoder, config.encoder_weights].to_dict(),
             "folder": str(folder.model_folder(trial.trial).resolve()),

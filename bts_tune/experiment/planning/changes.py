@@ -10,6 +10,7 @@ from typing import Any
 
 import bts_tune
 from bts_tune.errors import RunError
+from bts_tune.plugins import Plugin
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.space import NamedTrial
 from bts_tune.text import quoted
@@ -61,6 +62,7 @@ def changes_since(
     weights: Sequence[Mapping[str, Any]],
     versions: Mapping[str, str],
     code: str,
+    plugins: Sequence[Plugin] = (),
     named: Sequence[NamedTrial] = (),
     trials: Sequence[TrialRecord] = (),
 ) -> list[str]:
@@ -72,12 +74,14 @@ def changes_since(
         weights: `EncoderWeights.to_dict()` of each encoder.
         versions: as `environment.versions` returns them.
         code: as `code_hash` returns it.
+        plugins: those that are loaded now.
         named: the named trials that the run's space and options give now.
         trials: the run's trials, as recorded.
     """
     found = list(_of_versions(run.get("versions") or {}, versions))
     if run.get("code") is not None and run["code"] != code:
         found.append("bts-tune's own source code")
+    found += _of_plugins(run.get("plugins"), plugins)
     began = run["dataset"].get("fingerprint")
     if began != fingerprint:
         found.append(f"the dataset (fingerprint {_short(began)}, now {_short(fingerprint)})")
@@ -114,6 +118,17 @@ def _of_versions(before: Mapping[str, Any], now: Mapping[str, str]) -> Iterator[
     for package in _PACKAGES:
         if package in before and _minor(before[package]) != _minor(now[package]):
             yield f"{package} ({quoted(before[package])}, now {quoted(now[package])})"
+
+
+def _of_plugins(before: Any, now: Sequence[Plugin]) -> Iterator[str]:
+    if before is None:  # a run of an earlier version
+        return
+    recorded = {one["name"]: one["sha256"] for one in before}
+    loaded = {plugin.name: plugin.sha256 for plugin in now}
+    for name in sorted({*recorded, *loaded}):
+        if recorded.get(name) != loaded.get(name):
+            what = "is new" if name not in recorded else "is not loaded" if name not in loaded else "has changed"
+            yield f"plugin {name}, which {what}"
 
 
 def _minor(version: object) -> str:

@@ -1,0 +1,25 @@
+"""What the losses and metrics of a run mean, for its record: a report needs neither torch nor the plugins to say it."""
+
+from __future__ import annotations
+
+from bts_tune.metrics.base import metrics_in_use
+from bts_tune.registry import LOSSES, METRICS
+from bts_tune.space import ResolvedSpace
+
+
+def definitions_of_losses(space: ResolvedSpace) -> dict[str, str]:
+    """Return the definition of every loss that a trial of the space can have, with its source, by name."""
+    names = [named.config.loss for named in space.named]
+    if space.search is not None:
+        searched = space.search.parameters.get("loss")
+        names += searched.values() if searched is not None else [space.search.fields["loss"]]
+    found = {}
+    for name in dict.fromkeys(names):
+        loss = LOSSES.get(name)
+        found[name] = f"{loss.definition} ({loss.source})" if loss.source else loss.definition
+    return found
+
+
+def definitions_of_metrics() -> dict[str, str]:
+    """Return the definition of every metric that a plugin registered, by its key."""
+    return {metric.key(): metric.definition for metric in metrics_in_use() if METRICS.is_plugin(metric.name)}
