@@ -230,11 +230,8 @@ def _registered_classes() -> list[Plugin]:
     """Return the classes that a script or a notebook registered itself, which no other process could import."""
     found = []
     for table, entries in _registries().items():
-        for name in entries.names():
-            if not entries.is_plugin(name) or f"{table}:{name}" in _loaded:
-                continue
-            entry = entries.get(name)
-            if entry.__module__ == "__main__":
+        for name, entry in entries.registered().items():
+            if entry.__module__ == "__main__" and f"{table}:{name}" not in _loaded:
                 from ray import cloudpickle
 
                 content = cloudpickle.dumps(entry)

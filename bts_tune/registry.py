@@ -73,6 +73,10 @@ class Registry(Generic[T]):
             raise ConfigError(f"unknown {self.kind} {name!r}.{nearest(name, self.names())} {self.allowed()}")
         return self._entries[name]
 
+    def registered(self) -> dict[str, type[T]]:
+        """Return the classes that have been registered so far, by name; nothing is imported."""
+        return dict(self._entries)
+
     def all(self) -> dict[str, type[T]]:
         """Return every class by name; this imports all of them."""
         return {name: self.get(name) for name in self.names()}
