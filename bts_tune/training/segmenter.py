@@ -12,6 +12,7 @@ from torch import nn
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.images import preprocess, read_grey, to_grey
+from bts_tune.errors import DataError
 from bts_tune.models.build import to_device
 from bts_tune.training.checkpoint import SavedModel, load_model
 from bts_tune.training.device import Arithmetic, resolve_device
@@ -70,8 +71,8 @@ class Segmenter(nn.Module):
         """Return the tumour probability of each pixel, float32 [H, W].
 
         Args:
-            image: grey [H, W] or colour [H, W, 3] (RGB) of 8 or 16 bits or floats, or an image file. Anything but 8
-                bits is scaled by its own smallest and largest value.
+            image: grey [H, W], RGB [H, W, 3] or RGBA [H, W, 4], of 8 or 16 bits or floats, or an image file. Anything
+                but 8 bits is scaled by its own smallest and largest value.
 
         Raises:
             DataError: the image cannot be read or used.
@@ -88,7 +89,9 @@ class Segmenter(nn.Module):
 
 
 def _grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    # OpenCV, whose order of colours the files' reader has, keeps blue first.
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
-        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-    return to_grey(pixels, "image")
+    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4)):
+        raise DataError(f"image: has the shape {pixels.shape}; allowed are [H, W] and [H, W, C] with C 1, 3 or 4.")
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        # The files' reader has colours as OpenCV does, blue first.
+        pixels = np.ascontiguousarray(pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]])
+    return to_grey(pixels.squeeze(-1) if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels, "image")

@@ -155,7 +155,7 @@ def test_seeds_widen_the_interval_by_students_t_and_replicates_alike_do_not() ->
 
 @st.composite
 def any_sums(draw: st.DrawFn) -> Floats:
-    """Sums [K, R, N, 7] of any figures that a training can have, perfect and hopeless ones among them."""
+    """Sums [K, R, N, 6] of any figures that a training can have, perfect and hopeless ones among them."""
     shape = tuple(draw(st.integers(low, high)) for low, high in ((1, 3), (1, 4), (2, 6)))
     count = math.prod(shape)
     share = st.sampled_from([0.0, 1.0]) | st.floats(0, 1)
@@ -167,7 +167,7 @@ def any_sums(draw: st.DrawFn) -> Floats:
     hits, alarms, misses = drawn(size), drawn(size), drawn(size)
     truth = hits + misses
     overlap = drawn(share) * truth
-    sums = np.stack([hits, alarms, misses, overlap, overlap + drawn(share) * 5000, truth, 0 * truth], axis=-1)
+    sums = np.stack([hits, alarms, misses, overlap, overlap + drawn(share) * 5000, truth], axis=-1)
     if draw(st.booleans()) and shape[1] > 1:
         sums[0, 1:] = np.nan  # the first configuration has one training
     return sums
@@ -210,7 +210,7 @@ def test_intervals_over_seeds_hold_the_truth_as_often_as_plain_students_t(
     concentration = mean * (1 - mean) / deviation**2 - 1
     random = np.random.default_rng(7)
     losses = random.beta(mean * concentration, (1 - mean) * concentration, (1000, seeds))
-    sums = np.zeros((1000, seeds, 2, 7))
+    sums = np.zeros((1000, seeds, 2, 6))
     sums[..., 3] = 1000 * (1 - losses)[..., np.newaxis]
     sums[..., 4:6] = 1000
     found = resample(sums, resamples=9).dice_loss
