@@ -32,7 +32,7 @@ class Ghosting(Step):
 
         most = self.weight
 
-        class Ghost(A.ImageOnlyTransform):  # type: ignore[misc]
+        class Ghost(A.ImageOnlyTransform):
             def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
                 height = params["shape"][0]
                 return {"shift": self.py_random.randint(1, height - 1), "weight": self.py_random.uniform(0, most)}
