@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bts_tune.config import explain
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.execution.retries import DEFAULT_MAX_FAILURES
+from bts_tune.registry import SPLIT_METHODS
 from bts_tune.space.file import MAX_FINAL
 
 AUTO = "auto"
@@ -28,7 +29,7 @@ class RunOptions(BaseModel):
     space: str
     data: str | None = None
     tumor_categories: list[str] | None = None
-    split: Literal["provided", "grouped"] = "provided"
+    split: str = "provided"
     group_by: str | None = None
     split_seed: Annotated[int, Field(ge=0)] = 0
     overrides: dict[str, Any] = {}
@@ -53,6 +54,13 @@ class RunOptions(BaseModel):
     cache: str | None = None
     dashboard: bool = True
     verbose: bool = False
+
+    @field_validator("split")
+    @classmethod
+    def _known_split_method(cls, method: str) -> str:
+        if method in SPLIT_METHODS:
+            return method
+        raise ValueError(f"must be one of {', '.join(map(repr, SPLIT_METHODS))}")
 
     @field_validator("gpus_per_trial")
     @classmethod
