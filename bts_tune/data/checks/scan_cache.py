@@ -55,7 +55,7 @@ def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = No
     with contextlib.suppress(OSError), building(folder.parent, key):
         with contextlib.suppress(*_BROKEN):
             return _load(folder, names)  # another run has kept it meanwhile
-        _keep(folder, dataset, scan)
+        _write(folder, dataset, scan)
     return scan
 
 
@@ -105,7 +105,7 @@ def _slice(described: dict[str, Any], small: np.ndarray) -> SliceScan:
     return SliceScan(issues, described["digest"], described["size"], described["kind"], described["tumor_share"], small)
 
 
-def _keep(folder: Path, dataset: Dataset, scan: Scan) -> None:
+def _write(folder: Path, dataset: Dataset, scan: Scan) -> None:
     """Write an entry; the right to build it is the caller's."""
     if folder.exists():
         remove(folder)

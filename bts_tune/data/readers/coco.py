@@ -99,44 +99,39 @@ class CocoReader(Reader):
         if missing:
             raise DataError(f"{missing}: missing; every split of a COCO export has one.")
         require_splits(root, folders)
-        return _read_files(root, files, options.tumor_categories)
+        parsed = {split: _parse(path) for split, path in files.items()}
+        categories: dict[int, str] = {}
+        for split, content in parsed.items():
+            for category in content.categories:
+                if categories.setdefault(category.id, category.name) != category.name:
+                    raise DataError(
+                        f"{files[split]}: categories: id {category.id} is named {quoted(category.name)} here and "
+                        f"{quoted(categories[category.id])} in another place; an id must mean the same in all splits."
+                    )
+        chosen = choose_categories(options.tumor_categories, categories)
+        records: dict[str, tuple[SliceRecord, ...]] = {}
+        issues: list[Issue] = []
+        counts: dict[str, dict[int, int]] = {}
+        for split, content in parsed.items():
+            file = _AnnotationFile(root, split, files[split], content, categories, frozenset(chosen))
+            records[split] = file.records()
+            issues += file.issues
+            counts[split] = dict(file.counts)
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories=dict(sorted(categories.items())),
+            records=records,
+            issues=tuple(issues),
+            tumor_categories=chosen,
+            annotation_counts=counts,
+        )
 
     def hint(self, root: Path) -> str | None:
         """Tell a single split from a dataset."""
         if (root / ANNOTATION_FILE).is_file():
             return "is a single split; name the folder above it, which holds train/ and valid/."
         return None
-
-
-def _read_files(root: Path, files: Mapping[str, Path], wanted: Sequence[str] | None) -> Dataset:
-    """Read the annotation file of each split; see `CocoReader.read`."""
-    parsed = {split: _parse(path) for split, path in files.items()}
-    categories: dict[int, str] = {}
-    for split, content in parsed.items():
-        for category in content.categories:
-            if categories.setdefault(category.id, category.name) != category.name:
-                raise DataError(
-                    f"{files[split]}: categories: id {category.id} is named {quoted(category.name)} here and "
-                    f"{quoted(categories[category.id])} in another place; an id must mean the same in all splits."
-                )
-    chosen = choose_categories(wanted, categories)
-    records: dict[str, tuple[SliceRecord, ...]] = {}
-    issues: list[Issue] = []
-    counts: dict[str, dict[int, int]] = {}
-    for split, content in parsed.items():
-        reader = _SplitReader(root, split, files[split], content, categories, frozenset(chosen))
-        records[split] = reader.read()
-        issues += reader.issues
-        counts[split] = dict(reader.counts)
-    return Dataset(
-        root=root,
-        layout=CocoReader.name,
-        categories=dict(sorted(categories.items())),
-        records=records,
-        issues=tuple(issues),
-        tumor_categories=chosen,
-        annotation_counts=counts,
-    )
 
 
 def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str]) -> tuple[int, ...]:
@@ -191,8 +186,8 @@ def _parse(path: Path) -> _File:
         raise DataError(f"{path}: {_explain(error)}.") from None
 
 
-class _SplitReader:
-    """Turns one parsed annotation file into records, and collects what is wrong with it."""
+class _AnnotationFile:
+    """The parsed annotation file of one split: its records, and what is wrong with it."""
 
     def __init__(
         self,
@@ -213,7 +208,7 @@ class _SplitReader:
         self.issues: list[Issue] = []
         self.counts: Counter[int] = Counter()
 
-    def read(self) -> tuple[SliceRecord, ...]:
+    def records(self) -> tuple[SliceRecord, ...]:
         images = self._images()
         annotations: dict[_Id, list[Annotation]] = {number: [] for number in images}
         seen: set[_Id] = set()

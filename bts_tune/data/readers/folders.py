@@ -26,6 +26,8 @@ MASKS = "masks"
 VALID_SHARE = 0.2
 TEST_SHARE = 0.1
 
+_Records = dict[str, tuple[SliceRecord, ...]]
+
 
 @READERS.register("folders")
 class FoldersReader(Reader):
@@ -55,26 +57,28 @@ class FoldersReader(Reader):
         folders = split_folders(root)
         if any(map(_has_either, folders.values())):
             require_splits(root, folders)
-            return _read_splits(root, folders)
-        return _read_alone(root, options.split_seed)
+            records, issues = _read_splits(root, folders)
+        else:
+            records, issues = _read_alone(root, options.split_seed)
+        return Dataset(root=root, layout=self.name, categories={}, records=records, issues=tuple(issues))
 
 
 def _has_either(folder: Path) -> bool:
     return (folder / IMAGES).is_dir() or (folder / MASKS).is_dir()
 
 
-def _read_splits(root: Path, folders: Mapping[str, Path]) -> Dataset:
+def _read_splits(root: Path, folders: Mapping[str, Path]) -> tuple[_Records, list[Issue]]:
     """Read `images/` and `masks/` in the folder of each split."""
-    records: dict[str, tuple[SliceRecord, ...]] = {}
+    records: _Records = {}
     issues: list[Issue] = []
     for split, folder in folders.items():
         pairs, found = _pairs(root, folder, split)
         records[split] = tuple(pairs)
         issues += found
-    return Dataset(root=root, layout=FoldersReader.name, categories={}, records=records, issues=tuple(issues))
+    return records, issues
 
 
-def _read_alone(root: Path, seed: int) -> Dataset:
+def _read_alone(root: Path, seed: int) -> tuple[_Records, list[Issue]]:
     """Read `images/` and `masks/` in `root` and split the slices 70/20/10.
 
     The slices are ordered by a hash of the seed and their name. Hence a split depends on nothing but the two, and
@@ -96,7 +100,7 @@ def _read_alone(root: Path, seed: int) -> Dataset:
         split: tuple(replace(one, split=split) for one in sorted(part, key=lambda one: one.name))
         for split, part in parts.items()
     }
-    return Dataset(root=root, layout=FoldersReader.name, categories={}, records=records, issues=tuple(issues))
+    return records, issues
 
 
 def _pairs(root: Path, folder: Path, split: str) -> tuple[list[SliceRecord], list[Issue]]:

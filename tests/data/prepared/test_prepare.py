@@ -253,8 +253,8 @@ class TestConcurrentBuilds:
         script = (
             "import sys; from pathlib import Path\n"
             "from bts_tune.config import PreprocessingPart\n"
-            "from bts_tune.data.prepare import prepare\n"
-            "from bts_tune.data.sources import open_dataset\n"
+            "from bts_tune.data.prepared.prepare import prepare\n"
+            "from bts_tune.data.open import open_dataset\n"
             "part = PreprocessingPart(image_size=32, equalization='clahe')\n"
             "print(int(prepare(open_dataset(Path(sys.argv[1])), part, cache=Path(sys.argv[2])).train.images.sum()))\n"
         )
