@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import Indices
+if TYPE_CHECKING:
+    from bts_tune.data.checks.scan import Scan
+    from bts_tune.data.checks.similarity import Indices
 
 AREA_STRATA = 4
 """Strata of slices with a tumour, of equal size by its area; slices without one are a further stratum."""

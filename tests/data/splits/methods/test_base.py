@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from bts_tune.data.checks.scan import Scan
@@ -35,6 +38,15 @@ def test_a_registered_method_is_used_by_its_name(phantoms: Scanned) -> None:
     assert split.to_dict()["method"] == "alternating"
     assert split.sentence().startswith("Split alternating: 133/67/0 train/valid/test")
     assert RunOptions.parse({"space": "baseline", "split": "alternating"}).split == "alternating"
+
+
+def test_describing_the_methods_opens_no_image_library() -> None:
+    code = (
+        "import sys; from bts_tune.registry import SPLIT_METHODS\n"
+        "assert all(method.description for method in SPLIT_METHODS.all().values())\n"
+        "sys.exit(bool({'torch', 'cv2', 'pycocotools', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_what_a_method_forgets_or_invents_is_told(phantoms: Scanned) -> None:
