@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
+from bts_tune.registry import SPLIT_METHODS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("folder", type=Path)
     check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
     check.add_argument("--split-seed", metavar="N", type=int, default=0)
-    check.add_argument("--split", metavar="HOW", default="provided", help="provided or grouped (provided)")
+    check.add_argument("--split", metavar="HOW", default="provided", help=f"{' or '.join(SPLIT_METHODS)} (provided)")
     check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
     check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
-    check.add_argument("--verbose", action="store_true", help="list every finding")
+    check.add_argument("--verbose", action="store_true", help="list every issue")
     check.set_defaults(action=_check)
     phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
     phantom.add_argument("folder", type=Path)
@@ -41,18 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.checks.check import check_dataset, render
-    from bts_tune.data.checks.scan_cache import kept_scan
+    from bts_tune.data.checks.scan_cache import cached_scan
     from bts_tune.data.open import open_dataset
     from bts_tune.data.prepared.cache import default_cache
     from bts_tune.data.splits.leakage import draw_pairs
-    from bts_tune.data.splits.splitting import make_split
+    from bts_tune.data.splits.make import make_split
     from bts_tune.experiment.callbacks.progress_bar import bar
     from bts_tune.results.files import write_atomically
 
     console = make_console()
     dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
     with bar(make_console(stderr=True), "checking") as progress:
-        scan = kept_scan(dataset, parsed.cache or default_cache(), progress=progress)
+        scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
     say(console, render(checked, verbose=parsed.verbose))

@@ -1,4 +1,4 @@
-"""What a dataset is once it has been read: records of slices by split, and findings about what is wrong with it.
+"""What a dataset is once it has been read: records of slices by split, and the issues: what is wrong with it.
 
 Records are plain values that hold paths and annotations but no pixels, so that they can be filtered, grouped and
 compared cheaply.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +29,12 @@ Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """One thing that is wrong with a dataset.
 
     Attributes:
         level: an error makes training wrong or impossible, a warning deserves a look.
-        code: stable slug of the kind of finding, such as `tiny-annotation`.
+        code: stable slug of the kind of issue, such as `tiny-annotation`.
         file: the file that it is about, relative to the dataset's folder.
         annotation: id of the annotation that it is about, None where it is about the file.
         message: one sentence.
@@ -76,6 +77,7 @@ class SliceRecord:
         width, height: size in pixels as the COCO file declares it, None in an image/mask folder.
         annotations: annotations whose union is the tumour; empty where there is no tumour and in image/mask folders.
         mask: path of the mask, None in a COCO export.
+        group: the patient, or another group of slices that must stay in one split, where the reader knows it.
     """
 
     name: str
@@ -86,6 +88,7 @@ class SliceRecord:
     height: int | None = None
     annotations: tuple[Annotation, ...] = ()
     mask: Path | None = None
+    group: str | None = None
 
 
 class FileDigests:
@@ -112,20 +115,20 @@ class Dataset:
 
     Attributes:
         root: its folder.
-        layout: `coco` or `folders`.
+        layout: name of the reader that read it, such as `coco` or `folders`.
         categories: every category by id; empty in image/mask folders.
         records: the slices of each split; every split is a key.
-        findings: what reading found wrong; a broken annotation is here and in no record.
+        issues: what reading found wrong; a broken annotation is here and in no record.
         tumor_categories: ids of the categories that count as tumour; `annotations` of a record holds no other.
         annotation_counts: number of annotations in the files by split and category id, chosen or not.
-        digests: of its files, shared with the datasets that it is dealt into.
+        digests: of its files, shared with the same dataset in other splits.
     """
 
     root: Path
-    layout: Literal["coco", "folders"]
+    layout: str
     categories: dict[int, str]
     records: dict[str, tuple[SliceRecord, ...]]
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
     tumor_categories: tuple[int, ...] = ()
     annotation_counts: dict[str, dict[int, int]] = field(default_factory=dict)
     digests: FileDigests = field(default_factory=FileDigests, repr=False, compare=False)
@@ -140,19 +143,20 @@ class Dataset:
         return sum(len(records) for records in self.records.values())
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that are errors."""
-        return tuple(finding for finding in self.findings if finding.level == "error")
+    def errors(self) -> tuple[Issue, ...]:
+        """The issues that are errors."""
+        return tuple(issue for issue in self.issues if issue.level == "error")
 
     def fingerprint(self, *, splits: bool = True) -> str:
         """Return 64 hexadecimal digits that change with anything the prepared arrays are made from.
 
-        Without `splits`, neither the split of a record nor the order of records has an effect: it is the same however
-        the slices are dealt.
+        Without `splits`, neither the split of a record nor the order of records has an effect: it names the slices
+        alone.
 
         The SHA-256 covers, for each record in order, its split, name, declared size, the bytes of its image and mask
         and its annotations, and the chosen categories. The folder's own path is left out, so a copied dataset is the
-        same dataset. A file is read when its digest is first asked for, and not again.
+        same dataset, and so is the group, which changes no array. A file is read when its digest is first asked for,
+        and not again.
 
         Raises:
             DataError: a file cannot be read.
@@ -174,6 +178,34 @@ class Dataset:
                 )
             )
         return whole.hexdigest()
+
+    def with_splits(self, splits: Mapping[str, str]) -> Dataset:
+        """Return the dataset with its slices in other splits, in the order in which they are.
+
+        Args:
+            splits: the split of each slice, by name.
+
+        Raises:
+            DataError: a slice has no split or one that does not exist, or a split is given for an unknown slice.
+        """
+        records = list(self)
+        unknown = splits.keys() - {record.name for record in records}
+        missing = [record.name for record in records if record.name not in splits]
+        if unknown or missing:
+            name = missing[0] if missing else min(unknown)
+            what = "has no split" if missing else "is split but not there"
+            raise DataError(f"{self.root}: {name} {what}; the split was made from another dataset.")
+        for name, split in splits.items():
+            if split not in SPLITS:
+                raise DataError(f"{self.root}: the split of {name} is {split!r}; allowed are {', '.join(SPLITS)}.")
+        moved = {
+            split: tuple(replace(one, split=split) for one in records if splits[one.name] == split) for split in SPLITS
+        }
+        counts = {
+            split: dict(Counter(one.category_id for record in members for one in record.annotations))
+            for split, members in moved.items()
+        }
+        return replace(self, records=moved, annotation_counts=counts)
 
     def file_digests(self) -> dict[Path, str]:
         """Return the SHA-256 of every image and mask.

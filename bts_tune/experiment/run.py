@@ -73,6 +73,7 @@ def _start(
 ) -> Finished:
     load_installed()
     load_plugins(options.plugins)
+    options.require_known_names()
     space = space or load_space(options.space, run_plugins=True)
     options = options.replaced(plugins=[plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
     resolved = _resolve(space, options)
@@ -278,6 +279,7 @@ def dry_run(options: RunOptions, console: Console) -> None:
     """Print what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
     load_installed()
     load_plugins(options.plugins)
+    options.require_known_names()
     space = load_space(options.space)
     resolved = _resolve(space, options)
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.

@@ -86,7 +86,7 @@ def test_the_real_dataset(brain_tumor_coco: Path) -> None:
     assert dataset.categories == {0: "Tumor", 1: "0", 2: "1"}
     assert dataset.tumor_categories == (0, 1, 2)
     assert dataset.annotation_counts == {"train": {1: 771, 2: 731}, "valid": {1: 210, 2: 219}, "test": {1: 118, 2: 97}}
-    assert dataset.findings == ()
+    assert dataset.issues == ()
     assert [record.name for record in dataset if not record.annotations] == [
         "train/2369_jpg.rf.8b8afa9d79c61fa42ca128c940b9cbc0.jpg"
     ]

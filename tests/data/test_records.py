@@ -8,7 +8,6 @@ import pytest
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.records import SPLITS, image_files
-from bts_tune.data.splits.splitting import reassigned
 from bts_tune.errors import DataError
 from tests.data.builders import noise, read_json, rectangle, write_coco, write_image, write_json, write_pairs
 
@@ -61,11 +60,31 @@ def test_fingerprint_changes_with_a_mask_and_a_split(tmp_path: Path) -> None:
 def test_fingerprint_without_splits_is_that_of_the_slices_alone(root: Path) -> None:
     dataset = open_dataset(root)
     names = [record.name for record in dataset]
-    dealt = reassigned(dataset, {name: "valid" if place % 2 else "train" for place, name in enumerate(names)})
-    assert dealt.fingerprint() != dataset.fingerprint()
-    assert dealt.fingerprint(splits=False) == dataset.fingerprint(splits=False) != dataset.fingerprint()
-    other = open_dataset(root, tumor_categories=["name:0"])
-    assert other.fingerprint(splits=False) != dataset.fingerprint(splits=False)
+    other = dataset.with_splits({name: "valid" if place % 2 else "train" for place, name in enumerate(names)})
+    assert other.fingerprint() != dataset.fingerprint()
+    assert other.fingerprint(splits=False) == dataset.fingerprint(splits=False) != dataset.fingerprint()
+    narrower = open_dataset(root, tumor_categories=["name:0"])
+    assert narrower.fingerprint(splits=False) != dataset.fingerprint(splits=False)
+
+
+def test_splits_of_another_dataset_are_refused(root: Path) -> None:
+    dataset = open_dataset(root)
+    splits = {record.name: record.split for record in dataset}
+    with pytest.raises(DataError, match="train/more is split but not there"):
+        dataset.with_splits({**splits, "train/more": "train"})
+    with pytest.raises(DataError, match=r"train/0\.png has no split"):
+        dataset.with_splits({name: one for name, one in splits.items() if name != "train/0.png"})
+    with pytest.raises(DataError, match=r"the split of train/0\.png is 'val'; allowed are train, valid, test"):
+        dataset.with_splits({**splits, "train/0.png": "val"})
+
+
+def test_a_group_changes_no_fingerprint(root: Path) -> None:
+    dataset = open_dataset(root)
+    records = {
+        split: tuple(replace(record, group=record.name) for record in members)
+        for split, members in dataset.records.items()
+    }
+    assert replace(dataset, records=records).fingerprint() == dataset.fingerprint()
 
 
 def test_fingerprint_names_a_file_that_cannot_be_read(root: Path) -> None:
@@ -75,13 +94,13 @@ def test_fingerprint_names_a_file_that_cannot_be_read(root: Path) -> None:
         dataset.fingerprint()
 
 
-def test_errors_are_the_findings_of_that_level(root: Path) -> None:
+def test_errors_are_the_issues_of_that_level(root: Path) -> None:
     (root / "train" / "3.png").write_bytes(b"")
     dataset = open_dataset(root)
-    assert [finding.level for finding in dataset.findings] == ["warning"]
+    assert [issue.level for issue in dataset.issues] == ["warning"]
     assert dataset.errors == ()
-    error = replace(dataset.findings[0], level="error")
-    assert replace(dataset, findings=(*dataset.findings, error)).errors == (error,)
+    error = replace(dataset.issues[0], level="error")
+    assert replace(dataset, issues=(*dataset.issues, error)).errors == (error,)
 
 
 def test_image_files_passes_over_hidden_and_other_files(tmp_path: Path) -> None:

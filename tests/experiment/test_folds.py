@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.cli.main import main
-from bts_tune.data.splits.splitting import read_folds, read_split
+from bts_tune.data.splits.split import read_folds, read_split
 from bts_tune.experiment.planning.plan import plan_search
 from bts_tune.results.configurations import configurations
 from bts_tune.results.files import write_atomically

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.splits.splitting import read_split, reassigned
+from bts_tune.data.splits.split import read_split
 from bts_tune.results.files import write_atomically
 from tests.experiment.conftest import Command
 
@@ -29,7 +29,7 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     assert not split["leak"]["leaks"]
     assert {name: one["images"] for name, one in split["splits"].items()} == dataset["splits"]
     splits = read_split(folder.split_file)
-    regrouped = reassigned(open_dataset(small_data), splits)
+    regrouped = open_dataset(small_data).with_splits(splits)
     assert regrouped.fingerprint() == dataset["fingerprint"] != open_dataset(small_data).fingerprint()
     assert dataset["content"] == open_dataset(small_data).fingerprint(splits=False)
 

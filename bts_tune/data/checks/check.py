@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
-from bts_tune.data.checks.similarity import LOOK_ALIKE, ORIENTATIONS, TURNED, Indices
+from bts_tune.data.checks.similarity import NEAR_DUPLICATE, ORIENTATIONS, REORIENTED, Indices
 from bts_tune.data.parallel import Progress
-from bts_tune.data.records import SPLITS, Dataset, Finding, Level, SliceRecord
+from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import Leak, measure_leak
+from bts_tune.registry import READERS
 from bts_tune.text import printable
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -57,11 +58,11 @@ class CheckReport:
 
     Attributes:
         root: the dataset's folder.
-        layout: `coco` or `folders`.
+        layout: name of the reader that read it.
         categories: every category by id.
         tumor_categories: ids of those that count as tumour.
         splits: summary by split.
-        findings: errors first, then by code, file and annotation.
+        issues: errors first, then by code, file and annotation.
         leak: how much of the validation and test splits has a near-duplicate in the training split.
     """
 
@@ -70,24 +71,24 @@ class CheckReport:
     categories: dict[int, str]
     tumor_categories: tuple[int, ...]
     splits: dict[str, SplitSummary]
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
     leak: Leak = field(default_factory=Leak)
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
+    def errors(self) -> tuple[Issue, ...]:
         """What would make training wrong or stop it."""
-        return tuple(finding for finding in self.findings if finding.level == "error")
+        return tuple(issue for issue in self.issues if issue.level == "error")
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
+    def warnings(self) -> tuple[Issue, ...]:
         """What deserves a look."""
-        return tuple(finding for finding in self.findings if finding.level == "warning")
+        return tuple(issue for issue in self.issues if issue.level == "warning")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summaries and the number of findings by level and code, in plain JSON types."""
+        """Return the summaries and the number of issues by level and code, in plain JSON types."""
         counted: dict[str, Counter[str]] = {"error": Counter(), "warning": Counter()}
-        for finding in self.findings:
-            counted[finding.level][finding.code] += 1
+        for issue in self.issues:
+            counted[issue.level][issue.code] += 1
         splits = {}
         for split, summary in self.splits.items():
             fields = asdict(summary)
@@ -117,7 +118,7 @@ def check_dataset(
     """Open every image and mask of a dataset and report on them.
 
     Args:
-        dataset: as `open_dataset` read it; its findings become part of the report.
+        dataset: as `open_dataset` read it; its issues become part of the report.
         scan: of the same slices, whatever splits they were in; by default they are opened now.
         groups: the group of each slice, int64 [N], in the order of `scan.names`; by default as `group_slices` finds
             them without knowing patients.
@@ -126,25 +127,25 @@ def check_dataset(
     scan = scan_dataset(dataset, progress=progress) if scan is None else scan
     records = list(dataset)
     slices = [scan.slices[record.name] for record in records]
-    findings = list(dataset.findings)
+    issues = list(dataset.issues)
     splits: dict[str, SplitSummary] = {}
     for split in SPLITS:
         members = [(record, one) for record, one in zip(records, slices, strict=True) if record.split == split]
         shares = [one.tumor_share for _, one in members if one.tumor_share is not None]
         splits[split] = _summary(dataset, split, members, [share for share in shares if share > 0])
-        findings += [finding for _, one in members for finding in one.findings]
-        findings += _split_findings(split, len(members), shares)
-    findings += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
+        issues += [issue for _, one in members for issue in one.issues]
+        issues += _split_issues(split, len(members), shares)
+    issues += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
     leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
-    findings += _leak_findings(leak)
-    findings.sort(key=lambda one: (one.level, one.code, one.file, str(one.annotation)))
+    issues += _leak_issues(leak)
+    issues.sort(key=lambda one: (one.level, one.code, one.file, str(one.annotation)))
     return CheckReport(
         root=dataset.root,
         layout=dataset.layout,
         categories=dataset.categories,
         tumor_categories=dataset.tumor_categories,
         splits=splits,
-        findings=tuple(findings),
+        issues=tuple(issues),
         leak=leak,
     )
 
@@ -164,16 +165,16 @@ def _summary(
     )
 
 
-def _split_findings(split: str, images: int, shares: Sequence[float]) -> Iterator[Finding]:
+def _split_issues(split: str, images: int, shares: Sequence[float]) -> Iterator[Issue]:
     level: Level = "warning" if split == "test" else "error"
     if images == 0:
-        yield Finding(level, "empty-split", split, None, "the split holds no usable image.")
+        yield Issue(level, "empty-split", split, None, "the split holds no usable image.")
     elif shares and not any(shares):
-        yield Finding(level, "no-tumor-in-split", split, None, "no image of the split holds a tumour.")
+        yield Issue(level, "no-tumor-in-split", split, None, "no image of the split holds a tumour.")
 
 
-def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[Finding]:
-    """Yield a finding for each file whose bytes are those of an earlier one."""
+def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[Issue]:
+    """Yield an issue for each file whose bytes are those of an earlier one."""
     groups: dict[str, list[SliceRecord]] = defaultdict(list)
     for record, digest in digests:
         if digest is not None:
@@ -181,21 +182,21 @@ def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[F
     for first, *others in groups.values():
         for other in others:
             if other.split == first.split:
-                yield Finding("warning", "duplicate-file", other.name, None, f"the same file as {first.name}.")
+                yield Issue("warning", "duplicate-file", other.name, None, f"the same file as {first.name}.")
             else:
                 message = f"the same file as {first.name}: the {other.split} split is not independent of {first.split}."
-                yield Finding("warning", "duplicate-across-splits", other.name, None, message)
+                yield Issue("warning", "duplicate-across-splits", other.name, None, message)
 
 
-def _leak_findings(leak: Leak) -> Iterator[Finding]:
+def _leak_issues(leak: Leak) -> Iterator[Issue]:
     for split, one in leak.splits.items():
         if one.related:
             message = (
                 f"{one.related_share:.1%} of its images ({one.related} of {one.images}) are related to one in train "
-                f"({_RELATED}), and {one.look_alike_share:.1%} have a near-duplicate there; scores on it are "
+                f"({_RELATED}), and {one.near_duplicate_share:.1%} have a near-duplicate there; scores on it are "
                 "optimistic for patients that the model has never seen."
             )
-            yield Finding("warning", "leak", split, None, message)
+            yield Issue("warning", "leak", split, None, message)
 
 
 def render(report: CheckReport, *, verbose: bool = False) -> str:
@@ -203,10 +204,9 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
 
     Args:
         report: what to show.
-        verbose: list every finding; by default at most `SHOWN_PER_CODE` of a kind.
+        verbose: list every issue; by default at most `SHOWN_PER_CODE` of a kind.
     """
-    layout = "COCO export" if report.layout == "coco" else "image/mask folders"
-    parts = [[f"{report.root}: {layout}"], _split_table(report)]
+    parts = [[f"{report.root}: {READERS.get(report.layout).title}"], _split_table(report)]
     if report.categories:
         parts.append(_category_table(report))
     for title, name in (("Image sizes", "sizes"), ("Pixels", "kinds")):
@@ -218,15 +218,15 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
         parts.append([f"{title}: {', '.join(shown) or 'none'}{f', and {more} more' if more else ''}"])
     parts.append(_share_table(report))
     parts.append(_leak_table(report.leak, verbose))
-    for title, findings in (("Errors", report.errors), ("Warnings", report.warnings)):
-        parts.append(_finding_lines(title, findings, verbose))
+    for title, issues in (("Errors", report.errors), ("Warnings", report.warnings)):
+        parts.append(_issue_lines(title, issues, verbose))
     return "\n\n".join("\n".join(printable(line) for line in lines) for lines in parts) + "\n"
 
 
 def _split_table(report: CheckReport) -> list[str]:
     head = ["split", "images", "without tumour"]
     rows = [[split, str(one.images), str(one.without_tumor)] for split, one in report.splits.items()]
-    if report.layout == "coco":
+    if READERS.get(report.layout).has_categories:
         head += ["annotations", "several annotations"]
         for row, one in zip(rows, report.splits.values(), strict=True):
             row += [str(sum(one.annotations.values())), str(one.several_annotations)]
@@ -255,25 +255,25 @@ def _leak_table(leak: Leak, verbose: bool) -> list[str]:
     rows = [["split", "images", "related", "%", "near-duplicate", "%"]]
     for split, one in leak.splits.items():
         counts = [str(one.images), str(one.related), f"{100 * one.related_share:.1f}"]
-        rows.append([split, *counts, str(one.look_alikes), f"{100 * one.look_alike_share:.1f}"])
+        rows.append([split, *counts, str(one.near_duplicates), f"{100 * one.near_duplicate_share:.1f}"])
     lines = [
         f"Images related to one in train ({_RELATED}), and images with a near-duplicate there "
-        f"(correlation above {LOOK_ALIKE:g}, or {TURNED:g} mirrored or rotated)",
+        f"(correlation above {NEAR_DUPLICATE:g}, or {REORIENTED:g} mirrored or rotated)",
         *_table(rows),
     ]
     for pair in leak.worst if verbose else leak.worst[:SHOWN_PER_CODE]:
-        turned = "" if pair.orientation == ORIENTATIONS[0] else f" ({pair.orientation})"
-        lines.append(f"  {pair.correlation:.3f}  {pair.file}  {pair.train_file}{turned}")
+        how = "" if pair.orientation == ORIENTATIONS[0] else f" ({pair.orientation})"
+        lines.append(f"  {pair.correlation:.3f}  {pair.file}  {pair.train_file}{how}")
     return lines
 
 
-def _finding_lines(title: str, findings: Sequence[Finding], verbose: bool) -> list[str]:
-    if not findings:
+def _issue_lines(title: str, issues: Sequence[Issue], verbose: bool) -> list[str]:
+    if not issues:
         return [f"{title}: none"]
-    lines = [f"{title}: {len(findings)}"]
-    groups: dict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        groups[finding.code].append(finding)
+    lines = [f"{title}: {len(issues)}"]
+    groups: dict[str, list[Issue]] = defaultdict(list)
+    for issue in issues:
+        groups[issue.code].append(issue)
     for code, members in groups.items():
         lines.append(f"  {code} ({len(members)})")
         shown = members if verbose else members[:SHOWN_PER_CODE]

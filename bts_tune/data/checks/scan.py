@@ -17,7 +17,7 @@ from bts_tune.data.checks.similarity import SIDE, Floats, Pairs, find_similar, s
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.images import decode, read_bytes, read_mask, to_grey
 from bts_tune.data.prepared.masks import drawn_area
-from bts_tune.data.records import Annotation, Dataset, Finding, Level, SliceRecord
+from bts_tune.data.records import Annotation, Dataset, Issue, Level, SliceRecord
 from bts_tune.errors import DataError
 
 TINY_AREA = 32
@@ -29,7 +29,7 @@ class SliceScan:
     """What opening one slice showed.
 
     Attributes:
-        findings: what is wrong with it.
+        issues: what is wrong with it.
         digest: SHA-256 of the image's file, None where it cannot be read, as for what follows.
         size: `width x height`.
         kind: channels and depth.
@@ -37,7 +37,7 @@ class SliceScan:
         small: its small version, float32 [32, 32].
     """
 
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
     digest: str | None = None
     size: str | None = None
     kind: str | None = None
@@ -66,7 +66,7 @@ class Scan:
 
     @cached_property
     def pairs(self) -> Pairs:
-        """Slices that look alike, by their place in `names`."""
+        """Near-duplicates, by their place in `names`."""
         return find_similar(self.vectors)
 
 
@@ -83,21 +83,21 @@ def scan_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Scan:
 
 
 def _scan_slice(record: SliceRecord) -> SliceScan:
-    findings: list[Finding] = []
+    issues: list[Issue] = []
 
     def find(level: Level, code: str, message: str) -> None:
-        findings.append(Finding(level, code, record.name, None, message))
+        issues.append(Issue(level, code, record.name, None, message))
 
     if not _is_file(record.image):
         find("error", "missing-image", "the file does not exist.")
-        return SliceScan(tuple(findings))
+        return SliceScan(tuple(issues))
     try:
         data = read_bytes(record.image)
         pixels = decode(data, record.name)
         grey = to_grey(pixels, record.name)
     except DataError as error:
         find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))
-        return SliceScan(tuple(findings))
+        return SliceScan(tuple(issues))
     height, width = grey.shape
     if grey.min() == grey.max():
         find("warning", "blank-image", "all pixels have the same value.")
@@ -115,36 +115,36 @@ def _scan_slice(record: SliceRecord) -> SliceScan:
     else:
         share = float(mask.mean())
         if record.mask is not None:
-            findings += _mask_findings(record, record.mask, mask, (height, width))
+            issues += _mask_issues(record, record.mask, mask, (height, width))
     if record.mask is None:
-        findings += _annotation_findings(record)
+        issues += _annotation_issues(record)
     if share == 0:
         find("warning", "no-tumor", "nothing is annotated as tumour; the slice counts as tumour-free.")
     digest = hashlib.sha256(data).hexdigest()
-    return SliceScan(tuple(findings), digest, f"{width} x {height}", _kind(pixels), share, small(grey))
+    return SliceScan(tuple(issues), digest, f"{width} x {height}", _kind(pixels), share, small(grey))
 
 
-def _mask_findings(record: SliceRecord, path: Path, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
+def _mask_issues(record: SliceRecord, path: Path, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Issue]:
     if mask.shape != size:
         message = f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, its image {size[1]} x {size[0]}."
-        yield Finding("error", "wrong-mask-size", record.name, None, message)
+        yield Issue("error", "wrong-mask-size", record.name, None, message)
     if path.suffix.lower() in (".jpg", ".jpeg"):
         message = f"the mask {path.name} is a JPEG, whose compression leaves non-zero pixels around a tumour; use PNG."
-        yield Finding("warning", "lossy-mask", record.name, None, message)
+        yield Issue("warning", "lossy-mask", record.name, None, message)
     if mask.all():
-        yield Finding("warning", "full-mask", record.name, None, "every pixel of the mask is tumour.")
+        yield Issue("warning", "full-mask", record.name, None, "every pixel of the mask is tumour.")
 
 
-def _annotation_findings(record: SliceRecord) -> Iterator[Finding]:
+def _annotation_issues(record: SliceRecord) -> Iterator[Issue]:
     if record.width is None or record.height is None:
         return
     if len(record.annotations) > 1:
         ids = ", ".join(str(one.annotation_id) for one in record.annotations)
         message = f"{len(record.annotations)} annotations ({_cut(ids, 80)}); the mask is their union."
-        yield Finding("warning", "several-annotations", record.name, None, message)
+        yield Issue("warning", "several-annotations", record.name, None, message)
     for one in record.annotations:
         for code, message in _annotation_problems(one, record.width, record.height):
-            yield Finding("warning", code, record.name, one.annotation_id, message)
+            yield Issue("warning", code, record.name, one.annotation_id, message)
 
 
 def _annotation_problems(annotation: Annotation, width: int, height: int) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
 from bts_tune.data.checks.similarity import SIDE
 from bts_tune.data.parallel import Progress
 from bts_tune.data.prepared.cache import META_FILE, building, remove, temporary_folder
-from bts_tune.data.records import Dataset, Finding, canonical
+from bts_tune.data.records import Dataset, Issue, canonical
 from bts_tune.errors import DataError
 
 HOLDS = "data check"
@@ -32,7 +32,7 @@ HOLDS = "data check"
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
-def kept_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = None) -> Scan:
+def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = None) -> Scan:
     """Return a dataset's scan, from the cache where it is in it; else open every slice, and keep what that shows.
 
     A dataset with a file that cannot be read is scanned anew each time. Where the cache cannot be written, nothing is
@@ -55,7 +55,7 @@ def kept_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = None
     with contextlib.suppress(OSError), building(folder.parent, key):
         with contextlib.suppress(*_BROKEN):
             return _load(folder, names)  # another run has kept it meanwhile
-        _keep(folder, dataset, scan)
+        _write(folder, dataset, scan)
     return scan
 
 
@@ -99,15 +99,13 @@ def _load(folder: Path, names: list[str]) -> Scan:
 
 
 def _slice(described: dict[str, Any], small: np.ndarray) -> SliceScan:
-    findings = tuple(Finding(*found) for found in described["findings"])
+    issues = tuple(Issue(*found) for found in described["issues"])
     if described["digest"] is None:
-        return SliceScan(findings)
-    return SliceScan(
-        findings, described["digest"], described["size"], described["kind"], described["tumor_share"], small
-    )
+        return SliceScan(issues)
+    return SliceScan(issues, described["digest"], described["size"], described["kind"], described["tumor_share"], small)
 
 
-def _keep(folder: Path, dataset: Dataset, scan: Scan) -> None:
+def _write(folder: Path, dataset: Dataset, scan: Scan) -> None:
     """Write an entry; the right to build it is the caller's."""
     if folder.exists():
         remove(folder)
@@ -118,7 +116,7 @@ def _keep(folder: Path, dataset: Dataset, scan: Scan) -> None:
         np.save(temporary / "smalls.npy", np.stack(smalls) if smalls else np.empty((0, SIDE, SIDE), np.float32))
         described = {
             name: {
-                "findings": [[f.level, f.code, f.file, f.annotation, f.message] for f in one.findings],
+                "issues": [[f.level, f.code, f.file, f.annotation, f.message] for f in one.issues],
                 "digest": one.digest,
                 "size": one.size,
                 "kind": one.kind,

@@ -27,17 +27,18 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 SIDE = 32
-LOOK_ALIKE = 0.9
-"""Two slices whose correlation is above this, as they are, count as look-alikes."""
-TURNED = 0.98
-"""The same where one of the two is turned; heads are so symmetric that mirror images of different ones reach 0.96."""
+NEAR_DUPLICATE = 0.9
+"""Two slices whose correlation is above this, as they are, count as near-duplicates."""
+REORIENTED = 0.98
+"""The same where one of the two is mirrored or rotated; heads are so symmetric that mirror images of different ones
+reach 0.96."""
 
 EXACT_BELOW = 10_000
 PROBES = 24
-PROBES_TURNED = 6
-"""Enough where only pairs above `TURNED` are searched for: so close slices lie in the same cell or in adjacent ones."""
+PROBES_REORIENTED = 6
+"""Enough where only pairs above `REORIENTED` are searched for: they lie in the same cell or in adjacent ones."""
 MOST_PER_CELL = 32
-"""Partners of a slice that are kept of one cell, the closest; it bounds memory where all slices look alike."""
+"""Partners of a slice that are kept of one cell, the closest; it bounds memory where all slices resemble each other."""
 
 ORIENTATIONS = (
     "as it is",
@@ -62,7 +63,7 @@ class Pairs:
     Attributes:
         first, second: int64 [P], positions of the slices; first < second.
         correlation: float32 [P].
-        orientation: uint8 [P], index into `ORIENTATIONS`: how the second one is turned to look like the first.
+        orientation: uint8 [P], index into `ORIENTATIONS`: how the second one is reoriented to look like the first.
     """
 
     first: Indices
@@ -107,15 +108,15 @@ def correlations(vectors: Floats, first: Indices, second: Indices) -> Floats:
     return np.concatenate(found)
 
 
-def find_similar(vectors: Floats, *, threshold: float = LOOK_ALIKE, turned: float = TURNED) -> Pairs:
-    """Return the pairs of slices that look alike.
+def find_similar(vectors: Floats, *, threshold: float = NEAR_DUPLICATE, reoriented: float = REORIENTED) -> Pairs:
+    """Return the pairs of near-duplicates.
 
     Args:
         vectors: signatures, float32 [N, 1024].
         threshold: a pair's correlation as it is must be above this.
-        turned: and this where one of the two is mirrored or rotated.
+        reoriented: and this where one of the two is mirrored or rotated.
 
-    Up to `EXACT_BELOW` slices every such pair is found; above, nearly every one (see `tests/data/test_similarity.py`).
+    Up to `EXACT_BELOW` slices every such pair is found; above, nearly every one (as `test_similarity.py` shows).
     """
     coefficients = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
     is_low = np.zeros((SIDE, SIDE), dtype=bool)
@@ -126,13 +127,13 @@ def find_similar(vectors: Floats, *, threshold: float = LOOK_ALIKE, turned: floa
     cells = _Cells(low.values)
     found = []
     for orientation in range(len(ORIENTATIONS)):
-        limit = turned if orientation else threshold
-        queries = low.turned(orientation)
-        for query, member in cells.candidates(queries, rest, limit, PROBES_TURNED if orientation else PROBES):
+        limit = reoriented if orientation else threshold
+        queries = low.reoriented(orientation)
+        for query, member in cells.candidates(queries, rest, limit, PROBES_REORIENTED if orientation else PROBES):
             exact = np.empty(len(query), dtype=np.float32)
             for start in range(0, len(query), _BLOCK):
                 part = slice(start, start + _BLOCK)
-                above = high.turned(orientation, query[part])
+                above = high.reoriented(orientation, query[part])
                 exact[part] = np.einsum("pd,pd->p", queries[query[part]], low.values[member[part]])
                 exact[part] += np.einsum("pd,pd->p", above, high.values[member[part]])
             kept = _closest(query, np.where(exact > limit, exact, 0)) if cells.many else np.flatnonzero(exact > limit)
@@ -165,8 +166,8 @@ class _Part:
         self._transposed = place[column * SIDE + row]
         self._signs = (1 - 2 * (column % 2)).astype(np.float32), (1 - 2 * (row % 2)).astype(np.float32)
 
-    def turned(self, orientation: int, rows: Indices | slice = slice(None)) -> Floats:
-        """Return these coefficients of the turned images, for some slices."""
+    def reoriented(self, orientation: int, rows: Indices | slice = slice(None)) -> Floats:
+        """Return these coefficients of the reoriented images, for some slices."""
         values = self.values[rows]
         if orientation & 4:
             values = values[:, self._transposed]

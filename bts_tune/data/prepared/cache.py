@@ -2,10 +2,10 @@
 
     <cache>/<key>/            an entry: meta.json and arrays, see `prepare` and `scan_cache`
     <cache>/.<key>.<random>/  an entry that is being built or removed, or was left by a kill
-    <cache>/.locks/<key>      held by whoever builds the entry
+    <cache>/.locks/<key>      held by the process that builds the entry
 
-Whoever has an entry open holds a shared lock (`flock`) on its meta.json, so that clearing the cache leaves alone what a
-run still needs. The lock goes with the process.
+A process that has an entry open holds a shared lock (`flock`) on its meta.json, so that clearing the cache does not
+remove what a run still needs. The lock ends with the process.
 """
 
 from __future__ import annotations
@@ -177,10 +177,10 @@ def temporary_folder(cache: Path, key: str) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Remove an entry: it vanishes at once, also for whoever looks while its files are being deleted."""
-    grave = temporary_folder(folder.parent, folder.name)
-    folder.rename(grave / folder.name)
-    shutil.rmtree(grave)
+    """Remove an entry: it is gone at once, also for a process that looks while its files are being deleted."""
+    doomed = temporary_folder(folder.parent, folder.name)
+    folder.rename(doomed / folder.name)
+    shutil.rmtree(doomed)
 
 
 def _build_lock(cache: Path, key: str, timeout: float = -1) -> FileLock:

@@ -1,7 +1,9 @@
-"""COCO exports: the annotation file of a split -> records.
+"""COCO exports: `train/ valid/ test/`, each with an annotation file, images beside it or below it.
 
-A file whose structure is broken stops the reading with a `DataError` that names the file and the field. A broken
-annotation becomes a `Finding` instead, so that one check lists all of them.
+`val` is read as `valid`. The test split may be missing.
+
+A file whose structure is broken is a `DataError` that names the file and the field. A broken annotation becomes an
+`Issue` instead, so that one check lists all of them.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bts_tune.data.files import read_file
 from bts_tune.data.prepared.masks import run_lengths
-from bts_tune.data.readers.polygons import crosses_itself
-from bts_tune.data.records import MAX_PIXELS, Annotation, Dataset, Finding, Level, SliceRecord, image_files
+from bts_tune.data.readers._polygons import crosses_itself
+from bts_tune.data.readers._split_folders import possible_split_folders, require_splits, split_folders
+from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.records import MAX_PIXELS, Annotation, Dataset, Issue, Level, SliceRecord, image_files
 from bts_tune.errors import DataError
+from bts_tune.registry import READERS
 from bts_tune.text import nearest, quoted
 
 ANNOTATION_FILE = "_annotations.coco.json"
@@ -69,44 +74,64 @@ _POLYGONS = TypeAdapter(list[list[float]], config=_STRICT)
 _COUNTS = TypeAdapter(list[Annotated[int, Field(ge=0, le=MAX_PIXELS)]], config=_STRICT)
 
 
-def read_coco(root: Path, files: Mapping[str, Path], wanted: Sequence[str] | None = None) -> Dataset:
-    """Read the annotation file of each split.
+@READERS.register("coco")
+class CocoReader(Reader):
+    """COCO exports, as Roboflow writes them. All annotations of the chosen categories are tumour."""
 
-    Args:
-        root: folder of the dataset.
-        files: annotation file by split; images lie beside it.
-        wanted: categories that count as tumour, see `choose_categories`; None for all.
+    title = "COCO export"
+    expects = f"train/ and valid/ (test/ is optional), each with {ANNOTATION_FILE}"
+    has_categories = True
 
-    Raises:
-        DataError: a file is not COCO, the files disagree about a category, or a wanted category does not exist.
-    """
-    parsed = {split: _parse(path) for split, path in files.items()}
-    categories: dict[int, str] = {}
-    for split, content in parsed.items():
-        for category in content.categories:
-            if categories.setdefault(category.id, category.name) != category.name:
-                raise DataError(
-                    f"{files[split]}: categories: id {category.id} is named {quoted(category.name)} here and "
-                    f"{quoted(categories[category.id])} in another place; an id must mean the same in all splits."
-                )
-    chosen = choose_categories(wanted, categories)
-    records: dict[str, tuple[SliceRecord, ...]] = {}
-    findings: list[Finding] = []
-    counts: dict[str, dict[int, int]] = {}
-    for split, content in parsed.items():
-        reader = _SplitReader(root, split, files[split], content, categories, frozenset(chosen))
-        records[split] = reader.read()
-        findings += reader.findings
-        counts[split] = dict(reader.counts)
-    return Dataset(
-        root=root,
-        layout="coco",
-        categories=dict(sorted(categories.items())),
-        records=records,
-        findings=tuple(findings),
-        tumor_categories=chosen,
-        annotation_counts=counts,
-    )
+    def recognises(self, root: Path) -> bool:
+        """Return whether any split has an annotation file."""
+        return any((folder / ANNOTATION_FILE).is_file() for folder in possible_split_folders(root))
+
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Read the annotation file of each split.
+
+        Raises:
+            DataError: a split or its file is missing, a file is not COCO, the files disagree about a category, or a
+                wanted category does not exist.
+        """
+        folders = split_folders(root)
+        files = {split: folder / ANNOTATION_FILE for split, folder in folders.items()}
+        missing = ", ".join(str(file) for file in files.values() if not file.is_file())
+        if missing:
+            raise DataError(f"{missing}: missing; every split of a COCO export has one.")
+        require_splits(root, folders)
+        parsed = {split: _parse(path) for split, path in files.items()}
+        categories: dict[int, str] = {}
+        for split, content in parsed.items():
+            for category in content.categories:
+                if categories.setdefault(category.id, category.name) != category.name:
+                    raise DataError(
+                        f"{files[split]}: categories: id {category.id} is named {quoted(category.name)} here and "
+                        f"{quoted(categories[category.id])} in another place; an id must mean the same in all splits."
+                    )
+        chosen = choose_categories(options.tumor_categories, categories)
+        records: dict[str, tuple[SliceRecord, ...]] = {}
+        issues: list[Issue] = []
+        counts: dict[str, dict[int, int]] = {}
+        for split, content in parsed.items():
+            file = _AnnotationFile(root, split, files[split], content, categories, frozenset(chosen))
+            records[split] = file.records()
+            issues += file.issues
+            counts[split] = dict(file.counts)
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories=dict(sorted(categories.items())),
+            records=records,
+            issues=tuple(issues),
+            tumor_categories=chosen,
+            annotation_counts=counts,
+        )
+
+    def hint(self, root: Path) -> str | None:
+        """Tell a single split from a dataset."""
+        if (root / ANNOTATION_FILE).is_file():
+            return "is a single split; name the folder above it, which holds train/ and valid/."
+        return None
 
 
 def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str]) -> tuple[int, ...]:
@@ -161,8 +186,8 @@ def _parse(path: Path) -> _File:
         raise DataError(f"{path}: {_explain(error)}.") from None
 
 
-class _SplitReader:
-    """Turns one parsed annotation file into records, and collects what is wrong with it."""
+class _AnnotationFile:
+    """The parsed annotation file of one split: its records, and what is wrong with it."""
 
     def __init__(
         self,
@@ -180,10 +205,10 @@ class _SplitReader:
         self.content = content
         self.categories = categories
         self.chosen = chosen
-        self.findings: list[Finding] = []
+        self.issues: list[Issue] = []
         self.counts: Counter[int] = Counter()
 
-    def read(self) -> tuple[SliceRecord, ...]:
+    def records(self) -> tuple[SliceRecord, ...]:
         images = self._images()
         annotations: dict[_Id, list[Annotation]] = {number: [] for number in images}
         seen: set[_Id] = set()
@@ -262,7 +287,7 @@ class _SplitReader:
         return images
 
     def _find(self, level: Level, code: str, file: str, annotation: _Id | None, message: str) -> None:
-        self.findings.append(Finding(level, code, file, annotation, message))
+        self.issues.append(Issue(level, code, file, annotation, message))
 
 
 class _BrokenError(Exception):

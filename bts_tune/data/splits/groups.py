@@ -4,9 +4,9 @@
 2. Near-copies: a correlation above 0.95, or 0.98 where one is mirrored or rotated, or where patients are given.
 3. Neighbours: slices of one series whose numbers differ by at most 5 and whose correlation exceeds 0.8.
 
-For a split, look-alikes above 0.9 are joined as well, unless patients are given. That is left off where it would chain
-more than 30 % of all slices into one group: slices of different patients then look alike by chance, as in a dataset of
-registered heads, and to keep them together would leave too few groups.
+For a split, near-duplicates above 0.9 are joined as well, unless patients are given. That is left off where it would
+chain more than 30 % of all slices into one group: slices of different patients then resemble each other by chance, as
+in a dataset of registered heads, and to keep them together would leave too few groups.
 
 A series and a number are read from a file's name: the digits at its end are the number (`p0007_s012.png`); of a name
 that Roboflow made, those before `_jpg.rf.` (`1000_jpg.rf.1c16148495900a466a53f121ec6af0a9.jpg`).
@@ -42,7 +42,7 @@ _SPLIT_FOLDERS = {*SPLITS, "val", "images"}
 
 
 def series_and_number(name: str) -> tuple[str, int] | None:
-    """Return the series and the slice number that a slice's name tells; None where it ends in no digits."""
+    """Return the series and the slice number that are in a slice's name; None where it ends in no digits."""
     path = PurePosixPath(name)
     match = _NUMBERED.fullmatch(_ROBOFLOW.sub("", path.stem))
     if match is None:
@@ -71,13 +71,13 @@ def neighbor_pairs(scan: Scan) -> tuple[Indices, Indices]:
     return pairs[similar, 0], pairs[similar, 1]
 
 
-def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_look_alikes: bool = False) -> Indices:
+def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_near_duplicates: bool = False) -> Indices:
     """Return the group of each slice, int64 [N], numbered from 0 in the order of `scan.names`.
 
     Args:
         scan: of the slices.
-        patients: what names the patient of each slice, in the same order.
-        join_look_alikes: whether to join what looks alike, for a split; see the module's first lines.
+        patients: the patient of each slice, in the same order.
+        join_near_duplicates: whether to join near-duplicates, for a split; see the module's first lines.
     """
     pairs = scan.pairs
     copies = pairs.correlation > (COPY if patients is None else COPY_OF_KNOWN)
@@ -88,7 +88,7 @@ def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_look
         _, first_of, patient = np.unique(np.asarray(patients, dtype=str), return_index=True, return_inverse=True)
         links.append((first_of[patient], np.arange(len(patients))))
     groups = _connected(links, len(scan.names))
-    if join_look_alikes and patients is None:
+    if join_near_duplicates and patients is None:
         alike = pairs.orientation == 0
         joined = _connected([*links, (pairs.first[alike], pairs.second[alike])], len(scan.names))
         if np.bincount(joined).max(initial=0) <= MAX_SHARE * len(joined):
@@ -97,7 +97,7 @@ def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_look
 
 
 def outside_share(scan: Scan, groups: Indices) -> float:
-    """Return the share of slices that have a look-alike, as it is and above 0.9, outside their group."""
+    """Return the share of slices that have a near-duplicate, as it is and above 0.9, outside their group."""
     pairs = scan.pairs
     apart = (groups[pairs.first] != groups[pairs.second]) & (pairs.orientation == 0)
     found = np.union1d(pairs.first[apart], pairs.second[apart])
@@ -105,7 +105,7 @@ def outside_share(scan: Scan, groups: Indices) -> float:
 
 
 def read_patients(names: Sequence[str], group_by: str) -> list[str]:
-    """Return what names the patient of each slice.
+    """Return the patient of each slice.
 
     Args:
         names: names of the slices.

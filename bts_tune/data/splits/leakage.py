@@ -1,9 +1,9 @@
 """How far the validation and test splits are from being independent of the training split. Two figures for each:
 
-- *Look-alikes*: images of which the training split holds a near-duplicate, a slice whose correlation with theirs
-  exceeds 0.9, or 0.98 where one is mirrored or rotated (see `similarity`). Among many heads some do by chance.
+- *Near-duplicates*: images of which the training split holds a slice whose correlation with theirs exceeds 0.9,
+  or 0.98 where one is mirrored or rotated (see `similarity`). Among many heads some do by chance.
 - *Related* images: those of which the training split holds a slice of the same group, hence of the same patient as far
-  as one can tell (see `grouping`). A split with any of them leaks: a score on it says little of patients that the model
+  as one can tell (see `groups`). A split with any of them leaks: a score on it says little of patients that the model
   has never seen.
 """
 
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import LOOK_ALIKE, ORIENTATIONS, TURNED, Indices
+from bts_tune.data.checks.similarity import NEAR_DUPLICATE, ORIENTATIONS, REORIENTED, Indices
 from bts_tune.data.prepared.images import read_grey
 from bts_tune.data.records import SPLITS, Dataset
 
@@ -33,18 +33,18 @@ class SplitLeak:
 
     Attributes:
         images: number of slices in the split.
-        look_alikes: how many of them have a near-duplicate in the training split.
+        near_duplicates: how many of them have a near-duplicate in the training split.
         related: how many have a slice of their group there.
     """
 
     images: int
-    look_alikes: int
+    near_duplicates: int
     related: int
 
     @property
-    def look_alike_share(self) -> float:
-        """`look_alikes` as a share of the images; 0 of an empty split."""
-        return self.look_alikes / self.images if self.images else 0.0
+    def near_duplicate_share(self) -> float:
+        """`near_duplicates` as a share of the images; 0 of an empty split."""
+        return self.near_duplicates / self.images if self.images else 0.0
 
     @property
     def related_share(self) -> float:
@@ -81,13 +81,19 @@ class Leak:
         return any(one.related for one in self.splits.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in plain JSON types."""
+        """Return it in plain JSON types, under the keys that run folders have."""
         return {
-            "threshold": LOOK_ALIKE,
-            "threshold_turned": TURNED,
+            "threshold": NEAR_DUPLICATE,
+            "threshold_turned": REORIENTED,
             "leaks": self.leaks,
             "splits": {
-                name: {**asdict(one), "look_alike_share": one.look_alike_share, "related_share": one.related_share}
+                name: {
+                    "images": one.images,
+                    "look_alikes": one.near_duplicates,
+                    "related": one.related,
+                    "look_alike_share": one.near_duplicate_share,
+                    "related_share": one.related_share,
+                }
                 for name, one in self.splits.items()
             },
             "worst": [asdict(pair) for pair in self.worst],
@@ -111,7 +117,7 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
     inside = np.concatenate([pairs.second, pairs.first])
     crossing = np.flatnonzero((splits[outside] > 0) & (splits[inside] == code["train"]))
     correlation = np.tile(pairs.correlation, 2)[crossing]
-    # Turning back is another rotation by 90°, and the same for every other orientation.
+    # The inverse of a rotation by 90° is the other one; every other orientation is its own inverse.
     back = np.array([0, 1, 2, 3, 4, 6, 5, 7])[pairs.orientation]
     orientation = np.concatenate([pairs.orientation, back])[crossing]
     outside, inside = outside[crossing], inside[crossing]
@@ -124,7 +130,7 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
         splits={
             split: SplitLeak(
                 images=len(dataset.records[split]),
-                look_alikes=int((splits[outside[best]] == code[split]).sum()),
+                near_duplicates=int((splits[outside[best]] == code[split]).sum()),
                 related=int((in_train & (splits == code[split])).sum()),
             )
             for split in SPLITS[1:]

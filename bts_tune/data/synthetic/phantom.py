@@ -10,7 +10,6 @@ import csv
 import json
 import math
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
+from bts_tune.data.parallel import available_cpus
 from bts_tune.data.synthetic.anatomy import Image, Patient, random_stream
 from bts_tune.errors import DataError
 
@@ -40,7 +40,7 @@ _CATEGORIES = [  # the first is the name of the group, as in Roboflow's exports;
     {"id": 1, "name": "tumor", "supercategory": "Tumor"},
 ]
 
-_SPLITTING = 0  # the random stream that deals patients to splits; anatomy.py has the others
+_SPLITTING = 0  # the random stream that assigns patients to splits; anatomy.py has the others
 
 
 def generate_patient(
@@ -129,9 +129,8 @@ def write_phantom(
     if root.exists() and any(root.iterdir()):
         raise DataError(f"{root}: already holds something; name an empty folder or one that does not exist yet.")
     if workers is None:
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         # Below some seconds of work, processes cost more than they bring.
-        workers = 1 if count * image_size**2 < 300 * 256**2 else min(usable, patients)
+        workers = 1 if count * image_size**2 < 300 * 256**2 else min(available_cpus(), patients)
     info = {
         "version": "1",
         "description": f"Synthetic brain MRI with tumours, made by bts-tune: not real patients (seed {seed}).",
@@ -326,7 +325,7 @@ def _written_in_order(jobs: Iterator[_Job], workers: int) -> Generator[_Written,
     if workers == 1:
         yield from map(_write_patient, jobs)
         return
-    # Not forked: whoever calls may have threads (torch, Ray).
+    # Not forked: the caller may have threads (torch, Ray).
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
         pending: deque[Future[_Written]] = deque()

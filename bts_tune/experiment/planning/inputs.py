@@ -11,21 +11,14 @@ from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.checks.check import CheckReport, check_dataset, render
-from bts_tune.data.checks.scan_cache import kept_scan
+from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import default_cache
 from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
-from bts_tune.data.splits.splitting import (
-    Split,
-    cross_validation,
-    folded,
-    make_split,
-    read_folds,
-    read_split,
-    reassigned,
-    split_hash,
-)
+from bts_tune.data.splits.folds import cross_validation, fold_datasets
+from bts_tune.data.splits.make import make_split
+from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.callbacks.progress_bar import bar
@@ -35,6 +28,7 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders, models, preprocessings
 from bts_tune.models.build import parameters_of
 from bts_tune.models.weights import resolve_weights
+from bts_tune.registry import SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.space import ResolvedSpace
@@ -66,7 +60,7 @@ class Opened:
         dataset: with the splits that the run trains on.
         folds: the dataset of each fold, from 1; without folds the dataset itself, as None.
         checked: what the check found; no errors.
-        split: how the images are dealt out.
+        split: which image is in which split.
     """
 
     dataset: Dataset
@@ -84,7 +78,7 @@ def open_checked(options: RunOptions, console: Console) -> Opened:
     """
     dataset = open_data(options, console)
     with bar(console, "checking the dataset") as progress:
-        scan = kept_scan(dataset, _cache(options), progress=progress)
+        scan = cached_scan(dataset, _cache(options), progress=progress)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
@@ -110,9 +104,9 @@ def reopen(
 ) -> tuple[Dataset, dict[int | None, Dataset]]:
     """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
     dataset = open_data(options, console)
-    if run["dataset"].get("split", {}).get("method") == "grouped":
-        # Read rather than dealt anew: another version of scikit-learn may deal otherwise.
-        dataset = reassigned(dataset, read_split(folder.split_file))
+    method = run["dataset"].get("split", {}).get("method")
+    if method is not None and SPLIT_METHODS.get(method).read_back_on_resume:
+        dataset = dataset.with_splits(read_split(folder.split_file))
     if options.folds is None:
         return dataset, {None: dataset}
     folds = read_folds(folder.split_file)
@@ -121,7 +115,7 @@ def reopen(
             f"{folder.split_file}: the folds are no longer what run {folder.path.name} began with; put the file back "
             "as it was, or start a new run."
         )
-    return dataset, dict(enumerate(folded(dataset, folds), start=1))
+    return dataset, dict(enumerate(fold_datasets(dataset, folds), start=1))
 
 
 def gather_materials(

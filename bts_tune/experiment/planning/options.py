@@ -16,7 +16,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from bts_tune.errors import ConfigError
-from bts_tune.text import quoted
+from bts_tune.registry import SPLIT_METHODS
+from bts_tune.text import nearest, quoted
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -92,8 +93,8 @@ class RunOptions:
         "dataset; without it, a demo on generated slices. With --resume: where it is now", "DIR", anew=True
     )
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
-    split: Literal["provided", "grouped"] = option(
-        "provided, or grouped: related slices stay together (provided)", "HOW", default="provided"
+    split: str = option(
+        "provided, grouped (related slices stay together) or a method of a plugin (provided)", "HOW", default="provided"
     )
     group_by: str | None = option("patients: a regular expression on file names, or a CSV file", "HOW")
     split_seed: Annotated[int, Between(0)] = option(
@@ -172,6 +173,18 @@ class RunOptions:
         if checked.get("gpus_per_trial") is not None:
             _require_share(checked["gpus_per_trial"])
         return cls(**checked)
+
+    def require_known_names(self) -> None:
+        """Refuse the names of implementations that are not there; the plugins must have been loaded.
+
+        Raises:
+            ConfigError: one sentence with the option, its value and what is allowed.
+        """
+        if self.split not in SPLIT_METHODS:
+            raise ConfigError(
+                f"{flag('split')}: unknown split method {self.split!r}.{nearest(self.split, SPLIT_METHODS.names())} "
+                f"{SPLIT_METHODS.allowed()}"
+            )
 
     def replaced(self, **changes: Any) -> Self:
         """Return the same options but for some, which are not checked."""

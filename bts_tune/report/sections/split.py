@@ -1,17 +1,13 @@
-"""The section on the split: how the slices were dealt, the hash that names the deal, and how much it leaks."""
+"""The section on the split: how it was made, the hash that names it, and how much it leaks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bts_tune.registry import SPLIT_METHODS
 from bts_tune.report.blocks import Block, Code, paragraph, table
 from bts_tune.report.wording import MISSING, share
-
-_METHODS: Mapping[str, str] = {
-    "provided": "as the dataset came",
-    "grouped": "dealt anew, with related slices kept together",
-}
 
 
 def split_section(run: Mapping[str, Any]) -> Iterable[Block]:
@@ -22,11 +18,9 @@ def split_section(run: Mapping[str, Any]) -> Iterable[Block]:
             yield paragraph("The split's hash and groups are not on record: the run is of an earlier version.")
         return
     method = str(split.get("method"))
-    seed = f", seed {split.get('seed')}" if method != "provided" else ""
     patients = f" Patients were given by {split['group_by']}." if split.get("group_by") else " No patients were given."
     yield paragraph(
-        f"Split {method} ({_METHODS.get(method, 'of a method that this version does not know')}{seed}), SHA-256 of the "
-        "assignment ",
+        f"Split {method} ({_described(method, split.get('seed'))}), SHA-256 of the assignment ",
         Code(str(split.get("hash", MISSING))),
         f".{patients} Figures of two runs can be set beside each other only where this hash is the same; ",
         Code("split.csv"),
@@ -58,7 +52,7 @@ def split_section(run: Mapping[str, Any]) -> Iterable[Block]:
         yield table([*header, "related to training", "near-duplicate in training"], rows, right=range(1, 7))
         yield paragraph(
             "Related to training: the share of a split's images of whose group a slice is in the training split. "
-            "Near-duplicate: the share with a look-alike there, found by the correlation of small versions."
+            "Near-duplicate: the share that resembles an image there, by the correlation of small versions."
         )
 
 
@@ -70,6 +64,12 @@ def recorded_split(run: Mapping[str, Any]) -> Mapping[str, Any]:
     dataset = run.get("dataset")
     split = dataset.get("split") if isinstance(dataset, Mapping) else None
     return split if isinstance(split, Mapping) else {}
+
+
+def _described(method: str, seed: Any) -> str:
+    known = SPLIT_METHODS.get(method) if method in SPLIT_METHODS else None
+    description = "of a method that this version does not know" if known is None else known.description
+    return description if known is not None and not known.uses_seed else f"{description}, seed {seed}"
 
 
 def _number(content: Any) -> str:

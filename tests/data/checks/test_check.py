@@ -28,7 +28,7 @@ def check(root: Path) -> CheckReport:
 
 
 def codes(report: CheckReport) -> list[tuple[str, str, str, int | str | None]]:
-    return [(one.level, one.code, one.file, one.annotation) for one in report.findings]
+    return [(one.level, one.code, one.file, one.annotation) for one in report.issues]
 
 
 def with_annotations(root: Path, *segmentations: Any) -> CheckReport:
@@ -40,7 +40,7 @@ def with_annotations(root: Path, *segmentations: Any) -> CheckReport:
 
 def test_a_dataset_in_order(tmp_path: Path) -> None:
     report = check(write_coco(tmp_path))
-    assert report.findings == ()
+    assert report.issues == ()
     train = report.splits["train"]
     assert (train.images, train.without_tumor, train.several_annotations) == (3, 0, 0)
     assert train.annotations == {0: 0, 1: 3, 2: 0}
@@ -66,7 +66,7 @@ def test_images_without_and_with_several_annotations(tmp_path: Path) -> None:
         ("warning", "no-tumor", "train/1.png", None),
         ("warning", "several-annotations", "train/0.png", None),
     ]
-    assert "(1, 2)" in report.findings[1].message
+    assert "(1, 2)" in report.issues[1].message
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_odd_annotations_are_warnings_that_name_them(tmp_path: Path, segmentatio
 def test_a_polygon_of_two_points_beside_a_whole_one(tmp_path: Path) -> None:
     report = with_annotations(tmp_path, [[1, 1, 20, 20], rectangle(10, 5, 20, 15)])
     assert codes(report) == [("warning", "degenerate-annotation", "train/0.png", 10)]
-    assert report.findings[0].message == "1 of its 2 polygon(s) have fewer than 3 points."
+    assert report.issues[0].message == "1 of its 2 polygon(s) have fewer than 3 points."
 
 
-def test_findings_of_the_reading_are_part_of_it(tmp_path: Path) -> None:
+def test_issues_of_the_reading_are_part_of_it(tmp_path: Path) -> None:
     report = with_annotations(tmp_path, None)
     assert ("error", "broken-annotation", "train/0.png", 10) in codes(report)
-    assert report.findings[0].level == "error"
+    assert report.issues[0].level == "error"
 
 
 def test_missing_broken_and_wrongly_sized_images_are_all_listed(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_missing_broken_and_wrongly_sized_images_are_all_listed(tmp_path: Path) 
         ("error", "unreadable-image", "train/1.png", None),
         ("error", "wrong-size", "valid/1.png", None),
     ]
-    assert report.findings[2].message == "the image has 60 x 41 pixels, its entry declares 60 x 40."
+    assert report.issues[2].message == "the image has 60 x 41 pixels, its entry declares 60 x 40."
 
 
 def test_a_name_that_no_file_system_allows_is_a_missing_image(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_duplicates_within_and_across_splits(tmp_path: Path) -> None:
         ("warning", "duplicate-file", "train/2.png", None),
         ("warning", "leak", "valid", None),
     ]
-    assert "50.0% of its images (1 of 2) are related to one in train" in report.findings[2].message
-    assert "the same file as train/0.png" in report.findings[0].message
+    assert "50.0% of its images (1 of 2) are related to one in train" in report.issues[2].message
+    assert "the same file as train/0.png" in report.issues[0].message
 
 
 @pytest.mark.parametrize(("split", "level"), [("train", "error"), ("valid", "error"), ("test", "warning")])
@@ -202,7 +202,7 @@ def test_the_summary_is_json(tmp_path: Path) -> None:
 
 
 class TestRendering:
-    def test_shows_counts_and_no_findings(self, tmp_path: Path) -> None:
+    def test_shows_counts_and_no_issues(self, tmp_path: Path) -> None:
         text = render(check(write_coco(tmp_path)))
         lines = text.splitlines()
         assert lines[0] == f"{tmp_path}: COCO export"
@@ -211,7 +211,7 @@ class TestRendering:
         assert "Errors: none" in lines
         assert "Warnings: none" in lines
 
-    def test_findings_of_a_kind_are_cut_unless_verbose(self, tmp_path: Path) -> None:
+    def test_issues_of_a_kind_are_cut_unless_verbose(self, tmp_path: Path) -> None:
         annotations = [annotation(1, 0, [rectangle(10, 5, 20, 15)])]
         report = check(write_coco(tmp_path, count=12, annotations=annotations))
         short, long = render(report), render(report, verbose=True)
@@ -246,7 +246,7 @@ def test_the_real_dataset(brain_tumor_coco: Path) -> None:
     assert all(set(summary.kinds) == {"colour 8-bit, equal channels"} for summary in report.splits.values())
     assert report.splits["train"].annotations == {0: 0, 1: 771, 2: 731}
     two = "train/176_jpg.rf.23ef40c30986ba54b865d55a934bfa72.jpg"
-    assert report.leak.splits["valid"].look_alike_share == pytest.approx(0.72, abs=0.01)
+    assert report.leak.splits["valid"].near_duplicate_share == pytest.approx(0.72, abs=0.01)
     assert codes(report) == [
         ("warning", "leak", "test", None),
         ("warning", "leak", "valid", None),

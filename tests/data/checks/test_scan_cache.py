@@ -15,11 +15,10 @@ from bts_tune.data import records
 from bts_tune.data.checks import scan_cache
 from bts_tune.data.checks.check import check_dataset
 from bts_tune.data.checks.scan import Scan, scan_dataset
-from bts_tune.data.checks.scan_cache import kept_scan
+from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import clear, entries
 from bts_tune.data.prepared.prepare import bytes_to_prepare, prepare
-from bts_tune.data.splits.splitting import reassigned
 from tests.data.builders import (
     annotation,
     noise,
@@ -49,7 +48,7 @@ def root(tmp_path: Path) -> Path:
 def opened(root: Path, cache: Path) -> tuple[Scan, int]:
     """Return a dataset's scan, and how many slices were opened for it."""
     seen: list[int] = []
-    scan = kept_scan(open_dataset(root), cache, progress=lambda done, total: seen.append(done))
+    scan = cached_scan(open_dataset(root), cache, progress=lambda done, total: seen.append(done))
     return scan, len(seen)
 
 
@@ -67,17 +66,17 @@ def test_a_scan_is_kept_and_says_the_same(root: Path, cache: Path) -> None:
     assert told(first) == told(again)
     assert told(first) == told(scan_dataset(open_dataset(root)))
     checks = [check_dataset(open_dataset(root), scan=scan) for scan in (first, again)]
-    assert checks[0].findings == checks[1].findings
-    assert {finding.code for finding in checks[1].findings} >= {"unreadable-image", "tiny-annotation", "no-tumor"}
+    assert checks[0].issues == checks[1].issues
+    assert {issue.code for issue in checks[1].issues} >= {"unreadable-image", "tiny-annotation", "no-tumor"}
 
 
-def test_slices_that_are_dealt_otherwise_are_the_same_slices(root: Path, cache: Path) -> None:
+def test_slices_in_other_splits_are_the_same_slices(root: Path, cache: Path) -> None:
     first, _ = opened(root, cache)
     dataset = open_dataset(root)
     names = [record.name for record in dataset]
-    dealt = reassigned(dataset, {name: "valid" if place % 2 else "train" for place, name in enumerate(names)})
-    scan = kept_scan(dealt, cache, progress=lambda done, total: pytest.fail("a slice was opened"))
-    assert scan.names == [record.name for record in dealt] != first.names
+    other = dataset.with_splits({name: "valid" if place % 2 else "train" for place, name in enumerate(names)})
+    scan = cached_scan(other, cache, progress=lambda done, total: pytest.fail("a slice was opened"))
+    assert scan.names == [record.name for record in other] != first.names
     assert all(scan.slices[name].digest == first.slices[name].digest for name in names)
 
 
@@ -99,7 +98,7 @@ def _change_annotations(change: Callable[[dict[str, Any]], None]) -> Callable[[P
     [
         _change_pixels,
         _change_annotations(lambda content: content["annotations"][0].update(segmentation=[rectangle(9, 5, 20, 15)])),
-        _change_annotations(lambda content: content["annotations"][1].update(id=77)),  # findings name it
+        _change_annotations(lambda content: content["annotations"][1].update(id=77)),  # issues name it
         _change_annotations(lambda content: content["images"][0].update(width=61)),
         _change_annotations(lambda content: content["annotations"].pop()),
     ],
@@ -147,7 +146,7 @@ def test_a_dataset_with_a_missing_file_is_scanned_each_time(root: Path, cache: P
     for _ in range(2):
         scan, count = opened(root, cache)
         assert count == 6
-        assert [finding.code for finding in scan.slices["train/2.png"].findings] == ["missing-image"]
+        assert [issue.code for issue in scan.slices["train/2.png"].issues] == ["missing-image"]
     assert entries(cache) == []
 
 
@@ -200,13 +199,13 @@ def test_every_file_is_hashed_once_whatever_is_made_from_it(
         return digest(path)
 
     monkeypatch.setattr(records, "_file_digest", counted)
-    kept_scan(dataset, cache)
-    dealt = reassigned(dataset, {record.name: record.split for record in dataset})
+    cached_scan(dataset, cache)
+    other = dataset.with_splits({record.name: record.split for record in dataset})
     for equalization in ("none", "clahe"):
         part = PreprocessingPart(image_size=32, equalization=equalization)
-        bytes_to_prepare(dealt, part, cache=cache)
-        prepare(dealt, part, cache=cache)
-    assert dealt.fingerprint() == open_dataset(tmp_path / "sound").fingerprint()
-    dealt.fingerprint(splits=False)
+        bytes_to_prepare(other, part, cache=cache)
+        prepare(other, part, cache=cache)
+    assert other.fingerprint() == open_dataset(tmp_path / "sound").fingerprint()
+    other.fingerprint(splits=False)
     assert sorted(hashed[:6]) == sorted(record.image for record in dataset)
     assert len(hashed) == 12  # six of them for the dataset that was opened anew

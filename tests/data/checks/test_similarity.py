@@ -120,7 +120,7 @@ def test_thresholds_are_those_asked_for() -> None:
         [generate_slice(index, image_size=64, patient=patient)[0] for patient in range(6) for index in range(8)]
     )
     for threshold in (0.8, 0.9, 0.97):
-        pairs = find_similar(found, threshold=threshold, turned=2)
+        pairs = find_similar(found, threshold=threshold, reoriented=2)
         assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == brute_force(found, threshold)
 
 
@@ -140,7 +140,7 @@ class TestIndex:
             images.append(base[rng.permutation(1000)] + changes * np.float32(strength / 100))
         found = signatures(np.stack([cv2.resize(one, (32, 32)) for one in np.concatenate(images)]))
         expected = brute_force(found, 0.9)
-        pairs = find_similar(found, turned=2)
+        pairs = find_similar(found, reoriented=2)
         got = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
         recall = len(got & expected) / len(expected)
         with capsys.disabled():
@@ -160,7 +160,7 @@ class TestIndex:
         base = smooth(1)[0].astype(np.float32)
         changes = smooth(1500, seed=1).astype(np.float32) - 128
         found = signatures(np.stack([cv2.resize(base + 0.1 * one, (32, 32)) for one in changes]))
-        pairs = find_similar(found, turned=2)
+        pairs = find_similar(found, reoriented=2)
         assert len(brute_force(found, 0.9)) == 1500 * 1499 // 2
         assert np.bincount(pairs.second).max() <= similarity.PROBES * similarity.MOST_PER_CELL
 
@@ -174,7 +174,7 @@ class TestIndex:
 
 @pytest.mark.slow
 def test_a_hundred_thousand_slices(capsys: pytest.CaptureFixture[str]) -> None:
-    """Minutes on two cores: images with a natural spectrum around a common mean, with planted turned copies."""
+    """Minutes on two cores: images with a natural spectrum around a common mean, with planted reoriented copies."""
     import time
 
     rng = np.random.default_rng(0)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
-from bts_tune.data.readers.coco import choose_categories
+from bts_tune.data.readers.coco import CocoReader, choose_categories
 from bts_tune.data.records import Annotation
 from bts_tune.errors import DataError
+from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import (
     annotation,
     coco_content,
@@ -28,11 +29,25 @@ from tests.data.builders import (
 HEIGHT, WIDTH = 40, 60
 
 
-def findings_of(root: Path, *annotations: dict[str, Any]) -> list[tuple[str, str, int | str | None, str]]:
+def issues_of(root: Path, *annotations: dict[str, Any]) -> list[tuple[str, str, int | str | None, str]]:
     """Write annotations of image 0, and return level, code, annotation and message of what is found."""
     dataset = open_dataset(write_coco(root, annotations=annotations))
-    assert all(finding.file in ("train/0.png", "train/_annotations.coco.json") for finding in dataset.findings)
-    return [(one.level, one.code, one.annotation, one.message) for one in dataset.findings]
+    assert all(issue.file in ("train/0.png", "train/_annotations.coco.json") for issue in dataset.issues)
+    return [(one.level, one.code, one.annotation, one.message) for one in dataset.issues]
+
+
+class TestCoco(ReaderContract):
+    @pytest.fixture
+    def reader(self) -> CocoReader:
+        return CocoReader()
+
+    @pytest.fixture
+    def dataset_folder(self, tmp_path: Path) -> Path:
+        return write_coco(tmp_path / "dataset")
+
+    @pytest.fixture
+    def broken_folder(self, tmp_path: Path) -> Path:
+        return write_coco(tmp_path / "dataset", annotations=[annotation(1, 0, None)])
 
 
 KNOWN = {0: "Tumor", 1: "0", 2: "1", 3: "oedema", 4: "oedema"}
@@ -122,9 +137,9 @@ class TestReading:
                 open_dataset(root)
             return
         dataset = open_dataset(root)
-        (finding,) = dataset.errors
-        assert (finding.code, finding.file) == ("unsafe-path", "train/_annotations.coco.json")
-        assert finding.message.startswith("images[1]: file_name")
+        (issue,) = dataset.errors
+        assert (issue.code, issue.file) == ("unsafe-path", "train/_annotations.coco.json")
+        assert issue.message.startswith("images[1]: file_name")
         assert len(dataset.records["train"]) == 2
 
     @pytest.mark.parametrize(
@@ -183,8 +198,8 @@ class TestReading:
         root = write_coco(tmp_path)
         (root / "train" / "extra.jpg").write_bytes(b"")
         (root / "train" / "README.txt").write_bytes(b"")
-        (finding,) = open_dataset(root).findings
-        assert (finding.level, finding.code, finding.file) == ("warning", "unlisted-file", "train/extra.jpg")
+        (issue,) = open_dataset(root).issues
+        assert (issue.level, issue.code, issue.file) == ("warning", "unlisted-file", "train/extra.jpg")
 
     @pytest.mark.parametrize(("field", "value"), [("id", 0), ("file_name", "0.png")])
     def test_an_image_listed_twice_is_an_error(self, tmp_path: Path, field: str, value: Any) -> None:
@@ -235,7 +250,7 @@ class TestBrokenAnnotations:
     def test_each_is_an_error_that_names_file_and_annotation(
         self, tmp_path: Path, segmentation: Any, sentence: str
     ) -> None:
-        ((level, code, number, message),) = findings_of(tmp_path, annotation(41, 0, segmentation))
+        ((level, code, number, message),) = issues_of(tmp_path, annotation(41, 0, segmentation))
         assert (level, code, number) == ("error", "broken-annotation", 41)
         assert message.startswith("annotations[0]: ")
         assert sentence in message
@@ -252,7 +267,7 @@ class TestBrokenAnnotations:
     )
     def test_links_to_nothing(self, tmp_path: Path, field: str, value: Any, sentence: str) -> None:
         broken = {**annotation(41, 0, [rectangle(1, 1, 5, 5)]), field: value}
-        ((_, code, number, message),) = findings_of(tmp_path, broken)
+        ((_, code, number, message),) = issues_of(tmp_path, broken)
         assert (code, number) == ("broken-annotation", 41)
         assert sentence in message
 
@@ -267,16 +282,16 @@ class TestBrokenAnnotations:
     def test_one_without_an_id_is_named_by_its_place(self, tmp_path: Path) -> None:
         broken = annotation(0, 0, [rectangle(1, 1, 5, 5)])
         del broken["id"]
-        ((_, _, number, message),) = findings_of(tmp_path, annotation(5, 0, [rectangle(1, 1, 5, 5)]), broken)
+        ((_, _, number, message),) = issues_of(tmp_path, annotation(5, 0, [rectangle(1, 1, 5, 5)]), broken)
         assert number is None
         assert message.startswith("annotations[1]: id: field required")
 
     def test_an_id_used_twice_is_a_warning(self, tmp_path: Path) -> None:
         one = annotation(5, 0, [rectangle(1, 1, 5, 5)])
-        assert [found[:3] for found in findings_of(tmp_path, one, one)] == [("warning", "duplicate-annotation-id", 5)]
+        assert [found[:3] for found in issues_of(tmp_path, one, one)] == [("warning", "duplicate-annotation-id", 5)]
 
     def test_a_message_does_not_quote_a_whole_file(self, tmp_path: Path) -> None:
-        ((*_, message),) = findings_of(tmp_path, annotation(1, 0, "x" * 10_000))
+        ((*_, message),) = issues_of(tmp_path, annotation(1, 0, "x" * 10_000))
         assert len(message) < 400
 
 

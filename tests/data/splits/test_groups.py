@@ -62,7 +62,7 @@ def test_copies_and_neighbours_form_groups_transitively(textures: np.ndarray) ->
     assert group_slices(scan).tolist() == [0, 1, 0, 0]
 
 
-def test_patients_join_what_does_not_look_alike(textures: np.ndarray) -> None:
+def test_patients_join_slices_that_do_not_resemble_each_other(textures: np.ndarray) -> None:
     scan = scan_of(a=textures[0], b=textures[1], c=textures[2], d=textures[3])
     assert group_slices(scan).tolist() == [0, 1, 2, 3]
     assert group_slices(scan, ["y", "x", "y", "z"]).tolist() == [0, 1, 0, 2]
@@ -75,26 +75,26 @@ def test_between_known_patients_only_exact_copies_join(textures: np.ndarray) -> 
     assert group_slices(scan, ["x", "y", "z"]).tolist() == [0, 1, 0]
 
 
-def test_look_alikes_join_for_a_split(textures: np.ndarray) -> None:
+def test_near_duplicates_join_for_a_split(textures: np.ndarray) -> None:
     images = {f"s{chr(97 + index)}": image for index, image in enumerate(textures[:20])}
     scan = scan_of(**images, alike=blend(textures[0], textures[30], 0.925))
-    kept, joined = group_slices(scan), group_slices(scan, join_look_alikes=True)
+    kept, joined = group_slices(scan), group_slices(scan, join_near_duplicates=True)
     assert (len(set(kept)), len(set(joined))) == (21, 20)
     assert joined[0] == joined[-1]
     assert outside_share(scan, kept) == pytest.approx(2 / 21)
     assert outside_share(scan, joined) == 0
-    assert len(set(group_slices(scan, scan.names, join_look_alikes=True))) == 21
+    assert len(set(group_slices(scan, scan.names, join_near_duplicates=True))) == 21
 
 
-def test_look_alikes_are_left_where_they_would_chain_too_many(
+def test_near_duplicates_are_left_where_they_would_chain_too_many(
     textures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = scan_of(**{chr(97 + index): blend(textures[0], textures[30 + index], 0.967) for index in range(10)})
     monkeypatch.setattr(grouping, "COPY", 0.99)
     assert len(scan.pairs) == 45
-    assert len(set(group_slices(scan, join_look_alikes=True))) == 10
+    assert len(set(group_slices(scan, join_near_duplicates=True))) == 10
     monkeypatch.setattr(grouping, "MAX_SHARE", 1.0)
-    assert len(set(group_slices(scan, join_look_alikes=True))) == 1
+    assert len(set(group_slices(scan, join_near_duplicates=True))) == 1
 
 
 class TestPatients:

@@ -55,7 +55,7 @@ def test_unrelated_splits_do_not_leak(root: Path) -> None:
     _, leak = measure(root)
     assert not leak.leaks
     assert leak.worst == ()
-    assert [(one.images, one.look_alikes, one.related) for one in leak.splits.values()] == [(10, 0, 0), (10, 0, 0)]
+    assert [(one.images, one.near_duplicates, one.related) for one in leak.splits.values()] == [(10, 0, 0), (10, 0, 0)]
 
 
 def test_copies_in_train_are_counted_once_an_image_and_the_best_is_named(root: Path) -> None:
@@ -71,8 +71,8 @@ def test_copies_in_train_are_counted_once_an_image_and_the_best_is_named(root: P
     add(root / "valid", "within.png", test)
     _, leak = measure(root)
     assert leak.leaks
-    assert [(one.look_alikes, one.related) for one in leak.splits.values()] == [(1, 1), (1, 1)]
-    assert leak.splits["valid"].look_alike_share == pytest.approx(1 / 11)
+    assert [(one.near_duplicates, one.related) for one in leak.splits.values()] == [(1, 1), (1, 1)]
+    assert leak.splits["valid"].near_duplicate_share == pytest.approx(1 / 11)
     named = {pair.file: (pair.split, pair.train_file, pair.orientation) for pair in leak.worst}
     assert named == {
         "valid/valid3x.png": ("valid", "train/same.png", "as it is"),
@@ -125,7 +125,7 @@ def test_the_command_reports_and_draws(root: Path, tmp_path: Path, capsys: pytes
     assert "leak (" not in capsys.readouterr().out
     assert cv2.imread(str(tmp_path / "none.png")) is not None
     assert main(["data", "check", str(root), "--split", "random"]) == 2
-    assert "must be one of provided, grouped" in capsys.readouterr().err
+    assert "must be one of grouped, provided" in capsys.readouterr().err
 
 
 def test_an_unreadable_image_and_an_empty_dataset_are_no_leak(tmp_path: Path) -> None:

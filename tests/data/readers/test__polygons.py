@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bts_tune.data.readers.polygons import MAX_POINTS, crosses_itself
+from bts_tune.data.readers._polygons import MAX_POINTS, crosses_itself
 from tests.data.builders import rectangle
 
 

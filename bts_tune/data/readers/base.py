@@ -1,0 +1,92 @@
+"""What a reader is: it turns a dataset's folder of one layout into a `Dataset`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from bts_tune.data.records import Dataset
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What a user can choose about the reading.
+
+    Attributes:
+        tumor_categories: names or ids of the categories that count as tumour, None for all. Only a reader whose
+            `has_categories` is true is given any.
+        split_seed: seed of the split, for a dataset that comes without one.
+    """
+
+    tumor_categories: Sequence[str] | None = None
+    split_seed: int = 0
+
+
+class Reader(ABC):
+    """Reads datasets of one layout.
+
+    A subclass is made without arguments and registered by name with `bts_tune.registry.READERS.register("…")`. The
+    name becomes `Dataset.layout` and is recorded in run folders. `bts_tune.testing.readers.ReaderContract` tests what
+    is promised here.
+
+    `read` returns a `Dataset` such that:
+
+    - `layout` is the reader's name, and the keys of `records` are among `SPLITS`; `train` and `valid` are there.
+    - A record's `name` is the path of its image relative to `root`, with forward slashes and without `..`; no two
+      records have the same name. Image and mask lie below `root`.
+    - A record has a `mask` (any non-zero pixel is tumour) or, with the image's size, `annotations`.
+    - Either every record has a `group`, or none has. A group is a patient or whatever else must stay in one split.
+    - Reading the same folder twice gives equal datasets, with the records in the same order.
+
+    What is wrong with a single file or annotation becomes an `Issue`, so that one check lists all of them; the slice
+    is left out where it cannot be used. What makes the whole folder unusable is a `DataError` of one sentence: which
+    file or folder, what is wrong, what is allowed.
+
+    No image is opened: the data check does that, and reports images that cannot be decoded.
+
+    Attributes:
+        name: the registered name; the registry sets it.
+        title: what such a dataset is called in texts, such as `COCO export`.
+        expects: what the folder must hold, such as `images/ and masks/`; it completes "expected …".
+        has_categories: whether annotations have categories. If so, `read` takes `ReaderOptions.tumor_categories`, and
+            the data check counts annotations.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str]
+    expects: ClassVar[str]
+    has_categories: ClassVar[bool] = False
+
+    @abstractmethod
+    def recognises(self, root: Path) -> bool:
+        """Return whether the folder has this layout, judged by names of files and folders alone.
+
+        Be generous with an incomplete dataset, as `read` can say what is missing; but no two readers may recognise the
+        same folder.
+
+        Args:
+            root: an existing folder.
+        """
+
+    @abstractmethod
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Return the dataset in a folder; see the class for what it must be.
+
+        Args:
+            root: the folder.
+            options: what the user chose.
+
+        Raises:
+            DataError: the folder as a whole cannot be used.
+        """
+
+    def hint(self, root: Path) -> str | None:
+        """Return what to do with a folder that no reader recognises, where this one knows; else None.
+
+        Args:
+            root: an existing folder.
+        """
+        return None

@@ -1,0 +1,1 @@
+"""One way to split a dataset a file."""

@@ -1,0 +1,26 @@
+"""The dataset's own split. Figures on it are comparable with those that others published on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bts_tune.data.splits.methods.base import SplitMethod
+from bts_tune.registry import SPLIT_METHODS
+
+if TYPE_CHECKING:
+    from bts_tune.data.checks.scan import Scan
+    from bts_tune.data.checks.similarity import Indices
+    from bts_tune.data.records import Dataset
+
+
+@SPLIT_METHODS.register("provided")
+class ProvidedSplit(SplitMethod):
+    """Keeps every slice in the split that the dataset has it in."""
+
+    description = "as the dataset came"
+    uses_seed = False
+    read_back_on_resume = False
+
+    def assign(self, dataset: Dataset, scan: Scan, groups: Indices, seed: int) -> dict[str, str]:
+        """Return the splits that the slices are in."""
+        return {record.name: record.split for record in dataset}
