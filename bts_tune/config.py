@@ -10,12 +10,13 @@ are fields too, but only of the configurations that choose it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
@@ -34,6 +35,27 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+def _registered(registry: Registry[Any], name: str) -> str:
+    if name not in registry:
+        hint = nearest(name, registry.names()).strip()
+        raise ValueError(f"should be one of {', '.join(registry.names())}{f' ({hint})' if hint else ''}")
+    return name
+
+
+def _known_augmentation(text: str) -> str:
+    policy, *steps = text.split("+")
+    if policy not in POLICIES:
+        raise ValueError(f"should be one of {', '.join(POLICIES)}, with '+' and the name of a step or without")
+    for step in steps:
+        _registered(AUGMENTATION_STEPS, step)
+    return text
+
+
+DecoderName = Annotated[str, AfterValidator(functools.partial(_registered, DECODERS))]
+LossName = Annotated[str, AfterValidator(functools.partial(_registered, LOSSES))]
+Augmentation = Annotated[str, AfterValidator(_known_augmentation)]
 
 
 class Part(BaseModel):
@@ -62,7 +84,9 @@ class PreprocessingPart(Part):
 class ModelPart(Part):
     """What the network depends on. It always has one input channel and one output class."""
 
-    decoder: str = Field(default="unet", description="architecture: one of SMP's, or one that a plugin registers")
+    decoder: DecoderName = Field(
+        default="unet", description="architecture: one of SMP's, or one that a plugin registers"
+    )
     encoder: Annotated[str, Field(min_length=1)] = Field(
         default="efficientnet-b0", description="SMP encoder name; 'tu-' names are taken from timm"
     )
@@ -88,11 +112,6 @@ class ModelPart(Part):
     )
     head_dropout: Fraction = Field(default=0.0, description="dropout before the segmentation head")
 
-    @field_validator("decoder")
-    @classmethod
-    def _known_decoder(cls, name: str) -> str:
-        return _registered(DECODERS, name)
-
     @model_validator(mode="after")
     def _freeze_counts_match(self) -> Self:
         for mode, field in (("stages", "freeze_stages"), ("epochs", "freeze_epochs")):
@@ -107,7 +126,7 @@ class ModelPart(Part):
 class AugmentationPart(Part):
     """What the random changes of a training image depend on."""
 
-    augmentation: str = Field(
+    augmentation: Augmentation = Field(
         default="none",
         description="augmentation policy: none, light, medium or strong; '+' and the name of a step adds that step",
     )
@@ -117,16 +136,6 @@ class AugmentationPart(Part):
     augmentation_strength: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
         default=1.0, description="multiplies the magnitudes of the policy; 1 is the policy as documented"
     )
-
-    @field_validator("augmentation")
-    @classmethod
-    def _known_augmentation(cls, text: str) -> str:
-        policy, *steps = text.split("+")
-        if policy not in POLICIES:
-            raise ValueError(f"should be one of {', '.join(POLICIES)}, with '+' and the name of a step or without")
-        for step in steps:
-            _registered(AUGMENTATION_STEPS, step)
-        return text
 
 
 class OptimizationPart(Part):
@@ -143,18 +152,13 @@ class OptimizationPart(Part):
     schedule: Schedule = Field(
         default="constant", description="learning-rate schedule; its length is always `epochs`, the full budget"
     )
-    loss: str = Field(default="dice-bce", description="training loss")
+    loss: LossName = Field(default="dice-bce", description="training loss")
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
     precision: Precision = Field(
         default="auto", description="arithmetic of the network; 'auto': bfloat16 where a GPU has it, else float32"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seeds every random choice of the trial")
-
-    @field_validator("loss")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        return _registered(LOSSES, name)
 
     @model_validator(mode="after")
     def _weights_of_dice_bce(self) -> Self:
@@ -171,13 +175,6 @@ class OptimizationPart(Part):
 
 # The fields that choose an implementation which may have parameters of its own.
 CHOOSERS: Mapping[str, Registry[Any]] = {"loss": LOSSES, "decoder": DECODERS}
-
-
-def _registered(registry: Registry[Any], name: str) -> str:
-    if name not in registry:
-        hint = nearest(name, registry.names()).strip()
-        raise ValueError(f"should be one of {', '.join(registry.names())}{f' ({hint})' if hint else ''}")
-    return name
 
 
 PartT = TypeVar("PartT", bound=Part)

@@ -89,7 +89,7 @@ MISTAKES = {
     "defaults is a list": (ONE + "defaults: [1]\n", ": defaults: must be a mapping (key: value), got [1]."),
     "seed in defaults": (ONE + "defaults: {seed: 1}\n", ": defaults.seed: must not be given here; the space's 'seeds'"),
     "unknown demo field": (ONE + "demo: {epoch: 2}\n", ": demo: unknown key 'epoch'. Did you mean 'epochs'"),
-    "wrong demo field": (ONE + "demo: {decoder: fpm}\n", ": demo.decoder: input should be 'unet', 'unetplusplus'"),
+    "wrong demo field": (ONE + "demo: {decoder: fpm}\n", ": demo.decoder: should be one of "),
     "demo field is true": (ONE + "demo: {epochs: true}\n", ": demo.epochs: should be a number or a word, got True."),
     "demo contradicts a trial": (
         HEAD + "trials: {one: {config: {freeze: epochs, freeze_epochs: 5}}}\ndemo: {epochs: 3}\n",
