@@ -64,7 +64,7 @@ def test_the_installed_command_runs_no_code_of_a_dataset(
 
     assert command("data", "check", ".")[0] == 0
     assert command("data", "phantom", tmp_path / "phantom", "--count", "20", "--image-size", "48")[0] == 0
-    arguments = ["--space", space_file(epochs=1), "--data", ".", "--only", "plain", "--name", "run"]
+    arguments = ["--space", str(space_file(epochs=1)), "--data", ".", "--only", "plain", "--name", "run"]
     code, _, errors = command(*arguments, "--results", results)
     assert not marker.exists(), marker.read_text()
     assert (code, errors) == (0, "")
@@ -82,7 +82,7 @@ def test_python_m_runs_no_code_of_a_dataset(
     lay_traps(dataset, set(names) - set(sys.stdlib_module_names) - {"bts_tune", "sitecustomize"}, marker)
     # An empty entry names the working folder.
     command.environment["PYTHONPATH"] = os.pathsep + str(tmp_path)
-    arguments = ["--space", space_file(epochs=1), "--data", ".", "--only", "plain", "--name", "run"]
+    arguments = ["--space", str(space_file(epochs=1)), "--data", ".", "--only", "plain", "--name", "run"]
     code, _, errors = command(*arguments, "--results", tmp_path / "results", "--no-dashboard")
     assert not marker.exists(), marker.read_text()
     assert (code, errors) == (0, "")
