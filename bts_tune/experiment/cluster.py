@@ -141,7 +141,9 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
         except Exception as error:  # a plain one where the machine is too busy to start it in time
             ray.shutdown()  # of a start that failed, some processes may be there already
             where = f"at --address {options.address}" if options.address else "on this machine"
-            raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
+            token = options.address and not isinstance(error, OSError) and "RAY_AUTH_MODE" not in os.environ
+            hint = " If it asks for a token, set RAY_AUTH_MODE=token here." if token else ""
+            raise RunError(f"Ray cannot be used {where}: {first_line(error)}{hint}") from None
         except BaseException:  # Ctrl-C
             ray.shutdown()
             raise

@@ -54,6 +54,9 @@ def test_trials_run_at_the_priority_of_their_user_unless_polite(
     assert process.wait(90) == 130
 
 
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+
+
 @contextmanager
 def somebody_elses_cluster(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A cluster of one core that `ray start` began, and its address; Ray finds it by the temporary folder too."""
@@ -65,7 +68,7 @@ def somebody_elses_cluster(folder: Path) -> Iterator[tuple[subprocess.Popen[byte
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         [sys.executable, "-c", "from ray.scripts.scripts import main; main()", *arguments, f"--temp-dir={folder}/ray"],
-        env={**os.environ, "RAY_TMPDIR": str(folder), "PYTHONPATH": root, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, **TOKEN, "RAY_TMPDIR": str(folder), "PYTHONPATH": root, "RAY_USAGE_STATS_ENABLED": "0"},
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -80,6 +83,7 @@ def somebody_elses_cluster(folder: Path) -> Iterator[tuple[subprocess.Popen[byte
     finally:
         process.terminate()
         process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_run_leaves_other_clusters_alone_unless_it_is_given_one(
@@ -87,7 +91,7 @@ def test_a_run_leaves_other_clusters_alone_unless_it_is_given_one(
 ) -> None:
     short = Path(f"/tmp/t-{os.getpid()}")  # sockets are to have short paths
     with somebody_elses_cluster(short) as (other, address):
-        command.environment |= {"RAY_ADDRESS": address, "RAY_TMPDIR": str(short)}
+        command.environment |= {**TOKEN, "RAY_ADDRESS": address, "RAY_TMPDIR": str(short)}
         arguments = command.run_arguments(space_file(epochs=1), "own", "--only", "plain")
         code, output, errors = command(*arguments)
         assert (code, errors) == (0, "")
