@@ -131,6 +131,7 @@ def test_defaults_are_frozen() -> None:
         "weight_decay": 0.0,
         "momentum": 0.9,
         "schedule": "constant",
+        "loss": "dice-bce",
         "dice_weight": 1.0,
         "bce_weight": 1.0,
         "precision": "auto",

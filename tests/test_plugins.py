@@ -24,10 +24,12 @@ EXAMPLES = Path(__file__).parents[1] / "docs" / "examples" / "plugins"
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test loads is forgotten after it."""
     monkeypatch.setattr(plugins, "_loaded", {})
+    yield
     for table in vars(registry).values():
         if isinstance(table, registry.Registry):
-            monkeypatch.setattr(table, "_entries", dict(table._entries))
-    yield
+            for name in table.registered():
+                if table.is_plugin(name):
+                    del table._entries[name]
     for name in [name for name in sys.modules if name.startswith("bts_tune_plugin_")]:
         del sys.modules[name]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from bts_tune.config import FIELDS, TrialConfig, allowed_values
+from bts_tune.config import allowed_values, field_info, known_fields
 from bts_tune.space import list_spaces
 from bts_tune.space.json_schema import schema
 from bts_tune.space.parameter import NOT_SEARCHED
@@ -80,12 +81,17 @@ def test_everything_is_described() -> None:
 def test_has_the_fields_of_a_configuration() -> None:
     definitions = schema()["$defs"]
     fields = definitions["TrialFields"]["properties"]
-    assert set(fields) == set(FIELDS) - {"seed"}
-    assert set(definitions["Search"]["properties"]["parameters"]["properties"]) == set(FIELDS) - set(NOT_SEARCHED)
+    assert set(fields) == set(known_fields()) - {"seed"}
+    assert "tversky_alpha" in fields
+    searched = definitions["Search"]["properties"]["parameters"]["properties"]
+    assert set(searched) == set(known_fields()) - set(NOT_SEARCHED)
     for name, field in fields.items():
-        assert field["description"] == TrialConfig.model_fields[name].description
-        assert field["default"] == getattr(TrialConfig(), name)
-        if allowed_values(name):
+        assert field["description"] == field_info(name).description
+        assert field["default"] == field_info(name).default
+        if name == "augmentation":
+            assert re.fullmatch(field["pattern"], "medium+noise")
+            assert not re.fullmatch(field["pattern"], "medium+noises")
+        elif allowed_values(name):
             assert tuple(field["enum"]) == allowed_values(name)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from bts_tune.text import first_line
 # On CPUs a trial gets at least this many cores where there are as many: fewer, and the cost of many processes (memory,
 # start-up, a long trial left over at the end) outweighs what the better use of cores gains.
 CORES_PER_TRIAL = 4
+
+_PATIENCE = 20.0  # seconds, with a cluster that is to answer
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
         try:
             with apart():
                 if options.address is not None:
+                    _require_answer(options.address)
                     context = ray.init(address=options.address, **common)
                 else:
                     # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
@@ -138,7 +142,9 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
         except Exception as error:  # a plain one where the machine is too busy to start it in time
             ray.shutdown()  # of a start that failed, some processes may be there already
             where = f"at --address {options.address}" if options.address else "on this machine"
-            raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
+            token = options.address and not isinstance(error, OSError) and "RAY_AUTH_MODE" not in os.environ
+            hint = " If it asks for a token, set RAY_AUTH_MODE=token here." if token else ""
+            raise RunError(f"Ray cannot be used {where}: {first_line(error)}{hint}") from None
         except BaseException:  # Ctrl-C
             ray.shutdown()
             raise
@@ -171,6 +177,13 @@ def priorities() -> list[int]:
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     where = [NodeAffinitySchedulingStrategy(node, soft=True) for node in nodes]
     return sorted(set(ray.get([task.options(num_cpus=0, scheduling_strategy=one).remote() for one in where])))
+
+
+def _require_answer(address: str) -> None:
+    """Raise an OSError where nobody answers at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 def _nice() -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
@@ -14,9 +16,8 @@ NONE = EncoderWeights("none")
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> str:
+def plain() -> Iterator[str]:
     """A decoder that has no encoder, registered for one test."""
-    monkeypatch.setattr(DECODERS, "_entries", dict(DECODERS._entries))
 
     @DECODERS.register("plain-convolution")
     class Plain(Decoder):
@@ -25,7 +26,8 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> str:
         def build(self, config: TrialConfig) -> nn.Module:
             return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
 
-    return "plain-convolution"
+    yield "plain-convolution"
+    del DECODERS._entries["plain-convolution"]
 
 
 def config(decoder: str, **fields: object) -> TrialConfig:
