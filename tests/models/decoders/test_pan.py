@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from bts_tune.testing.decoders import DecoderContract
+
+
+class TestPan(DecoderContract):
+    name = "pan"
