@@ -37,6 +37,7 @@ ROOMS = (
     "imports",
 )
 
+
 def modules() -> dict[str, Path]:
     return {
         ".".join(("bts_tune", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pytest
 import torch
 from torch import nn
 
@@ -21,11 +20,13 @@ class DecoderContract:
     Attributes:
         name: the name that the decoder is registered under.
         encoder: a small encoder that it can be built on; 'none' for a decoder that has none.
+        smallest: side of the smallest images that it takes, in pixels.
         parameters: further fields of the configuration.
     """
 
     name: ClassVar[str]
     encoder: ClassVar[str] = "resnet18"
+    smallest: ClassVar[int] = 32
     parameters: ClassVar[dict[str, Any]] = {}
 
     def build(self, **fields: Any) -> nn.Module:
@@ -35,14 +36,14 @@ class DecoderContract:
         torch.manual_seed(config.seed)
         return build_model(config, EncoderWeights(config.encoder))
 
-    @pytest.mark.parametrize("size", [32, 64, 96])
-    def test_logits_have_the_size_of_the_images(self, size: int) -> None:
+    def test_logits_have_the_size_of_the_images(self) -> None:
         """Whatever the size, a multiple of 32."""
         model = self.build().eval()
-        with torch.no_grad():
-            logits = model(torch.randn(2, 1, size, size))
-        assert logits.shape == (2, 1, size, size)
-        assert torch.isfinite(logits).all()
+        for size in (self.smallest, self.smallest + 32):
+            with torch.no_grad():
+                logits = model(torch.randn(2, 1, size, size))
+            assert logits.shape == (2, 1, size, size)
+            assert torch.isfinite(logits).all()
 
     def test_the_same_seed_gives_the_same_weights(self) -> None:
         """Nothing else at random is drawn while it is built."""
@@ -53,7 +54,7 @@ class DecoderContract:
     def test_every_parameter_is_trained(self) -> None:
         """A gradient reaches each of them, but for parts of an encoder that no decoder uses."""
         model = self.build()
-        model(torch.randn(2, 1, 64, 64)).square().sum().backward()
+        model(torch.randn(2, 1, self.smallest, self.smallest)).square().sum().backward()
         without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
         assert not [name for name in without if not name.startswith("encoder.")], without
 
@@ -62,7 +63,7 @@ class DecoderContract:
         decoder = DECODERS.get(self.name)
         model = self.build(**dict.fromkeys(decoder.dropout, 0.5))
         set_mode(model, training=False)
-        image = torch.randn(2, 1, 32, 32)
+        image = torch.randn(2, 1, self.smallest, self.smallest)
         with torch.no_grad():
             assert torch.equal(model(image), model(image))
 
@@ -74,6 +75,6 @@ class DecoderContract:
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-            image = torch.randn(2, 1, 64, 64)
+            image = torch.randn(2, 1, self.smallest, self.smallest)
             with torch.no_grad():
                 assert not torch.equal(model(image), model(image)), field

@@ -5,3 +5,4 @@ from bts_tune.testing.decoders import DecoderContract
 
 class TestPan(DecoderContract):
     name = "pan"
+    smallest = 128
