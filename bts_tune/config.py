@@ -156,7 +156,8 @@ class OptimizationPart(Part):
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
     precision: Precision = Field(
-        default="auto", description="arithmetic of the network; 'auto': bfloat16 where a GPU has it, else float32"
+        default="auto",
+        description="floating-point type of the forward pass; 'auto': bfloat16 where a GPU has it, else float32",
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seeds every random choice of the trial")
 

@@ -92,13 +92,13 @@ def _limit(job: Job) -> Generator[Turn, None, None]:
         _synchronize(job)
         started = time.perf_counter()
         for _ in range(job.steps):
-            with trial.arithmetic.autocast():
+            with trial.amp.autocast():
                 logits = trial.model(image)
             loss = trial.loss(logits.float(), truth)
             trial.optimizer.zero_grad(set_to_none=True)
-            trial.arithmetic.scaler.scale(loss).backward()
-            trial.arithmetic.scaler.step(trial.optimizer)
-            trial.arithmetic.scaler.update()
+            trial.amp.scaler.scale(loss).backward()
+            trial.amp.scaler.step(trial.optimizer)
+            trial.amp.scaler.update()
         _synchronize(job)
         assert torch.isfinite(loss)
         yield Turn(job.steps * len(image), time.perf_counter() - started)

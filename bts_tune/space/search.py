@@ -130,7 +130,7 @@ class ResolvedSearch:
                 for value in parameter.extremes():
                     for end in (0, -1):
                         try:
-                            self.sample(_Corner({**way, name: value}, end))
+                            self.sample(_EdgeTrial({**way, name: value}, end))
                         except ConfigError as error:
                             reason = str(error).removeprefix(f"{self.where}: ")
                             raise ConfigError(f"{self.where}: parameters.{name} at {value!r}: {reason}") from None
@@ -144,7 +144,7 @@ class ResolvedSearch:
         return ways
 
 
-class _Corner:
+class _EdgeTrial:
     """Draws given values, and elsewhere always the lowest (`end` 0) or always the highest (`end` -1)."""
 
     def __init__(self, given: Mapping[str, Any], end: int) -> None:

@@ -38,7 +38,7 @@ def save(trial: Trial, *, improved: bool) -> None:
         "model": trial.model.state_dict(),
         "optimizer": trial.optimizer.state_dict(),
         "schedule": trial.schedule.state_dict(),
-        "scaler": trial.arithmetic.scaler.state_dict(),
+        "scaler": trial.amp.scaler.state_dict(),
         "rows": [row.to_dict() for row in trial.done],
     }
     buffer = io.BytesIO()

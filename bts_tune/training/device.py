@@ -1,4 +1,4 @@
-"""Device and arithmetic of a trial."""
+"""Device and precision of a trial."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class MixedPrecision:
     """How the forward pass computes on a device. The loss and the metrics are always float32 and wider."""
 
     device: torch.device
@@ -44,7 +44,7 @@ class Arithmetic:
     scaler: torch.amp.GradScaler
 
     @classmethod
-    def choose(cls, device: torch.device, precision: Precision) -> Arithmetic:
+    def choose(cls, device: torch.device, precision: Precision) -> MixedPrecision:
         """Resolve 'auto': bfloat16 on a GPU that has it, else float32.
 
         Raises:
@@ -59,7 +59,7 @@ class Arithmetic:
         return cls(device, precision, scaler)
 
     @classmethod
-    def for_inference(cls, device: torch.device, precision: Precision) -> Arithmetic:
+    def for_inference(cls, device: torch.device, precision: Precision) -> MixedPrecision:
         """As `choose`, but what was trained in float16 on a GPU runs in float32 on a CPU."""
         return cls.choose(device, "float32" if precision == "float16" and device.type == "cpu" else precision)
 
@@ -75,7 +75,7 @@ class Arithmetic:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
     def loader_threads(self, threads: int) -> int:
-        """Return how many threads read batches ahead: the CPU's arithmetic needs the cores, a GPU's does not."""
+        """Return how many threads read batches ahead: the CPU computes on the cores, a GPU does not."""
         if self.device.type == "cpu":
             return 1
         return max(1, (threads or os.cpu_count() or 1) - 1)

@@ -14,7 +14,7 @@ from bts_tune.models.build import to_device
 from bts_tune.registry import LOSSES
 from bts_tune.results.scores import SUMS, Scores, Shapes, SplitScores, image_iou
 from bts_tune.training.checkpoint import load_model
-from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import Measured, measure
 from bts_tune.training.segmenter import Segmenter
@@ -45,14 +45,14 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     if threads:
         torch.set_num_threads(threads)
     saved = load_model(folder)
-    arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
-    model = to_device(saved.model, arithmetic.device)
-    loader = BatchLoader(data, saved.config, arithmetic.device, arithmetic.loader_threads(threads))
-    loss = LOSSES.get(saved.config.loss)(saved.config).to(arithmetic.device)
+    amp = MixedPrecision.for_inference(resolve_device(device), saved.config.precision)
+    model = to_device(saved.model, amp.device)
+    loader = BatchLoader(data, saved.config, amp.device, amp.loader_threads(threads))
+    loss = LOSSES.get(saved.config.loss)(saved.config).to(amp.device)
 
     def measured(split: PreparedSplit) -> tuple[Measured, SplitScores]:
         collector = ShapeCollector()
-        found = measure(model, split, loader, arithmetic, loss, watch=collector.add)
+        found = measure(model, split, loader, amp, loss, watch=collector.add)
         images, shapes = found.images, collector.shapes()
         return found, SplitScores.of(split.names, split.images, images.sums, shapes, images.further)
 

@@ -17,7 +17,7 @@ from bts_tune.models.freezing import EncoderFreeze, set_mode
 from bts_tune.registry import LOSSES
 from bts_tune.results.scores import pooled_dice_loss
 from bts_tune.training import checkpoint
-from bts_tune.training.device import Arithmetic, keep_freed_memory, resolve_device
+from bts_tune.training.device import MixedPrecision, keep_freed_memory, resolve_device
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import measure
 from bts_tune.training.optimization import Schedule, build_optimizer
@@ -52,7 +52,7 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
         trial.model.load_state_dict(state["model"])
         trial.optimizer.load_state_dict(state["optimizer"])
         trial.schedule.load_state_dict(state["schedule"])
-        trial.arithmetic.scaler.load_state_dict(state["scaler"])
+        trial.amp.scaler.load_state_dict(state["scaler"])
         trial.done = [Row.from_dict(row) for row in state["rows"]]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):  # another version's, or not what it says
         trial.close()
@@ -64,18 +64,18 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
 def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     if setup.threads:
         torch.set_num_threads(setup.threads)
-    arithmetic = Arithmetic.choose(resolve_device(setup.device), config.precision)
-    if arithmetic.device.type == "cpu":
+    amp = MixedPrecision.choose(resolve_device(setup.device), config.precision)
+    if amp.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(config.seed)
-    model = to_device(build_model(config, setup.weights), arithmetic.device)
+    model = to_device(build_model(config, setup.weights), amp.device)
     freeze = EncoderFreeze(model, config)
     freeze.apply(epoch=1)
     optimizer = build_optimizer(config.part(OptimizationPart), model)
-    loader = BatchLoader(data, config, arithmetic.device, arithmetic.loader_threads(setup.threads))
+    loader = BatchLoader(data, config, amp.device, amp.loader_threads(setup.threads))
     schedule = Schedule(config.part(OptimizationPart), optimizer, loader.steps_per_epoch)
-    loss = LOSSES.get(config.loss)(config).to(arithmetic.device)
-    return Trial(config, data, setup.folder, arithmetic, model, freeze, optimizer, schedule, loss, loader)
+    loss = LOSSES.get(config.loss)(config).to(amp.device)
+    return Trial(config, data, setup.folder, amp, model, freeze, optimizer, schedule, loss, loader)
 
 
 def rows(trial: Trial) -> Generator[Row, None, None]:
@@ -98,7 +98,7 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
         train_loss, train_dice_loss = _train_epoch(trial, epoch)
         train_seconds = time.perf_counter() - started
         _require_finite(epoch, train_loss=train_loss)
-        measured = measure(trial.model, trial.data.valid, trial.loader, trial.arithmetic, trial.loss)
+        measured = measure(trial.model, trial.data.valid, trial.loader, trial.amp, trial.loss)
         dice_loss = measured.metrics["dice_loss"]
         assert dice_loss is not None
         _require_finite(epoch, val_loss=measured.loss, val_dice_loss=dice_loss)
@@ -126,19 +126,19 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
 
 def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
     """Update the weights on every training image once; return the mean loss and the pooled soft Dice loss."""
-    arithmetic = trial.arithmetic
+    amp = trial.amp
     set_mode(trial.model, training=True)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=arithmetic.device)
-    dice_sums = torch.zeros(3, dtype=torch.float64, device=arithmetic.device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=amp.device)
+    dice_sums = torch.zeros(3, dtype=torch.float64, device=amp.device)
     for image, truth in trial.loader.training(epoch):
-        with arithmetic.autocast():
+        with amp.autocast():
             logits = trial.model(image)
         logits = logits.float()
         loss = trial.loss(logits, truth)
         trial.optimizer.zero_grad(set_to_none=True)
-        arithmetic.scaler.scale(loss).backward()
-        arithmetic.scaler.step(trial.optimizer)
-        arithmetic.scaler.update()
+        amp.scaler.scale(loss).backward()
+        amp.scaler.step(trial.optimizer)
+        amp.scaler.update()
         trial.schedule.after_step()
         with torch.no_grad():
             probability = torch.sigmoid(logits.detach())

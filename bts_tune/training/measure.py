@@ -13,7 +13,7 @@ from bts_tune.losses.base import Loss
 from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.models.freezing import set_mode
 from bts_tune.results.scores import SUMS
-from bts_tune.training.device import Arithmetic
+from bts_tune.training.device import MixedPrecision
 from bts_tune.training.loader import BatchLoader
 
 THRESHOLD = 0.5
@@ -93,7 +93,7 @@ def measure(
     model: nn.Module,
     split: PreparedSplit,
     loader: BatchLoader,
-    arithmetic: Arithmetic,
+    amp: MixedPrecision,
     loss: Loss,
     watch: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Measured:
@@ -103,7 +103,7 @@ def measure(
         model: is left in evaluation mode.
         split: what it is measured on.
         loader: gives the split's batches.
-        arithmetic: how the network computes.
+        amp: how the network computes.
         loss: the training loss.
         watch: is given the logits and the truth of every batch, both [n, 1, S, S], in the order of the split.
     """
@@ -111,7 +111,7 @@ def measure(
     meter = SplitMeter(loss)
     with torch.inference_mode():
         for image, truth in loader.evaluation(split):
-            with arithmetic.autocast():
+            with amp.autocast():
                 logits = model(image)
             meter.add(logits, truth)
             if watch is not None:

@@ -15,7 +15,7 @@ from bts_tune.data.prepared.images import preprocess, read_grey, to_grey
 from bts_tune.errors import DataError
 from bts_tune.models.build import to_device
 from bts_tune.training.checkpoint import SavedModel, load_model
-from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.loader import standardize
 from bts_tune.training.measure import THRESHOLD
 
@@ -35,7 +35,7 @@ class Segmenter(nn.Module):
     def __init__(self, saved: SavedModel, device: str = "auto") -> None:
         """Take a saved model to a device: 'auto', 'cpu', 'cuda' or 'cuda:N'."""
         super().__init__()
-        self._arithmetic = Arithmetic.for_inference(resolve_device(device), saved.config.precision)
+        self._arithmetic = MixedPrecision.for_inference(resolve_device(device), saved.config.precision)
         self.network = to_device(saved.model, self._arithmetic.device).eval()
         self.config: TrialConfig = saved.config
         self.epoch = saved.epoch

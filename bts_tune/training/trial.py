@@ -17,7 +17,7 @@ from bts_tune.losses.base import Loss
 from bts_tune.models.build import count_parameters
 from bts_tune.models.freezing import EncoderFreeze
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.training.device import Arithmetic, give_back_memory
+from bts_tune.training.device import MixedPrecision, give_back_memory
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.optimization import Schedule
 
@@ -96,7 +96,7 @@ class Trial:
     config: TrialConfig
     data: PreparedData
     folder: Path | None
-    arithmetic: Arithmetic
+    amp: MixedPrecision
     model: nn.Module
     freeze: EncoderFreeze
     optimizer: torch.optim.Optimizer
@@ -109,8 +109,8 @@ class Trial:
     def describe(self) -> dict[str, Any]:
         """Return what the record keeps of how the trial runs."""
         return {
-            "device": self.arithmetic.describe(),
-            "precision": self.arithmetic.precision,
+            "device": self.amp.describe(),
+            "precision": self.amp.precision,
             "torch_threads": torch.get_num_threads(),
             "augmented": self.loader.augmentation,
             "parameters": count_parameters(self.model),
@@ -127,6 +127,6 @@ class Trial:
         self.optimizer.param_groups.clear()
         self.model.to("meta")
         gc.collect()
-        if self.arithmetic.device.type == "cuda":
+        if self.amp.device.type == "cuda":
             torch.cuda.empty_cache()
         give_back_memory()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bts_tune.errors import ConfigError
-from bts_tune.training.device import Arithmetic, resolve_device
+from bts_tune.training.device import MixedPrecision, resolve_device
 
 CPU = torch.device("cpu")
 
@@ -33,10 +33,10 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_auto_is_float32_on_a_cpu() -> None:
-    arithmetic = Arithmetic.choose(CPU, "auto")
-    assert arithmetic.precision == "float32"
-    assert not arithmetic.scaler.is_enabled()
-    with arithmetic.autocast():
+    amp = MixedPrecision.choose(CPU, "auto")
+    assert amp.precision == "float32"
+    assert not amp.scaler.is_enabled()
+    with amp.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
@@ -44,32 +44,32 @@ def test_auto_is_float32_on_a_cpu() -> None:
 def test_auto_is_bfloat16_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch, has_it: bool, precision: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert Arithmetic.choose(torch.device("cuda"), "auto").precision == precision
+    assert MixedPrecision.choose(torch.device("cuda"), "auto").precision == precision
 
 
 def test_bfloat16_on_a_cpu() -> None:
-    with Arithmetic.choose(CPU, "bfloat16").autocast():
+    with MixedPrecision.choose(CPU, "bfloat16").autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
 def test_float16_on_a_cpu_is_refused_for_training_and_replaced_for_inference() -> None:
     with pytest.raises(ConfigError, match="float16 needs a GPU"):
-        Arithmetic.choose(CPU, "float16")
-    assert Arithmetic.for_inference(CPU, "float16").precision == "float32"
-    assert Arithmetic.for_inference(CPU, "bfloat16").precision == "bfloat16"
+        MixedPrecision.choose(CPU, "float16")
+    assert MixedPrecision.for_inference(CPU, "float16").precision == "float32"
+    assert MixedPrecision.for_inference(CPU, "bfloat16").precision == "bfloat16"
 
 
 def test_loader_threads() -> None:
-    assert Arithmetic.choose(CPU, "auto").loader_threads(8) == 1
-    gpu = Arithmetic(torch.device("cuda"), "float32", torch.amp.GradScaler("cpu", enabled=False))
+    assert MixedPrecision.choose(CPU, "auto").loader_threads(8) == 1
+    gpu = MixedPrecision(torch.device("cuda"), "float32", torch.amp.GradScaler("cpu", enabled=False))
     assert gpu.loader_threads(8) == 7
     assert gpu.loader_threads(1) == 1
     assert gpu.loader_threads(0) >= 1
 
 
 def test_describe() -> None:
-    assert Arithmetic.choose(CPU, "auto").describe() == "cpu"
+    assert MixedPrecision.choose(CPU, "auto").describe() == "cpu"
 
 
 KEEPING = """

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "loss": ({}, "focal", {"loss"}),
     "dice_weight": ({}, 0.5, {"loss"}),
     "bce_weight": ({}, 0.5, {"loss"}),
-    "precision": ({}, "bfloat16", {"arithmetic"}),
+    "precision": ({}, "bfloat16", {"amp"}),
     "seed": ({}, 1, {"weights", "batches"}),
 }
 
@@ -85,7 +85,7 @@ def built(config: TrialConfig, dataset: Dataset, cache: Path) -> dict[str, Any]:
             "optimizer": (type(trial.optimizer).__name__, _hyperparameters(trial.optimizer)),
             "batches": _digest(tensor for batch in trial.loader.training(1) for tensor in batch),
             "loss": _loss(trial),
-            "arithmetic": trial.arithmetic.precision,
+            "amp": trial.amp.precision,
             "rates": _rates(trial),
         }
     finally:

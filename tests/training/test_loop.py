@@ -229,7 +229,7 @@ def test_a_frozen_encoder_stays_as_it_was_through_whole_epochs(changes: dict[str
 
 
 def validated(trial: Trial) -> Measured:
-    return measure(trial.model, trial.data.valid, trial.loader, trial.arithmetic, trial.loss)
+    return measure(trial.model, trial.data.valid, trial.loader, trial.amp, trial.loss)
 
 
 @pytest.mark.parametrize("freeze", ["none", "all"])
