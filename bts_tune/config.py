@@ -157,7 +157,7 @@ class OptimizationPart(Part):
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
     precision: Precision = Field(
         default="auto",
-        description="floating-point type of the forward pass; 'auto': bfloat16 where a GPU has it, else float32",
+        description="type of the forward pass; 'auto': bfloat16 where a GPU has it, else float32",
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seeds every random choice of the trial")
 

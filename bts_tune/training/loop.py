@@ -20,7 +20,8 @@ from bts_tune.training import checkpoint
 from bts_tune.training.device import MixedPrecision, keep_freed_memory, resolve_device
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import measure
-from bts_tune.training.optimization import Schedule, build_optimizer
+from bts_tune.training.optimizer import build_optimizer
+from bts_tune.training.schedule import Schedule
 from bts_tune.training.trial import Row, Trial, TrialSetup
 
 

@@ -19,7 +19,7 @@ from bts_tune.models.freezing import EncoderFreeze
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.training.device import MixedPrecision, give_back_memory
 from bts_tune.training.loader import BatchLoader
-from bts_tune.training.optimization import Schedule
+from bts_tune.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
