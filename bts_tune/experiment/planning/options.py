@@ -144,6 +144,13 @@ class RunOptions:
     trial_timeout: Annotated[float, Between(0, low_open=True)] | None = option(
         "end a trial without a new epoch for this long", "TIME", kind="time", group="how"
     )
+    tracker: list[str] | None = option(
+        "where epochs are logged: tensorboard, a tracker of a plugin, or none (tensorboard; may be repeated)",
+        "NAME",
+        kind="texts",
+        group="how",
+        flag="--tracker",
+    )
     cache: str | None = option("folder of prepared data", "DIR", group="how")
     dashboard: bool = option("no Ray dashboard", default=True, kind="off-switch", group="how", flag="--no-dashboard")
     verbose: bool = option("show Ray's own messages", default=False, kind="switch", group="how")

@@ -16,7 +16,7 @@ import pytest
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
-from bts_tune.experiment.execution.trainable import SpentProcessError, TrialActor
+from bts_tune.experiment.execution.trainable import BrokenProcessError, TrialActor
 from bts_tune.models.weights import EncoderWeights
 from tests.experiment.conftest import Command
 from tests.training.builders import TIMING, TINY
@@ -130,7 +130,7 @@ def test_an_ended_trial_gives_its_memory_back_before_the_next_begins(plan: Calla
 
 def test_a_failure_that_nobody_foresaw_ends_the_process(plan: Callable[..., dict[str, Any]]) -> None:
     actor = TrialActor(plan("pan", {"encoder": "resnet18", "decoder": "pan"}))
-    with pytest.raises(SpentProcessError, match="RuntimeError: Given input size"):
+    with pytest.raises(BrokenProcessError, match="RuntimeError: Given input size"):
         actor.step()
 
 

@@ -48,13 +48,13 @@ search:
 
 
 @dataclass
-class Laboratory:
+class Sandbox:
     """A folder with a dataset, a space and runs on them; `mark` is in the environment of every process of it."""
 
     folder: Path
     mark: str
 
-    def furnish(self, *, epochs: int, trials: int) -> None:
+    def set_up(self, *, epochs: int, trials: int) -> None:
         """Write the dataset and the space."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "space.yaml").write_text(SPACE.format(epochs=epochs, trials=trials))
