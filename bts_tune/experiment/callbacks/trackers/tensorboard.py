@@ -36,9 +36,12 @@ class TensorBoard(Tracker):
         from tensorboardX.summary import scalar
 
         if trial not in self._writers:
-            (self._folder / trial).mkdir(parents=True, exist_ok=True)
+            folder = self._folder / trial
+            folder.mkdir(parents=True, exist_ok=True)
+            # A file is named by the second. A run that goes on at once must not write over what it logged before.
+            earlier = len(list(folder.iterdir()))
             # Not `SummaryWriter`: it writes in a thread, and once that has failed, as on a full disk, it waits forever.
-            self._writers[trial] = EventsWriter(str(self._folder / trial / "events"))
+            self._writers[trial] = EventsWriter(str(folder / "events"), f".{earlier}" if earlier else "")
         writer = self._writers[trial]
         for name, value in row.items():
             if isinstance(value, int | float) and name != "epoch":
