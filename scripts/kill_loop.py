@@ -79,8 +79,8 @@ def main() -> int:
 
 def _compare(sandbox: Sandbox, kills: int, chance: random.Random, limit: float) -> int:
     began = time.monotonic()
-    _wait_until_through(sandbox, "whole", sandbox.begin("whole", sandbox.folder / "whole.log"), limit)
-    print(f"left alone: {sandbox.lines('whole')} epochs in {time.monotonic() - began:.0f} s", flush=True)
+    _wait_until_through(sandbox, "whole", sandbox.start("whole", sandbox.folder / "whole.log"), limit)
+    print(f"left alone: {sandbox.recorded_epochs('whole')} epochs in {time.monotonic() - began:.0f} s", flush=True)
     killed = _kill_until_through(sandbox, "killed", kills, chance, limit)
     whole, broken = (sandbox.record(name) for name in ("whole", "killed"))
     problems = killed.problems + _differences(whole, broken)
@@ -105,8 +105,8 @@ def _wait_until_through(sandbox: Sandbox, name: str, process: subprocess.Popen[b
     lines, moved = 0, time.monotonic()
     while process.poll() is None:
         time.sleep(0.1)
-        if sandbox.lines(name) != lines:
-            lines, moved = sandbox.lines(name), time.monotonic()
+        if sandbox.recorded_epochs(name) != lines:
+            lines, moved = sandbox.recorded_epochs(name), time.monotonic()
         if time.monotonic() - moved > limit:
             raise SystemExit(f"{name} does not go on:\n{log.read_text()[-4000:]}")
     if process.returncode != 0:
@@ -117,8 +117,8 @@ def _kill_until_through(sandbox: Sandbox, name: str, kills: int, chance: random.
     killed = Killed()
     log = sandbox.folder / f"{name}.log"
     while True:
-        before = sandbox.lines(name)
-        process = sandbox.begin(name, log)
+        before = sandbox.recorded_epochs(name)
+        process = sandbox.start(name, log)
         killed.sessions += 1
         if killed.kills == kills:
             _wait_until_through(sandbox, name, process, limit)
@@ -160,7 +160,7 @@ def _wait_for_moment(
         moment, epochs = time.monotonic() + chance.uniform(0.0, 12.0), 0
     else:
         moment, epochs = 0.0, chance.choice([1, 1, 2])
-    while sandbox.lines(name) < before + epochs or time.monotonic() < moment:
+    while sandbox.recorded_epochs(name) < before + epochs or time.monotonic() < moment:
         if process.poll() is not None:
             return False
         if time.monotonic() > deadline:

@@ -127,7 +127,7 @@ class Soak:
         tally, sandbox = self._tally, self._sandbox
         tally.sessions += 1
         log = sandbox.folder / f"{name}.log"
-        process = sandbox.begin(name, log)
+        process = sandbox.start(name, log)
         until = min(self._end, time.monotonic() + self._chance.expovariate(1 / self._given.driver_every))
         if time.monotonic() > self._calm:
             until = self._end
@@ -161,7 +161,7 @@ class Soak:
     def _watch(self, name: str, process: subprocess.Popen[bytes], until: float) -> bool:
         """Kill trials' processes and take samples until it is time to end the session; True if the run hangs."""
         began = time.monotonic()
-        rows, moved, first = self._sandbox.lines(name), began, True
+        rows, moved, first = self._sandbox.recorded_epochs(name), began, True
         kill = began + self._chance.expovariate(1 / self._given.trial_every)
         sample = began
         while process.poll() is None and time.monotonic() < until:
@@ -170,7 +170,7 @@ class Soak:
             if now >= sample:
                 self._sample(process.pid, now - began)
                 sample = now + self._given.sample_every
-            found = self._sandbox.lines(name)
+            found = self._sandbox.recorded_epochs(name)
             if found != rows:
                 if first and self._tally.sessions > 1:
                     self._tally.resumed.append(now - began)

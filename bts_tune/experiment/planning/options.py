@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from bts_tune.errors import ConfigError
 from bts_tune.text import quoted
@@ -226,7 +226,7 @@ def _with_bounds(hint: Any) -> Any:
             high = {"le": one.high} if math.isfinite(one.high) else {}
             inner = Annotated[inner, Field(allow_inf_nan=False if inner is float else None, **low, **high)]
         return inner
-    if get_origin(hint) is types.UnionType:
+    if get_origin(hint) in (types.UnionType, Union):  # `Annotated[…] | None` makes the latter
         return functools.reduce(operator.or_, map(_with_bounds, get_args(hint)))
     return hint
 

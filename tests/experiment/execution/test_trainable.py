@@ -61,7 +61,9 @@ def in_one_process(plans: Sequence[dict[str, Any]], answers: Any) -> None:
 def in_a_process(plans: Sequence[dict[str, Any]]) -> list[Result]:
     """Run plans in a new process, forked from one that has imported what trials need and run nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.experiment.test_actor", "bts_tune.augmentation.image_wise", "timm"])
+    context.set_forkserver_preload(
+        ["tests.experiment.execution.test_trainable", "bts_tune.augmentation.image_wise", "timm"]
+    )
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=in_one_process, args=(plans, sender))
     process.start()
