@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bts_tune.data.checks.check import CheckReport
     from bts_tune.data.records import Dataset
     from bts_tune.experiment.planning.options import RunOptions
-    from bts_tune.experiment.run import Finished
+    from bts_tune.experiment.run import FinishedRun
     from bts_tune.report.write import ReportFiles
     from bts_tune.training.prediction import Prediction
     from bts_tune.training.segmenter import Segmenter
@@ -362,7 +362,7 @@ def _folder(run: Run | Path | str) -> RunFolder:
     return run.folder if isinstance(run, Run) else open_run(run).folder
 
 
-def _finished(finished: Finished) -> Run:
+def _finished(finished: FinishedRun) -> Run:
     return Run(finished.folder, finished.report)
 
 

@@ -5,8 +5,8 @@
     python scripts/bench_packing.py --models unet-b0 --trials 1 2
 
 Each trial is a process of its own that trains as a run does, with augmentation `medium`. On a GPU all share it; the
-cores are split evenly among them. All numbers of trials take turns, so that a drift of the machine's speed meets them
-alike; the first turn warms up and is not counted. A number whose trials do not fit into memory is told, and left out.
+cores are split evenly among them. All numbers of trials alternate, so that a drift of the machine's speed meets them
+alike; the first round warms up and is not counted. A number whose trials do not fit into memory is told, and left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.planning.environment import hardware
 from scripts.training_bench import Process, add_options, base_job, chosen_device, opened_data
-from scripts.training_turns import Job
+from scripts.training_rounds import Job
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Line:
 
 
 def measure(base: Job, model: str, counts: Sequence[int], cores: int, rounds: int) -> list[Line]:
-    """Measure every number of trials at a time, turn by turn."""
+    """Measure every number of trials at a time, round by round."""
     packs: dict[int, list[Process]] = {}
     speeds: dict[int, list[float]] = {count: [] for count in counts}
     peaks = dict.fromkeys(counts, 0.0)
@@ -54,15 +54,15 @@ def measure(base: Job, model: str, counts: Sequence[int], cores: int, rounds: in
                 try:
                     for process in pack:
                         process.ask()
-                    turns = [process.answer() for process in pack]
+                    answers = [process.answer() for process in pack]
                 except BtsTuneError as error:
                     print(f"{model}, {count} trials at a time: {error}", file=sys.stderr)
                     for process in packs.pop(count):
                         process.close()
                     continue
                 if number:
-                    speeds[count].append(sum(turn.images_per_second for turn in turns))
-                    peaks[count] = max(peaks[count], sum(turn.peak_mib for turn in turns))
+                    speeds[count].append(sum(one.images_per_second for one in answers))
+                    peaks[count] = max(peaks[count], sum(one.peak_mib for one in answers))
     finally:
         for pack in packs.values():
             for process in pack:
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, ["unet-b0", "unetplusplus-b5"])
     parser.add_argument("--trials", nargs="+", type=int, help="trials at a time (1, 2, 4 and 8; at most one a core)")
-    parser.add_argument("--steps", type=int, default=8, help="steps of a turn (8)")
+    parser.add_argument("--steps", type=int, default=8, help="steps of a round (8)")
     parsed = parser.parse_args(arguments)
     cores = available_cpus()
     counts = sorted(set(parsed.trials or [count for count in (1, 2, 4, 8) if count <= cores]))

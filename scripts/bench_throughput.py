@@ -11,9 +11,9 @@
                 layout and precision of a trial
     none, …     a trial as a run trains it, by `training.loop`, with this augmentation policy
 
-Each is a process of its own, so that its peak memory is its own. Peer and limit of a model take turns with one policy
+Each is a process of its own, so that its peak memory is its own. Peer and limit of a model alternate with one policy
 after another, a few steps each, so that a drift of the machine's speed meets them alike, and no more than three or four
-models are in memory; ratios are taken within a turn, and the median over the turns is shown. The first turn of a
+models are in memory; ratios are taken within a round, and the median over the rounds is shown. The first round of a
 process warms up and is not counted. Encoders have random weights: the arithmetic is the same.
 
 Columns: images a second in training steps; the ratio to the peer (mixed precision where it is faster) and to the limit;
@@ -40,7 +40,7 @@ from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.planning.environment import hardware
 from scripts.training_bench import MODELS, Process, add_options, base_job, chosen_device, opened_data
-from scripts.training_turns import Job, Turn
+from scripts.training_rounds import Job, Measurement
 
 POLICIES = ("none", "light", "medium", "strong")
 
@@ -58,70 +58,70 @@ class Line:
     outside_seconds: float | None
     peak_mib: float
     steps: int
-    turns: int
+    rounds: int
 
 
 def measure(base: Job, model: str, kinds: Sequence[str], seconds: float, rounds: int) -> list[Line]:
-    """Measure every kind of training of one model, turn by turn."""
+    """Measure every kind of training of one model, round by round."""
     with Process(replace(base, kind="limit", steps=2)) as probe:
-        probe.turn()
-        step = probe.turn().step_seconds / 2
+        probe.measure()
+        step = probe.measure().step_seconds / 2
     base = replace(base, steps=max(2, round(seconds / step)))
     references = [kind for kind in kinds if kind not in POLICIES]
-    turns: dict[str, list[Turn]] = {kind: [] for kind in references}
+    measured: dict[str, list[Measurement]] = {kind: [] for kind in references}
     lines = []
     with contextlib.ExitStack() as stack:
         alive = [_warm(stack, replace(base, kind=kind)) for kind in references]
         for policy in [kind for kind in kinds if kind in POLICIES]:
             config = base.config.replaced({"augmentation": policy, "epochs": rounds + 1})
-            beside: dict[str, list[Turn]] = {kind: [] for kind in [*references, policy]}
+            beside: dict[str, list[Measurement]] = {kind: [] for kind in [*references, policy]}
             with contextlib.ExitStack() as own:
                 trial = _warm(own, replace(base, kind=policy, config=config))
                 for _ in range(rounds):
                     for process in (*alive, trial):
-                        beside[process.job.kind].append(process.turn())
+                        beside[process.job.kind].append(process.measure())
             lines.append(_line(model, policy, beside, base.steps))
             for kind in references:
-                turns[kind] += beside[kind]
-    return [*(_line(model, kind, turns, base.steps) for kind in references), *lines]
+                measured[kind] += beside[kind]
+    return [*(_line(model, kind, measured, base.steps) for kind in references), *lines]
 
 
 def _warm(stack: contextlib.ExitStack, job: Job) -> Process:
     process = stack.enter_context(Process(job))
-    process.turn()
+    process.measure()
     return process
 
 
-def _line(model: str, kind: str, turns: dict[str, list[Turn]], steps: int) -> Line:
-    own = turns[kind]
-    peers = [turns[name] for name in ("peer", "peer-amp") if turns.get(name)]
+def _line(model: str, kind: str, measured: dict[str, list[Measurement]], steps: int) -> Line:
+    own = measured[kind]
+    peers = [measured[name] for name in ("peer", "peer-amp") if measured.get(name)]
     peer = max(peers, key=_speed, default=None)
-    limit = turns.get("limit")
+    limit = measured.get("limit")
 
-    def ratio(other: list[Turn] | None) -> float | None:
+    def ratio(other: list[Measurement] | None) -> float | None:
         if other is None:
             return None
         return statistics.median(
             one.images_per_second / two.images_per_second for one, two in zip(own, other, strict=True)
         )
 
-    outside = [turn.outside_seconds for turn in own if turn.outside_seconds is not None]
+    outside = [one.outside_seconds for one in own if one.outside_seconds is not None]
     return Line(
         model=model,
         kind=kind,
         images_per_second=_speed(own),
         to_peer=ratio(peer),
         to_limit=ratio(limit),
-        waiting_share=statistics.median(turn.waiting_seconds / turn.step_seconds for turn in own),
+        waiting_share=statistics.median(one.waiting_seconds / one.step_seconds for one in own),
         outside_seconds=statistics.median(outside) if outside else None,
-        peak_mib=max(turn.peak_mib for turn in own),
+        peak_mib=max(one.peak_mib for one in own),
         steps=steps,
-        turns=len(own),
+        rounds=len(own),
     )
 
 
-def _speed(turns: Sequence[Turn]) -> float:
-    return statistics.median(turn.images_per_second for turn in turns)
+def _speed(measured: Sequence[Measurement]) -> float:
+    return statistics.median(one.images_per_second for one in measured)
 
 
 HEADER = """\
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_options(parser, MODELS)
     parser.add_argument("--augmentation", nargs="+", choices=POLICIES, default=["none", "medium", "strong"])
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of limit and trials (auto)")
-    parser.add_argument("--seconds", type=float, default=10, help="length of a turn, about (10)")
+    parser.add_argument("--seconds", type=float, default=10, help="length of a round, about (10)")
     parser.add_argument("--threads", type=int, default=available_cpus(), help="CPU threads (all cores)")
     parsed = parser.parse_args(arguments)
     for name in ("seconds", "rounds", "threads", "batch_size"):

@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord
 from bts_tune.results.schema import read_events, read_rows
-from scripts.laboratory import MARK, Laboratory
 from scripts.processes import marked, wait_until_gone
+from scripts.sandbox import MARK, Sandbox
 
 # Columns of the leaderboard and of rows that two runs with the same seeds need not share.
 TIMES = frozenset({"seconds", "train_seconds", "images_per_second", "time", "run"})
@@ -68,21 +68,21 @@ def main() -> int:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, so one thread, and the same in both runs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with tempfile.TemporaryDirectory(prefix="kill-loop-") as temporary:
-        laboratory = Laboratory((given.keep or Path(temporary)).absolute(), uuid.uuid4().hex)
-        laboratory.furnish(epochs=given.epochs, trials=given.trials)
+        sandbox = Sandbox((given.keep or Path(temporary)).absolute(), uuid.uuid4().hex)
+        sandbox.set_up(epochs=given.epochs, trials=given.trials)
         try:
-            return _compare(laboratory, given.kills, random.Random(given.seed), given.limit)
+            return _compare(sandbox, given.kills, random.Random(given.seed), given.limit)
         finally:
-            for process in marked(MARK, laboratory.mark):
+            for process in marked(MARK, sandbox.mark):
                 process.kill()
 
 
-def _compare(laboratory: Laboratory, kills: int, chance: random.Random, limit: float) -> int:
+def _compare(sandbox: Sandbox, kills: int, chance: random.Random, limit: float) -> int:
     began = time.monotonic()
-    _wait_until_through(laboratory, "whole", laboratory.begin("whole", laboratory.folder / "whole.log"), limit)
-    print(f"left alone: {laboratory.lines('whole')} epochs in {time.monotonic() - began:.0f} s", flush=True)
-    killed = _kill_until_through(laboratory, "killed", kills, chance, limit)
-    whole, broken = (laboratory.record(name) for name in ("whole", "killed"))
+    _wait_until_through(sandbox, "whole", sandbox.start("whole", sandbox.folder / "whole.log"), limit)
+    print(f"left alone: {sandbox.recorded_epochs('whole')} epochs in {time.monotonic() - began:.0f} s", flush=True)
+    killed = _kill_until_through(sandbox, "killed", kills, chance, limit)
+    whole, broken = (sandbox.record(name) for name in ("whole", "killed"))
     problems = killed.problems + _differences(whole, broken)
     trials = broken.trials()
     print(f"kills:                       {killed.kills} in {killed.sessions} starts")
@@ -100,38 +100,38 @@ def _compare(laboratory: Laboratory, kills: int, chance: random.Random, limit: f
     return 1 if problems or killed.left_behind else 0
 
 
-def _wait_until_through(laboratory: Laboratory, name: str, process: subprocess.Popen[bytes], limit: float) -> None:
-    log = laboratory.folder / f"{name}.log"
+def _wait_until_through(sandbox: Sandbox, name: str, process: subprocess.Popen[bytes], limit: float) -> None:
+    log = sandbox.folder / f"{name}.log"
     lines, moved = 0, time.monotonic()
     while process.poll() is None:
         time.sleep(0.1)
-        if laboratory.lines(name) != lines:
-            lines, moved = laboratory.lines(name), time.monotonic()
+        if sandbox.recorded_epochs(name) != lines:
+            lines, moved = sandbox.recorded_epochs(name), time.monotonic()
         if time.monotonic() - moved > limit:
             raise SystemExit(f"{name} does not go on:\n{log.read_text()[-4000:]}")
     if process.returncode != 0:
         raise SystemExit(f"{name} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
 
 
-def _kill_until_through(laboratory: Laboratory, name: str, kills: int, chance: random.Random, limit: float) -> Killed:
+def _kill_until_through(sandbox: Sandbox, name: str, kills: int, chance: random.Random, limit: float) -> Killed:
     killed = Killed()
-    log = laboratory.folder / f"{name}.log"
+    log = sandbox.folder / f"{name}.log"
     while True:
-        before = laboratory.lines(name)
-        process = laboratory.begin(name, log)
+        before = sandbox.recorded_epochs(name)
+        process = sandbox.start(name, log)
         killed.sessions += 1
         if killed.kills == kills:
-            _wait_until_through(laboratory, name, process, limit)
+            _wait_until_through(sandbox, name, process, limit)
             return killed
-        if not _wait_for_moment(laboratory, name, process, before, chance, limit):
+        if not _wait_for_moment(sandbox, name, process, before, chance, limit):
             if process.wait() == 0:
                 return killed
             killed.failed_starts += 1
             if killed.failed_starts > 5:
                 raise SystemExit(f"{name} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
             continue
-        finished = _finished(laboratory.record(name))
-        everything = marked(MARK, laboratory.mark)
+        finished = _finished(sandbox.record(name))
+        everything = marked(MARK, sandbox.mark)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         killed.kills += 1
@@ -140,11 +140,11 @@ def _kill_until_through(laboratory: Laboratory, name: str, kills: int, chance: r
         for orphan in left:
             print(f"left behind: {orphan.pid} {orphan.title}", flush=True)
             orphan.kill()
-        _take_stock(laboratory.record(name), finished, killed)
+        _take_stock(sandbox.record(name), finished, killed)
 
 
 def _wait_for_moment(
-    laboratory: Laboratory,
+    sandbox: Sandbox,
     name: str,
     process: subprocess.Popen[bytes],
     before: int,
@@ -160,11 +160,11 @@ def _wait_for_moment(
         moment, epochs = time.monotonic() + chance.uniform(0.0, 12.0), 0
     else:
         moment, epochs = 0.0, chance.choice([1, 1, 2])
-    while laboratory.lines(name) < before + epochs or time.monotonic() < moment:
+    while sandbox.recorded_epochs(name) < before + epochs or time.monotonic() < moment:
         if process.poll() is not None:
             return False
         if time.monotonic() > deadline:
-            raise SystemExit(f"{name} does not go on: {(laboratory.folder / f'{name}.log').read_text()[-4000:]}")
+            raise SystemExit(f"{name} does not go on: {(sandbox.folder / f'{name}.log').read_text()[-4000:]}")
         time.sleep(0.01)
     time.sleep(chance.uniform(0.0, 0.3))
     return process.poll() is None

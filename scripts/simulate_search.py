@@ -56,8 +56,9 @@ from sklearn.ensemble import RandomForestRegressor
 from bts_tune.config import FIELDS, TrialConfig
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError, ConfigError
-from bts_tune.experiment.search.scheduler import EPOCH, METRIC, SparingASHA
-from bts_tune.experiment.search.searcher import TreeParzen
+from bts_tune.experiment.search.objective import EPOCH, METRIC
+from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
+from bts_tune.experiment.search.tpe import OptunaTPE
 from bts_tune.space import ResolvedSearch, load_space
 
 METHODS = ("random", "asha", "asha+tpe", "default")
@@ -200,14 +201,14 @@ def replay(
     # Each suggestion is seeded by the sampler's seed and the number of trials before it; no two replays share one.
     first_seed = replay_seed * 1_000_000
     learns = method in ("asha+tpe", "default")
-    sampler = TreeParzen(replace(search, sampler_seed=first_seed))
+    sampler = OptunaTPE(replace(search, sampler_seed=first_seed))
     scheduler = None
     if method != "random":
-        scheduler = SparingASHA(
+        scheduler = ASHAWithProtectedTrials(
             epochs=search.epochs,
             grace_period=search.grace_period,
             reduction_factor=search.reduction_factor,
-            outlook_after=search.outlook_after if method == "default" else 0,
+            min_complete_trials=search.outlook_after if method == "default" else 0,
         )
     baselines = iter(surrogate.baselines if method == "default" else ())
     target = surrogate.best * (1 + WITHIN)
@@ -217,13 +218,13 @@ def replay(
         while len(running) < concurrent and begun < max_trials:
             name = f"t{begun}"
             if (curve := next(baselines, None)) is not None:
-                sampler.enter(name, curve.config)
-                spared = True
+                sampler.add(name, curve.config)
+                protected = True
             else:
                 if not learns:  # told of nothing, it draws at random, as TPE does at the start
-                    sampler = TreeParzen(replace(search, sampler_seed=first_seed + begun, startup_trials=1))
-                curve, spared = surrogate.curve(sampler.suggest(name), rng), False
-            trial = SimpleNamespace(trial_id=name, config={"trial": name, "spared": spared})
+                    sampler = OptunaTPE(replace(search, sampler_seed=first_seed + begun, startup_trials=1))
+                curve, protected = surrogate.curve(sampler.suggest(name), rng), False
+            trial = SimpleNamespace(trial_id=name, config={"trial": name, "protected": protected})
             if scheduler is not None:
                 scheduler.on_trial_add(None, trial)
             heapq.heappush(running, (now + curve.seconds[0], begun, 1, curve, trial))
@@ -246,10 +247,10 @@ def replay(
             if scheduler is not None:
                 scheduler.on_trial_complete(None, trial, result)
             if learns:
-                sampler.end(name, "complete", value)
+                sampler.finish(name, "complete", value)
         elif decision == TrialScheduler.STOP:
             if learns:
-                sampler.end(name, "stopped", value)
+                sampler.finish(name, "stopped", value)
         else:
             heapq.heappush(running, (now + curve.seconds[epoch], number, epoch + 1, curve, trial))
 

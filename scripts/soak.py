@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bts_tune.errors import RunError
 from bts_tune.results.run_folder import FINISHED, RunFolder
-from scripts.laboratory import MARK, Laboratory
 from scripts.processes import descendants, find, marked, wait_until_gone
+from scripts.sandbox import MARK, Sandbox
 
 _TRIAL = re.compile(r"ray::(\S+ epoch \d|TrialActor)")
 _BREAKS = ("cut off", "changed", "gone")
@@ -109,8 +109,8 @@ class Ledger:
 class Soak:
     """Carries out the sessions until the time is over."""
 
-    def __init__(self, laboratory: Laboratory, given: argparse.Namespace, tally: Tally) -> None:
-        self._laboratory, self._given, self._tally = laboratory, given, tally
+    def __init__(self, sandbox: Sandbox, given: argparse.Namespace, tally: Tally) -> None:
+        self._sandbox, self._given, self._tally = sandbox, given, tally
         self._chance = random.Random(given.seed)
         self._ledger = Ledger(tally)
         self._began = time.monotonic()
@@ -124,17 +124,17 @@ class Soak:
             self._session(f"soak-{self._tally.runs:03d}")
 
     def _session(self, name: str) -> None:
-        tally, laboratory = self._tally, self._laboratory
+        tally, sandbox = self._tally, self._sandbox
         tally.sessions += 1
-        log = laboratory.folder / f"{name}.log"
-        process = laboratory.begin(name, log)
+        log = sandbox.folder / f"{name}.log"
+        process = sandbox.start(name, log)
         until = min(self._end, time.monotonic() + self._chance.expovariate(1 / self._given.driver_every))
         if time.monotonic() > self._calm:
             until = self._end
         hung = self._watch(name, process, until)
         if hung:
             tally.problems.append(f"{name}: nothing was recorded for {PATIENCE:.0f} s; its driver is killed")
-        everything = marked(MARK, laboratory.mark)
+        everything = marked(MARK, sandbox.mark)
         ended = process.poll()
         if ended is None:
             self._end_driver(process, "hang" if hung else None)
@@ -143,7 +143,7 @@ class Soak:
         for orphan in left:
             print(f"left behind: {orphan.pid} {orphan.title}", flush=True)
             orphan.kill()
-        self._ledger.check(laboratory.record(name))
+        self._ledger.check(sandbox.record(name))
         if ended is not None and self._is_through(name):
             self._failures = 0
             tally.runs += 1
@@ -156,12 +156,12 @@ class Soak:
                 tally.problems.append(f"{name}: the driver ended by itself with {ended}: {_tail(log)}")
         else:
             self._failures = 0
-            self._damage(laboratory.record(name))
+            self._damage(sandbox.record(name))
 
     def _watch(self, name: str, process: subprocess.Popen[bytes], until: float) -> bool:
         """Kill trials' processes and take samples until it is time to end the session; True if the run hangs."""
         began = time.monotonic()
-        rows, moved, first = self._laboratory.lines(name), began, True
+        rows, moved, first = self._sandbox.recorded_epochs(name), began, True
         kill = began + self._chance.expovariate(1 / self._given.trial_every)
         sample = began
         while process.poll() is None and time.monotonic() < until:
@@ -170,7 +170,7 @@ class Soak:
             if now >= sample:
                 self._sample(process.pid, now - began)
                 sample = now + self._given.sample_every
-            found = self._laboratory.lines(name)
+            found = self._sandbox.recorded_epochs(name)
             if found != rows:
                 if first and self._tally.sessions > 1:
                     self._tally.resumed.append(now - began)
@@ -180,7 +180,7 @@ class Soak:
             if now >= kill:
                 kill = now + self._chance.expovariate(1 / self._given.trial_every)
                 if not first and self._kill_a_trial(process.pid):
-                    self._ledger.check(self._laboratory.record(name))
+                    self._ledger.check(self._sandbox.record(name))
         return False
 
     def _sample(self, driver: int, seconds: float) -> None:
@@ -255,7 +255,7 @@ class Soak:
             self._tally.faults[f"on disk: {kind}"] += 1
 
     def _is_through(self, name: str) -> bool:
-        folder = self._laboratory.record(name)
+        folder = self._sandbox.record(name)
         if not folder.run_file.exists() or folder.read_run()["status"] != "complete":
             return False
         open_trials = [record.trial for record in folder.trials() if record.status not in FINISHED]
@@ -284,14 +284,14 @@ def main() -> int:
     tally = Tally()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
-        laboratory = Laboratory((given.keep or Path(temporary)).absolute(), uuid.uuid4().hex)
-        laboratory.furnish(epochs=given.epochs, trials=given.trials)
+        sandbox = Sandbox((given.keep or Path(temporary)).absolute(), uuid.uuid4().hex)
+        sandbox.set_up(epochs=given.epochs, trials=given.trials)
         try:
-            Soak(laboratory, given, tally).run()
+            Soak(sandbox, given, tally).run()
         except KeyboardInterrupt:
             print("interrupted: the summary is of what there was until now", flush=True)
         finally:
-            for process in marked(MARK, laboratory.mark):
+            for process in marked(MARK, sandbox.mark):
                 process.kill()
     return _summarise(tally, time.monotonic() - began)
 

@@ -17,7 +17,7 @@ from bts_tune.data.prepared.prepare import prepare
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError
 from bts_tune.space import load_space
-from scripts.training_turns import Job, Turn, turns
+from scripts.training_rounds import Job, Measurement, measure_rounds
 
 MODELS = ("unet-b0", "unet-b0-frozen", "unetplusplus-b5")
 
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser, models: Sequence[str]) -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(models))
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=2, help="turns of each that count (2)")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each that count (2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="(cuda where there is a GPU)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -63,8 +63,8 @@ def base_job(parsed: argparse.Namespace, model: str, data: Path, cache: Path, de
 
 
 def serve(connection: Connection, job: Job) -> None:
-    """Measure a turn for each message, until told to end; a failure is sent as a sentence."""
-    measured = turns(job)
+    """Measure a round for each message, until told to end; a failure is sent as a sentence."""
+    measured = measure_rounds(job)
     try:
         while connection.recv():
             connection.send(next(measured))
@@ -101,18 +101,18 @@ class Process:
             self._process.kill()
             self._process.join()
 
-    def turn(self) -> Turn:
-        """Measure a turn; see `answer`."""
+    def measure(self) -> Measurement:
+        """Measure a round; see `answer`."""
         self.ask()
         return self.answer()
 
     def ask(self) -> None:
-        """Begin a turn."""
+        """Begin a round."""
         with contextlib.suppress(OSError):  # a process that died says so, by silence, in `answer`
             self._connection.send(True)
 
-    def answer(self) -> Turn:
-        """Wait for the turn that was asked for.
+    def answer(self) -> Measurement:
+        """Wait for the round that was asked for.
 
         Raises:
             BtsTuneError: the process failed.
@@ -123,5 +123,5 @@ class Process:
             raise BtsTuneError(f"{self.job.kind}: its process died.") from None
         if isinstance(answer, str):
             raise BtsTuneError(f"{self.job.kind}: {answer}")
-        assert isinstance(answer, Turn)
+        assert isinstance(answer, Measurement)
         return answer

@@ -35,6 +35,7 @@ ROOMS = (
     "errors",
     "text",
     "imports",
+    "progress_bar",
 )
 
 

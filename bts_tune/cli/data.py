@@ -47,12 +47,12 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.prepared.cache import default_cache
     from bts_tune.data.splits.leakage import draw_pairs
     from bts_tune.data.splits.make import make_split
-    from bts_tune.experiment.callbacks.progress_bar import bar
+    from bts_tune.progress_bar import progress_bar
     from bts_tune.results.files import write_atomically
 
     console = make_console()
     dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
-    with bar(make_console(stderr=True), "checking") as progress:
+    with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
@@ -69,9 +69,9 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _phantom(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.synthetic.phantom import write_phantom
-    from bts_tune.experiment.callbacks.progress_bar import bar
+    from bts_tune.progress_bar import progress_bar
 
-    with bar(make_console(stderr=True), "generating") as progress:
+    with progress_bar(make_console(stderr=True), "generating") as progress:
         write_phantom(
             parsed.folder,
             count=parsed.count,

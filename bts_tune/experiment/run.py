@@ -1,4 +1,4 @@
-"""A run from its options: begun, gone on with, extended by trials or a final stage, or only shown."""
+"""What can be done with a run: start it, resume it, extend its search, add a final stage, or only show its plan."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from rich.console import Console
 
 from bts_tune.data.records import Dataset
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.experiment.execution.final_stage import repeated
+from bts_tune.experiment.callbacks.trackers.base import Tracker
+from bts_tune.experiment.callbacks.tracking import choose_trackers
+from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
+from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
 from bts_tune.experiment.execution.signals import signals_as_ctrl_c
-from bts_tune.experiment.execution.stages import Finished, GoingOn, NewRun, Report, carry_out, free_path, now
-from bts_tune.experiment.planning.changes import changes_since, code_hash, refuse
+from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics
 from bts_tune.experiment.planning.environment import hardware, versions
-from bts_tune.experiment.planning.inputs import gather_materials, open_checked, open_data, reopen
-from bts_tune.experiment.planning.materials import Materials
+from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.preview import preview
+from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
 from bts_tune.results.find import find_run
@@ -43,8 +46,8 @@ def start(
     console: Console,
     report: Report,
     space: Space | None = None,
-) -> Finished:
-    """Begin a run and carry it out.
+) -> FinishedRun:
+    """Begin a run and execute it.
 
     Args:
         options: what is asked for.
@@ -70,20 +73,21 @@ def _start(
     console: Console,
     report: Report,
     space: Space | None,
-) -> Finished:
+) -> FinishedRun:
     load_installed()
     load_plugins(options.plugins)
     options.require_known_names()
     space = space or load_space(options.space, run_plugins=True)
     options = options.replaced(plugins=[plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
+    trackers = _trackers(space, options)
     resolved = _resolve(space, options)
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
     refuse_existing(path)
-    opened = open_checked(options, console)
+    opened = open_checked_dataset(options, console)
     dataset, split = opened.dataset, opened.split
     warm_start = _warm_start(options, resolved, dataset, results, console)
-    materials, _held = gather_materials(opened.folds, resolved, options, console)
+    inputs, _held = prepare_inputs(opened.folds, resolved, options, console)
     run = {
         "created": now(),
         "command": list(command),
@@ -107,14 +111,14 @@ def _start(
             "split": split.to_dict(),
             "check": opened.checked.to_dict(),
         },
-        "weights": _used(materials),
+        "weights": _weights_used(inputs),
         "space": space.document,
         "options": options.to_dict(),
         "seeds": sorted({named.config.seed for named in resolved.named}),
         "warm_start": warm_start,
     }
     new = NewRun(path, run, lambda folder: split.write(folder.split_file), named=name is not None)
-    return carry_out(new, resolved, materials, options, console, report=report)
+    return execute(new, resolved, inputs, options, console, trackers=trackers, report=report)
 
 
 def resume(
@@ -125,7 +129,7 @@ def resume(
     report: Report,
     extend_by: int | None = None,
     allow_changed: bool = False,
-) -> Finished:
+) -> FinishedRun:
     """Go on with a run: what it finished stays, what was cut off goes on from its last epoch.
 
     Args:
@@ -151,7 +155,9 @@ def resume(
         if extend_by is not None:
             options = _extended(folder, resolved, options, extend_by)
             resolved = _resolve(Space.from_document(run["space"]), options)
-        return _go_on(folder, run, options, resolved, console, report, extend_by=extend_by, allow_changed=allow_changed)
+        return _execute_resumed(
+            folder, run, options, resolved, console, report, extend_by=extend_by, allow_changed=allow_changed
+        )
 
 
 def add_final(
@@ -163,7 +169,7 @@ def add_final(
     console: Console,
     report: Report,
     allow_changed: bool = False,
-) -> Finished:
+) -> FinishedRun:
     """Add a final stage to a run, or what its final stage lacks; a search that is not finished is closed.
 
     Args:
@@ -191,12 +197,14 @@ def add_final(
         own = {record.name for record in planned if not record.baseline}
         all_seeds = {record.config["seed"] for record in planned}
         final = Final(top=max(final.top, len(own)), seeds=max(final.seeds, len(all_seeds)))
-    if not repeated(trials, final.top):
+    if not configurations_to_repeat(trials, final.top):
         raise RunError(f"{folder}: has no baseline, and no other trial with an epoch on record, to train again.")
     options = options.replaced(final_top=final.top, final_seeds=final.seeds)
     with signals_as_ctrl_c():
         resolved = _resolve(space, options)
-        return _go_on(folder, run, options, resolved, console, report, closes=True, allow_changed=allow_changed)
+        return _execute_resumed(
+            folder, run, options, resolved, console, report, skip_search=True, allow_changed=allow_changed
+        )
 
 
 def _recorded(folder: RunFolder, given: Mapping[str, Any]) -> tuple[dict[str, Any], RunOptions]:
@@ -231,7 +239,7 @@ def _extended(folder: RunFolder, space: ResolvedSpace, options: RunOptions, by: 
     return options.replaced(num_trials=before + by)
 
 
-def _go_on(
+def _execute_resumed(
     folder: RunFolder,
     run: Mapping[str, Any],
     options: RunOptions,
@@ -240,17 +248,18 @@ def _go_on(
     report: Report,
     *,
     extend_by: int | None = None,
-    closes: bool = False,
+    skip_search: bool = False,
     allow_changed: bool,
-) -> Finished:
+) -> FinishedRun:
     if options.data is not None and not Path(options.data).exists():
         raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
-    dataset, folds = reopen(folder, run, options, console)
-    materials, _held = gather_materials(folds, space, options, console)
+    trackers = _trackers(Space.from_document(run["space"]), options)
+    dataset, folds = reopen_dataset(folder, run, options, console)
+    inputs, _held = prepare_inputs(folds, space, options, console)
     changed = changes_since(
         run,
         fingerprint=dataset.fingerprint(),
-        weights=_used(materials),
+        weights=_weights_used(inputs),
         versions=versions(),
         code=code_hash(),
         plugins=loaded_plugins(),
@@ -258,14 +267,28 @@ def _go_on(
         trials=folder.trials(),
     )
     if changed and not allow_changed:
-        raise refuse(folder, changed)
+        raise changed_run_error(folder, changed)
     record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
-    going_on = GoingOn(changed, allow_changed, extend_by, record, _used(materials))
-    return carry_out(folder, space, materials, options, console, going_on, closes=closes, report=report)
+    resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs))
+    return execute(
+        folder,
+        space,
+        inputs,
+        options,
+        console,
+        resumed,
+        trackers=trackers,
+        skip_search=skip_search,
+        report=report,
+    )
 
 
-def _used(materials: Materials) -> list[dict[str, Any]]:
-    return [weights.to_dict() for weights in materials.weights.values()]
+def _trackers(space: Space, options: RunOptions) -> list[Tracker]:
+    return choose_trackers(options.tracker, space.file.trackers, space.source)
+
+
+def _weights_used(inputs: TrialInputs) -> list[dict[str, Any]]:
+    return [weights.to_dict() for weights in inputs.weights.values()]
 
 
 def _absolute(options: RunOptions) -> RunOptions:
@@ -281,12 +304,13 @@ def dry_run(options: RunOptions, console: Console) -> None:
     load_plugins(options.plugins)
     options.require_known_names()
     space = load_space(options.space)
+    _trackers(space, options)
     resolved = _resolve(space, options)
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
     if options.split == "provided" and options.folds is None:
         folds: Mapping[int | None, Dataset] = {None: open_data(options, console)}
     else:
-        folds = open_checked(options, console).folds
+        folds = open_checked_dataset(options, console).folds
     console.print(f"Dry run of space {space.name!r}; nothing is trained.", highlight=False)
     text = preview(resolved, [len(dataset.records["train"]) for dataset in folds.values()])
     console.print(text, highlight=False, markup=False, soft_wrap=True)

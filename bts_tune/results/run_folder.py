@@ -8,7 +8,7 @@
     samples/<trial>.npz   validation slices with truth and predicted probability, for the report's overlays
     scores/<trial>.npz    of the trials that the result rests on: the sums of every validation and test image that all
                       metrics are made of
-    tensorboard/, ray/    logs of TensorBoard and of Ray; nothing reads them back
+    tensorboard/, ray/    logs of TensorBoard (or of other trackers) and of Ray; nothing reads them back
 
 `trials.jsonl` and `rows.jsonl` are the record; everything else about a trial can be made from them.
 """

@@ -125,6 +125,11 @@ class SpaceFile(Section):
         description="Python files (paths relative to this one) or modules that register losses, metrics, decoders, … "
         "of your own; their code runs when the space is run, and never when it is only shown",
     )
+    trackers: list[str] | None = Field(
+        default=None,
+        description="where the epochs of a run are logged, by name: tensorboard, or what a plugin registers; empty: "
+        "nowhere; absent: tensorboard; --tracker overrides it",
+    )
     include: list[str] = Field(
         default_factory=list,
         description="other spaces whose named trials come first, each as its own space defines it: "

@@ -45,7 +45,7 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(place.root)
     monkeypatch.setenv("BTS_TUNE_CACHE", str(place.root / "cache"))
-    monkeypatch.setattr("bts_tune.experiment.run.gather_materials", begins)
+    monkeypatch.setattr("bts_tune.experiment.run.prepare_inputs", begins)
     monkeypatch.setattr("bts_tune.data.synthetic.phantom.write_phantom", begins)
     monkeypatch.setattr("bts_tune.experiment.planning.inputs.demo_dataset", lambda *_: place.root / "dataset")
     monkeypatch.setattr("bts_tune.report.write.learning_curves", lambda *_: None)

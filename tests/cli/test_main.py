@@ -62,6 +62,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--space", "baseline", "--device", "tpu"], "--device"),
         (["--space", "baseline", "--time-budget", "soon"], "no duration"),
         (["--space", "baseline", "--name", "../up"], "--name"),
+        (
+            ["--space", "baseline", "--tracker", "wandb"],
+            "--tracker: unknown tracker 'wandb'. Allowed: tensorboard, none.",
+        ),
+        (["--space", "baseline", "--tracker", "wandb", "--dry-run"], "--tracker: unknown tracker 'wandb'"),
         (["--space", "baseline", "--epoch", "3"], "Did you mean '--epochs'"),
         (["repot", "x"], "Did you mean 'report'"),
         (["--resume", "nothing"], "no such run"),

@@ -64,7 +64,7 @@ MISTAKES = {
     # the top level
     "unknown key": (
         HEAD + "trails: {}\n",
-        ": unknown key 'trails'. Did you mean 'trials'? Known keys: name, description",
+        ": unknown key 'trails'. Did you mean 'trials' or 'trackers'? Known keys: name, description",
     ),
     "no name": ("description: d\n", ": name: must be given."),
     "bad name": ("name: My Space\ndescription: d\n", ": name: must be lower-case letters, digits"),

@@ -50,7 +50,7 @@ class _Shown:
 
 
 class ProgressView:
-    """A `recorder.View`. Use as a context manager around the run.
+    """An `Observer` of the record. Use as a context manager around the run.
 
     Args:
         console: where to; a live table if it is a terminal, else a line an event.

@@ -1,4 +1,4 @@
-"""Keeps the record of a run as its trials go on: events, rows, TensorBoard logs and the models worth keeping."""
+"""Keeps the record of a run as its trials go on: events, rows and the models worth keeping."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def row_columns(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class View(Protocol):
-    """Shows a person how a run goes."""
+class Observer(Protocol):
+    """Is told how the trials of a run go, after it is recorded."""
 
     def planned(self, trial: PlannedTrial) -> None:
         """A trial will be run."""
@@ -48,7 +48,7 @@ class View(Protocol):
         """Epochs `first` to `last` of a trial are recorded but have to be trained again."""
 
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
-        """A trial finished an epoch."""
+        """A trial finished an epoch that was not on record."""
 
     def retried(self, trial: str, reason: str) -> None:
         """An attempt at a trial failed, and another one follows."""
@@ -63,22 +63,21 @@ class Recorder:
     A trial that is taken up again reports its earlier rows first; those that the record holds are not written twice.
     """
 
-    def __init__(self, folder: RunFolder, view: View, clock: Callable[[], float]) -> None:
-        self._folder, self._view, self._clock = folder, view, clock
+    def __init__(self, folder: RunFolder, *observers: Observer, clock: Callable[[], float]) -> None:
+        self._folder, self._observers, self._clock = folder, observers, clock
         self._trials: dict[str, PlannedTrial] = {}
         self._recorded: dict[str, int] = {}
         self._running: set[str] = set()
         self._seeds: Counter[str] = Counter()
         self._best: dict[str, tuple[float, str]] = {}
-        self._boards: dict[str, Any] = {}
 
     def __enter__(self) -> Recorder:
         records = self._folder.trials()
         for record in records:
-            self._take_note(from_record(record))
+            self._remember(from_record(record))
         for record in records:
             if record.full_budget and record.best_row is not None:
-                self._superfluous(record.trial, record.best_row["val_dice_loss"])
+                self._find_beaten(record.trial, record.best_row["val_dice_loss"])
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -87,18 +86,17 @@ class Recorder:
                 stack.enter_context(contextlib.suppress(OSError))
             for trial in sorted(self._running):
                 self.ended(trial, "interrupted", "the run ended before the trial did")
-            for board in self._boards.values():
-                board.close()
 
-    def expect(self, trial: PlannedTrial, *, known: bool) -> None:
-        """Take note of a trial that will be run; one that the record does not know yet is recorded as planned."""
+    def add(self, trial: PlannedTrial, *, known: bool) -> None:
+        """Add a trial that will be run; one that the record does not know yet is recorded as planned."""
         if not known:
             self._folder.append_event("planned", trial.trial, **trial.event())
-        self._take_note(trial)
+        self._remember(trial)
         self._recorded[trial.trial] = trial.recorded
-        self._view.planned(trial)
+        for observer in self._observers:
+            observer.planned(trial)
 
-    def _take_note(self, trial: PlannedTrial) -> None:
+    def _remember(self, trial: PlannedTrial) -> None:
         if trial.trial not in self._trials:
             self._seeds[trial.name] += trial.stage == "search"
         self._trials[trial.trial] = trial
@@ -107,7 +105,8 @@ class Recorder:
         """A trial's process begins."""
         self._folder.append_event("started", trial, started=self._clock())
         self._running.add(trial)
-        self._view.started(trial)
+        for observer in self._observers:
+            observer.started(trial)
 
     def opened(self, trial: str, details: Mapping[str, Any]) -> None:
         """A trial's model is built, from the `kept_epochs` of its checkpoint.
@@ -119,7 +118,8 @@ class Recorder:
         kept, recorded = details["kept_epochs"], self._recorded[trial]
         if kept < recorded:
             self._recorded[trial] = kept
-            self._view.lost(trial, kept + 1, recorded, details.get("lost") or "its checkpoint is missing or older")
+            for observer in self._observers:
+                observer.lost(trial, kept + 1, recorded, details.get("lost") or "its checkpoint is missing or older")
 
     def row(self, trial: str, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
@@ -127,22 +127,22 @@ class Recorder:
         if row["epoch"] > self._recorded[trial]:
             self._folder.append_row({**row, "time": self._clock()})
             self._recorded[trial] = row["epoch"]
-            self._log(trial, row)
-        self._view.row(trial, row)
+            for observer in self._observers:
+                observer.row(trial, row)
 
     def retried(self, trial: str, reason: str) -> None:
         """An attempt at a trial failed, and another one follows; the trial keeps its state."""
         self._folder.append_event("retried", trial, reason=reason)
-        self._view.retried(trial, reason)
+        for observer in self._observers:
+            observer.retried(trial, reason)
 
     def ended(self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None) -> None:
         """A trial ended; `best` is its best validation Dice loss."""
         self._folder.append_event("ended", trial, status=status, reason=reason)
         self._running.discard(trial)
-        if (board := self._boards.pop(trial, None)) is not None:
-            board.close()
         self._tidy(trial, status, best)
-        self._view.ended(trial, status, reason)
+        for observer in self._observers:
+            observer.ended(trial, status, reason)
 
     def _tidy(self, trial: str, status: TrialStatus, best: float | None) -> None:
         """Drop what no resume and no reader needs: the state of an ended trial, the weights of one that is beaten."""
@@ -151,14 +151,14 @@ class Recorder:
         with contextlib.suppress(FileNotFoundError):
             (self._folder.model_folder(trial) / LAST).unlink()
         if status == "complete" and best is not None:
-            beaten = self._superfluous(trial, best)
+            beaten = self._find_beaten(trial, best)
             if beaten is not None:
                 shutil.rmtree(self._folder.model_folder(beaten), ignore_errors=True)
         else:
             shutil.rmtree(self._folder.model_folder(trial), ignore_errors=True)
 
-    def _superfluous(self, trial: str, best: float) -> str | None:
-        """Take note of a full-budget trial; return the one whose weights it makes superfluous.
+    def _find_beaten(self, trial: str, best: float) -> str | None:
+        """Compare a full-budget trial with the best so far; return the one whose weights nobody needs any more.
 
         Of the configurations with one seed the best one is kept; of one with several seeds, the best of them, since
         only the mean of all will tell whether it wins. Baselines, folds and the final stage are kept until they are
@@ -177,12 +177,3 @@ class Recorder:
                 return None
             beaten = held[1]
         return None if self._trials[beaten].baseline else beaten
-
-    def _log(self, trial: str, row: Mapping[str, Any]) -> None:
-        from tensorboardX import SummaryWriter
-
-        if trial not in self._boards:
-            self._boards[trial] = SummaryWriter(str(self._folder.path / "tensorboard" / trial))
-        for name, value in row.items():
-            if isinstance(value, int | float) and name != "epoch":
-                self._boards[trial].add_scalar(name, value, row["epoch"])

@@ -12,8 +12,8 @@ from rich.console import Console
 from bts_tune.config import TrialConfig
 from bts_tune.data.prepared.prepare import load_prepared
 from bts_tune.errors import BtsTuneError
-from bts_tune.experiment.execution.cluster import Share
-from bts_tune.experiment.planning.materials import Materials
+from bts_tune.experiment.execution.resources import TrialResources
+from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.plugins import plugins_to_restore, restore
 from bts_tune.results.configurations import configurations, result_stage
 from bts_tune.results.files import write_atomically
@@ -23,7 +23,7 @@ from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.training.evaluation import Evaluation, evaluate_model
 
 
-def evaluate_models(folder: RunFolder, materials: Materials, share: Share, console: Console) -> None:
+def evaluate_models(folder: RunFolder, inputs: TrialInputs, resources: TrialResources, console: Console) -> None:
     """Measure the models that the result rests on, once each, and drop the weights that nobody will ask for.
 
     Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, the best trial
@@ -40,7 +40,7 @@ def evaluate_models(folder: RunFolder, materials: Materials, share: Share, conso
         if not folder.scores_file(record.trial).is_file()
         or (record in kept and not folder.samples_file(record.trial).is_file())
     ]
-    pending = {_submit(folder, record, materials, share): record for record in waiting}
+    pending = {_submit(folder, record, inputs, resources): record for record in waiting}
     while pending:
         (done,), _ = ray.wait(list(pending))
         record = pending.pop(done)
@@ -84,14 +84,16 @@ def _kept(folder: RunFolder, trials: Sequence[TrialRecord]) -> list[TrialRecord]
     return [record for record in replicates if record is not None]
 
 
-def _submit(folder: RunFolder, record: TrialRecord, materials: Materials, share: Share) -> ray.ObjectRef:
+def _submit(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources: TrialResources) -> ray.ObjectRef:
     config = TrialConfig.parse(record.config, f"trial {record.trial}")
     task = ray.remote(_evaluate).options(
-        name=f"evaluate {record.trial}", num_cpus=share.cpus, num_gpus=share.gpus, max_retries=1
+        name=f"evaluate {record.trial}", num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1
     )
-    prepared = materials.prepared_for(config, record.fold)
+    prepared = inputs.prepared_for(config, record.fold)
     plugins = plugins_to_restore()
-    return task.remote(str(folder.model_folder(record.trial).resolve()), prepared, plugins, share.device, share.cpus)
+    return task.remote(
+        str(folder.model_folder(record.trial).resolve()), prepared, plugins, resources.device, resources.cpus
+    )
 
 
 def _evaluate(model: str, prepared: str, plugins: list[dict[str, str]], device: str, threads: int) -> Evaluation:

@@ -18,7 +18,7 @@ from bts_tune.space import Final
 from bts_tune.text import plural
 
 
-def repeated(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
+def configurations_to_repeat(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
     """Return the trials of the search stage whose configurations the final stage trains again.
 
     All baselines, each once, in the order of planning; then the best `top` others by `results.leaderboard.ordered`:
@@ -65,11 +65,11 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
     """
     trials = folder.trials()
     known = {record.trial for record in trials}
-    origins = repeated(trials, final.top)
+    origins = configurations_to_repeat(trials, final.top)
     index = len(trials)
     for seed in fresh_seeds(trials, final.seeds):
         for origin in origins:
-            planned = _again(origin, seed, index)
+            planned = _with_seed(origin, seed, index)
             if planned.trial not in known:
                 folder.append_event("planned", planned.trial, **planned.event())
                 index += 1
@@ -86,7 +86,7 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
             shutil.rmtree(folder.model_folder(record.trial), ignore_errors=True)
 
 
-def _again(origin: TrialRecord, seed: int, index: int) -> PlannedTrial:
+def _with_seed(origin: TrialRecord, seed: int, index: int) -> PlannedTrial:
     planned = from_record(origin)
     return replace(
         planned,
@@ -99,7 +99,7 @@ def _again(origin: TrialRecord, seed: int, index: int) -> PlannedTrial:
     )
 
 
-def announcement(trials: Sequence[TrialRecord]) -> str:
+def describe_final_stage(trials: Sequence[TrialRecord]) -> str:
     """Return what the final stage consists of, in one sentence."""
     final = [record for record in trials if record.stage == "final"]
     if not final:

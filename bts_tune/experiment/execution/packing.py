@@ -11,6 +11,7 @@ from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.experiment.execution.probe import ThroughputWorker, architecture, measure_peak_memory
 from bts_tune.experiment.planning.options import AUTO, RunOptions
 from bts_tune.plugins import plugins_to_restore
 from bts_tune.space import ResolvedSpace
@@ -48,17 +49,12 @@ _WHOLE = {
 }
 
 
-def architecture(config: TrialConfig) -> str:
-    """Return what there is to say of a configuration's size."""
-    return f"{config.decoder} on {config.encoder}"
-
-
 def trials_per_gpu(peak: int, total: int) -> int:
     """Return how many trials of this peak, in bytes, a GPU of this memory takes; at least 1, at most `MOST`."""
     return max(1, min(MOST, math.floor(USABLE * total / (peak + CONTEXT))))
 
 
-def candidates(space: ResolvedSpace) -> list[TrialConfig]:
+def largest_configurations(space: ResolvedSpace) -> list[TrialConfig]:
     """Return a configuration of each architecture of the space, all of it trained, which takes most memory."""
     configs = [named.config for named in space.named]
     if space.search is not None:
@@ -67,7 +63,7 @@ def candidates(space: ResolvedSpace) -> list[TrialConfig]:
     return list(dict.fromkeys(config.replaced(_WHOLE) for config in configs))
 
 
-def speeds(
+def measure_throughput(
     config: TrialConfig, folder: str, most: int, *, device: str, threads: int, seconds: float = _SECONDS
 ) -> dict[int, float]:
     """Return the images a second of 1, 2, 4, … up to `most` trials at a time, all together.
@@ -78,7 +74,7 @@ def speeds(
         config: what each trains.
         folder: of the prepared dataset.
         most: trials on a GPU.
-        device: 'cuda'; on 'cpu' they share a core instead of a GPU.
+        device: 'cuda'; on 'cpu' they run on a core instead of a GPU.
         threads: CPU threads of each.
         seconds: length of each measurement.
 
@@ -89,38 +85,38 @@ def speeds(
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    from bts_tune.experiment.execution.probe import Sharer
-
     resource = "GPU" if device == "cuda" else "CPU"
     group = placement_group([{resource: 1}])
-    share = {"num_cpus": 0, "num_gpus": 1 / most} if device == "cuda" else {"num_cpus": 1 / most}
-    sharer = ray.remote(Sharer).options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0), **share)
+    fraction = {"num_cpus": 0, "num_gpus": 1 / most} if device == "cuda" else {"num_cpus": 1 / most}
+    worker = ray.remote(ThroughputWorker).options(
+        scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0), **fraction
+    )
     plugins = plugins_to_restore()
-    sharers: list[Any] = []
+    workers: list[Any] = []
     found: dict[int, float] = {}
     try:
         for count in [*(2**power for power in range(most.bit_length()) if 2**power < most), most]:
             try:
-                sharers += [
-                    sharer.remote(config, folder, plugins, device, threads) for _ in range(count - len(sharers))
+                workers += [
+                    worker.remote(config, folder, plugins, device, threads) for _ in range(count - len(workers))
                 ]
-                ray.get([one.train.remote(0.0) for one in sharers])
-                found[count] = sum(ray.get([one.train.remote(seconds) for one in sharers]))
+                ray.get([one.train.remote(0.0) for one in workers])
+                found[count] = sum(ray.get([one.train.remote(seconds) for one in workers]))
             except ray.exceptions.RayError as error:
                 if found:
                     break
                 cause = first_line(getattr(error, "cause", None) or error).rstrip(".")
                 raise RunError(f"--gpus-per-trial {AUTO}: cannot train {architecture(config)}: {cause}.") from None
-            if chosen_count(found) < count:
+            if best_count(found) < count:
                 break
     finally:
-        for one in sharers:
+        for one in workers:
             ray.kill(one)
         remove_placement_group(group)
     return found
 
 
-def chosen_count(found: Mapping[int, float]) -> int:
+def best_count(found: Mapping[int, float]) -> int:
     """Return how many at a time to train, of images a second by number of trials.
 
     It is the last of those that each gained `GAIN` over the one before.
@@ -133,7 +129,7 @@ def chosen_count(found: Mapping[int, float]) -> int:
     return chosen
 
 
-def packed(
+def with_measured_gpus_per_trial(
     options: RunOptions,
     space: ResolvedSpace,
     prepared: Mapping[PreprocessingPart, str],
@@ -161,12 +157,12 @@ def packed(
         raise ConfigError(f"--gpus-per-trial {AUTO}: there is no GPU to share; leave the option out.")
     import ray
 
-    from bts_tune.experiment.execution.probe import probe
-
-    configs = candidates(space)
+    configs = largest_configurations(space)
     folders = [prepared[config.part(PreprocessingPart)] for config in configs]
     found = ray.get(
-        ray.remote(probe).options(name="probe", num_gpus=1, max_calls=1).remote(configs, folders, plugins_to_restore())
+        ray.remote(measure_peak_memory)
+        .options(name="probe", num_gpus=1, max_calls=1)
+        .remote(configs, folders, plugins_to_restore())
     )
     most = trials_per_gpu(found.peak, found.total)
     say(
@@ -177,8 +173,8 @@ def packed(
         return options.replaced(gpus_per_trial=1.0)
     folder = prepared[found.config.part(PreprocessingPart)]
     threads = max(1, int(cpus / gpus) // most)
-    by_count = speeds(found.config, folder, most, device="cuda", threads=threads)
-    count = chosen_count(by_count)
+    by_count = measure_throughput(found.config, folder, most, device="cuda", threads=threads)
+    count = best_count(by_count)
     measured = ", ".join(f"{speed:.0f} with {_trials(number)}" for number, speed in by_count.items())
     say(f"Images a second together: {measured}: {_trials(count)} on a GPU")
     return options.replaced(gpus_per_trial=1 / count)

@@ -13,7 +13,6 @@ import torch
 from bts_tune.config import TrialConfig
 from bts_tune.data.prepared.prepare import PreparedSplit, load_prepared
 from bts_tune.errors import ConfigError
-from bts_tune.experiment.execution.packing import architecture
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.plugins import restore
 from bts_tune.training.loop import open_trial, rows
@@ -24,9 +23,14 @@ _STEPS_OF_AN_EPOCH = 8  # of what speed is measured by
 _ENDLESS = 100_000  # the most epochs that a configuration may have
 
 
+def architecture(config: TrialConfig) -> str:
+    """Return what model a configuration has, in words."""
+    return f"{config.decoder} on {config.encoder}"
+
+
 @dataclass(frozen=True)
-class Probe:
-    """What the largest configuration took on a GPU.
+class PeakMemory:
+    """Memory that the largest configuration took on a GPU.
 
     Attributes:
         config: which one it is.
@@ -39,7 +43,9 @@ class Probe:
     total: int
 
 
-def probe(configs: Sequence[TrialConfig], prepared: Sequence[str], plugins: Sequence[Mapping[str, str]]) -> Probe:
+def measure_peak_memory(
+    configs: Sequence[TrialConfig], prepared: Sequence[str], plugins: Sequence[Mapping[str, str]]
+) -> PeakMemory:
     """Train each configuration for a few steps on this process's GPU; return the one that took most memory.
 
     Args:
@@ -65,12 +71,14 @@ def probe(configs: Sequence[TrialConfig], prepared: Sequence[str], plugins: Sequ
                 f"--gpus-per-trial auto: {architecture(config)} runs out of GPU memory even alone; lower batch_size or "
                 "image_size."
             ) from None
-        found.append(Probe(config, torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory))
+        found.append(
+            PeakMemory(config, torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory)
+        )
     return max(found, key=lambda one: one.peak)
 
 
-class Sharer:
-    """A process that trains beside others on the same GPU, whenever it is told to."""
+class ThroughputWorker:
+    """Trains a configuration beside other workers on the same GPU, whenever it is told to; a Ray actor."""
 
     def __init__(
         self, config: TrialConfig, folder: str, plugins: Sequence[Mapping[str, str]], device: str, threads: int

@@ -1,7 +1,7 @@
-"""What becomes of a trial whose process died, hung or ran out of memory: whether it is tried again, and how.
+"""What becomes of a trial whose process died, hung or ran out of memory: whether it is retried, and how.
 
 A trial's process can die of what has nothing to do with the trial: someone else's memory, a node that leaves, a signal.
-So it is tried again from its own checkpoint, `--max-failures` times. An error that Python raised inside the trial is
+So it is retried from its own checkpoint, `--max-failures` times. An error that Python raised inside the trial is
 not such a fault: every epoch follows from the seed, so it would only happen again.
 """
 
@@ -33,15 +33,15 @@ class Fault:
     reason: str
 
 
-class Attempts:
-    """Counts the faults of each trial in this process; a resumed run counts anew."""
+class RetryPolicy:
+    """Decides whether a trial is retried, by its faults so far in this process; a resumed run counts anew."""
 
     def __init__(self, max_failures: int) -> None:
         self._max_failures = max_failures
         self._faults: dict[str, Counter[str]] = {}
 
-    def again(self, trial: str, fault: Fault) -> bool:
-        """Count a fault; return whether the trial is to be tried again.
+    def should_retry(self, trial: str, fault: Fault) -> bool:
+        """Count a fault; return whether the trial is retried.
 
         A trial that ran out of memory gets one more attempt, alone, whatever `max_failures` is: what it lacked may
         have been in the hands of its neighbours.
@@ -54,12 +54,12 @@ class Attempts:
             return counted["oom"] == 1
         return counted["died"] + counted["hung"] <= self._max_failures
 
-    def alone(self, trial: str) -> bool:
+    def needs_all_resources(self, trial: str) -> bool:
         """Whether the trial's next attempt must have a whole GPU, or all cores, for itself."""
         return self._faults.get(trial, Counter())["oom"] > 0
 
-    def number(self, trial: str) -> int:
-        """Return how many attempts have failed."""
+    def failed_attempts(self, trial: str) -> int:
+        """Return how many attempts at a trial have failed."""
         return sum(self._faults.get(trial, Counter()).values())
 
 

@@ -60,3 +60,24 @@ def signals_as_ctrl_c() -> Iterator[None]:
         yield
     finally:
         restore(previous)
+
+
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """Yield an event that the first signal that ends a run sets; the second has the effect that it has without this."""
+    requested = threading.Event()
+    previous: dict[int, Any] = {}
+
+    def request(number: int, _frame: object) -> None:
+        requested.set()
+        if number == signal.SIGHUP:
+            terminal_closed()
+        restore(previous)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *ending_signals()):
+            previous[number] = signal.signal(number, request)
+    try:
+        yield requested
+    finally:
+        restore(previous)

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from bts_tune.experiment.execution.retries import FaultKind, is_unwritable
-from bts_tune.experiment.search.scheduler import EPOCH, METRIC
-from bts_tune.experiment.search.searcher import WORST
+from bts_tune.experiment.search.objective import EPOCH, METRIC, WORST
 
 if TYPE_CHECKING:
     from bts_tune.training.trial import Row, Trial
 
 
-class SpentProcessError(Exception):
+class BrokenProcessError(Exception):
     """A trial failed in a way that may have left its process in disorder; the message is the trial's reason.
 
     Ray ends a process that raises, and reuses one that reports.
@@ -49,7 +48,7 @@ class TrialActor(tune.Trainable):
     the experiment. `outcome` is running, complete, diverged, failed, or unwritable, which ends the run.
 
     Raises:
-        SpentProcessError: out of memory, or a failure that nobody foresaw; this process must not be used again.
+        BrokenProcessError: out of memory, or a failure that nobody foresaw; this process must not be used again.
     """
 
     @classmethod
@@ -91,12 +90,12 @@ class TrialActor(tune.Trainable):
         except Exception as error:  # whatever happens in one trial is that trial's outcome
             if what := out_of_memory(error):
                 batch = self._plan["config"]["batch_size"]
-                raise SpentProcessError(f"out of {what} with batch_size {batch}", "oom") from None
+                raise BrokenProcessError(f"out of {what} with batch_size {batch}", "oom") from None
             if is_unwritable(error):
                 return self._ended("unwritable", f"{type(error).__name__}: {error}")
             print(traceback.format_exc(), flush=True)
             kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
-            raise SpentProcessError(f"{type(error).__name__}: {first_line(error).rstrip('.')}", kind) from None
+            raise BrokenProcessError(f"{type(error).__name__}: {first_line(error).rstrip('.')}", kind) from None
         self._epoch = row.epoch
         last = row.epoch == epochs
         if last:

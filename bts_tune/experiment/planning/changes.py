@@ -25,8 +25,11 @@ SOURCES = (
     "metrics/**/*.py",
     "models/**/*.py",
     "training/**/*.py",
-    "experiment/search/scheduler.py",
+    "experiment/search/objective.py",
+    "experiment/search/tpe.py",
     "experiment/search/searcher.py",
+    "experiment/search/scheduler.py",
+    "experiment/search/learning_curve_stopper.py",
 )
 
 # By major and minor version: patch releases mend faults and keep results as a rule. Of the others (pandas, rich, …) no
@@ -103,7 +106,7 @@ def device_changes(run: Mapping[str, Any], device: str) -> list[str]:
     return [f"the device ({quoted(began)}, now {quoted(device)})"] if began not in (None, device) else []
 
 
-def refuse(folder: object, found: Sequence[str]) -> RunError:
+def changed_run_error(folder: object, found: Sequence[str]) -> RunError:
     """Return the error for a run that would go on with something changed."""
     return RunError(
         f"{folder}: this run began with something else than there is now: {'; '.join(found)}. What it has yet to train "

@@ -19,8 +19,8 @@ BYTES_OF_A_REPORT = 2**23
 
 
 @dataclass(frozen=True)
-class Needed:
-    """Bytes that a run will have on disk at most.
+class DiskUsage:
+    """Bytes that a run will take on disk at most.
 
     Attributes:
         running: checkpoints of the trials that run at a time: the last state, the best weights, and a second copy of
@@ -39,9 +39,9 @@ class Needed:
         return self.running + self.kept + self.logs
 
 
-def needed_by(
+def estimate_disk_usage(
     space: ResolvedSpace, parameters: Mapping[tuple[str, str], int], concurrent: int, folds: int = 1
-) -> Needed:
+) -> DiskUsage:
     """Estimate what a run writes into its folder.
 
     Args:
@@ -63,10 +63,10 @@ def needed_by(
     if space.search is not None:
         epochs += [space.search.epochs] * space.search.num_trials
     logs = sum(epochs) * BYTES_OF_AN_EPOCH + len(epochs) * BYTES_OF_A_TRIAL + BYTES_OF_A_REPORT
-    return Needed(running=concurrent * (2 * state + largest), kept=kept + largest, logs=logs)
+    return DiskUsage(running=concurrent * (2 * state + largest), kept=kept + largest, logs=logs)
 
 
-def require_room(folder: Path, needed: int, what: str) -> str:
+def require_free_space(folder: Path, needed: int, what: str) -> str:
     """Return a sentence on what is needed and free; the file system is that of `folder`'s nearest existing parent.
 
     Args:
@@ -86,7 +86,7 @@ def require_room(folder: Path, needed: int, what: str) -> str:
     return f"{what}: at most {size_text(needed)} ({size_text(free)} free)"
 
 
-def written(folders: Iterable[Path]) -> int:
+def bytes_on_disk(folders: Iterable[Path]) -> int:
     """Return the bytes of all files in some folders."""
     return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
 

@@ -21,13 +21,13 @@ from bts_tune.data.splits.make import make_split
 from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
 from bts_tune.errors import BrokenDatasetError, RunError
-from bts_tune.experiment.callbacks.progress_bar import bar
-from bts_tune.experiment.planning.disk import require_room
-from bts_tune.experiment.planning.materials import Materials
+from bts_tune.experiment.planning.disk import require_free_space
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders, models, preprocessings
+from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.build import parameters_of
 from bts_tune.models.weights import resolve_weights
+from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.warnings import demo_sentence
@@ -42,7 +42,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     """
     if options.data is None:
         console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
-        with bar(console, "generating phantoms") as progress:
+        with progress_bar(console, "generating phantoms") as progress:
             root = demo_dataset(_cache(options), progress)
         return open_dataset(root)
     return open_dataset(Path(options.data), tumor_categories=options.tumor_categories, split_seed=options.split_seed)
@@ -53,7 +53,7 @@ def _cache(options: RunOptions) -> Path:
 
 
 @dataclass(frozen=True)
-class Opened:
+class CheckedDataset:
     """A dataset that was checked and split.
 
     Attributes:
@@ -69,7 +69,7 @@ class Opened:
     split: Split
 
 
-def open_checked(options: RunOptions, console: Console) -> Opened:
+def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDataset:
     """Open a dataset for a new run.
 
     Raises:
@@ -77,7 +77,7 @@ def open_checked(options: RunOptions, console: Console) -> Opened:
         DataError: it cannot be read, or not be split as asked for.
     """
     dataset = open_data(options, console)
-    with bar(console, "checking the dataset") as progress:
+    with progress_bar(console, "checking the dataset") as progress:
         scan = cached_scan(dataset, _cache(options), progress=progress)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
@@ -96,10 +96,10 @@ def open_checked(options: RunOptions, console: Console) -> Opened:
     also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
     console.print(f"Dataset {dataset.root}: {counts}{also}", highlight=False, markup=False, soft_wrap=True)
     console.print(split.sentence(), highlight=False, markup=False, soft_wrap=True)
-    return Opened(dataset, folds, checked, split)
+    return CheckedDataset(dataset, folds, checked, split)
 
 
-def reopen(
+def reopen_dataset(
     folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console
 ) -> tuple[Dataset, dict[int | None, Dataset]]:
     """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
@@ -118,9 +118,9 @@ def reopen(
     return dataset, dict(enumerate(fold_datasets(dataset, folds), start=1))
 
 
-def gather_materials(
+def prepare_inputs(
     datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
-) -> tuple[Materials, list[PreparedData]]:
+) -> tuple[TrialInputs, list[PreparedData]]:
     """Find everything that trials need before the first one starts: weights first, since they fail fastest.
 
     Raises:
@@ -134,13 +134,15 @@ def gather_materials(
     cache = _cache(options)
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
-    require_room(cache, to_prepare, "the prepared data")
+    require_free_space(cache, to_prepare, "the prepared data")
     prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
     for part in preprocessings(space):
         for fold, dataset in datasets.items():
             which = f", fold {fold}" if fold is not None else ""
-            with bar(console, f"preparing {part.image_size} px, equalisation {part.equalization}{which}") as progress:
+            with progress_bar(
+                console, f"preparing {part.image_size} px, equalisation {part.equalization}{which}"
+            ) as progress:
                 prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.
     folders = {key: str(data.folder) for key, data in prepared.items()}
-    return Materials(folders, weights, parameters), list(prepared.values())
+    return TrialInputs(folders, weights, parameters), list(prepared.values())

@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from bts_tune.errors import ConfigError
 from bts_tune.registry import SPLIT_METHODS
@@ -145,6 +145,13 @@ class RunOptions:
     trial_timeout: Annotated[float, Between(0, low_open=True)] | None = option(
         "end a trial without a new epoch for this long", "TIME", kind="time", group="how"
     )
+    tracker: list[str] | None = option(
+        "where epochs are logged: tensorboard, a tracker of a plugin, or none (tensorboard; may be repeated)",
+        "NAME",
+        kind="texts",
+        group="how",
+        flag="--tracker",
+    )
     cache: str | None = option("folder of prepared data", "DIR", group="how")
     dashboard: bool = option("no Ray dashboard", default=True, kind="off-switch", group="how", flag="--no-dashboard")
     verbose: bool = option("show Ray's own messages", default=False, kind="switch", group="how")
@@ -232,7 +239,7 @@ def _with_bounds(hint: Any) -> Any:
             high = {"le": one.high} if math.isfinite(one.high) else {}
             inner = Annotated[inner, Field(allow_inf_nan=False if inner is float else None, **low, **high)]
         return inner
-    if get_origin(hint) is types.UnionType:
+    if get_origin(hint) in (types.UnionType, Union):  # `Annotated[…] | None` makes the latter
         return functools.reduce(operator.or_, map(_with_bounds, get_args(hint)))
     return hint
 

@@ -19,9 +19,9 @@ class PlannedTrial:
         trial: identifier, unique in the run and safe as a file name.
         name: what a reader calls it.
         index: position in the order of planning.
-        baseline: whether it is spared by the scheduler and compared with.
+        baseline: whether it is protected from early stopping and compared with.
         config: everything it depends on.
-        stage, origin, fold: as in `store.TrialRecord`.
+        stage, origin, fold: as in `results.run_folder.TrialRecord`.
         recorded: how many epochs the record already holds.
     """
 
@@ -111,6 +111,10 @@ class Plan:
     def trials(self) -> int:
         """How many trials are left to run."""
         return len(self.fixed) + self.to_search
+
+
+NOTHING = Plan((), (), 0, 0)
+"""Nothing is left to do."""
 
 
 def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = None) -> Plan:

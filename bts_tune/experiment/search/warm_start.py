@@ -10,7 +10,7 @@ from typing import Any
 
 from bts_tune.config import FIELDS
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.experiment.search.scheduler import METRIC
+from bts_tune.experiment.search.objective import METRIC
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.space import ResolvedSearch
 from bts_tune.text import quoted
@@ -66,7 +66,7 @@ def read_earlier(
 
 
 def earlier_trials(run: Mapping[str, Any]) -> list[TrialRecord]:
-    """Return the trials of an earlier run that `run.json` keeps, for `TreeParzen.replay`; none without a warm start.
+    """Return the trials of an earlier run that `run.json` keeps, for `OptunaTPE.replay`; none without a warm start.
 
     Raises:
         RunError: what it keeps cannot be read.

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def run_trial(folder: RunFolder, recorder: Recorder, trial: PlannedTrial, values: list[float], status: str) -> None:
-    recorder.expect(trial, known=False)
+    recorder.add(trial, known=False)
     recorder.started(trial.trial)
     model = folder.model_folder(trial.trial)
     model.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def test_the_record_holds_what_happened(folder: RunFolder) -> None:
 
 def test_rows_that_a_trial_reports_again_are_not_written_again(folder: RunFolder) -> None:
     with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
-        recorder.expect(planned("a"), known=False)
+        recorder.add(planned("a"), known=False)
         recorder.started("a")
         for epoch in (1, 2, 1, 2, 3):
             recorder.row("a", result(epoch, 0.5))
@@ -65,13 +65,13 @@ def test_epochs_that_a_checkpoint_has_lost_are_recorded_again_and_told(folder: R
             told.append((trial, first, last, reason))
 
     with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
-        recorder.expect(planned("a"), known=False)
+        recorder.add(planned("a"), known=False)
         recorder.started("a")
         recorder.opened("a", {"kept_epochs": 0})
         for epoch in (1, 2, 3):
             recorder.row("a", result(epoch, 0.5))
     with Recorder(folder, Telling(), clock=lambda: 0.0) as recorder:
-        recorder.expect(from_record(folder.trials()[0]), known=True)
+        recorder.add(from_record(folder.trials()[0]), known=True)
         recorder.started("a")
         recorder.opened("a", {"kept_epochs": 1, "lost": "its checkpoint is broken"})
         for epoch in (1, 2, 3):
@@ -83,7 +83,7 @@ def test_epochs_that_a_checkpoint_has_lost_are_recorded_again_and_told(folder: R
 
 def test_what_still_runs_when_the_run_ends_is_interrupted_and_keeps_its_state(folder: RunFolder) -> None:
     with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
-        recorder.expect(planned("a"), known=False)
+        recorder.add(planned("a"), known=False)
         recorder.started("a")
         state = folder.model_folder("a") / "last.pt"
         state.parent.mkdir(parents=True)
@@ -112,7 +112,7 @@ def test_only_models_worth_keeping_stay(folder: RunFolder) -> None:
 
 def test_a_trial_that_is_tried_again_keeps_its_state_and_says_why(folder: RunFolder) -> None:
     with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
-        recorder.expect(planned("a"), known=False)
+        recorder.add(planned("a"), known=False)
         recorder.started("a")
         recorder.row("a", result(1, 0.5))
         state = folder.model_folder("a") / "last.pt"

@@ -12,7 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bts_tune.experiment.execution.final_stage import announcement, fresh_seeds, plan_final, repeated
+from bts_tune.experiment.execution.final_stage import (
+    configurations_to_repeat,
+    describe_final_stage,
+    fresh_seeds,
+    plan_final,
+)
 from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search
 from bts_tune.results.configurations import configurations
 from bts_tune.results.files import write_atomically
@@ -71,12 +76,17 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_baselines_and_the_best_that_were_trained_are_repeated_each_recipe_once() -> None:
     trials = a_search()
-    assert [one.trial for one in repeated(trials, 0)] == ["base", "lame"]
+    assert [one.trial for one in configurations_to_repeat(trials, 0)] == ["base", "lame"]
     # First those with the full budget, then those that were stopped or cut off, by their best epoch.
-    chosen = [one.trial for one in repeated(trials, 99)]
+    chosen = [one.trial for one in configurations_to_repeat(trials, 99)]
     assert chosen == ["base", "lame", "search-0003", "search-0001", "search-0007", "search-0002"]
-    assert [one.trial for one in repeated(trials, 2)] == chosen[:4]
-    assert repeated([one for one in trials if one.status in ("failed", "diverged") and not one.baseline], 2) == []
+    assert [one.trial for one in configurations_to_repeat(trials, 2)] == chosen[:4]
+    assert (
+        configurations_to_repeat(
+            [one for one in trials if one.status in ("failed", "diverged") and not one.baseline], 2
+        )
+        == []
+    )
 
 
 def test_a_baseline_with_several_seeds_is_repeated_once() -> None:
@@ -84,7 +94,7 @@ def test_a_baseline_with_several_seeds_is_repeated_once() -> None:
         record(PlannedTrial(f"base-seed{seed}", "base", seed, True, planned("x", seed=seed).config), [loss])
         for seed, loss in ((0, 0.5), (1, 0.4))
     ]
-    assert [one.trial for one in repeated(trials, 2)] == ["base-seed1"]
+    assert [one.trial for one in configurations_to_repeat(trials, 2)] == ["base-seed1"]
     assert fresh_seeds(trials, 2) == [2, 3]
 
 
@@ -111,9 +121,11 @@ def test_the_stage_is_planned_seed_by_seed_and_the_search_is_closed(folder: RunF
     assert trials["search-0005"].status == "diverged"
     assert not folder.model_folder("search-0007").exists()
     assert [one.trial for one in plan_rest_of_final(folder).fixed] == [one.trial for one in final]
-    assert announcement(folder.trials()) == "Final stage: 1 configuration and 2 baselines, 2 seeds each: 6 trials"
+    assert (
+        describe_final_stage(folder.trials()) == "Final stage: 1 configuration and 2 baselines, 2 seeds each: 6 trials"
+    )
     folder.append_event("ended", final[0].trial, status="complete", reason="")
-    assert announcement(folder.trials()).endswith("6 trials, 5 left to run")
+    assert describe_final_stage(folder.trials()).endswith("6 trials, 5 left to run")
 
 
 def test_planning_again_adds_only_what_is_missing(folder: RunFolder) -> None:
@@ -296,7 +308,7 @@ def test_a_run_with_a_final_stage_is_extended(command: Command, space_file: Call
     searched = [one for one in trials if one.stage == "search"]
     assert len([one for one in searched if not one.baseline]) == 5
     # Whichever is best of all five has its final trial now; what was trained before is neither lost nor done again.
-    (best,) = [one.trial for one in repeated(searched, 1) if not one.baseline]
+    (best,) = [one.trial for one in configurations_to_repeat(searched, 1) if not one.baseline]
     assert {one.origin for one in finals(folder)} >= {best, "plain", "frozen"}
     assert all(one.status == "complete" and len(one.rows) == 2 for one in finals(folder))
     assert len({one.config["seed"] for one in finals(folder)}) == 1

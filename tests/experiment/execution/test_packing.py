@@ -13,18 +13,19 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.experiment.execution.cluster import Cluster, connected, share_out
+from bts_tune.experiment.execution.cluster import Cluster, connected
 from bts_tune.experiment.execution.packing import (
     CONTEXT,
     GAIN,
     MOST,
     USABLE,
-    candidates,
-    chosen_count,
-    packed,
-    speeds,
+    best_count,
+    largest_configurations,
+    measure_throughput,
     trials_per_gpu,
+    with_measured_gpus_per_trial,
 )
+from bts_tune.experiment.execution.resources import allocate
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.space import load_space
@@ -47,12 +48,12 @@ def test_as_many_trials_as_fit_and_no_more(peak: int, total: int) -> None:
 def test_the_share_that_it_leads_to_is_one_that_a_gpu_can_be_split_into(peak: int) -> None:
     count = trials_per_gpu(peak, 80 * GIB)
     options = RunOptions(space="baseline", gpus_per_trial=1 / count)
-    assert share_out(options, cpus=64, gpus=2, trials=100).concurrent == 2 * count
+    assert allocate(options, cpus=64, gpus=2, trials=100).concurrent == 2 * count
 
 
 def test_every_architecture_of_a_space_is_tried_whole() -> None:
     space = load_space("extended").resolve()
-    configs = candidates(space)
+    configs = largest_configurations(space)
     assert space.search is not None
     choices = [space.search.parameters[name].choices or [] for name in ("decoder", "encoder")]
     pairs = {(config.decoder, config.encoder) for config in configs}
@@ -63,7 +64,7 @@ def test_every_architecture_of_a_space_is_tried_whole() -> None:
 
 
 def test_a_space_without_a_search_is_its_named_trials() -> None:
-    configs = candidates(load_space("baseline").resolve())
+    configs = largest_configurations(load_space("baseline").resolve())
     assert {config.encoder for config in configs} == {"efficientnet-b0", "efficientnet-b5"}
 
 
@@ -72,19 +73,22 @@ def test_without_a_gpu_it_is_refused(device: str, gpus: float) -> None:
     options = RunOptions.parse({"space": "baseline", "gpus_per_trial": "auto", "device": device})
     space = load_space("baseline").resolve()
     with pytest.raises(ConfigError, match="--gpus-per-trial auto: there is no GPU to share"):
-        packed(options, space, {}, cpus=4, gpus=gpus, say=print)
+        with_measured_gpus_per_trial(options, space, {}, cpus=4, gpus=gpus, say=print)
     with pytest.raises(ConfigError, match="--gpus-per-trial auto: there is no GPU to share"):
-        share_out(options, cpus=4, gpus=0, trials=4)
+        allocate(options, cpus=4, gpus=0, trials=4)
 
 
 def test_a_share_that_was_given_is_left_alone() -> None:
     options = RunOptions.parse({"space": "baseline", "gpus_per_trial": 0.5})
-    assert packed(options, load_space("baseline").resolve(), {}, cpus=4, gpus=1, say=print) is options
+    assert (
+        with_measured_gpus_per_trial(options, load_space("baseline").resolve(), {}, cpus=4, gpus=1, say=print)
+        is options
+    )
 
 
 @given(st.dictionaries(st.sampled_from([1, 2, 3, 4, 8]), st.floats(0.1, 1e5), min_size=1))
 def test_more_at_a_time_have_to_gain(found: dict[int, float]) -> None:
-    chosen = chosen_count(found)
+    chosen = best_count(found)
     assert chosen in found
     counts = [count for count in sorted(found) if count <= chosen]
     assert all(found[more] >= GAIN * found[fewer] for fewer, more in pairwise(counts))
@@ -107,7 +111,7 @@ def test_trials_that_share_are_measured_and_leave_nothing_behind(
 ) -> None:
     import ray
 
-    found = speeds(tiny(), prepared_folder(small_data, cache), 2, device="cpu", threads=1, seconds=0.3)
+    found = measure_throughput(tiny(), prepared_folder(small_data, cache), 2, device="cpu", threads=1, seconds=0.3)
     assert set(found) == {1, 2}
     assert all(speed > 0 for speed in found.values())
     deadline = time.monotonic() + 60
@@ -118,7 +122,7 @@ def test_trials_that_share_are_measured_and_leave_nothing_behind(
 
 def test_what_cannot_be_trained_is_told_in_a_sentence(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"--gpus-per-trial auto: cannot train linknet on tu-test_efficientnet: .*\.$"):
-        speeds(tiny(), str(tmp_path / "gone"), 2, device="cpu", threads=1, seconds=0.3)
+        measure_throughput(tiny(), str(tmp_path / "gone"), 2, device="cpu", threads=1, seconds=0.3)
 
 
 @pytest.mark.parametrize("share", ["half", 0, -1.0, float("inf"), float("nan")])

@@ -16,7 +16,7 @@ import pytest
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
-from bts_tune.experiment.execution.trainable import SpentProcessError, TrialActor
+from bts_tune.experiment.execution.trainable import BrokenProcessError, TrialActor
 from bts_tune.models.weights import EncoderWeights
 from tests.experiment.conftest import Command
 from tests.training.builders import TIMING, TINY
@@ -61,7 +61,9 @@ def in_one_process(plans: Sequence[dict[str, Any]], answers: Any) -> None:
 def in_a_process(plans: Sequence[dict[str, Any]]) -> list[Result]:
     """Run plans in a new process, forked from one that has imported what trials need and run nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.experiment.test_actor", "bts_tune.augmentation.image_wise", "timm"])
+    context.set_forkserver_preload(
+        ["tests.experiment.execution.test_trainable", "bts_tune.augmentation.image_wise", "timm"]
+    )
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=in_one_process, args=(plans, sender))
     process.start()
@@ -89,6 +91,7 @@ def plan(small_data: Path, cache: Path, tmp_path: Path) -> Callable[..., dict[st
             "device": "cpu",
             "threads": threads,
             "gpus": 0,
+            "plugins": [],
         }
 
     return make
@@ -130,7 +133,7 @@ def test_an_ended_trial_gives_its_memory_back_before_the_next_begins(plan: Calla
 
 def test_a_failure_that_nobody_foresaw_ends_the_process(plan: Callable[..., dict[str, Any]]) -> None:
     actor = TrialActor(plan("pan", {"encoder": "resnet18", "decoder": "pan"}))
-    with pytest.raises(SpentProcessError, match="RuntimeError: Given input size"):
+    with pytest.raises(BrokenProcessError, match="RuntimeError: Given input size"):
         actor.step()
 
 

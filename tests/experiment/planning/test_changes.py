@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import bts_tune
-from bts_tune.experiment.planning.changes import SOURCES, changes_since, code_hash, device_changes, refuse
+from bts_tune.experiment.planning.changes import SOURCES, changed_run_error, changes_since, code_hash, device_changes
 from bts_tune.experiment.planning.environment import versions
 from bts_tune.experiment.planning.plan import from_named
 from bts_tune.results.run_folder import TrialRecord
@@ -88,7 +88,7 @@ def test_another_device_is_a_change() -> None:
 
 
 def test_the_refusal_names_every_change_and_the_way_on() -> None:
-    text = str(refuse("results/x", ["a", "b"]))
+    text = str(changed_run_error("results/x", ["a", "b"]))
     assert "results/x" in text
     assert "a; b" in text
     assert "--allow-changed" in text

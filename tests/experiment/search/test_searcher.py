@@ -7,10 +7,10 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
-from bts_tune.experiment.search.scheduler import METRIC
-from bts_tune.experiment.search.searcher import WORST, PlanSearcher, TreeParzen
+from bts_tune.experiment.search.objective import METRIC, WORST
+from bts_tune.experiment.search.searcher import PlanSearcher
+from bts_tune.experiment.search.tpe import OptunaTPE
 from bts_tune.results.run_folder import TrialStatus
 from bts_tune.space import ResolvedSearch, load_space
 from tests.experiment.builders import planned, record
@@ -21,37 +21,6 @@ def search() -> ResolvedSearch:
     resolved = load_space("extended").resolve(demo=True).search
     assert resolved is not None
     return resolved
-
-
-def quality(config: TrialConfig) -> float:
-    """A made-up Dice loss that falls towards a learning rate of 1e-3 without dropout."""
-    import math
-
-    return min(1.0, 0.2 + 0.15 * abs(math.log10(config.learning_rate) + 3) + 0.5 * config.decoder_dropout)
-
-
-def run_trials(sampler: TreeParzen, first: int, last: int) -> list[TrialConfig]:
-    configs = []
-    for number in range(first, last):
-        config = sampler.suggest(f"t{number}")
-        sampler.report(f"t{number}", 1, quality(config))
-        sampler.end(f"t{number}", "complete", quality(config))
-        configs.append(config)
-    return configs
-
-
-def test_suggestions_follow_from_the_seed_and_what_was_told(search: ResolvedSearch) -> None:
-    assert run_trials(TreeParzen(search), 0, 8) == run_trials(TreeParzen(search), 0, 8)
-
-
-def test_a_sampler_fed_from_the_record_goes_on_as_one_that_never_stopped(search: ResolvedSearch) -> None:
-    whole = TreeParzen(search)
-    configs = run_trials(whole, 0, 8)
-    resumed = TreeParzen(search)
-    for number, config in enumerate(configs):
-        trial = PlannedTrial(f"t{number}", f"t{number}", number, False, config)
-        resumed.replay(record(trial, [quality(config)]))
-    assert run_trials(whole, 8, 12) == run_trials(resumed, 8, 12)
 
 
 @pytest.mark.parametrize("outcome", ["running", "diverged"])
@@ -73,44 +42,6 @@ def test_trials_that_ended_early_are_told_alike_live_and_from_the_record(search:
     again, anew = live.suggest("ray3"), resumed.suggest("ray3")
     assert isinstance(again, dict)
     assert again == anew
-
-
-def test_it_learns(search: ResolvedSearch) -> None:
-    sampler = TreeParzen(search)
-    configs = run_trials(sampler, 0, 60)
-    early = sum(map(quality, configs[:10])) / 10
-    late = sum(map(quality, configs[-20:])) / 20
-    assert late < early - 0.05
-
-
-@pytest.mark.parametrize("status", ["complete", "stopped", "diverged", "failed", "interrupted"])
-def test_every_way_to_end_is_taken(search: ResolvedSearch, status: TrialStatus) -> None:
-    sampler = TreeParzen(search)
-    config = sampler.suggest("t0")
-    sampler.report("t0", 1, 0.7)
-    sampler.end("t0", status, None if status in ("failed", "diverged") else 0.7)
-    assert sampler.suggest("t1") != config
-
-
-def test_a_diverged_trial_is_the_worst_of_all(search: ResolvedSearch) -> None:
-    sampler = TreeParzen(search)
-    for trial, status, value in (("good", "complete", 0.3), ("slow", "stopped", 0.8), ("wild", "diverged", None)):
-        sampler.suggest(trial)
-        sampler.report(trial, 1, 0.2 if trial == "wild" else 0.8)
-        sampler.end(trial, status, value)
-    told = sampler._study.trials
-    last = {t.number: max(t.intermediate_values) for t in told if t.state.name == "PRUNED"}
-    assert last[2] < last[1], "TPE ranks pruned trials by their last step; the diverged one must come last"
-
-
-def test_baselines_are_points_of_the_search() -> None:
-    space = load_space("extended").resolve()
-    assert space.search is not None
-    sampler = TreeParzen(space.search)
-    for named in space.named:
-        sampler.enter(named.trial, named.config)
-        sampler.end(named.trial, "complete", 0.4)
-    assert [t.value for t in sampler._study.trials] == [0.4] * len(space.named)
 
 
 def searcher(plan: Plan, search: ResolvedSearch | None, added: list[PlannedTrial]) -> PlanSearcher:
@@ -157,7 +88,7 @@ def test_a_trial_that_is_stopped_teaches_what_a_resumed_run_is_told(search: Reso
     live.on_trial_result("r0", {"outcome": "running", "epoch": 1, "best_val_dice_loss": 0.6})
     # Tune hands the last result, at which the scheduler stopped the trial, to this alone.
     live.on_trial_complete("r0", {"outcome": "running", "epoch": 2, "best_val_dice_loss": 0.5})
-    resumed = TreeParzen(search)
+    resumed = OptunaTPE(search)
     resumed.replay(record(added[0], [0.6, 0.5], "stopped"))
     assert live._sampler is not None
     (told,), (replayed,) = live._sampler._study.trials, resumed._study.trials
@@ -174,7 +105,7 @@ def test_a_trial_is_handed_out_again_before_all_others_and_stays_one_trial_to_th
     for epoch in (1, 2):
         one.on_trial_result("r0", {"outcome": "running", "epoch": epoch, "best_val_dice_loss": 0.5})
     one.on_trial_complete("r0", error=True)
-    one.try_again("r0")
+    one.retry("r0")
     assert one.suggest("r1") == first
     for epoch in (1, 2, 3):
         one.on_trial_result("r1", {"outcome": "running", "epoch": epoch, "best_val_dice_loss": 0.5})
@@ -191,7 +122,7 @@ def test_a_trial_that_is_given_up_is_told_as_failed(search: ResolvedSearch) -> N
     one = searcher(Plan(fixed=(), finished=(), searched=0, to_search=1), search, [])
     one.suggest("r0")
     one.on_trial_complete("r0", error=True)
-    one.give_up("r0")
+    one.fail("r0")
     assert one._sampler is not None
     assert [trial.state for trial in one._sampler._study.trials] == [TrialState.FAIL]
     assert one.suggest("r1") == Searcher.FINISHED

@@ -9,7 +9,8 @@ import pytest
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.planning.plan import Plan
-from bts_tune.experiment.search.searcher import PlanSearcher, TreeParzen
+from bts_tune.experiment.search.searcher import PlanSearcher
+from bts_tune.experiment.search.tpe import OptunaTPE
 from bts_tune.experiment.search.warm_start import earlier_trials, read_earlier
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import ResolvedSearch, load_space
@@ -28,7 +29,7 @@ def search() -> ResolvedSearch:
 def earlier_run(tmp_path: Path, search: ResolvedSearch) -> RunFolder:
     """A run of six searched trials: complete, stopped, diverged, failed, and two that were cut off."""
     folder = RunFolder.create(tmp_path / "earlier", {"run": "earlier", "dataset": {"fingerprint": "f"}})
-    sampler = TreeParzen(search)
+    sampler = OptunaTPE(search)
     for number, status in enumerate(("complete", "stopped", "diverged", "failed", "interrupted", None), start=1):
         trial = f"search-{number:04d}"
         config = sampler.suggest(trial)

@@ -1,4 +1,4 @@
-"""What benchmarks of training measure, turn by turn: a real trial, a plain script, and the limit of the hardware."""
+"""What benchmarks of training measure, round by round: a real trial, a plain script, and the limit of the hardware."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Job:
         data: the dataset itself, which the peer reads.
         device: cpu or cuda.
         threads: CPU threads, and workers of the peer's DataLoader.
-        steps: training steps of a turn.
+        steps: training steps of a round.
     """
 
     kind: str
@@ -46,8 +46,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a process measured in one turn; seconds are wall-clock."""
+class Measurement:
+    """What a process measured in one round; seconds are wall-clock."""
 
     images: int
     step_seconds: float
@@ -57,24 +57,24 @@ class Turn:
 
     @property
     def images_per_second(self) -> float:
-        """Images of the turn over the seconds of its steps."""
+        """Images of the round over the seconds of its steps."""
         return self.images / self.step_seconds
 
 
-def turns(job: Job) -> Generator[Turn, None, None]:
-    """Measure a turn for each time that the next one is asked for, in this process."""
+def measure_rounds(job: Job) -> Generator[Measurement, None, None]:
+    """Measure a round for each time that the next one is asked for, in this process."""
     import torch
 
     torch.set_num_threads(job.threads)
     kind = {"peer": _peer, "peer-amp": _peer, "limit": _limit}.get(job.kind, _trial)(job)
     try:
-        for turn in kind:
-            yield replace(turn, peak_mib=_peak_mib(job))
+        for one in kind:
+            yield replace(one, peak_mib=_peak_mib(job))
     finally:
         kind.close()
 
 
-def _limit(job: Job) -> Generator[Turn, None, None]:
+def _limit(job: Job) -> Generator[Measurement, None, None]:
     import torch
 
     from bts_tune.models.weights import EncoderWeights
@@ -101,10 +101,10 @@ def _limit(job: Job) -> Generator[Turn, None, None]:
             trial.amp.scaler.update()
         _synchronize(job)
         assert torch.isfinite(loss)
-        yield Turn(job.steps * len(image), time.perf_counter() - started)
+        yield Measurement(job.steps * len(image), time.perf_counter() - started)
 
 
-def _trial(job: Job) -> Generator[Turn, None, None]:
+def _trial(job: Job) -> Generator[Measurement, None, None]:
     from bts_tune.models.weights import EncoderWeights
     from bts_tune.training.loop import open_trial, rows
     from bts_tune.training.trial import TrialSetup
@@ -121,7 +121,7 @@ def _trial(job: Job) -> Generator[Turn, None, None]:
                 started = time.perf_counter()
                 row = next(epochs)
                 outside = time.perf_counter() - started - row.train_seconds - loader.validating
-                yield Turn(trial.loader.images_per_epoch, row.train_seconds, loader.waiting, outside)
+                yield Measurement(trial.loader.images_per_epoch, row.train_seconds, loader.waiting, outside)
         finally:
             epochs.close()
             trial.close()
@@ -153,7 +153,7 @@ class _Timed:
         self.validating += time.perf_counter() - started
 
 
-def _peer(job: Job) -> Generator[Turn, None, None]:
+def _peer(job: Job) -> Generator[Measurement, None, None]:
     import segmentation_models_pytorch as smp
     import torch
 
@@ -202,7 +202,7 @@ def _peer(job: Job) -> Generator[Turn, None, None]:
             optimizer.step()
             images += len(image)
         _synchronize(job)
-        yield Turn(images, time.perf_counter() - started, waiting)
+        yield Measurement(images, time.perf_counter() - started, waiting)
 
 
 class PeerSlices:
@@ -237,7 +237,7 @@ class PeerSlices:
 
 
 def _subset(data: PreparedData, job: Job) -> PreparedData:
-    """Return the training slices of a turn's steps, repeated where there are fewer, and a batch to validate on."""
+    """Return the training slices of a round's steps, repeated where there are fewer, and a batch to validate on."""
 
     def taken(split: PreparedSplit, count: int) -> PreparedSplit:
         places = np.resize(np.arange(len(split)), count)

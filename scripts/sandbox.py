@@ -48,20 +48,20 @@ search:
 
 
 @dataclass
-class Laboratory:
+class Sandbox:
     """A folder with a dataset, a space and runs on them; `mark` is in the environment of every process of it."""
 
     folder: Path
     mark: str
 
-    def furnish(self, *, epochs: int, trials: int) -> None:
+    def set_up(self, *, epochs: int, trials: int) -> None:
         """Write the dataset and the space."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "space.yaml").write_text(SPACE.format(epochs=epochs, trials=trials))
         if not (self.folder / "data").exists():
             write_phantom(self.folder / "data", count=16, image_size=40, slices_per_patient=2, seed=3, workers=1)
 
-    def begin(self, name: str, log: Path) -> subprocess.Popen[bytes]:
+    def start(self, name: str, log: Path) -> subprocess.Popen[bytes]:
         """Start a run, or resume it if it has begun."""
         if (self.record(name).path / "run.json").exists():
             arguments = ["--resume", name]
@@ -81,7 +81,7 @@ class Laboratory:
         """Return a run's folder, which need not be there yet."""
         return RunFolder(self.folder / "results" / name)
 
-    def lines(self, name: str) -> int:
+    def recorded_epochs(self, name: str) -> int:
         """Return how many rows are recorded."""
         file = self.record(name).rows_file
         return file.read_bytes().count(b"\n") if file.exists() else 0

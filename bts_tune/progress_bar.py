@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a progress callback that shows a bar in a terminal, and one line at the end where output is piped."""
     if not console.is_terminal:
         total_done = 0

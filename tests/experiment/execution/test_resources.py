@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bts_tune.errors import ConfigError
-from bts_tune.experiment.execution.cluster import share_out
+from bts_tune.experiment.execution.resources import allocate
 from bts_tune.experiment.planning.options import RunOptions
 
 OPTIONS = RunOptions(space="baseline")
@@ -16,28 +16,28 @@ def options(**fields: object) -> RunOptions:
 
 
 @given(cpus=st.integers(1, 256), gpus=st.integers(0, 16), trials=st.integers(1, 100))
-def test_nothing_is_shared_out_twice(cpus: int, gpus: int, trials: int) -> None:
-    share = share_out(OPTIONS, cpus=cpus, gpus=gpus, trials=trials)
-    assert 1 <= share.concurrent <= trials
-    assert share.gpus * share.concurrent <= gpus
-    assert share.device == ("cuda" if gpus else "cpu")
-    if share.concurrent <= cpus:
-        assert share.cpus * share.concurrent <= cpus
+def test_nothing_is_allocated_twice(cpus: int, gpus: int, trials: int) -> None:
+    resources = allocate(OPTIONS, cpus=cpus, gpus=gpus, trials=trials)
+    assert 1 <= resources.concurrent <= trials
+    assert resources.gpus * resources.concurrent <= gpus
+    assert resources.device == ("cuda" if gpus else "cpu")
+    if resources.concurrent <= cpus:
+        assert resources.cpus * resources.concurrent <= cpus
 
 
 def test_two_cores_go_to_one_trial_and_sixteen_to_four() -> None:
-    assert share_out(OPTIONS, cpus=2, gpus=0, trials=3).cpus == 2
-    share = share_out(OPTIONS, cpus=16, gpus=0, trials=10)
-    assert (share.cpus, share.concurrent) == (4, 4)
+    assert allocate(OPTIONS, cpus=2, gpus=0, trials=3).cpus == 2
+    resources = allocate(OPTIONS, cpus=16, gpus=0, trials=10)
+    assert (resources.cpus, resources.concurrent) == (4, 4)
 
 
 def test_a_gpu_can_be_shared() -> None:
-    share = share_out(options(gpus_per_trial=0.25), cpus=16, gpus=2, trials=100)
-    assert (share.gpus, share.concurrent, share.cpus) == (0.25, 8, 2)
+    resources = allocate(options(gpus_per_trial=0.25), cpus=16, gpus=2, trials=100)
+    assert (resources.gpus, resources.concurrent, resources.cpus) == (0.25, 8, 2)
 
 
 def test_the_cpu_can_be_asked_for_beside_a_gpu() -> None:
-    assert share_out(options(device="cpu"), cpus=8, gpus=1, trials=4).gpus == 0
+    assert allocate(options(device="cpu"), cpus=8, gpus=1, trials=4).gpus == 0
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_the_cpu_can_be_asked_for_beside_a_gpu() -> None:
 )
 def test_what_cannot_be_had_is_refused(fields: dict[str, object], gpus: float, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        share_out(options(**fields), cpus=4, gpus=gpus, trials=4)
+        allocate(options(**fields), cpus=4, gpus=gpus, trials=4)

@@ -22,31 +22,31 @@ Address = str | tuple[str, int]
 """The path of a Unix socket, or host and port."""
 
 
-class ClusterWatch:
+class ClusterHealthCheck:
     """Tries every second whether the cluster's servers can be connected to. Use as a context manager.
 
-    `lost` is set when one of them could not for `PATIENCE` seconds. Whoever holds the watch should then leave it; where
-    a call into Ray blocks and keeps them, the process ends after `GRACE` more seconds, with exit code 1.
+    `lost` is set when one of them could not for `PATIENCE` seconds. Whoever holds this should then leave it; where a
+    call into Ray blocks and keeps them, the process ends after `GRACE` more seconds, with exit code 1.
 
     Args:
         servers: addresses of the head's server and of this node's.
-        last_words: returns what to say on standard error before the process ends like that.
+        exit_message: returns what is printed on standard error before the process ends like that.
     """
 
     def __init__(
         self,
         servers: Sequence[Address],
-        last_words: Callable[[], str],
+        exit_message: Callable[[], str],
         *,
         patience: float = PATIENCE,
         grace: float = GRACE,
     ) -> None:
         self.lost = threading.Event()
-        self._servers, self._last_words, self._patience, self._grace = servers, last_words, patience, grace
+        self._servers, self._exit_message, self._patience, self._grace = servers, exit_message, patience, grace
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="cluster-watch", daemon=True)
+        self._thread = threading.Thread(target=self._check, name="cluster-health-check", daemon=True)
 
-    def __enter__(self) -> ClusterWatch:
+    def __enter__(self) -> ClusterHealthCheck:
         self._thread.start()
         return self
 
@@ -56,7 +56,7 @@ class ClusterWatch:
         self._left.set()
         self._thread.join()
 
-    def _watch(self) -> None:
+    def _check(self) -> None:
         seen = time.monotonic()
         while not self._left.wait(_EVERY):
             if all(map(_answers, self._servers)):
@@ -67,7 +67,7 @@ class ClusterWatch:
             return
         self.lost.set()
         if not self._left.wait(self._grace):
-            print(self._last_words(), file=sys.stderr, flush=True)
+            print(self._exit_message(), file=sys.stderr, flush=True)
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
             os._exit(1)

@@ -1,4 +1,4 @@
-"""What trials are made from, found before the first one starts."""
+"""The inputs of the trials: prepared data, encoder weights and model sizes, ready before the first one starts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bts_tune.models.weights import EncoderWeights
 
 
 @dataclass(frozen=True)
-class Materials:
-    """What trials are made from, found before the first one starts.
+class TrialInputs:
+    """The inputs of the trials, ready before the first one starts.
 
     Attributes:
         prepared: the folder of the prepared dataset for each preprocessing and fold (None without folds).

@@ -1,4 +1,4 @@
-"""What the processes of a run get from the one that starts them: variables, where to import from, temporary files."""
+"""The environment in which Ray starts the processes of a run: variables, working folder, temporary files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _VARIABLES = {
 
 
 @contextlib.contextmanager
-def variables(options: RunOptions) -> Iterator[None]:
+def environment_variables(options: RunOptions) -> Iterator[None]:
     """Set the environment variables of a run's processes until the end; what the user has set wins where it can.
 
     Raises:
@@ -74,7 +74,7 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[None]:
+def isolated_start() -> Iterator[None]:
     """Start processes in a folder without code, and where a terminal that is closed does not end them.
 
     Ray's processes import first of all from the folder that `ray.init` is called in. Were that a dataset's, a file of

@@ -1,0 +1,180 @@
+"""Executes a run whose inputs are ready: its cluster, its folder, its stages, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from bts_tune.errors import RunError
+from bts_tune.experiment.callbacks.trackers.base import Tracker
+from bts_tune.experiment.callbacks.tracking import Tracking
+from bts_tune.experiment.execution.cluster import Cluster, connected, priorities
+from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
+from bts_tune.experiment.execution.resources import TrialResources
+from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, now, record_start
+from bts_tune.experiment.execution.signals import signals_as_ctrl_c
+from bts_tune.experiment.execution.stages import Stages
+from bts_tune.experiment.execution.tune_callback import Outcome
+from bts_tune.experiment.planning.disk import bytes_on_disk, estimate_disk_usage, require_free_space
+from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.plan import NOTHING, plan_search
+from bts_tune.experiment.planning.trial_inputs import TrialInputs
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.space import ResolvedSpace
+from bts_tune.text import first_line, plural
+
+Report = Callable[[RunFolder], Any]
+"""Makes the report of a run that has ended, of one that failed too."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """How a run ended.
+
+    Attributes:
+        folder: the run.
+        outcome: how it ended.
+        report: what the caller's `report` returned.
+    """
+
+    folder: RunFolder
+    outcome: Outcome
+    report: Any
+
+
+def execute(
+    run: NewRun | RunFolder,
+    space: ResolvedSpace,
+    inputs: TrialInputs,
+    options: RunOptions,
+    console: Console,
+    resumed: ResumedRun | None = None,
+    *,
+    trackers: Sequence[Tracker] = (),
+    skip_search: bool = False,
+    report: Report,
+) -> FinishedRun:
+    """Run the search stage and the final stage, evaluate, and report.
+
+    A new run has a folder from when its cluster is there, and has none again where it ends before its first trial.
+
+    Args:
+        run: a new one, or the folder of one that goes on.
+        space: its trials.
+        inputs: what the trials need.
+        options: how the run is carried out.
+        console: where progress is shown.
+        resumed: of a run that goes on.
+        trackers: are told how the run goes.
+        skip_search: whether the search stage is left as it is.
+        report: called when the run has ended, whichever way.
+    """
+    new = run if isinstance(run, NewRun) else None
+    folder = RunFolder(run.path)
+    tracking = Tracking(trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True))
+    with contextlib.ExitStack() as held:
+        if new is None:
+            held.enter_context(folder.locked())
+        if options.address is None and os.environ.get("RAY_ADDRESS"):
+            _say(console, "RAY_ADDRESS is ignored: without --address, a run starts a Ray of its own.")
+        stages = Stages(folder, inputs, options, tracking, console)
+        outcome: Outcome = "complete"
+        began = False
+        try:
+            with connected(options, resume=lambda: folder.resume_command) as cluster:
+                # Ray took SIGTERM over when it started.
+                held.enter_context(signals_as_ctrl_c())
+                stages = replace(stages, options=_with_measured_gpus(options, space, inputs, cluster, console))
+                if new is not None:
+                    stages.resources(cluster, NOTHING)
+                    folder = new.create_folder()
+                    held.enter_context(folder.locked())
+                    held.callback(lambda: None if began else shutil.rmtree(folder.path, ignore_errors=True))
+                    stages = replace(stages, folder=folder)
+                record_start(folder, options, stages.resources(cluster, NOTHING), resumed)
+                began = new is None
+                folder.update_run(gpus_per_trial=stages.options.gpus_per_trial)
+                plan = NOTHING if skip_search else plan_search(folder, space, options.folds)
+                resources = stages.resources(cluster, plan)
+                needed = estimate_disk_usage(space, inputs.parameters, resources.concurrent, options.folds or 1)
+                to_write = max(0, needed.total - bytes_on_disk([folder.path]))
+                _say(console, f"Disk: {require_free_space(folder.path, to_write, 'results, checkpoints and models')}")
+                _announce(folder, cluster.dashboard, resources, plan.trials, console)
+                for line in tracking.start_run(folder.path, folder.read_run()):
+                    _say(console, line)
+                if options.address is not None:
+                    nice = ", ".join(map(str, priorities()))
+                    _say(console, f"Priority of the cluster's trials (nice): {nice}")
+                began = True
+                outcome = stages.train(cluster, plan, space.search, options.time_budget)
+                if outcome == "complete":
+                    outcome = stages.finish(cluster, space.final, "the search was closed")
+            if outcome == "out-of-time" and space.final and configurations_to_repeat(folder.trials(), space.final.top):
+                console.print("The time budget is spent: the search is closed, and its final stage follows.")
+                # What was still training holds its cores and GPUs until Ray ends.
+                with connected(options, resume=lambda: folder.resume_command) as cluster:
+                    held.enter_context(signals_as_ctrl_c())
+                    outcome = stages.finish(cluster, space.final, "the time budget of the search was spent")
+            if outcome == "complete":
+                # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
+                shutil.rmtree(folder.path / "ray", ignore_errors=True)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # the second one: at once, without a report
+                if began:
+                    folder.update_run(status="interrupted", ended=now())
+                if began or new is None:
+                    _say_how_to_resume(folder, console)
+                tracking.end_run("interrupted")
+            elif began:  # a resume that was refused leaves the run as it was
+                tracking.end_run("failed")
+                with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
+                    folder.update_run(status="failed", ended=now(), reason=first_line(error))
+                    report(folder)
+            raise
+        try:
+            # Ray gave SIGTERM back to the system when it ended, behind Python's back.
+            held.enter_context(signals_as_ctrl_c())
+            folder.update_run(status=outcome, ended=now())
+            tracking.end_run(outcome)
+            return FinishedRun(folder, outcome, report(folder))
+        except KeyboardInterrupt:
+            _say_how_to_resume(folder, console)
+            raise
+
+
+def _with_measured_gpus(
+    options: RunOptions, space: ResolvedSpace, inputs: TrialInputs, cluster: Cluster, console: Console
+) -> RunOptions:
+    # The folds of a dataset are of a size.
+    folders = {part: folder for (part, _), folder in inputs.prepared.items()}
+    say = functools.partial(_say, console)
+    return with_measured_gpus_per_trial(options, space, folders, cpus=cluster.cpus, gpus=cluster.gpus, say=say)
+
+
+def _announce(
+    folder: RunFolder, dashboard: str | None, resources: TrialResources, trials: int, console: Console
+) -> None:
+    cores = resources.cpus
+    where = f"{resources.gpus:g} GPU and {cores} cores" if resources.gpus else plural(cores, "CPU core")
+    _say(console, f"Run {folder}: {plural(trials, 'trial')}, {resources.concurrent} at a time, each on {where}")
+    if dashboard is not None:
+        path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        token = f"RAY_AUTH_TOKEN_PATH={shlex.quote(path)} ray get-auth-token" if path else "ray get-auth-token"
+        _say(console, f"Ray dashboard: {dashboard} (it asks for a token: {token})")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_how_to_resume(folder: RunFolder, console: Console) -> None:
+    _say(console, f"The run can go on: {folder.resume_command}")

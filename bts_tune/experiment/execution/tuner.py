@@ -1,0 +1,163 @@
+"""Hands a plan to Ray Tune and waits until it is done, interrupted or out of time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+
+from bts_tune.errors import RunStoppedError
+from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.resources import TrialResources, cores_of_largest_node
+from bts_tune.experiment.execution.retries import RetryPolicy, is_unwritable
+from bts_tune.experiment.execution.signals import stop_requested
+from bts_tune.experiment.execution.trainable import TrialActor
+from bts_tune.experiment.execution.tune_callback import Outcome, StopTuning, TuneCallback, UnwritableRecord
+from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES
+from bts_tune.experiment.planning.plan import Plan, PlannedTrial
+from bts_tune.experiment.planning.trial_inputs import TrialInputs
+from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
+from bts_tune.experiment.search.searcher import PlanSearcher
+from bts_tune.plugins import plugins_to_restore
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.space import ResolvedSearch
+from bts_tune.text import first_line
+
+
+def tune_trials(
+    folder: RunFolder,
+    plan: Plan,
+    search: ResolvedSearch | None,
+    inputs: TrialInputs,
+    resources: TrialResources,
+    recorder: Recorder,
+    *,
+    time_budget: float | None,
+    max_failures: int = DEFAULT_MAX_FAILURES,
+    trial_timeout: float | None = None,
+    cluster_lost: threading.Event | None = None,
+    earlier: Sequence[TrialRecord] = (),
+) -> Outcome:
+    """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
+
+    Trials of a search are stopped early, baselines are not; without a search all run to their full budget in order.
+
+    Args:
+        time_budget: seconds after which the run ends, whatever is still running.
+        max_failures: how often a trial is retried after its process died or hung.
+        trial_timeout: seconds without a new epoch after which a trial counts as hung; the first epoch includes
+            building the model.
+        cluster_lost: set when the cluster's head is gone.
+        earlier: trials of an earlier run, for the searcher alone.
+
+    Raises:
+        RunStoppedError: nothing more can be written, or the cluster is gone; what was recorded is intact.
+    """
+    retries = RetryPolicy(max_failures)
+    plugins = plugins_to_restore()
+
+    def describe(trial: PlannedTrial) -> dict[str, Any]:
+        config = trial.config
+        alone = retries.needs_all_resources(trial.trial)
+        return {
+            "trial": trial.trial,
+            "attempt": retries.failed_attempts(trial.trial) + 1,
+            "protected": search is None or trial.baseline,
+            "config": config.to_dict(),
+            "plugins": plugins,
+            "prepared": inputs.prepared_for(config, trial.fold),
+            "weights": inputs.weights[config.encoder, config.encoder_weights].to_dict(),
+            "folder": str(folder.model_folder(trial.trial).resolve()),
+            "device": resources.device,
+            "threads": resources.cpus,
+            "cpus": cores_of_largest_node() if alone and not resources.gpus else resources.cpus,
+            "gpus": max(1.0, resources.gpus) if alone and resources.gpus else resources.gpus,
+        }
+
+    for trial in plan.fixed:
+        recorder.add(trial, known=True)
+    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.add(trial, known=False), earlier)
+    scheduler = None if search is None else _scheduler(search, plan, folder)
+    deadline = None if time_budget is None else time.monotonic() + time_budget
+    with stop_requested() as requested:
+        tuner = tune.Tuner(
+            TrialActor,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=FIFOScheduler() if scheduler is None else scheduler,
+                num_samples=-1,  # the searcher knows when there is no more, which depends on what is retried
+                max_concurrent_trials=resources.concurrent,
+                reuse_actors=True,
+                trial_name_creator=_own_name,
+                trial_dirname_creator=_name_of_attempt,
+            ),
+            run_config=tune.RunConfig(
+                name=f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+                storage_path=str((folder.path / "ray").resolve()),
+                verbose=0,
+                # The trial keeps its own checkpoints in the run folder, which outlive Ray's state.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[
+                    TuneCallback(
+                        recorder, searcher, scheduler, retries, requested, deadline, trial_timeout, cluster_lost
+                    )
+                ],
+            ),
+        )
+        try:
+            tuner.fit()
+        except StopTuning as stop:
+            return stop.outcome
+        except UnwritableRecord as error:
+            raise _unwritable(folder, str(error)) from None
+        except Exception as error:
+            if is_unwritable(error):  # Ray's own state lies in the run folder too
+                raise _unwritable(folder, first_line(error)) from None
+            if isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
+                raise RunStoppedError(
+                    f"{folder}: the run was stopped: the cluster's memory monitor ended a trial's process, which Ray "
+                    "Tune cannot go on after; start the cluster with RAY_memory_monitor_refresh_ms=0, or run fewer "
+                    f"trials at a time. What was recorded is intact; go on with: {folder.resume_command}"
+                ) from None
+            raise
+        # A signal may have come after the last step.
+        return "interrupted" if requested.is_set() else "complete"
+
+
+def _scheduler(search: ResolvedSearch, plan: Plan, folder: RunFolder) -> ASHAWithProtectedTrials:
+    """Return the scheduler of a search, told of every epoch on record."""
+    scheduler = ASHAWithProtectedTrials(
+        epochs=search.epochs,
+        grace_period=search.grace_period,
+        reduction_factor=search.reduction_factor,
+        min_complete_trials=search.outlook_after,
+    )
+    for record in plan.finished:
+        scheduler.replay(record.trial, record.rows)
+    recorded = {record.trial: record.rows for record in folder.trials()}
+    for trial in plan.fixed:
+        # The last epoch is decided on when the trial reports it again: a process may have been killed between recording
+        # it and ending the trial there.
+        scheduler.replay(trial.trial, recorded[trial.trial][:-1])
+    return scheduler
+
+
+def _unwritable(folder: RunFolder, reason: str) -> RunStoppedError:
+    return RunStoppedError(
+        f"{folder}: the run was stopped, because it cannot write any more ({reason.rstrip('.')}); what it recorded is "
+        f"intact. Make room, then go on with: {folder.resume_command}"
+    )
+
+
+def _own_name(trial: Any) -> str:
+    return str(trial.config["trial"])
+
+
+def _name_of_attempt(trial: Any) -> str:
+    return f"{trial.config['trial']}-attempt-{trial.config['attempt']}"

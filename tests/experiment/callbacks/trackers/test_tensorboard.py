@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
+
+from bts_tune.experiment.callbacks.trackers.base import Tracker
+from bts_tune.testing.trackers import TrackerContract
+
+
+def events(path: Path) -> list[Event]:
+    """Read an event file: records of length, checksum, content, checksum."""
+    data, found, at = path.read_bytes(), [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 8], "little")
+        content = data[at + 12 : at + 12 + length]
+        checksum = int.from_bytes(data[at + 12 + length : at + 16 + length], "little")
+        assert checksum == masked_crc32c(content)
+        found.append(Event.FromString(content))
+        at += length + 16
+    return found
+
+
+def scalars(folder: Path, trial: str) -> list[tuple[str, int, float]]:
+    files = sorted((folder / "tensorboard" / trial).glob("events.out.tfevents.*"))
+    return [
+        (value.tag, event.step, value.simple_value)
+        for file in files
+        for event in events(file)
+        for value in event.summary.value
+    ]
+
+
+class TestTensorBoard(TrackerContract):
+    name = "tensorboard"
+
+    def logged(self, folder: Path, trial: str) -> list[tuple[int, float]]:
+        return [(step, value) for tag, step, value in scalars(folder, trial) if tag == "val_dice_loss"]
+
+    def break_back_end(self, tracker: Tracker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "tensorboard").write_text("a file where the folder of the logs should be")
+
+    def test_every_number_of_an_epoch_is_a_scalar_and_what_is_none_is_left_out(self, folder: Path) -> None:
+        self.play(self.make(), folder, trials=["a"], last=1)
+        assert scalars(folder, "a") == [
+            ("train_loss", 1, 1.0),
+            ("val_dice_loss", 1, pytest.approx(0.9)),
+            ("val_iou", 1, 0.5),
+            ("best_val_dice_loss", 1, pytest.approx(0.9)),
+            ("best_epoch", 1, 1.0),
+            ("learning_rate", 1, pytest.approx(1e-3)),
+            ("seconds", 1, 1.5),
+        ]
+
+    def test_a_file_begins_as_tensorboard_wants_it(self, folder: Path) -> None:
+        self.play(self.make(), folder, trials=["a"], last=1)
+        (file,) = (folder / "tensorboard" / "a").iterdir()
+        assert events(file)[0].file_version == "brain.Event:2"
+
+    def test_it_says_where_the_logs_are(self, folder: Path) -> None:
+        tracker = self.make()
+        tracker.start_run(folder, {})
+        assert tracker.location() == f"TensorBoard logs: {folder / 'tensorboard'}"

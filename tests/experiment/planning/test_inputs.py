@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from bts_tune.data.splits.splitting import read_split
+from rich.console import Console
+
+from bts_tune.config import PreprocessingPart
+from bts_tune.data.prepared.prepare import load_prepared
+from bts_tune.errors import BrokenDatasetError, RunError
+from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
+from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.space import load_space
+
+PATIENT = r"(p\d+)_"
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=500)
+
+
+def output(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def options(data: Path, cache: Path, **more: object) -> RunOptions:
+    return RunOptions.parse({"space": "baseline", "data": str(data), "cache": str(cache), **more})
+
+
+def test_a_dataset_is_checked_and_its_split_is_told(small_data: Path, cache: Path, console: Console) -> None:
+    opened = open_checked_dataset(options(small_data, cache), console)
+    assert not opened.checked.errors
+    assert opened.folds == {None: opened.dataset}
+    assert f"Dataset {small_data}: " in output(console)
+    assert opened.split.sentence() in output(console)
+
+
+def test_a_broken_dataset_is_refused_with_all_that_is_wrong(
+    small_data: Path, cache: Path, tmp_path: Path, console: Console
+) -> None:
+    broken = shutil.copytree(small_data, tmp_path / "broken")
+    files = sorted((broken / "train").rglob("*.png"))[:2]
+    for file in files:
+        file.write_bytes(b"no image")
+    with pytest.raises(BrokenDatasetError, match=r"the dataset has \d+ error\(s\), listed above; nothing was trained"):
+        open_checked_dataset(options(broken, cache), console)
+    assert all(file.name in output(console) for file in files)
+
+
+def test_a_run_that_goes_on_has_the_folds_that_it_began_with(
+    small_data: Path, cache: Path, tmp_path: Path, console: Console
+) -> None:
+    folds = options(small_data, cache, split="grouped", group_by=PATIENT, folds=2)
+    opened = open_checked_dataset(folds, console)
+    run = {"dataset": {"split": opened.split.to_dict()}}
+    folder = RunFolder.create(tmp_path / "run", run, lambda folder: opened.split.write(folder.split_file))
+    dataset, reopened = reopen_dataset(folder, folder.read_run(), folds, console)
+    assert {one.name: one.split for one in dataset} == read_split(folder.split_file)
+    for fold, before in opened.folds.items():
+        assert {one.name: one.split for one in reopened[fold]} == {one.name: one.split for one in before}
+
+    text = folder.split_file.read_text()
+    assert ",1\n" in text
+    folder.split_file.write_text(text.replace(",1\n", ",2\n", 1))
+    with pytest.raises(RunError, match=r"split\.csv: the folds are no longer what run run began with"):
+        reopen_dataset(folder, json.loads(folder.run_file.read_text()), folds, console)
+
+
+def test_what_trials_need_is_ready_before_the_first_one(small_data: Path, cache: Path, console: Console) -> None:
+    given = options(small_data, cache)
+    space = load_space("baseline").resolve(
+        overrides={"encoder": "resnet18", "encoder_weights": "none", "image_size": 32}, only=["unet-b0"]
+    )
+    inputs, held = prepare_inputs({None: open_data(given, console)}, space, given, console)
+    (named,) = space.named
+    prepared = load_prepared(Path(inputs.prepared_for(named.config, None)))
+    assert prepared.train.images.shape[1:] == (32, 32)
+    assert [data.folder for data in held] == [prepared.folder]
+    assert list(inputs.prepared) == [(named.config.part(PreprocessingPart), None)]
+    assert list(inputs.weights) == [("resnet18", "none")]
+    assert inputs.parameters["unet", "resnet18"] > 10**6

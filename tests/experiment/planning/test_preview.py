@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from bts_tune.experiment.planning.preview import cost, preview
+from bts_tune.space import load_space
+
+
+def test_named_trials_and_what_they_cost() -> None:
+    space = load_space("baseline").resolve(overrides={"epochs": 10}, seeds=[0, 1])
+    assert cost(space) == (6, 60)
+    lines = preview(space, [100]).splitlines()
+    assert lines[0] == "6 named trials, to the full budget:"
+    assert lines[-1] == "Cost: 6 trials, 60 epochs of 100 training images, 6000 images in all."
+    assert "changed: epochs" in lines[1]
+
+
+def test_a_search_and_its_final_stage() -> None:
+    space = load_space("extended").resolve(overrides={"epochs": 10}, num_trials=5, final_top=2, final_seeds=3)
+    trials, epochs = cost(space)
+    assert trials == 3 + 5 + (3 + 2) * 3
+    assert epochs == trials * 10
+    text = preview(space, [100])
+    assert "5 searched trials of at most 10 epochs, stopped early from epoch" in text
+    assert "2 best configurations and 3 baselines, 3 fresh seeds each: 15 trials" in text
+    assert text.endswith(
+        f"Cost: {trials} trials, at most {epochs} epochs of 100 training images, at most 23000 images in all."
+    )
+
+
+def test_folds_multiply_the_cost() -> None:
+    text = preview(load_space("baseline").resolve(overrides={"epochs": 10}), [90, 110])
+    assert "Each of them on 2 folds." in text
+    assert text.endswith("Cost: 6 trials, 60 epochs of 90 to 110 training images, 6000 images in all.")
