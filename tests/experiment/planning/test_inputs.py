@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bts_tune.data.splits.splitting import read_split
 from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.prepare import load_prepared
+from bts_tune.data.splits.split import read_split
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
 from bts_tune.experiment.planning.options import RunOptions
