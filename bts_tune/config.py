@@ -369,15 +369,28 @@ def allowed_values(field: str) -> tuple[str, ...] | None:
     return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else None
 
 
-def explain(error: ValidationError) -> str:
-    """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed."""
+_LONGEST_STEP = 100
+
+
+def explain(error: ValidationError, words: Mapping[str, str] | None = None) -> str:
+    """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed.
+
+    Args:
+        error: what pydantic raised.
+        words: what to say for some of its types of error, without a full stop; `{message}` stands for pydantic's own
+            words, `{got}` for the value.
+    """
     first = error.errors()[0]
-    path = ".".join(str(step) for step in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if not path:
-        return f"{message}."
-    shown = first["input"]
-    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(shown)}."
+    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
+    # A key of a user's may be of any length.
+    path = ".".join(
+        step if len(step) <= _LONGEST_STEP else f"{step[:_LONGEST_STEP]} …" for step in map(str, first["loc"])
+    )
+    usual = "{message}, got {got}" if path and kind != "missing" else "{message}"
+    if path:
+        message = message[:1].lower() + message[1:]
+    told = (words or {}).get(kind, usual).format(message=message, got=quoted(first["input"]))
+    return f"{path}: {told}." if path else f"{told}."
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

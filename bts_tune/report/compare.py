@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.report.blocks import Block, Bullets, Document, Section, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, Document, TitledBlocks, paragraph, table
+from bts_tune.report.definitions import definition
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
-from bts_tune.report.sections.methods import METRIC_DEFINITIONS
 from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, metric
 from bts_tune.results.configurations import Configuration, configurations, result_stage
@@ -93,7 +93,7 @@ class ComparedRun:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs in groups of those that were measured alike, each in the order given."""
 
     groups: Sequence[Sequence[ComparedRun]]
@@ -109,7 +109,7 @@ class Comparison:
         return len(self.groups) == 1
 
 
-def compare(folders: Sequence[RunFolder]) -> Comparison:
+def compare(folders: Sequence[RunFolder]) -> RunComparison:
     """Read runs and sort them into groups of those that were measured alike.
 
     Raises:
@@ -123,10 +123,10 @@ def compare(folders: Sequence[RunFolder]) -> Comparison:
     if len(folders) < 2:
         raise ConfigError("compare: give at least two runs.")
     read = [(folder, folder.read_run(), folder.trials()) for folder in folders]
-    called = [str(run.get("run") or folder.path.name) for folder, run, _ in read]
+    names = [str(run.get("run") or folder.path.name) for folder, run, _ in read]
     groups: list[list[ComparedRun]] = []
-    for (folder, run, trials), name in zip(read, called, strict=True):
-        label = name if called.count(name) == 1 else str(folder.path)
+    for (folder, run, trials), name in zip(read, names, strict=True):
+        label = name if names.count(name) == 1 else str(folder.path)
         one = ComparedRun(label, run, trials, configurations(trials))
         for group in groups:
             if not differences(group[0], one):
@@ -134,7 +134,7 @@ def compare(folders: Sequence[RunFolder]) -> Comparison:
                 break
         else:
             groups.append([one])
-    return Comparison(groups)
+    return RunComparison(groups)
 
 
 def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
@@ -158,20 +158,20 @@ def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
     return found
 
 
-def comparison_document(comparison: Comparison) -> Document:
+def comparison_document(comparison: RunComparison) -> Document:
     """Return the comparison as a document; the same runs give the same one."""
     runs = comparison.runs
     sections = [
-        Section("Runs", tuple(_runs(runs))),
-        *([] if comparison.ranked else [Section("Not ranked together", tuple(_refusals(comparison)))]),
-        *(Section(_title(comparison, group), tuple(_ranking(group, runs))) for group in comparison.groups),
+        TitledBlocks("Runs", tuple(_runs(runs))),
+        *([] if comparison.ranked else [TitledBlocks("Not ranked together", tuple(_refusals(comparison)))]),
+        *(TitledBlocks(_title(comparison, group), tuple(_ranking(group, runs))) for group in comparison.groups),
     ]
     inflation = tuple(leak_inflation(runs))
     if inflation:
-        sections.append(Section("Leak inflation", inflation))
+        sections.append(TitledBlocks("Leak inflation", inflation))
     shown = ("val_dice_loss", "val_iou", "test_*")
-    definitions = [[name, METRIC_DEFINITIONS[name]] for name in shown]
-    sections.append(Section("Metrics", (table(["column", "definition"], definitions),)))
+    definitions = [[name, definition(name)] for name in shown]
+    sections.append(TitledBlocks("Metrics", (table(["column", "definition"], definitions),)))
     demo = [run for run in runs if is_demo(run.run)]
     banners = [str(demo_sentence(demo[0].run)).replace("this run", _listed(demo), 1)] if demo else []
     unfinished = [run for run in runs if is_partial(run.run)]
@@ -186,14 +186,14 @@ def comparison_document(comparison: Comparison) -> Document:
     )
 
 
-def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
+def write_comparison(comparison: RunComparison, out: Path) -> list[Path]:
     """Write `compare.md` and `compare.html` into a folder and return their paths.
 
     Raises:
         RunError: one cannot be written.
     """
     document = comparison_document(comparison)
-    written = {out / "compare.html": to_html(document, {}), out / "compare.md": to_markdown(document)}
+    written = {out / "compare.html": to_html(document), out / "compare.md": to_markdown(document)}
     for path, text in written.items():
         try:
             write_atomically(path, text)
@@ -223,7 +223,7 @@ def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
                 if provided.stage != grouped.stage:
                     unequal.append(f"{one.name}: {provided.label} and {grouped.label}")
                     continue
-                rows.append([*_called(one, provided, grouped), *_inflated(one, other)])
+                rows.append([one.name, provided.label, grouped.label, *_inflated(one, other)])
     if rows:
         header = ["name", "provided", "grouped", "trainings", "Dice loss, provided", "grouped", "difference"]
         header += ["IoU, provided", "grouped", "difference", "test Dice loss, provided", "grouped", "difference"]
@@ -251,10 +251,6 @@ def _inflated(one: Configuration, other: Configuration) -> list[Any]:
     return cells
 
 
-def _called(one: Configuration, provided: ComparedRun, grouped: ComparedRun) -> list[str]:
-    return [one.name, provided.label, grouped.label]
-
-
 def _runs(runs: Sequence[ComparedRun]) -> Iterator[Block]:
     rows = [
         [
@@ -273,7 +269,7 @@ def _runs(runs: Sequence[ComparedRun]) -> Iterator[Block]:
     yield table([*header, "configurations ranked"], rows, right=(6, 7))
 
 
-def _refusals(comparison: Comparison) -> Iterator[Block]:
+def _refusals(comparison: RunComparison) -> Iterator[Block]:
     yield paragraph(
         "These runs were not measured alike, so a single ranking of them would mean nothing. Each group below is "
         "ranked by itself.",
@@ -282,10 +278,10 @@ def _refusals(comparison: Comparison) -> Iterator[Block]:
     leaders = [group[0] for group in comparison.groups]
     yield Bullets(
         tuple(
-            f"{_listed(comparison.groups[place])} and {_listed(comparison.groups[rest])}: "
-            f"{', '.join(differences(leaders[place], leaders[rest]))}"
+            f"{_listed(comparison.groups[place])} and {_listed(comparison.groups[other])}: "
+            f"{', '.join(differences(leaders[place], leaders[other]))}"
             for place in range(len(leaders))
-            for rest in range(place + 1, len(leaders))
+            for other in range(place + 1, len(leaders))
         )
     )
 
@@ -330,7 +326,7 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
         yield paragraph("Budgets differ: a configuration with more epochs had more chances of a good one.")
 
 
-def _title(comparison: Comparison, group: Sequence[ComparedRun]) -> str:
+def _title(comparison: RunComparison, group: Sequence[ComparedRun]) -> str:
     return "Ranking" if comparison.ranked else f"Ranking of {_listed(group)}"
 
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bts_tune.results.statistics import Interval
 
 MISSING = "–"
-
-
-STATUS_WORDS: Mapping[str, str] = {
-    "waiting": "waiting",
-    "running": "running",
-    "complete": "complete",
-    "stopped": "stopped early",
-    "interrupted": "interrupted",
-    "diverged": "diverged",
-    "oom": "out of memory",
-    "failed": "failed",
-}
 
 
 def metric(content: Any) -> str:

@@ -28,14 +28,13 @@ from typing import IO, Any
 
 from bts_tune.errors import RunError
 from bts_tune.results.files import write_atomically
-from bts_tune.results.schema import Stage, TrialStatus, read_events, read_rows, read_run_file
+from bts_tune.results.schema import Stage, read_events, read_rows, read_run_file
+from bts_tune.results.status import FINISHED, TrialStatus
 from bts_tune.text import quoted
 
 __all__ = ["FINISHED", "FORMAT", "RunFolder", "Stage", "TrialRecord", "TrialStatus"]
 
 FORMAT = 1
-
-FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "oom", "failed"})
 
 
 @dataclass

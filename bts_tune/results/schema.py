@@ -16,11 +16,10 @@ from typing import Annotated, Any, Literal, NoReturn, NotRequired, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, with_config
 from typing_extensions import TypedDict
 
-from bts_tune.config import Part, TrialConfig
+from bts_tune.config import Part, TrialConfig, explain
 from bts_tune.errors import RunError
+from bts_tune.results.status import TrialStatus
 from bts_tune.text import quoted
-
-TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "oom", "failed"]
 
 Stage = Literal["search", "final"]
 """Search: one seed on one split, early stopping. Final: chosen configurations again, full budget, fresh seeds."""
@@ -338,8 +337,4 @@ def _check(validate: Callable[[Any], object], content: Mapping[str, Any], where:
     try:
         validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] == "missing" else f", got {quoted(first['input'])}"
-        raise RunError(f"{where}: {field}: {message[:1].lower()}{message[1:]}{got}.") from None
+        raise RunError(f"{where}: {explain(error)}") from None

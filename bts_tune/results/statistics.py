@@ -64,7 +64,7 @@ class Interval:
         return Interval(-self.value, None if self.high is None else -self.high, None if self.low is None else -self.low)
 
     @property
-    def holds_zero(self) -> bool:
+    def includes_zero(self) -> bool:
         """Whether the interval leaves open which way the figure points; so it does where there is no interval."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
@@ -292,7 +292,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean and the sample standard deviation of one recipe's seeds; of a single seed there is no deviation."""
+    """Mean and sample standard deviation over the seeds of a configuration; of a single seed there is no deviation."""
 
     count: int
     mean: float

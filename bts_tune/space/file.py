@@ -145,6 +145,16 @@ class SpaceFile(Section):
     search: Search | None = Field(default=None, description="absent: nothing but the named trials is run")
 
 
+_NO_MAPPING = "must be a mapping (key: value), got {got}"
+_WORDS: Mapping[str, str] = {
+    "value_error": "{message}",  # ours: it names what it is about
+    "missing": "must be given",
+    "string_pattern_mismatch": "must be lower-case letters, digits and single '-', '_' or '.' between them, got {got}",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _NO_MAPPING),
+}
+"""What to say of a mistake in the structure of a file, by pydantic's type of error."""
+
+
 def parse_space_file(content: Any, where: str) -> SpaceFile:
     """Check the content of a file, field by field.
 
@@ -163,7 +173,7 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     try:
         file = SpaceFile.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_sentence(error)}") from None
+        raise ConfigError(f"{where}: {explain(error, _WORDS)}") from None
     if len(set(file.seeds)) < len(file.seeds):
         raise ConfigError(f"{where}: seeds: every seed must be given once, got {quoted(file.seeds)}.")
     if len(file.seeds) > MAX_NAMED_TRIALS:
@@ -191,22 +201,3 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
             "search": search,
         }
     )
-
-
-def _sentence(error: ValidationError) -> str:
-    """Return one sentence for the first mistake in the structure of a file."""
-    first = error.errors()[0]
-    path = ".".join(str(step) if len(str(step)) <= 100 else f"{str(step)[:100]} …" for step in first["loc"])
-    if first["type"] == "value_error":  # ours: it names what it is about
-        message = first["msg"].removeprefix("Value error, ") + "."
-    elif first["type"] == "missing":
-        message = "must be given."
-    elif first["type"] == "string_pattern_mismatch":
-        message = (
-            f"must be lower-case letters, digits and single '-', '_' or '.' between them, got {quoted(first['input'])}."
-        )
-    elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        message = f"must be a mapping (key: value), got {quoted(first['input'])}."
-    else:
-        return explain(error)
-    return f"{path}: {message}" if path else message

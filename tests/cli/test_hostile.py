@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bts_tune.cli.main import main
 from bts_tune.errors import RunError
 from bts_tune.results.run_folder import RunFolder
+from bts_tune.testing.runs import make_baselines, make_run, write_run
 from tests.data.builders import write_coco
-from tests.report.fabricate import make_baselines, make_run, write_run
 
 
 class Place:

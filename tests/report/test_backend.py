@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.fabricate import make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_search, write_run, write_samples, write_scores
 
 BACKENDS = ["module://matplotlib_inline.backend_inline", "no such back end"]
 

@@ -13,7 +13,7 @@ from bts_tune.report.failures import Failures
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.sections.methods import limits
 from bts_tune.results.run_folder import TrialRecord
-from tests.report.fabricate import (
+from bts_tune.testing.runs import (
     PUBLISHED,
     make_baselines,
     make_curve,

@@ -17,7 +17,7 @@ from bts_tune.report import write
 from bts_tune.report.write import write_report
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.run_folder import RunFolder
-from tests.report.fabricate import make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_search, write_run, write_samples, write_scores
 
 TABLES = ("leaderboard.csv", "epochs.csv", "configurations.csv")
 PAGES = ("report.md", "report.html")

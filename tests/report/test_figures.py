@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bts_tune.report.figures.learning_curves import learning_curves
+from bts_tune.report.figures.predictions import overlay, read_samples
 from matplotlib.image import imread
 
 from bts_tune.errors import RunError
-from bts_tune.report.figures.learning_curves import learning_curves
-from bts_tune.report.figures.predictions import overlay, read_samples
 from bts_tune.results.run_folder import TrialRecord
-from tests.report.fabricate import make_baselines, make_curve, make_row, make_samples, make_search, make_trial
+from bts_tune.testing.runs import make_baselines, make_curve, make_row, make_samples, make_search, make_trial
 
 
 def pixels(png: bytes | None) -> np.ndarray:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-
 from bts_tune.report.figures.search_history import device_time, search_history
 from bts_tune.report.sections.image_kinds import kinds_figure
+from PIL import Image
+
 from bts_tune.results.comparison import Evidence, gather
 from bts_tune.results.resources import gpus_per_trial
-from tests.report.fabricate import make_baselines, make_curve, make_search, make_trial, write_run, write_scores
+from bts_tune.testing.runs import make_baselines, make_curve, make_search, make_trial, write_run, write_scores
 
 
 def size(png: bytes | None) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from bts_tune.report.wording import count, duration, metric
 from bts_tune.results.naming import changed_note, mark, names
 from bts_tune.results.settings import settings, varied_fields
 from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
+from bts_tune.testing.runs import make_baselines, make_run, make_trial
 from bts_tune.text import shortened
-from tests.report.fabricate import make_baselines, make_run, make_trial
 
 
 def test_a_complete_run_on_data_has_no_banner() -> None:

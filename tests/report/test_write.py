@@ -15,7 +15,7 @@ from bts_tune.report.render.csv import to_csv
 from bts_tune.report.write import write_report
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.tables import leaderboard
-from tests.report.fabricate import (
+from bts_tune.testing.runs import (
     make_baselines,
     make_run,
     make_search,

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bts_tune.report.sections.comparisons import comparisons
+from bts_tune.report.sections.image_kinds import kinds_of_images, parts
 
 from bts_tune.report.blocks import Paragraph, Table
 from bts_tune.report.sections.answer import headline
-from bts_tune.report.sections.comparisons import comparisons
 from bts_tune.report.sections.data_check import data_check
-from bts_tune.report.sections.image_kinds import kinds_of_images, parts
 from bts_tune.results.comparison import Evidence, gather
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import pooled_dice_loss
-from tests.report.fabricate import make_row, make_run, make_scores, make_trial, write_run, write_scores
+from bts_tune.testing.runs import make_row, make_run, make_scores, make_trial, write_run, write_scores
 
 
 def trial(name: str, loss: float, **kwargs: Any) -> TrialRecord:

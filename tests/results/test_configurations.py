@@ -25,7 +25,7 @@ from bts_tune.results.optimism import optimism
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import pooled_dice_loss
 from bts_tune.results.tables import configurations_table, leaderboard
-from tests.report.fabricate import make_final, make_run, make_scores, make_search, write_run, write_scores
+from bts_tune.testing.runs import make_final, make_run, make_scores, make_search, write_run, write_scores
 
 SEARCH = make_search(epochs=5)
 FINAL = make_final(SEARCH)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bts_tune.report.figures.predictions import read_samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,6 @@ from bts_tune.errors import BtsTuneError, RunError
 from bts_tune.report.context import Figures
 from bts_tune.report.document import document
 from bts_tune.report.failures import Failures
-from bts_tune.report.figures.predictions import read_samples
 from bts_tune.report.render.csv import to_csv
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
@@ -29,8 +29,8 @@ from bts_tune.results.comparison import gather
 from bts_tune.results.find import best_model, find_run
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.tables import epochs_table, leaderboard
+from bts_tune.testing.runs import make_baselines, make_row, make_run, make_search, write_run
 from tests.mutations import mutated
-from tests.report.fabricate import make_baselines, make_row, make_run, make_search, write_run
 
 PLANNED: dict[str, Any] = {
     "event": "planned",

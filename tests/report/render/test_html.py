@@ -28,7 +28,7 @@ from bts_tune.report.blocks import (
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.write import write_report
-from tests.report.fabricate import make_run, make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_run, make_search, write_run, write_samples, write_scores
 
 HOSTILE = """"><img src=x onerror=alert(1)></title></style></script><script>alert(2)</script>'{{ 7*7 }}{% raw %}"""
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -6,7 +6,7 @@ from typing import Any
 
 from bts_tune.report.sections.answer import answer
 from bts_tune.results.run_folder import TrialRecord
-from tests.report.fabricate import make_row, make_trial
+from bts_tune.testing.runs import make_row, make_trial
 
 
 def trial(identifier: str, loss: float, iou: float, **kwargs: Any) -> TrialRecord:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bts_tune.report.sections.boundaries import average_precision, boundaries_and_boxes, box_iou, shape_figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.report.blocks import Bullets, Paragraph, Table
-from bts_tune.report.sections.boundaries import average_precision, boundaries_and_boxes, box_iou, shape_figures
 from bts_tune.results.comparison import Evidence, gather
 from bts_tune.results.scores import Scores, Shapes
-from tests.report.fabricate import make_baselines, make_scores, write_run, write_scores
+from bts_tune.testing.runs import make_baselines, make_scores, write_run, write_scores
 
 Row = tuple[float, ...]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bts_tune.report.figures.hyperparameters import marginal_plots, parallel_coordinates
 
 from bts_tune.report.blocks import Paragraph, Picture, Table
-from bts_tune.report.figures.hyperparameters import marginal_plots, parallel_coordinates
 from bts_tune.report.sections.hyperparameters import MIN_TRIALS, importance_section, importances, measured
 from bts_tune.results.run_folder import TrialRecord
-from tests.report.fabricate import make_row, make_run, make_search, make_trial
+from bts_tune.testing.runs import make_row, make_run, make_search, make_trial
 
 SPACE = {
     "space": {

@@ -7,7 +7,7 @@ from typing import Any
 from bts_tune.report.blocks import Document, Section
 from bts_tune.report.render.text import to_text
 from bts_tune.report.sections.split import split_section
-from tests.report.fabricate import make_run, make_split
+from bts_tune.testing.runs import make_run, make_split
 
 
 def shown(run: dict[str, Any]) -> str:

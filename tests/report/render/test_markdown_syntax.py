@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from bts_tune.report.render.escape import block, escape, table
+from bts_tune.report.render.markdown_syntax import block, escape, table
 
 RENDER = MarkdownIt("commonmark").enable("table")
 

@@ -1,21 +1,52 @@
-"""The course of a search as a figure: the lowest loss so far, trial by trial and over device time."""
+"""The section on the course of the search: the lowest loss so far, trial by trial and over device time."""
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, canvas
+from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.context import ReportContext
+from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
+from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.leaderboard import is_ranked, total_seconds
+from bts_tune.results.resources import gpus_per_trial
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.status import FINISHED
 
-_ENDED = ("complete", "stopped", "diverged", "oom", "failed")
+_DEVICE_TIME: Mapping[str, str] = {
+    "GPU": "times the GPUs that each takes",
+    "CPU-trial": "each on its share of the CPU's cores",
+    "Trial": "not weighed by device",
+}
 
 
-def search_history(
+@SECTIONS.register("search-history")
+class SearchHistory(Section):
+    """The course of the search."""
+
+    title = "Search history"
+    after = "learning-curves"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the course of the search: the lowest loss so far."""
+        draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run))
+        shown = list(context.picture("The lowest validation Dice loss so far", "search_history", draw))
+        if not shown:
+            return
+        yield from shown
+        yield paragraph(
+            "The line is the lowest validation Dice loss of the full-budget trials that had ended by then; left "
+            "against the trials in the order in which they ended, right against device time: the seconds of all trials "
+            f"together, whatever ran side by side, {_DEVICE_TIME[device_time(context.trials, 1.0)[0]]}."
+        )
+
+
+def draw_search_history(
     trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0
 ) -> bytes | None:
     """Draw the search's best validation Dice loss so far against trials ended and against device time.
@@ -23,12 +54,12 @@ def search_history(
     Args:
         trials: the run's trials in any order.
         gpus_per_trial: GPUs, or the fraction of one, that a trial on a GPU takes; on CPUs, trials are counted.
-        tags: warnings to print above the figure (`words.tags`).
+        tags: warnings to print above the figure (`ReportContext.tags`).
 
     Returns:
         A PNG, or None with fewer than two trials that have ended with rows.
     """
-    ended = [record for record in trials if record.stage == "search" and record.status in _ENDED and record.rows]
+    ended = [record for record in trials if record.stage == "search" and record.status in FINISHED and record.rows]
     ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
     if len(ended) < 2:
         return None
@@ -42,7 +73,7 @@ def search_history(
     unit, size = next(
         (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if seconds[-1] >= 2 * s or s == 1
     )
-    with canvas((11.4, 3.9), layout="constrained") as (figure, png):
+    with new_figure((11.4, 3.9), layout="constrained") as (figure, png):
         panels = figure.subplots(1, 2, sharey=True)
         steps = ([float(number) for number in range(1, len(ended) + 1)], [second / size for second in seconds])
         for axes, places, label in zip(panels, steps, ("Trials ended", f"{device}-{unit}"), strict=True):

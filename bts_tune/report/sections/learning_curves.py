@@ -1,23 +1,50 @@
-"""The learning curves, as PNG bytes. Baselines are told apart by their dashes as well as by their colours."""
+"""The section on the learning curves. Baselines are told apart by their dashes as well as by their colours."""
 
 from __future__ import annotations
 
+import functools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, canvas
-from bts_tune.report.wording import STATUS_WORDS, metric
+from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.context import ReportContext
+from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, new_figure
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import metric
 from bts_tune.results.configurations import result_stage
 from bts_tune.results.leaderboard import is_ranked, ordered
 from bts_tune.results.naming import changed_note
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.status import STATUSES
 from bts_tune.text import plural, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+@SECTIONS.register("learning-curves")
+class LearningCurves(Section):
+    """The learning curves of the leading trials."""
+
+    title = "Learning curves"
+    after = "published-figures"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the learning curves."""
+        draw = functools.partial(draw_learning_curves, context.trials, context.tags)
+        shown = list(context.picture("Learning curves of the leading trials", "learning_curves", draw))
+        if not shown:
+            yield paragraph("No trial has finished an epoch, so there are no curves.")
+            return
+        yield from shown
+        yield paragraph(
+            "Left: the figure that ranks the trials. Right: how far it lies above the Dice loss of the training "
+            "batches of the same epoch. Training batches are augmented and dropout is on, so the gap can be negative; "
+            "where it grows while the validation loss stops falling, the model overfits."
+        )
 
 
 _DASHES: tuple[Any, ...] = ((0, (6, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
@@ -32,14 +59,14 @@ class _Line:
     style: dict[str, Any]
 
 
-def learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), leaders: int = 4) -> bytes | None:
+def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), leaders: int = 4) -> bytes | None:
     """Draw validation Dice loss, and its distance from the training Dice loss, over the epochs.
 
     The first `leaders` searched configurations and up to four baselines are named; all other trials are thin and grey.
 
     Args:
         trials: the run's trials in any order.
-        tags: warnings to print above the figure (`words.tags`).
+        tags: warnings to print above the figure (`ReportContext.tags`).
         leaders: how many searched configurations to name.
 
     Returns:
@@ -48,7 +75,7 @@ def learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), lea
     lines, others = _choose(trials, leaders)
     if not lines:
         return None
-    with canvas((11.4, 4.7), layout="constrained") as (figure, png):
+    with new_figure((11.4, 4.7), layout="constrained") as (figure, png):
         loss, gap = figure.subplots(1, 2)
         _draw_others(loss, gap, others)
         for line in reversed(lines):
@@ -99,7 +126,7 @@ def _label(group: Sequence[TrialRecord]) -> str:
     if len(group) > 1:
         details.append(f"best of {plural(len(group), 'seed')}")
     if not is_ranked(first):
-        details.append(STATUS_WORDS[first.status])
+        details.append(STATUSES[first.status].words)
     return f"{shortened(first.name, 28)}\n{' · '.join(details)}"
 
 

@@ -1,11 +1,12 @@
-"""Predicted slices beside their truth, as PNG bytes, and the file in which a trial leaves them."""
+"""The section on predicted slices beside their truth, and the file in which a trial leaves them."""
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
-from bts_tune.report.figures.drawing import WARNING, canvas, joined
+from bts_tune.report.blocks import Block, Picture, Subheading, paragraph
+from bts_tune.report.context import ReportContext
+from bts_tune.report.figures.drawing import WARNING, joined, new_figure
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.results.leaderboard import best_baselines, ranking
+from bts_tune.results.naming import with_role
+from bts_tune.results.run_folder import TrialRecord
 from bts_tune.text import quoted, shortened
 
 if TYPE_CHECKING:
@@ -28,6 +35,46 @@ _MAX_SLICES = 10
 _MAX_SAMPLE_BYTES = 2**28
 _ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png|bmp|tiff?)\.rf\..*$", re.IGNORECASE)
 THRESHOLD = 0.5
+
+
+@SECTIONS.register("predictions")
+class Predictions(Section):
+    """Predicted slices of the best trial and of every baseline."""
+
+    title = "Predictions"
+    after = "hyperparameters"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield predicted slices of the best trial and of every baseline."""
+        best = ranking(context.trials)[:1]
+        shown = best + [record for record in best_baselines(context.trials) if record not in best]
+        if not shown:
+            yield paragraph("No trial has been trained to its full budget, so no predictions are shown.")
+            return
+        overlays = {record.trial: list(_overlay(context, record, record in best)) for record in shown}
+        if any(isinstance(block, Picture) for blocks in overlays.values() for block in blocks):
+            yield paragraph(
+                "Validation slices, with the weights of the best epoch: the best, the median and the worst of the "
+                "tumours of which something was found, by IoU; missed ones, of which no pixel was, the largest first; "
+                "and false alarms, whose predicted regions hold no true pixel. Where a kind is not there, the model "
+                "has none on this split. The rarer kinds are looked for, so that this gallery says what happens and "
+                "not how often."
+            )
+        for blocks in overlays.values():
+            yield from blocks
+
+
+def _overlay(context: ReportContext, record: TrialRecord, best: bool) -> Iterable[Block]:
+    name = with_role(context.names[record.trial], record)
+    title = f"Best trial: {name}" if best else name
+    yield Subheading(title)
+    try:
+        samples = read_samples(context.folder.samples_file(record.trial))
+    except RunError as error:
+        yield paragraph(f"The figure is left out: {error}")
+        return
+    draw = functools.partial(draw_predictions, samples, f"Predictions of {name}", context.tags)
+    yield from context.picture(f"Validation slices, {title}", f"predictions-{record.trial}", draw, photo=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +134,7 @@ def read_samples(path: Path) -> Samples:
     return samples
 
 
-def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
+def draw_predictions(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
     """Draw one row a slice (at most ten): image, truth, predicted probability, and a map of the errors.
 
     Args:
@@ -103,7 +150,7 @@ def overlay(samples: Samples, title: str, tags: Sequence[str] = ()) -> bytes:
     head = 0.36 + 0.21 * len(heading) + (0.26 if tags else 0.0)
     width = left + 4 * cell + 4 * gap
     height = head + rows * cell + (rows - 1) * gap + foot
-    with canvas((width, height), layout=None) as (figure, png):
+    with new_figure((width, height), layout=None) as (figure, png):
         drawn = []
         for row in range(rows):
             bottom = height - head - (row + 1) * cell - row * gap
