@@ -39,7 +39,7 @@ class ReportContext:
     names: Mapping[str, str]
     varied: Sequence[str]
     tags: Sequence[str]
-    failures: Failures = field(default_factory=Failures)
+    failures: Failures = field(default_factory=Failures, repr=False, compare=False)
 
     @classmethod
     def of(

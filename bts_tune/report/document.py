@@ -13,7 +13,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.failures import Failed, Failures
 from bts_tune.report.sections.base import Section
 from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
-from bts_tune.text import nearest
+from bts_tune.text import nearest, quoted
 
 
 def document(context: ReportContext, save: Callable[[Picture], object] = lambda picture: None) -> Document:
@@ -89,6 +89,8 @@ def _contents(section: type[Section], context: ReportContext, save: Callable[[Pi
 
     def fill() -> None:
         for block in section().blocks(context):
+            if not isinstance(block, Block):
+                raise TypeError(f"{quoted(block)} is no block")
             if isinstance(block, Picture):
                 name = PurePosixPath(block.path).stem
                 saved = context.failures.attempt(f"The figure {name}", functools.partial(save, block))

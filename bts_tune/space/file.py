@@ -28,11 +28,12 @@ STARTUP = "trials that have ended, named ones included, before TPE begins to lea
 
 NAME = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+Note = Annotated[str, Field(min_length=1, max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Published(Section):
-    """Figures that others reported for a trial; shown beside ours, never compared as if they were measured alike."""
+    """Metrics that others reported for a trial; shown beside ours, never compared as if they were measured alike."""
 
     dice_loss: float | None = Field(default=None, ge=0.0, le=1.0, description="reported Dice loss")
     iou: float | None = Field(default=None, ge=0.0, le=1.0, description="reported intersection over union")
@@ -46,7 +47,8 @@ class Trial(Section):
     baseline: bool = Field(
         default=False, description="a baseline is trained for the full budget and marked in every report"
     )
-    published: Published | None = Field(default=None, description="figures that others reported for this trial")
+    published: Published | None = Field(default=None, description="metrics that others reported for this trial")
+    notes: list[Note] = Field(default_factory=list, description="sentences on this trial that a report prints")
     config: dict[str, Any] = Field(
         default_factory=dict, description="fields that differ from the space's defaults, by name"
     )
@@ -120,6 +122,11 @@ class SpaceFile(Section):
 
     name: str = Field(pattern=NAME, max_length=60, description="name of the space: the file's name without .yaml")
     description: str = Field(min_length=1, description="what the space is for and what is to be known about it")
+    notes: list[Note] = Field(
+        default_factory=list,
+        description="sentences that a report prints: what is true of these models or of their dataset, and what was "
+        "chosen where nothing is documented",
+    )
     plugins: list[str] = Field(
         default_factory=list,
         description="Python files (paths relative to this one) or modules that register losses, metrics, decoders, … "

@@ -23,6 +23,8 @@ _ORDER = [
 def render_space(space: Space) -> str:
     """Return what a space is: its trials, what is searched and why, and the demo profile. Ends with a newline."""
     sections = [f"{space.name}\n{'=' * len(space.name)}\n{space.source}\n\n{_paragraphs(space.description)}"]
+    if space.file.notes:
+        sections.append(f"{_heading('Notes')}\n{_notes(space.file.notes)}")
     if space.file.trials:
         sections.append(_trials(space))
     if space.file.search:
@@ -51,6 +53,8 @@ def _trials(space: Space) -> str:
         lines.append("\n" + name)
         if trial.description:
             lines.append(_paragraphs(trial.description, "  "))
+        if trial.notes:
+            lines.append(_notes(trial.notes, "  "))
         if trial.published:
             lines.append(_hanging("  published: ", _published(trial.published)))
     return "\n".join(lines)
@@ -125,6 +129,10 @@ def range_text(parameter: Parameter) -> str:
         text = ", ".join(map(_value, parameter.choices or ()))
     conditions = [f"{parent} is {' or '.join(map(_value, allowed))}" for parent, allowed in parameter.when.items()]
     return text + (f"; when {' and '.join(conditions)}" if conditions else "")
+
+
+def _notes(notes: Sequence[str], indent: str = "") -> str:
+    return _paragraphs("\n".join(f"- {' '.join(note.split())}" for note in notes), indent)
 
 
 def _published(published: Published) -> str:

@@ -1,4 +1,4 @@
-"""Fabricated records for tests of the report. TEST ONLY: every figure here is invented and none was ever measured."""
+"""Invented runs, for tests of what reads a run. Every number here is made up: none was ever measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASELINES: dict[str, dict[str, Any]] = {
     "unet-b0-frozen": {"freeze": "all", "decoder_dropout": 0.5, "head_dropout": 0.5},
     "unetplusplus-b5": {"decoder": "unetplusplus", "encoder": "efficientnet-b5", "learning_rate": 1e-4},
 }
-KINDS_OF_SLICES = ("best", "best", "median", "worst", "missed", "false alarm")
+_WHY_SHOWN = ("best", "best", "median", "worst", "missed", "false alarm")
 PUBLISHED: dict[str, Any] = {"dice_loss": 0.3057, "iou": 0.5426}
 
 
@@ -90,6 +90,7 @@ def make_trial(
     fold: int | None = None,
     **config: Any,
 ) -> TrialRecord:
+    """Return a trial; `config` are fields of its `TrialConfig`."""
     parsed = TrialConfig.parse(config)
     return TrialRecord(
         trial=trial,
@@ -113,6 +114,7 @@ def make_trial(
 
 
 def started() -> dict[str, Any]:
+    """Return what a trial reported as it began."""
     return {
         "device": "cpu",
         "parameters": 6_251_469,
@@ -124,6 +126,7 @@ def started() -> dict[str, Any]:
 
 
 def make_test(dice_loss: float) -> dict[str, Any]:
+    """Return metrics of the test split; all follow from the Dice loss."""
     return {
         "test_dice_loss": dice_loss,
         "test_iou": (1 - dice_loss) / (1 + dice_loss),
@@ -135,6 +138,7 @@ def make_test(dice_loss: float) -> dict[str, Any]:
 
 
 def make_baselines(epochs: int = 35, seeds: int = 1, changed: list[str] | None = None) -> list[TrialRecord]:
+    """Return the three documented models, complete."""
     records = []
     for position, (name, fields) in enumerate(BASELINES.items()):
         for seed in range(seeds):
@@ -224,6 +228,7 @@ def make_final(
 
 
 def make_split(method: str = "provided", digest: str = "5ca1ab1e" * 8, related: float = 0.86) -> dict[str, Any]:
+    """Return a split and what leaks in it, as `run.json` has it."""
     leak = {"valid": {"related_share": related, "look_alike_share": 0.72}, "test": {"related_share": related}}
     sizes = {"train": 1502, "valid": 429, "test": 215}
     return {
@@ -241,6 +246,7 @@ def make_split(method: str = "provided", digest: str = "5ca1ab1e" * 8, related: 
 
 
 def make_check() -> dict[str, Any]:
+    """Return what a data check found, as `run.json` has it."""
     split = {
         "images": 1502,
         "without_tumor": 3,
@@ -252,6 +258,7 @@ def make_check() -> dict[str, Any]:
 
 
 def make_run(**changes: Any) -> dict[str, Any]:
+    """Return the content of `run.json`; `changes` replace its fields."""
     run: dict[str, Any] = {
         "run": "spring-search",
         "created": "2024-05-01T10:00:00+00:00",
@@ -304,7 +311,7 @@ def make_samples(slices: int = 6, size: int = 96, seed: int = 0) -> dict[str, An
         "probabilities": np.stack(probabilities).astype(np.float16),
         "names": np.array([f"{1200 + 37 * number}_jpg.rf.0a1b2c3d4e5f" for number in range(slices)]),
         "iou": np.array(iou),
-        "kind": np.array([KINDS_OF_SLICES[number % len(KINDS_OF_SLICES)] for number in range(slices)]),
+        "kind": np.array([_WHY_SHOWN[number % len(_WHY_SHOWN)] for number in range(slices)]),
     }
 
 
@@ -341,6 +348,7 @@ def write_run(path: Path, trials: list[TrialRecord], run: dict[str, Any] | None 
 
 
 def write_samples(folder: RunFolder, trial: str, **kwargs: Any) -> None:
+    """Write predicted slices of a trial; `kwargs` are of `make_samples`."""
     file = folder.samples_file(trial)
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(file, **make_samples(**kwargs))

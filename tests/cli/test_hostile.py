@@ -48,7 +48,7 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bts_tune.experiment.run.gather_materials", begins)
     monkeypatch.setattr("bts_tune.data.synthetic.phantom.write_phantom", begins)
     monkeypatch.setattr("bts_tune.experiment.planning.inputs.demo_dataset", lambda *_: place.root / "dataset")
-    monkeypatch.setattr("bts_tune.report.write.learning_curves", lambda *_: None)
+    monkeypatch.setattr("bts_tune.report.context.ReportContext.picture", lambda *_, **__: iter(()))
 
 
 def run(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str]:

@@ -30,7 +30,7 @@ class LearningCurves(Section):
     """The learning curves of the leading trials."""
 
     title = "Learning curves"
-    after = "published-figures"
+    after = "published-results"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the learning curves."""

@@ -14,11 +14,11 @@ from bts_tune.results.warnings import is_demo
 _FIGURES: Mapping[str, str] = {"dice_loss": "Dice loss", "iou": "IoU"}
 
 
-@SECTIONS.register("published-figures")
-class PublishedFigures(Section):
+@SECTIONS.register("published-results")
+class PublishedResults(Section):
     """What was published of the baselines."""
 
-    title = "Published figures"
+    title = "Published results"
     after = "diverged-or-failed"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:

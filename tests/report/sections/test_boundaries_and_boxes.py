@@ -1,4 +1,4 @@
-"""Boundaries and boxes in a report: COCO's average precision by hand, and what empty splits give."""
+"""The section on boundaries and boxes: COCO's average precision by hand, and what empty splits give."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bts_tune.report.sections.boundaries import average_precision, boundaries_and_boxes, box_iou, shape_figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.report.blocks import Bullets, Paragraph, Table
-from bts_tune.results.comparison import Evidence, gather
+from bts_tune.report.sections.boundaries_and_boxes import BoundariesAndBoxes, average_precision, box_iou, shape_figures
+from bts_tune.results.comparison import Comparison, compare_configurations
 from bts_tune.results.scores import Scores, Shapes
 from bts_tune.testing.runs import make_baselines, make_scores, write_run, write_scores
+from bts_tune.testing.sections import SectionContract, context_of
+
+
+class TestBoundariesAndBoxes(SectionContract):
+    name = "boundaries-and-boxes"
+
 
 Row = tuple[float, ...]
 
@@ -137,7 +143,7 @@ def test_the_section_has_a_row_for_every_scored_trial(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", trials)
     for record in trials:
         write_scores(folder, record)
-    blocks = list(boundaries_and_boxes(trials, gather(folder, trials)))
+    blocks = list(BoundariesAndBoxes().blocks(context_of(trials, comparison=compare_configurations(folder, trials))))
     tables = [block for block in blocks if isinstance(block, Table)]
     assert len(tables) == 2
     for one in tables:
@@ -151,7 +157,7 @@ def test_scores_of_an_earlier_version_are_one_sentence() -> None:
     trials = make_baselines(epochs=3)[:1]
     scores = make_scores(0.8, epoch=3)
     old = Scores(3, scores.pixels, {name: replace(split, shapes=None) for name, split in scores.splits.items()})
-    (block,) = boundaries_and_boxes(trials, Evidence(scores={trials[0].trial: old}))
+    (block,) = BoundariesAndBoxes().blocks(context_of(trials, comparison=Comparison(scores={trials[0].trial: old})))
     assert isinstance(block, Paragraph)
     assert "earlier version" in str(block.spans[0])
-    assert not list(boundaries_and_boxes(trials, Evidence()))
+    assert not list(BoundariesAndBoxes().blocks(context_of(trials)))
