@@ -372,20 +372,20 @@ def allowed_values(field: str) -> tuple[str, ...] | None:
 _LONGEST_STEP = 100
 
 
-def explain(error: ValidationError, words: Mapping[str, str] | None = None) -> str:
+def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | None = None) -> str:
     """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed.
 
     Args:
-        error: what pydantic raised.
-        words: what to say for some of its types of error, without a full stop; `{message}` stands for pydantic's own
+        error: pydantic's.
+        field: what was checked, where it was a value by itself.
+        words: what to say of some of pydantic's types of error, without a full stop; `{message}` stands for its own
             words, `{got}` for the value.
     """
     first = error.errors()[0]
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
     # A key of a user's may be of any length.
-    path = ".".join(
-        step if len(step) <= _LONGEST_STEP else f"{step[:_LONGEST_STEP]} …" for step in map(str, first["loc"])
-    )
+    steps = (step if len(step) <= _LONGEST_STEP else f"{step[:_LONGEST_STEP]} …" for step in map(str, first["loc"]))
+    path = field or ".".join(steps)
     usual = "{message}, got {got}" if path and kind != "missing" else "{message}"
     if path:
         message = message[:1].lower() + message[1:]

@@ -1,9 +1,9 @@
 """Several runs side by side: ranked together where they were measured alike, and told apart with the reason where not.
 
 Alike means: the same images in the same splits (one fingerprint covers both), the same definitions of the metrics, the
-same stage of a run (the search's figures are optimistic, the final stage's are not) and the same folds. The image size
+same stage of a run (the search's metrics are optimistic, the final stage's are not) and the same folds. The image size
 is not among them: pooled Dice and IoU are ratios of areas, which a trial's size changes no more than it changes its
-masks' edges, and a single run ranks trials of several sizes too; the size stands beside each figure.
+masks' edges, and a single run ranks trials of several sizes too; the size stands beside each metric.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class ComparedRun:
 
     @property
     def stage(self) -> str:
-        """The stage that its figures are of."""
+        """The stage that its metrics are of."""
         return result_stage(self.trials)
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that its figures are means over; empty without cross-validation."""
+        """The folds that its metrics are means over; empty without cross-validation."""
         return tuple(sorted({trial.fold for one in self.configurations for trial in one.trials if trial.fold}))
 
     @property
@@ -152,7 +152,7 @@ def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
     if one.definitions != other.definitions:
         found.append(f"different definitions of the metrics (version {one.definitions}; {other.definitions})")
     if one.stage != other.stage:
-        found.append(f"different stages ({one.stage}; {other.stage}): the search's figures are optimistic")
+        found.append(f"different stages ({one.stage}; {other.stage}): the search's metrics are optimistic")
     if one.folds != other.folds:
         found.append(f"different folds ({_folds(one)}; {_folds(other)})")
     return found
@@ -206,7 +206,7 @@ def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
     """Yield what a configuration loses when relatives of its validation images no longer stand in training.
 
     Wherever a configuration was run on the provided and on the grouped split of one dataset, the difference is what
-    the provided split's leak adds to its figures, as far as one can see through the noise between trainings.
+    the provided split's leak adds to its metrics, as far as one can see through the noise between trainings.
     """
     rows, unequal = [], []
     for provided in (run for run in runs if run.method == "provided"):
@@ -231,7 +231,7 @@ def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
         yield paragraph(
             "The same configuration, seed apart, on the provided and on the grouped split of one dataset; means over "
             "its trainings, whose numbers on either split are given. A difference is grouped minus provided: where the "
-            "Dice loss rises or the IoU falls, the provided split's figure owes as much to slices of patients that the "
+            "Dice loss rises or the IoU falls, the provided split's value owes as much to slices of patients that the "
             "model has seen. The two splits hold other images, so a small difference may be chance."
         )
     if unequal:
@@ -315,12 +315,12 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
     yield table(header, rows, right=(0, *range(4, 10)))
     yield paragraph(
         "By validation Dice loss, then IoU, each training at its best epoch; means over the trainings of a "
-        "configuration. Test figures choose nothing."
+        "configuration. Test metrics choose nothing."
     )
     if len({setting(one.best, "image_size") for one, _ in entries}) > 1:
         yield paragraph(
             "Image sizes differ: each configuration is measured at its own, against masks resized to it. Pooled Dice "
-            "and IoU are ratios of areas, so the figures keep their meaning, but not to the last digit."
+            "and IoU are ratios of areas, so the values keep their meaning, but not to the last digit."
         )
     if len({setting(one.best, "epochs") for one, _ in entries}) > 1:
         yield paragraph("Budgets differ: a configuration with more epochs had more chances of a good one.")
@@ -331,8 +331,8 @@ def _title(comparison: RunComparison, group: Sequence[ComparedRun]) -> str:
 
 
 def _tested(one: Configuration) -> float | None:
-    figures = [record.test["test_dice_loss"] for record in one.trials if record.test.get("test_dice_loss") is not None]
-    return statistics.fmean(figures) if figures else None
+    values = one.values("test_dice_loss")
+    return statistics.fmean(values) if values else None
 
 
 def _folds(run: ComparedRun) -> str:

@@ -70,8 +70,7 @@ def _plain(column: str, text: str) -> tuple[str, ...]:
 
 
 def _recorded(run: Mapping[str, Any], key: str) -> str:
-    found = _texts(run.get("metrics_defined"))
-    return found.get(key) or found.get(f"val_{key}") or "not known here: the metric is of a plugin that is not loaded"
+    return _texts(run.get("metrics_defined")).get(key) or "not known here: the metric is of a plugin that is not loaded"
 
 
 def _texts(content: Any) -> dict[str, str]:

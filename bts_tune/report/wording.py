@@ -1,4 +1,4 @@
-"""The words that every page of a report shares: banners, statuses, marks, and how figures and settings are written."""
+"""How a report writes numbers: metrics, differences, intervals, shares, durations and counts."""
 
 from __future__ import annotations
 

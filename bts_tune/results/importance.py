@@ -2,7 +2,7 @@
 
 All trials that are set beside each other were trained for the same number of epochs. Where no trial was stopped early,
 these are the full-budget ones, each at its best epoch. Where some were, the survivors alone would tell of the
-scheduler's taste: instead, every trial counts with its best figure up to the last epoch that all of them reached.
+scheduler's taste: instead, every trial counts with its best loss up to the last epoch that all of them reached.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class TrialRecord:
         index: position in the order of planning, from 0.
         baseline: whether it is one of the space's named baselines; those are never stopped early.
         changed: the fields of a baseline that an override changed, by name; empty where it runs as documented.
-        published: figures that a paper or project reported for this baseline, else None.
+        published: metrics that a paper or project reported for this baseline, else None.
         config: the fields of its `TrialConfig`.
         stage: the stage of the run that it belongs to.
         origin: in the final stage, the trial of the search stage whose configuration it trains again.

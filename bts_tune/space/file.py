@@ -180,7 +180,7 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     try:
         file = SpaceFile.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {explain(error, _WORDS)}") from None
+        raise ConfigError(f"{where}: {explain(error, words=_WORDS)}") from None
     if len(set(file.seeds)) < len(file.seeds):
         raise ConfigError(f"{where}: seeds: every seed must be given once, got {quoted(file.seeds)}.")
     if len(file.seeds) > MAX_NAMED_TRIALS:

@@ -29,7 +29,7 @@ class NamedTrial:
         name: the trial's name in the space.
         baseline: whether it is one of the baselines, which are never stopped early.
         description: what it is, for a reader.
-        published: figures that others reported for it (`dice_loss`, `iou`, `source`), or None.
+        published: metrics that others reported for it (`dice_loss`, `iou`, `source`), or None.
         config: the configuration.
         changed: the fields that an override or the demo profile changed, in order; never the seed.
     """

@@ -136,8 +136,8 @@ def _notes(notes: Sequence[str], indent: str = "") -> str:
 
 
 def _published(published: Published) -> str:
-    figures = [("Dice loss", published.dice_loss), ("IoU", published.iou)]
-    shown = ", ".join(f"{name} {_value(figure)}" for name, figure in figures if figure is not None)
+    metrics = [("Dice loss", published.dice_loss), ("IoU", published.iou)]
+    shown = ", ".join(f"{name} {_value(metric)}" for name, metric in metrics if metric is not None)
     return f"{shown}; {published.source}" if shown else published.source
 
 

@@ -34,7 +34,7 @@ def to_html(document: Document) -> str:
 
 
 def _sort_key(cell: Any) -> float | str | None:
-    """Return what a cell sorts by where its text does not say it; an empty string for a figure that is not there."""
+    """Return what a cell sorts by where its text does not say it; an empty string for a number that is not there."""
     if not isinstance(cell, Cell):
         return None
     return "" if cell.key is None else cell.key

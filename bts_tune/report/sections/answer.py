@@ -64,7 +64,7 @@ def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | Non
     other = compared.configurations[rival]
     # Differences are from the best baseline: from the winner itself, where that is the best baseline.
     gain = -compared.resampled.dice_gain[rival] if best.baseline else compared.resampled.dice_gain[place]
-    rank = "next baseline" if best.baseline else f"best {'' if other.changed else 'documented '}baseline"
+    rank = "next baseline" if best.baseline else "best baseline"
     opponent = f"the {rank}, {other.name}"
     opening = "The best is a baseline: " if best.baseline else ""
     first = share(compared.resampled.first[place])
@@ -132,7 +132,7 @@ def answer(trials: Sequence[TrialRecord]) -> str:
 
 
 def trust(trials: Sequence[TrialRecord]) -> str | None:
-    """Return what the ranking rests on, and where its figures are optimistic, as plain text; None without a ranking."""
+    """Return what the ranking rests on, and where its metrics are optimistic, as plain text; None without a ranking."""
     ranked = configurations(trials)
     if not ranked:
         return None
@@ -141,7 +141,7 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
         seed = "a single seed" if seeds == 1 else f"up to {seeds} seeds"
         first = f", and the first is the best of {len(ranked)} configurations, all of it" if len(ranked) > 1 else ","
         return (
-            f"These validation figures are optimistic: each is the best epoch of {seed} of a configuration{first} "
+            f"These validation metrics are optimistic: each is the best epoch of {seed} of a configuration{first} "
             "chosen on the very images that it is measured on. No final stage has trained the best again with fresh "
             "seeds. See Limits."
         )
@@ -157,7 +157,7 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
             "there. "
         )
     return what + (
-        "Its validation figures are each training's best epoch, chosen on those images, and so a little optimistic; "
+        "Its validation metrics are each training's best epoch, chosen on those images, and so a little optimistic; "
         "the test split chose nothing."
     )
 

@@ -28,7 +28,7 @@ class BestConfiguration(Section):
         if not ranked:
             return
         best = ranked[0]
-        yield paragraph(f"{with_role(context.names[best.trial], best)}, configuration {best.config_id}:")
+        yield paragraph(f"{with_role(context.names[best.trial], best)}, config_id {best.config_id}:")
         text = yaml.safe_dump(dict(best.config), sort_keys=False, allow_unicode=True)
         yield CodeBlock(text, "yaml")
         others = [record for record in best_baselines(context.trials) if record.trial != best.trial]

@@ -29,8 +29,8 @@ _MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True)
-class ShapeFigures:
-    """Boundaries and boxes of one split; every figure with the number of what it is a mean of.
+class ShapeMetrics:
+    """Boundaries and boxes of one split; every metric with the number of what it is a mean of.
 
     Attributes:
         hausdorff: mean 95 % Hausdorff distance, in pixels; None where no image has both truth and prediction.
@@ -53,12 +53,12 @@ class ShapeFigures:
     regions: int
 
 
-def shape_figures(shapes: Shapes) -> ShapeFigures:
-    """Return the figures of a split; neither the order of images nor that of regions changes them."""
+def shape_metrics(shapes: Shapes) -> ShapeMetrics:
+    """Return the metrics of a split; neither the order of images nor that of regions changes them."""
     distances = shapes.hausdorff[np.isfinite(shapes.hausdorff)]
     tumours = np.unique(shapes.true_boxes[:, 0]).astype(int)
     agreement = shapes.surface_dice[tumours]
-    return ShapeFigures(
+    return ShapeMetrics(
         hausdorff=float(distances.mean()) if len(distances) else None,
         measured=len(distances),
         surface_dice=float(agreement.mean()) if len(agreement) else None,
@@ -173,7 +173,7 @@ class BoundariesAndBoxes(Section):
                 split = context.comparison.scores[record.trial].splits.get(name)
                 if split is None or split.shapes is None or not split.names:
                     continue
-                found = shape_figures(split.shapes)
+                found = shape_metrics(split.shapes)
                 rows.append(
                     [
                         context.names[record.trial],

@@ -225,10 +225,10 @@ class _Axis:
 def _axis(found: Measured, field: str, log: bool) -> _Axis:
     values = [setting(record, field) for record in found.trials]
     if not is_numeric(values):
-        kinds = sorted({str(one) for one in values})
-        step = 1 / max(1, len(kinds) - 1)
-        heights = np.array([kinds.index(str(one)) * step for one in values])
-        return _Axis(heights, tuple((n * step, shortened(kind, 16)) for n, kind in enumerate(kinds)))
+        categories = sorted({str(one) for one in values})
+        step = 1 / max(1, len(categories) - 1)
+        heights = np.array([categories.index(str(one)) * step for one in values])
+        return _Axis(heights, tuple((n * step, shortened(category, 16)) for n, category in enumerate(categories)))
     numbers = np.array(values, dtype=np.float64)
     numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
     low, high = numbers.min(), numbers.max()
@@ -253,16 +253,20 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
         elif all(isinstance(one, int) for one in values):
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     else:
-        kinds = sorted({str(one) for one in values})
+        categories = sorted({str(one) for one in values})
         # Spread sideways by their place in the order of planning: chance would draw a different figure each time.
         side = [0.5 * ((number * 0.618034) % 1.0 - 0.5) for number in range(len(places))]
-        x = [kinds.index(str(one)) + shift for one, shift in zip(values, side, strict=True)]
-        for number, kind in enumerate(kinds):
-            middle = float(np.median([loss for one, loss in zip(values, losses, strict=True) if str(one) == kind]))
+        x = [categories.index(str(one)) + shift for one, shift in zip(values, side, strict=True)]
+        for number, category in enumerate(categories):
+            middle = float(np.median([loss for one, loss in zip(values, losses, strict=True) if str(one) == category]))
             axes.plot([number - 0.35, number + 0.35], [middle, middle], color=COLORS[1], lw=2, zorder=4)
-        slanted: dict[str, Any] = {"rotation": 25, "ha": "right"} if len(kinds) > 2 or max(map(len, kinds)) > 10 else {}
-        axes.set_xticks(range(len(kinds)), [shortened(kind, 18) for kind in kinds], fontsize=7.5, **slanted)
-        axes.set_xlim(-0.6, len(kinds) - 0.4)
+        slanted: dict[str, Any] = (
+            {"rotation": 25, "ha": "right"} if len(categories) > 2 or max(map(len, categories)) > 10 else {}
+        )
+        axes.set_xticks(
+            range(len(categories)), [shortened(category, 18) for category in categories], fontsize=7.5, **slanted
+        )
+        axes.set_xlim(-0.6, len(categories) - 0.4)
     for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
         chosen = [number for number, one in enumerate(searched) if one == of_search]
         dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
@@ -288,7 +292,7 @@ def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
             strengths[field] = linked**2
         else:
             texts = np.array([str(one) for one in values])
-            within = sum(((losses[texts == kind] - losses[texts == kind].mean()) ** 2).sum() for kind in set(texts))
+            within = sum(((losses[texts == one] - losses[texts == one].mean()) ** 2).sum() for one in set(texts))
             total = ((losses - losses.mean()) ** 2).sum()
             strengths[field] = float(1 - within / total) if total else 0.0
     return sorted(strengths, key=lambda field: -strengths[field])

@@ -41,7 +41,7 @@ class LearningCurves(Section):
             return
         yield from shown
         yield paragraph(
-            "Left: the figure that ranks the trials. Right: how far it lies above the Dice loss of the training "
+            "Left: the metric that ranks the trials. Right: how far it lies above the Dice loss of the training "
             "batches of the same epoch. Training batches are augmented and dropout is on, so the gap can be negative; "
             "where it grows while the validation loss stops falling, the model overfits."
         )

@@ -28,7 +28,7 @@ class Limits(Section):
 
 
 def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
-    """Return one paragraph on what the figures cannot show."""
+    """Return one paragraph on what the metrics cannot show."""
     ranked = configurations(trials)
     final = result_stage(trials) == "final"
     repeated = sum(one.seeds > 1 for one in ranked)
@@ -49,15 +49,15 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
     if final:
         chosen = (
             "The configurations of the final stage were chosen on the validation images that it is ranked on, though "
-            "by other trainings, and each training's best epoch on the same images: validation figures are a little "
+            "by other trainings, and each training's best epoch on the same images: validation metrics are a little "
             "optimistic, those of the test split are not. Of several configurations that are about as good, the first "
             "is the luckiest, which no interval of a single configuration shows."
         )
     else:
         chosen = (
             "The best epoch of each trial, and the best trial, were chosen on the very validation images that the "
-            "figures are computed on, which makes them optimistic, the more so the more trials were compared; the test "
-            "split's figures do not have this fault. No final stage has trained the best configuration and the "
+            "metrics are computed on, which makes them optimistic, the more so the more trials were compared; the test "
+            "split's metrics do not have this fault. No final stage has trained the best configuration and the "
             "baselines again with fresh seeds, which would show how much of a lead is luck."
         )
     if twice:
@@ -72,9 +72,9 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
         "once, in which seeds it was trained with, and nothing else: where images of one patient resemble each other "
         "and no group says so, too little of what a new patient brings; of another scanner or clinic, nothing.",
         "The split may leak: where neighbouring slices of one patient lie in different splits, and the dataset names "
-        "no patients, every figure, the test split's included, says more about patients that the model has seen than "
+        "no patients, every metric, the test split's included, says more about patients that the model has seen than "
         "about new ones.",
-        "Annotations that are rectangles rather than outlines bound what any figure can mean.",
+        "Annotations that are rectangles rather than outlines bound what any metric can mean.",
     ]
     if len({setting(one.best, "image_size") for one in ranked}) > 1:
         sentences.append(

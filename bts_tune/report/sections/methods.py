@@ -21,17 +21,17 @@ from bts_tune.results.warnings import is_demo
 
 _STATISTICS = (
     "A configuration is everything a training depends on but its seed. Where several seeds repeat one, or several "
-    "folds, its figure is the mean over those trainings, and the spread is their sample standard deviation. "
+    "folds, its value is the mean over those trainings, and the spread is their sample standard deviation. "
     "Two trainings are two values, no more than a range: both are shown, and no deviation.",
     "Where a final stage was run, only that is ranked: configurations chosen by the search, and all baselines, trained "
     "again to the full budget with the same fresh seeds for each.",
-    f"Intervals: {LEVEL:.0%}, of the expected figure of a new training on new images. Images: bias-corrected and "
+    f"Intervals: {LEVEL:.0%}, of the expected value of a new training on new images. Images: bias-corrected and "
     f"accelerated bootstrap (Efron 1987; scipy.stats.bootstrap), {RESAMPLES} draws with replacement, seed {SEED}; the "
     "metric is pooled over each draw and averaged over the trainings. Where groups of related slices are on record "
-    "(split.csv), whole groups are drawn. Where a figure never changes over the draws, the percentiles take its place. "
+    "(split.csv), whole groups are drawn. Where a value never changes over the draws, the percentiles take its place. "
     "Seeds: the variance of the mean over trainings is added to that of the draws; the limits are moved out by the "
     "root of the ratio and by Student's t in place of the normal quantile, with the degrees of freedom of the sum "
-    "(Satterthwaite 1946), on the logit scale of what the figure can be (0 to 1, a difference -1 to 1), which no limit "
+    "(Satterthwaite 1946), on the logit scale of what the value can be (0 to 1, a difference -1 to 1), which no limit "
     "leaves (DiCiccio and Efron 1996; Brown, Cai and DasGupta 2001). With one training the interval is of images "
     "alone; with two it rests on the assumption that trainings are normally distributed, and is wide.",
     "Folds: the validation scores of one seed's folds together hold every image once, and are pooled as one; on the "
@@ -75,7 +75,7 @@ class Methods(Section):
 
 def _metrics(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[Block]:
     text = (
-        "Computed over the whole split at the trial's image size from sums per image, so no figure depends on the "
+        "Computed over the whole split at the trial's image size from sums per image, so none depends on the "
         "batch size. p is the sigmoid output, y the truth; the threshold is 0.5 where one is needed."
     )
     return [paragraph(text), table(DEFINITION_HEADER, metric_definitions(run, trials))]

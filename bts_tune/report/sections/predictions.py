@@ -57,7 +57,7 @@ class Predictions(Section):
                 "Validation slices, with the weights of the best epoch: the best, the median and the worst of the "
                 "tumours of which something was found, by IoU; missed ones, of which no pixel was, the largest first; "
                 "and false alarms, whose predicted regions hold no true pixel. Where a kind is not there, the model "
-                "has none on this split. The rarer kinds are looked for, so that this gallery says what happens and "
+                "has none on this split. The rarer kinds are looked for, so that this choice says what happens and "
                 "not how often."
             )
         for blocks in overlays.values():

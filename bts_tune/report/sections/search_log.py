@@ -45,7 +45,7 @@ class SearchLog(Section):
             )
         yield paragraph(
             "How the search went, not a result: trials trained to the full budget, each the best epoch of one seed, by "
-            "the figure that chose among them, which is optimistic for that. The ranking is above."
+            "the metric that chose among them, which is optimistic for that. The ranking is above."
         )
         yield table(header, rows, right=(0, *range(3, 8)))
         yield from more_rows(log)

@@ -31,7 +31,7 @@ class SearchOptimism(Section):
         chosen = [one for one in full if not one.configuration.baseline]
         told = []
         for one in found:
-            if one.crowned:
+            if one.first:
                 told.append(
                     f"The search ranked {one.configuration.name} first, with a Dice loss of {metric(one.searched)}; "
                     f"the mean of its final stage is {metric(one.configuration.dice_loss)}, which differs by "
@@ -51,15 +51,15 @@ class SearchOptimism(Section):
             )
         sentence = "; ".join(told)
         yield paragraph(
-            f"{sentence[:1].upper()}{sentence[1:]}. Above zero, the search promised too much: its figure is the best "
-            "epoch of one seed, and it chose the configurations by that very figure. Baselines are trained whatever "
+            f"{sentence[:1].upper()}{sentence[1:]}. Above zero, the search promised too much: its value is the best "
+            "epoch of one seed, and it chose the configurations by that very value. Baselines are trained whatever "
             "the search finds, so theirs is of the one seed alone."
         )
         rows = [
             [
                 one.configuration.name,
                 "; ".join(
-                    text for text in ("first in the search" if one.crowned else "", role(one.configuration)) if text
+                    text for text in ("first in the search" if one.first else "", role(one.configuration)) if text
                 ),
                 metric(one.searched) + ("" if one.origin.full_budget else f" (stopped after {len(one.origin.rows)})"),
                 spread_cell(one.configuration, "val_dice_loss"),

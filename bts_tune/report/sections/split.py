@@ -40,7 +40,7 @@ class Split(Section):
             f"Split {method} ({_METHODS.get(method, 'of a method that this version does not know')}{seed}), SHA-256 "
             "of the assignment ",
             Code(str(split.get("hash", MISSING))),
-            f".{patients} Figures of two runs can be set beside each other only where this hash is the same; ",
+            f".{patients} Metrics of two runs can be set beside each other only where this hash is the same; ",
             Code("split.csv"),
             " has the split and the group of every slice.",
         )

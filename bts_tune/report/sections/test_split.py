@@ -52,7 +52,7 @@ class TestSplit(Section):
             )
         yield paragraph(
             "Each training computed once, with the weights of the epoch that was best on the validation split. These "
-            "figures were never used to choose anything; rank is that of the validation split."
+            "metrics were never used to choose anything; rank is that of the validation split."
             + (f" Where there are several trainings: {over_trainings([one for _, one in shown])}." if repeated else "")
         )
         yield table(header, rows, right=(0, *range(3, len(header))))

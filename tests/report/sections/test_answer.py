@@ -99,7 +99,7 @@ def test_without_scores_there_is_no_headline() -> None:
 @pytest.mark.parametrize(
     ("qualities", "told"),
     [
-        ({"t1": 0.8, "good": 0.7, "weak": 0.6}, "t1 beats the best documented baseline, good, by 0."),
+        ({"t1": 0.8, "good": 0.7, "weak": 0.6}, "t1 beats the best baseline, good, by 0."),
         ({"t1": 0.7, "good": 0.7, "weak": 0.6}, "includes zero, nothing tells the two apart"),
         ({"t1": 0.6, "good": 0.7, "weak": 0.6}, "t1 ranks first on the validation split, but is 0."),
     ],
@@ -125,7 +125,7 @@ def test_the_headline_says_where_the_best_is_a_baseline(tmp_path: Path) -> None:
     assert "interval +0." in text
 
 
-def test_a_changed_baseline_is_not_called_documented(tmp_path: Path) -> None:
+def test_the_headline_names_a_changed_baseline_too(tmp_path: Path) -> None:
     trials = [scored_trial("t1", 0.2), scored_trial("good", 0.3, index=1, baseline=True, changed=["epochs"])]
     text = headline(trials, compare_configurations(written(tmp_path / "r", trials, {"t1": 0.8, "good": 0.7}), trials))
     assert text is not None

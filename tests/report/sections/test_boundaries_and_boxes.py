@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.report.blocks import Bullets, Paragraph, Table
-from bts_tune.report.sections.boundaries_and_boxes import BoundariesAndBoxes, average_precision, box_iou, shape_figures
+from bts_tune.report.sections.boundaries_and_boxes import BoundariesAndBoxes, average_precision, box_iou, shape_metrics
 from bts_tune.results.comparison import Comparison, compare_configurations
 from bts_tune.results.scores import Scores, Shapes
 from bts_tune.testing.runs import make_baselines, make_scores, write_run, write_scores
@@ -115,17 +115,17 @@ def test_box_iou_is_that_of_the_best_box_of_the_image() -> None:
 
 
 def test_where_nothing_is_there_or_nothing_predicted() -> None:
-    nothing = shape_figures(shapes(2, [], []))
+    nothing = shape_metrics(shapes(2, [], []))
     assert (nothing.average_precision, nothing.box_iou, nothing.hausdorff, nothing.surface_dice) == (None,) * 4
-    alarm = shape_figures(shapes(2, [], [(0, 1, 1, 4, 4, 0.8)], surface_dice=np.array([0.0, np.nan])))
+    alarm = shape_metrics(shapes(2, [], [(0, 1, 1, 4, 4, 0.8)], surface_dice=np.array([0.0, np.nan])))
     assert (alarm.average_precision, alarm.surface_dice, alarm.regions) == (None, None, 1)
-    lost = shape_figures(shapes(2, [(1, 1, 1, 4, 4)], [], surface_dice=np.array([np.nan, 0.0])))
+    lost = shape_metrics(shapes(2, [(1, 1, 1, 4, 4)], [], surface_dice=np.array([np.nan, 0.0])))
     assert (lost.average_precision, lost.box_iou, lost.surface_dice) == (0.0, 0.0, 0.0)
     assert (lost.hausdorff, lost.measured, lost.tumours) == (None, 0, 1)
 
 
 def test_means_stand_beside_the_number_of_their_images() -> None:
-    found = shape_figures(
+    found = shape_metrics(
         shapes(
             3,
             [(0, 1, 1, 4, 4), (0, 9, 9, 4, 4), (2, 1, 1, 4, 4)],
