@@ -23,7 +23,7 @@ class DataCheck(Section):
         check = context.run.get("dataset", {}).get("check")
         if check is None:
             return
-        found = [_findings(check.get(f"{noun}s", {}), noun) for noun in ("error", "warning")]
+        found = [_issues(check.get(f"{noun}s", {}), noun) for noun in ("error", "warning")]
         yield paragraph(f"{'; '.join(found)}.")
         rows = []
         for name, split in check.get("splits", {}).items():
@@ -42,7 +42,7 @@ class DataCheck(Section):
             yield table([*header, "largest tumour", "sizes"], rows, right=range(1, 7))
 
 
-def _findings(found: Mapping[str, int], noun: str) -> str:
+def _issues(found: Mapping[str, int], noun: str) -> str:
     """Return `no errors`, or with their kinds `22 warnings (no-tumor 22)`."""
     number = sum(found.values())
     if not number:

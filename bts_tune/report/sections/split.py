@@ -1,4 +1,4 @@
-"""The section on the split: how the slices were dealt, the hash that names the deal, and how much it leaks."""
+"""The section on the split: how it was made, the hash that names it, and how much it leaks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Split(Section):
             yield table([*header, "related to training", "near-duplicate in training"], rows, right=range(1, 7))
             yield paragraph(
                 "Related to training: the share of a split's images of whose group a slice is in the training split. "
-                "Near-duplicate: the share with a look-alike there, found by the correlation of small versions."
+                "Near-duplicate: the share that resembles an image there, by the correlation of small versions."
             )
 
 
