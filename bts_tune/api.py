@@ -98,11 +98,11 @@ class Run:
     @property
     def configurations(self) -> pd.DataFrame:
         """One row a configuration, best first: means, spreads and intervals; the same as `configurations.csv`."""
-        from bts_tune.results.comparison import gather
+        from bts_tune.results.comparison import compare_configurations
         from bts_tune.results.tables import configurations_table
 
         trials = self.folder.trials()
-        return configurations_table(trials, gather(self.folder, trials))
+        return configurations_table(trials, compare_configurations(self.folder, trials))
 
     def best_model(self, trial: str | None = None, *, device: str = "auto") -> Segmenter:
         """Return the run's best model with its preprocessing, a `torch.nn.Module`.

@@ -367,19 +367,28 @@ def allowed_values(field: str) -> tuple[str, ...] | None:
     return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else None
 
 
-def explain(error: ValidationError, field: str = "") -> str:
+_LONGEST_STEP = 100
+
+
+def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | None = None) -> str:
     """Return one sentence for the first mistake of a pydantic error: the field, its value and what is allowed.
 
     Args:
         error: pydantic's.
         field: what was checked, where it was a value by itself.
+        words: what to say of some of pydantic's types of error, without a full stop; `{message}` stands for its own
+            words, `{got}` for the value.
     """
     first = error.errors()[0]
-    path = field or ".".join(str(step) for step in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if not path:
-        return f"{message}."
-    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(first['input'])}."
+    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
+    # A key of a user's may be of any length.
+    steps = (step if len(step) <= _LONGEST_STEP else f"{step[:_LONGEST_STEP]} …" for step in map(str, first["loc"]))
+    path = field or ".".join(steps)
+    usual = "{message}, got {got}" if path and kind != "missing" else "{message}"
+    if path:
+        message = message[:1].lower() + message[1:]
+    told = (words or {}).get(kind, usual).format(message=message, got=quoted(first["input"]))
+    return f"{path}: {told}." if path else f"{told}."
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bts_tune.cli.output import print_ranking, say, warn
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
+from bts_tune.results.status import in_group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,5 +42,5 @@ def conclude(ended: Run, console: Console) -> int:
         say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     # A search may try what does not work; everything else was asked for by name, or chosen because it worked.
     named = [record for record in trials if record.stage == "final" or not record.name.startswith("search-")]
-    failed = any(record.status in ("failed", "oom", "diverged") for record in named)
+    failed = any(record.status in in_group("failed") for record in named)
     return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK

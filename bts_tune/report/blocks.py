@@ -1,12 +1,13 @@
-"""What a report says, apart from how it is written: one document, which `markdown.py` and `html.py` both render.
+"""The content of a report, apart from how it is written: a document of blocks, which `render/` writes.
 
 Text is plain everywhere: it may come from a file name or a space file, and each renderer escapes it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 
@@ -77,19 +78,33 @@ class CodeBlock:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure by its path within the run folder; `photo` tells slices from drawings, whose colours may be adapted."""
+    """A figure. Writing the report writes it to `path`, and embeds it in the HTML.
+
+    Attributes:
+        description: what it shows, for readers who do not see it.
+        path: where it is written, within the run folder: `figures/<name>.png`.
+        png: its content.
+        photo: whether it shows slices, whose colours must stay as they are, in a dark page too.
+    """
 
     kind: ClassVar[str] = "picture"
     description: str
     path: str
+    png: bytes = field(repr=False)
     photo: bool = False
 
+    def __post_init__(self) -> None:
+        if not PICTURE_PATH.fullmatch(self.path):
+            raise ValueError(f"a picture's path must be figures/<name>.png, got {self.path!r}")
+
+
+PICTURE_PATH = re.compile(r"figures/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 
 Block = Paragraph | Subheading | Bullets | Table | CodeBlock | Picture
 
 
 @dataclass(frozen=True)
-class Section:
+class TitledBlocks:
     """One section of the document."""
 
     title: str
@@ -110,7 +125,12 @@ class Document:
     title: str
     banners: tuple[str, ...]
     tag: str
-    sections: tuple[Section, ...]
+    sections: tuple[TitledBlocks, ...]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Every picture, in order."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Picture)]
 
 
 def paragraph(*spans: Span, strong: bool = False) -> Paragraph:

@@ -1,9 +1,9 @@
 """Several runs side by side: ranked together where they were measured alike, and told apart with the reason where not.
 
 Alike means: the same images in the same splits (one fingerprint covers both), the same definitions of the metrics, the
-same stage of a run (the search's figures are optimistic, the final stage's are not) and the same folds. The image size
+same stage of a run (the search's metrics are optimistic, the final stage's are not) and the same folds. The image size
 is not among them: pooled Dice and IoU are ratios of areas, which a trial's size changes no more than it changes its
-masks' edges, and a single run ranks trials of several sizes too; the size stands beside each figure.
+masks' edges, and a single run ranks trials of several sizes too; the size stands beside each metric.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.report.blocks import Block, Bullets, Document, Section, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, Document, TitledBlocks, paragraph, table
+from bts_tune.report.definitions import definition
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
-from bts_tune.report.sections.methods import METRIC_DEFINITIONS
 from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, metric
 from bts_tune.results.configurations import Configuration, configurations, result_stage
@@ -78,12 +78,12 @@ class ComparedRun:
 
     @property
     def stage(self) -> str:
-        """The stage that its figures are of."""
+        """The stage that its metrics are of."""
         return result_stage(self.trials)
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that its figures are means over; empty without cross-validation."""
+        """The folds that its metrics are means over; empty without cross-validation."""
         return tuple(sorted({trial.fold for one in self.configurations for trial in one.trials if trial.fold}))
 
     @property
@@ -93,7 +93,7 @@ class ComparedRun:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs in groups of those that were measured alike, each in the order given."""
 
     groups: Sequence[Sequence[ComparedRun]]
@@ -109,7 +109,7 @@ class Comparison:
         return len(self.groups) == 1
 
 
-def compare(folders: Sequence[RunFolder]) -> Comparison:
+def compare(folders: Sequence[RunFolder]) -> RunComparison:
     """Read runs and sort them into groups of those that were measured alike.
 
     Raises:
@@ -123,10 +123,10 @@ def compare(folders: Sequence[RunFolder]) -> Comparison:
     if len(folders) < 2:
         raise ConfigError("compare: give at least two runs.")
     read = [(folder, folder.read_run(), folder.trials()) for folder in folders]
-    called = [str(run.get("run") or folder.path.name) for folder, run, _ in read]
+    names = [str(run.get("run") or folder.path.name) for folder, run, _ in read]
     groups: list[list[ComparedRun]] = []
-    for (folder, run, trials), name in zip(read, called, strict=True):
-        label = name if called.count(name) == 1 else str(folder.path)
+    for (folder, run, trials), name in zip(read, names, strict=True):
+        label = name if names.count(name) == 1 else str(folder.path)
         one = ComparedRun(label, run, trials, configurations(trials))
         for group in groups:
             if not differences(group[0], one):
@@ -134,7 +134,7 @@ def compare(folders: Sequence[RunFolder]) -> Comparison:
                 break
         else:
             groups.append([one])
-    return Comparison(groups)
+    return RunComparison(groups)
 
 
 def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
@@ -152,26 +152,26 @@ def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
     if one.definitions != other.definitions:
         found.append(f"different definitions of the metrics (version {one.definitions}; {other.definitions})")
     if one.stage != other.stage:
-        found.append(f"different stages ({one.stage}; {other.stage}): the search's figures are optimistic")
+        found.append(f"different stages ({one.stage}; {other.stage}): the search's metrics are optimistic")
     if one.folds != other.folds:
         found.append(f"different folds ({_folds(one)}; {_folds(other)})")
     return found
 
 
-def comparison_document(comparison: Comparison) -> Document:
+def comparison_document(comparison: RunComparison) -> Document:
     """Return the comparison as a document; the same runs give the same one."""
     runs = comparison.runs
     sections = [
-        Section("Runs", tuple(_runs(runs))),
-        *([] if comparison.ranked else [Section("Not ranked together", tuple(_refusals(comparison)))]),
-        *(Section(_title(comparison, group), tuple(_ranking(group, runs))) for group in comparison.groups),
+        TitledBlocks("Runs", tuple(_runs(runs))),
+        *([] if comparison.ranked else [TitledBlocks("Not ranked together", tuple(_refusals(comparison)))]),
+        *(TitledBlocks(_title(comparison, group), tuple(_ranking(group, runs))) for group in comparison.groups),
     ]
     inflation = tuple(leak_inflation(runs))
     if inflation:
-        sections.append(Section("Leak inflation", inflation))
+        sections.append(TitledBlocks("Leak inflation", inflation))
     shown = ("val_dice_loss", "val_iou", "test_*")
-    definitions = [[name, METRIC_DEFINITIONS[name]] for name in shown]
-    sections.append(Section("Metrics", (table(["column", "definition"], definitions),)))
+    definitions = [[name, definition(name)] for name in shown]
+    sections.append(TitledBlocks("Metrics", (table(["column", "definition"], definitions),)))
     demo = [run for run in runs if is_demo(run.run)]
     banners = [str(demo_sentence(demo[0].run)).replace("this run", _listed(demo), 1)] if demo else []
     unfinished = [run for run in runs if is_partial(run.run)]
@@ -186,14 +186,14 @@ def comparison_document(comparison: Comparison) -> Document:
     )
 
 
-def write_comparison(comparison: Comparison, out: Path) -> list[Path]:
+def write_comparison(comparison: RunComparison, out: Path) -> list[Path]:
     """Write `compare.md` and `compare.html` into a folder and return their paths.
 
     Raises:
         RunError: one cannot be written.
     """
     document = comparison_document(comparison)
-    written = {out / "compare.html": to_html(document, {}), out / "compare.md": to_markdown(document)}
+    written = {out / "compare.html": to_html(document), out / "compare.md": to_markdown(document)}
     for path, text in written.items():
         try:
             write_atomically(path, text)
@@ -206,7 +206,7 @@ def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
     """Yield what a configuration loses when relatives of its validation images no longer stand in training.
 
     Wherever a configuration was run on the provided and on the grouped split of one dataset, the difference is what
-    the provided split's leak adds to its figures, as far as one can see through the noise between trainings.
+    the provided split's leak adds to its metrics, as far as one can see through the noise between trainings.
     """
     rows, unequal = [], []
     for provided in (run for run in runs if run.method == "provided"):
@@ -223,7 +223,7 @@ def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
                 if provided.stage != grouped.stage:
                     unequal.append(f"{one.name}: {provided.label} and {grouped.label}")
                     continue
-                rows.append([*_called(one, provided, grouped), *_inflated(one, other)])
+                rows.append([one.name, provided.label, grouped.label, *_inflated(one, other)])
     if rows:
         header = ["name", "provided", "grouped", "trainings", "Dice loss, provided", "grouped", "difference"]
         header += ["IoU, provided", "grouped", "difference", "test Dice loss, provided", "grouped", "difference"]
@@ -231,7 +231,7 @@ def leak_inflation(runs: Sequence[ComparedRun]) -> Iterator[Block]:
         yield paragraph(
             "The same configuration, seed apart, on the provided and on the grouped split of one dataset; means over "
             "its trainings, whose numbers on either split are given. A difference is grouped minus provided: where the "
-            "Dice loss rises or the IoU falls, the provided split's figure owes as much to slices of patients that the "
+            "Dice loss rises or the IoU falls, the provided split's value owes as much to slices of patients that the "
             "model has seen. The two splits hold other images, so a small difference may be chance."
         )
     if unequal:
@@ -249,10 +249,6 @@ def _inflated(one: Configuration, other: Configuration) -> list[Any]:
         known = provided is not None and grouped is not None
         cells += [metric(provided), metric(grouped), gained(grouped - provided) if known else MISSING]  # type: ignore[operator]
     return cells
-
-
-def _called(one: Configuration, provided: ComparedRun, grouped: ComparedRun) -> list[str]:
-    return [one.name, provided.label, grouped.label]
 
 
 def _runs(runs: Sequence[ComparedRun]) -> Iterator[Block]:
@@ -273,7 +269,7 @@ def _runs(runs: Sequence[ComparedRun]) -> Iterator[Block]:
     yield table([*header, "configurations ranked"], rows, right=(6, 7))
 
 
-def _refusals(comparison: Comparison) -> Iterator[Block]:
+def _refusals(comparison: RunComparison) -> Iterator[Block]:
     yield paragraph(
         "These runs were not measured alike, so a single ranking of them would mean nothing. Each group below is "
         "ranked by itself.",
@@ -282,10 +278,10 @@ def _refusals(comparison: Comparison) -> Iterator[Block]:
     leaders = [group[0] for group in comparison.groups]
     yield Bullets(
         tuple(
-            f"{_listed(comparison.groups[place])} and {_listed(comparison.groups[rest])}: "
-            f"{', '.join(differences(leaders[place], leaders[rest]))}"
+            f"{_listed(comparison.groups[place])} and {_listed(comparison.groups[other])}: "
+            f"{', '.join(differences(leaders[place], leaders[other]))}"
             for place in range(len(leaders))
-            for rest in range(place + 1, len(leaders))
+            for other in range(place + 1, len(leaders))
         )
     )
 
@@ -319,24 +315,24 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
     yield table(header, rows, right=(0, *range(4, 10)))
     yield paragraph(
         "By validation Dice loss, then IoU, each training at its best epoch; means over the trainings of a "
-        "configuration. Test figures choose nothing."
+        "configuration. Test metrics choose nothing."
     )
     if len({setting(one.best, "image_size") for one, _ in entries}) > 1:
         yield paragraph(
             "Image sizes differ: each configuration is measured at its own, against masks resized to it. Pooled Dice "
-            "and IoU are ratios of areas, so the figures keep their meaning, but not to the last digit."
+            "and IoU are ratios of areas, so the values keep their meaning, but not to the last digit."
         )
     if len({setting(one.best, "epochs") for one, _ in entries}) > 1:
         yield paragraph("Budgets differ: a configuration with more epochs had more chances of a good one.")
 
 
-def _title(comparison: Comparison, group: Sequence[ComparedRun]) -> str:
+def _title(comparison: RunComparison, group: Sequence[ComparedRun]) -> str:
     return "Ranking" if comparison.ranked else f"Ranking of {_listed(group)}"
 
 
 def _tested(one: Configuration) -> float | None:
-    figures = [record.test["test_dice_loss"] for record in one.trials if record.test.get("test_dice_loss") is not None]
-    return statistics.fmean(figures) if figures else None
+    values = one.values("test_dice_loss")
+    return statistics.fmean(values) if values else None
 
 
 def _folds(run: ComparedRun) -> str:

@@ -1,94 +1,89 @@
-"""What the sections of a report share: the run that they are about, and cells that several of their tables have."""
+"""What the sections of a report are written from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bts_tune.report.blocks import Block, Cell, Code, Picture, paragraph
+from bts_tune.report.blocks import Block, Picture, paragraph
 from bts_tune.report.failures import Failed, Failures
-from bts_tune.report.wording import MISSING, duration
-from bts_tune.results.comparison import Evidence
-from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting
-from bts_tune.text import plural
-
-MAX_ROWS = 50
-"""Longest table; leaderboard.csv and configurations.csv have all rows."""
-
-
-Drawn = str | Failed
-"""A figure's path within the run folder, or what is said in its place."""
+from bts_tune.results.comparison import Comparison
+from bts_tune.results.leaderboard import ordered
+from bts_tune.results.memo import FrozenTrials
+from bts_tune.results.naming import names
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.settings import varied_fields
+from bts_tune.results.warnings import tags
 
 
 @dataclass(frozen=True)
-class Overlay:
-    """Predictions of one trial: the figure's path within the run folder, or a sentence on why it is missing."""
-
-    trial: TrialRecord
-    file: Drawn | None
-    missing: str = ""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of a report; None where there is nothing to draw."""
-
-    curves: Drawn | None = None
-    history: Drawn | None = None
-    kinds: Drawn | None = None
-    marginals: Drawn | None = None
-    coordinates: Drawn | None = None
-    overlays: Sequence[Overlay] | Failed = field(default_factory=tuple)
-
-
-@dataclass(frozen=True)
-class Page:
-    """What every section is written from.
+class ReportContext:
+    """What every section is written from; make one with `of`.
 
     Attributes:
+        folder: the run folder, for files that the record does not have, such as samples.
         run: the content of `run.json`.
         trials: in the order of `leaderboard.ordered`.
-        figures: those that were drawn.
-        evidence: what the scores of single images say.
-        called: what a reader calls each trial, by its identifier.
-        varied: the fields of the configuration that differ between trials.
-        failures: what failed so far.
+        comparison: of the configurations, by the scores of single images.
+        names: what a reader calls each trial, by its identifier.
+        varied: the fields of `TrialConfig` that differ between trials.
+        tags: short warnings, such as that the run is a demo, which stand above every figure.
+        failures: the parts of the report that failed so far.
     """
 
+    folder: RunFolder
     run: Mapping[str, Any]
     trials: Sequence[TrialRecord]
-    figures: Figures
-    evidence: Evidence
-    called: Mapping[str, str]
+    comparison: Comparison
+    names: Mapping[str, str]
     varied: Sequence[str]
-    failures: Failures
+    tags: Sequence[str]
+    failures: Failures = field(default_factory=Failures, repr=False, compare=False)
 
+    @classmethod
+    def of(
+        cls,
+        folder: RunFolder,
+        run: Mapping[str, Any],
+        trials: Sequence[TrialRecord],
+        comparison: Comparison | None = None,
+        failures: Failures | None = None,
+    ) -> ReportContext:
+        """Return the context of a run.
 
-def picture(description: str, drawn: Drawn, photo: bool = False) -> Block:
-    """Return a figure, or the sentence in its place."""
-    return paragraph(drawn.sentence) if isinstance(drawn, Failed) else Picture(description, drawn, photo)
+        Args:
+            folder: the run.
+            run: the content of `run.json`.
+            trials: its trials, in any order.
+            comparison: of its configurations; without one there are no intervals.
+            failures: what failed before.
+        """
+        listed = FrozenTrials(ordered(trials))
+        return cls(
+            folder=folder,
+            run=run,
+            trials=listed,
+            comparison=comparison or Comparison(),
+            names=names(listed),
+            varied=varied_fields(listed),
+            tags=tags(run),
+            failures=Failures() if failures is None else failures,
+        )
 
+    def picture(
+        self, description: str, name: str, draw: Callable[[], bytes | None], *, photo: bool = False
+    ) -> Iterator[Block]:
+        """Yield a figure; nothing where there is nothing to draw. One that fails costs itself alone.
 
-def rest(listed: Sequence[object], noun: str = "trial", file: str = "leaderboard.csv") -> list[Block]:
-    """Return a paragraph on what a table of at most `MAX_ROWS` rows leaves out; nothing where it has all."""
-    more = len(listed) - MAX_ROWS
-    return [paragraph(f"{plural(more, f'more {noun}')} in ", Code(file), ".")] if more > 0 else []
-
-
-def time_cell(record: TrialRecord) -> Cell:
-    """Return how long the trial took."""
-    seconds = total_seconds(record)
-    return Cell(duration(seconds), seconds)
-
-
-def epoch_cell(record: TrialRecord) -> str:
-    """Return the best epoch and the budget, `12 of 35`; a dash without rows."""
-    return f"{record.best_row['epoch']} of {setting(record, 'epochs')}" if record.best_row else MISSING
-
-
-def run_epochs_cell(record: TrialRecord) -> str:
-    """Return how many epochs were trained and the budget, `35 of 35`."""
-    return f"{len(record.rows)} of {setting(record, 'epochs')}"
+        Args:
+            description: what it shows, for readers who do not see it.
+            name: of its file, `figures/<name>.png`.
+            draw: returns it as PNG, or None where there is nothing to draw.
+            photo: whether it shows slices; see `Picture`.
+        """
+        drawn = self.failures.attempt(f"The figure {name}", draw)
+        if isinstance(drawn, Failed):
+            yield paragraph(drawn.sentence)
+        elif drawn is not None:
+            yield Picture(description, f"figures/{name}.png", drawn, photo)

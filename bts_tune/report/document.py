@@ -1,120 +1,102 @@
-"""The order of the sections of a run's report: the answer first, then what it rests on, then how it was made."""
+"""A run's report as a document: every registered section, ours and those of plugins, in its place."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 
-from bts_tune.report.blocks import Block, Document, Section, paragraph
-from bts_tune.report.context import Figures, Page
+from bts_tune.errors import ConfigError
+from bts_tune.registry import SECTIONS
+from bts_tune.report.blocks import Block, Document, Picture, TitledBlocks, paragraph
+from bts_tune.report.context import ReportContext
 from bts_tune.report.failures import Failed, Failures
-from bts_tune.report.sections.answer import answer, headline, trust
-from bts_tune.report.sections.best_configuration import best_configuration
-from bts_tune.report.sections.boundaries import boundaries_and_boxes
-from bts_tune.report.sections.changes import changes
-from bts_tune.report.sections.comparisons import comparisons
-from bts_tune.report.sections.configuration_tables import on_test_split, over_seeds, ranked, search_optimism
-from bts_tune.report.sections.data_check import data_check
-from bts_tune.report.sections.gallery import curves, history, predictions
-from bts_tune.report.sections.hyperparameters import importance_section
-from bts_tune.report.sections.image_kinds import kinds_of_images
-from bts_tune.report.sections.methods import limits, methods
-from bts_tune.report.sections.published import published
-from bts_tune.report.sections.split import split_section
-from bts_tune.report.sections.trial_tables import failed, search_trials, stopped, unfinished
-from bts_tune.results.comparison import Evidence
-from bts_tune.results.leaderboard import ordered
-from bts_tune.results.memo import FrozenTrials
-from bts_tune.results.naming import names
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import varied_fields
-from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
+from bts_tune.report.sections.base import Section
+from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
+from bts_tune.text import nearest, quoted
 
 
-def document(
-    run: Mapping[str, Any],
-    trials: Sequence[TrialRecord],
-    figures: Figures,
-    evidence: Evidence | None = None,
-    failures: Failures | None = None,
-) -> Document:
-    """Return the whole report; the same arguments give the same document.
+def document(context: ReportContext, save: Callable[[Picture], object] = lambda picture: None) -> Document:
+    """Return the whole report; the same run gives the same document.
 
     Args:
-        run: the content of `run.json`.
-        trials: its trials, in any order.
-        figures: the figures to show.
-        evidence: what the scores of single images say; nothing by default.
-        failures: what failed before; sections and banners that fail join it, and each is named in its place. The first
-            banner names all.
+        context: the run. What failed before, and sections and banners that fail now, are told in the first banner, and
+            each in its place.
+        save: is called with each picture; one that it raises for is left out, and its error stands in its place.
     """
-    failures = Failures() if failures is None else failures
-    listed = FrozenTrials(ordered(trials))
-    page = Page(run, listed, figures, evidence or Evidence(), names(listed), varied_fields(listed), failures)
-    writers: list[tuple[str, Callable[[Page], Iterable[Block]]]] = [
-        ("Answer", _answer),
-        ("Ranking", ranked),
-        ("Comparison", lambda page: comparisons(page.trials, page.evidence)),
-        ("Over seeds", over_seeds),
-        ("Test split", on_test_split),
-        ("Optimism of the search", search_optimism),
-        ("Search log", search_trials),
-        ("Stopped early", stopped),
-        ("Not finished", unfinished),
-        ("Diverged or failed", failed),
-        ("Published figures", published),
-        ("Learning curves", curves),
-        ("Search history", history),
-        (
-            "Hyperparameters",
-            lambda page: importance_section(page.trials, page.run, page.figures.marginals, page.figures.coordinates),
-        ),
-        ("Predictions", predictions),
-        ("Kinds of images", lambda page: kinds_of_images(page.trials, page.evidence, page.figures.kinds)),
-        ("Boundaries and boxes", lambda page: boundaries_and_boxes(page.trials, page.evidence)),
-        ("Best configuration", best_configuration),
-        ("Split", lambda page: split_section(page.run)),
-        ("Data check", lambda page: data_check(page.run)),
-        ("Changes during the run", lambda page: changes(page.run, page.trials)),
-        ("Methods", lambda page: methods(page.run, page.trials)),
-        ("Limits", lambda page: [paragraph(limits(page.run, page.trials))]),
-    ]
-    sections = [Section(title, _blocks(title, write, page)) for title, write in writers]
+    failures = context.failures
+    contents = [_contents(section, context, save) for section in sections_in_order(failures)]
     told = [
-        failures.attempt("A banner", functools.partial(say, run))
+        failures.attempt("A banner", functools.partial(say, context.run))
         for say in (demo_sentence, partial_sentence, leak_sentence)
     ]
     return Document(
-        title=f"bts-tune: {run.get('run', 'run')}",
+        title=f"bts-tune: {context.run.get('run', 'run')}",
         banners=tuple(text for text in (failures.sentence, *told) if isinstance(text, str)),
-        tag=" · ".join(tags(run)),
-        sections=tuple(section for section in sections if section.blocks),
+        tag=" · ".join(context.tags),
+        sections=tuple(one for one in contents if one.blocks),
     )
 
 
-def _blocks(title: str, write: Callable[[Page], Iterable[Block]], page: Page) -> tuple[Block, ...]:
+def sections_in_order(failures: Failures) -> list[type[Section]]:
+    """Return every registered section, each behind the one that it follows.
+
+    One whose place cannot be told, as its `after` is no section or sections follow each other in a circle, stands at
+    the end, and joins the failures.
+    """
+    names = SECTIONS.names()
+    followers: dict[str | None, list[type[Section]]] = {}
+    lost: list[type[Section]] = []
+    # Plugins first: one that follows a section of our own comes between that and our next one.
+    for name in sorted(names, key=lambda name: not SECTIONS.is_plugin(name)):
+        section: type[Section] = SECTIONS.get(name)
+        after = failures.attempt(f"The place of the section {name}", functools.partial(_after, section))
+        if isinstance(after, Failed):
+            lost.append(section)
+        else:
+            followers.setdefault(after, []).append(section)
+
+    def behind(name: str | None) -> Iterator[type[Section]]:
+        for section in followers.get(name, []):
+            yield section
+            yield from behind(section.name)
+
+    placed = [*behind(None), *(one for section in lost for one in (section, *behind(section.name)))]
+    in_circle = [SECTIONS.get(name) for name in names if SECTIONS.get(name) not in placed]
+    if in_circle:
+        listed = ", ".join(section.name for section in in_circle)
+        failures.attempt("The order of the sections", functools.partial(_refuse_circle, listed))
+    return [*placed, *in_circle]
+
+
+def _after(section: type[Section]) -> str | None:
+    after = section.after
+    if after is not None and after not in SECTIONS:
+        raise ConfigError(
+            f"after: there is no section {after!r}.{nearest(after, SECTIONS.names())} {SECTIONS.allowed()}"
+        )
+    return after
+
+
+def _refuse_circle(listed: str) -> None:
+    raise ConfigError(f"after: these sections follow each other in a circle: {listed}.")
+
+
+def _contents(section: type[Section], context: ReportContext, save: Callable[[Picture], object]) -> TitledBlocks:
     """Return what a section says; where it fails, what it had said until then and a sentence."""
+    title = getattr(section, "title", section.name)
     blocks: list[Block] = []
 
     def fill() -> None:
-        for block in write(page):
-            blocks.append(block)
+        for block in section().blocks(context):
+            if not isinstance(block, Block):
+                raise TypeError(f"{quoted(block)} is no block")
+            if isinstance(block, Picture):
+                name = PurePosixPath(block.path).stem
+                saved = context.failures.attempt(f"The figure {name}", functools.partial(save, block))
+                blocks.append(paragraph(saved.sentence) if isinstance(saved, Failed) else block)
+            else:
+                blocks.append(block)
 
-    failed = page.failures.attempt(f"The section {title}", fill)
-    return (*blocks, paragraph(failed.sentence)) if failed else tuple(blocks)
-
-
-def _answer(page: Page) -> Iterable[Block]:
-    first = page.failures.attempt("The sentence on the best", lambda: headline(page.trials, page.evidence))
-    if isinstance(first, Failed):
-        yield paragraph(first.sentence)
-    elif first:
-        yield paragraph(first, strong=True)
-    yield paragraph(answer(page.trials), strong=not isinstance(first, str))
-    rests_on = trust(page.trials)
-    if rests_on:
-        yield paragraph(rests_on)
-    reason = page.run.get("reason")
-    if reason:
-        yield paragraph(f"The run ended with: {reason}")
+    failed = context.failures.attempt(f"The section {title}", fill)
+    return TitledBlocks(title, (*blocks, paragraph(failed.sentence)) if failed else tuple(blocks))

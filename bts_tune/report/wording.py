@@ -1,27 +1,15 @@
-"""The words that every page of a report shares: banners, statuses, marks, and how figures and settings are written."""
+"""How a report writes numbers: metrics, differences, intervals, shares, durations and counts."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bts_tune.results.statistics import Interval
 
 MISSING = "–"
-
-
-STATUS_WORDS: Mapping[str, str] = {
-    "waiting": "waiting",
-    "running": "running",
-    "complete": "complete",
-    "stopped": "stopped early",
-    "interrupted": "interrupted",
-    "diverged": "diverged",
-    "oom": "out of memory",
-    "failed": "failed",
-}
 
 
 def metric(content: Any) -> str:

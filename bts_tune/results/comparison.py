@@ -1,4 +1,4 @@
-"""What the scores of single images say of a run: how sure its figures are, and how its configurations compare."""
+"""The comparison of a run's configurations, image by image: how sure their metrics are, and which is better."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bts_tune.results.statistics import Resampled, holm, resample, wilcoxon
 
 
 @dataclass(frozen=True)
-class Compared:
+class SplitComparison:
     """Configurations measured on the same images of one split.
 
     Attributes:
@@ -56,23 +56,23 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Everything that the scores on record give.
+class Comparison:
+    """The configurations of a run, compared by the scores of single images.
 
     Attributes:
         scores: by trial, of the replicates of the configurations that are compared.
         splits: by name, `valid` and `test`; empty without scores.
         missing: sentences on scores that are not there or cannot be used.
-        failed: a sentence on why there is no evidence at all, where gathering it failed.
+        failed: a sentence on why there is no comparison at all, where making it failed.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
-    splits: Mapping[str, Compared] = field(default_factory=dict)
+    splits: Mapping[str, SplitComparison] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     failed: str = ""
 
 
-def gather(folder: RunFolder, trials: Sequence[TrialRecord]) -> Evidence:
+def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> Comparison:
     """Read the scores of the configurations that the result is about, and compare them.
 
     Those are all of the final stage; without one, the best and the baselines. A configuration's folds of one seed
@@ -104,7 +104,7 @@ def gather(folder: RunFolder, trials: Sequence[TrialRecord]) -> Evidence:
         compared = _compare(measured, groups, name, missing)
         if compared is not None:
             splits[name] = compared
-    return Evidence(scores, splits, tuple(dict.fromkeys(missing)))
+    return Comparison(scores, splits, tuple(dict.fromkeys(missing)))
 
 
 _Key = tuple[int, int, int]
@@ -134,12 +134,12 @@ def _measured(
         else:
             found[key] = (f"scores/{record.trial}.npz", part)
     for key, by_fold in parts.items():
-        called = f"{configuration.name} seed {key[0]}"
+        name = f"{configuration.name} seed {key[0]}"
         if by_fold.keys() == folds:
-            found[key] = (f"{called}, all folds", _joined(list(by_fold.values())))
+            found[key] = (f"{name}, all folds", _joined(list(by_fold.values())))
         else:
             missing.append(
-                f"{called} is left out of the comparison on the validation split: it has {len(by_fold)} of "
+                f"{name} is left out of the comparison on the validation split: it has {len(by_fold)} of "
                 f"{len(folds)} folds."
             )
     return found
@@ -159,12 +159,12 @@ def _compare(
     groups: Mapping[str, str],
     split: str,
     missing: list[str],
-) -> Compared | None:
+) -> SplitComparison | None:
     images: list[str] | None = None
     kept: list[tuple[Configuration, dict[_Key, NDArray[np.float64]]]] = []
     for configuration, replicates in measured:
         usable = {}
-        for key, (called, part) in replicates.items():
+        for key, (source, part) in replicates.items():
             order = np.argsort(part.names, kind="stable")
             names = [part.names[place] for place in order]
             if images is None:
@@ -172,7 +172,7 @@ def _compare(
             if names == images:
                 usable[key] = part.sums[order]
             else:
-                missing.append(f"{called} is left out: it is of other images than the first trial's.")
+                missing.append(f"{source} is left out: it is of other images than the first trial's.")
         if usable:
             kept.append((configuration, usable))
     if images is None:
@@ -193,7 +193,7 @@ def _compare(
         if place != reference and (p_value := wilcoxon(sums[place], sums[reference], units)) is not None
     }
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
-    return Compared(
+    return SplitComparison(
         configurations=found,
         reference=reference,
         images=len(images),

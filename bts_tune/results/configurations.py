@@ -15,7 +15,7 @@ from bts_tune.results.settings import setting
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration and its replicates: the same recipe with several seeds, or on several folds.
+    """One configuration and its replicates: its trainings with several seeds, or on several folds.
 
     Attributes:
         name: what a reader calls it.

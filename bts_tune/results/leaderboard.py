@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 from bts_tune.results.configurations import configurations, result_stage
 from bts_tune.results.memo import memoized
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.status import STATUSES, Group
 
-_GROUPS = {
-    "complete": 0,
-    "stopped": 1,
-    "interrupted": 2,
-    "running": 2,
-    "diverged": 3,
-    "oom": 3,
-    "failed": 3,
-    "waiting": 4,
-}
+_GROUPS = get_args(Group)
 
 
 def is_ranked(record: TrialRecord) -> bool:
@@ -83,7 +76,8 @@ def total_seconds(record: TrialRecord) -> float | None:
 
 def _sort_key(record: TrialRecord, rank: int) -> tuple[int, int, float, float, int, str]:
     best = record.best_row
+    group = STATUSES[record.status].group
     if best is None:
-        group = 3 if record.status == "complete" else _GROUPS[record.status]
-        return (group, rank, math.inf, math.inf, record.index, record.trial)
-    return (_GROUPS[record.status], rank, best["val_dice_loss"], -best["val_iou"], 0, record.trial)
+        lost = group == "complete"
+        return (_GROUPS.index("failed" if lost else group), rank, math.inf, math.inf, record.index, record.trial)
+    return (_GROUPS.index(group), rank, best["val_dice_loss"], -best["val_iou"], 0, record.trial)

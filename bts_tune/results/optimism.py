@@ -1,4 +1,4 @@
-"""What a search's own figures promise too much: its score of a configuration against the final stage's."""
+"""The optimism of a search: its own metric of a configuration against the final stage's."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Optimism:
     Attributes:
         configuration: of the final stage.
         origin: the trial of the search, with at least one row.
-        crowned: whether the search ranked that trial first.
+        first: whether the search ranked that trial first.
     """
 
     configuration: Configuration
     origin: TrialRecord
-    crowned: bool
+    first: bool
 
     @property
     def searched(self) -> float:

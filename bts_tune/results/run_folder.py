@@ -30,7 +30,8 @@ from typing import IO, Any
 
 from bts_tune.errors import RunError
 from bts_tune.results.files import write_atomically
-from bts_tune.results.schema import Stage, TrialStatus, read_events, read_rows, read_run_file
+from bts_tune.results.schema import Stage, read_events, read_rows, read_run_file
+from bts_tune.results.status import FINISHED, TrialStatus
 from bts_tune.text import quoted
 
 __all__ = [
@@ -45,8 +46,6 @@ __all__ = [
 ]
 
 FORMAT = 1
-
-FINISHED: frozenset[str] = frozenset({"complete", "stopped", "diverged", "oom", "failed"})
 
 
 class RunExistsError(RunError):
@@ -79,7 +78,7 @@ class TrialRecord:
         index: position in the order of planning, from 0.
         baseline: whether it is one of the space's named baselines; those are never stopped early.
         changed: the fields of a baseline that an override changed, by name; empty where it runs as documented.
-        published: figures that a paper or project reported for this baseline, else None.
+        published: metrics that a paper or project reported for this baseline, else None.
         config: the fields of its `TrialConfig`.
         stage: the stage of the run that it belongs to.
         origin: in the final stage, the trial of the search stage whose configuration it trains again.

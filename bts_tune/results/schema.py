@@ -16,11 +16,10 @@ from typing import Annotated, Any, Literal, NoReturn, NotRequired, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, with_config
 from typing_extensions import TypedDict
 
-from bts_tune.config import Part, TrialConfig
+from bts_tune.config import Part, TrialConfig, explain
 from bts_tune.errors import RunError
+from bts_tune.results.status import TrialStatus
 from bts_tune.text import quoted
-
-TrialStatus = Literal["waiting", "running", "complete", "stopped", "interrupted", "diverged", "oom", "failed"]
 
 Stage = Literal["search", "final"]
 """Search: one seed on one split, early stopping. Final: chosen configurations again, full budget, fresh seeds."""
@@ -32,7 +31,7 @@ _MAX_DEPTH = 50
 TrialId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Names files and folders, so it can neither leave its folder nor hide."""
 
-_Figure = Annotated[float, Field(ge=-1e100, le=1e100)]
+_Number = Annotated[float, Field(ge=-1e100, le=1e100)]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Epoch = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -67,7 +66,7 @@ class _Planned(_Event):
     index: _Count
     baseline: bool
     changed: list[str]
-    published: dict[str, _Figure | str | None] | None
+    published: dict[str, _Number | str | None] | None
     config: dict[str, Any]
     config_id: str
     recipe_id: str
@@ -93,29 +92,29 @@ class _Retried(_Event):
 
 
 class _Evaluated(_Event):
-    metrics: dict[str, _Figure | None]
+    metrics: dict[str, _Number | None]
 
 
 @with_config(_LINE)
 class _Row(TypedDict):
     trial: TrialId
     epoch: _Epoch
-    val_dice_loss: _Figure
-    val_iou: _Figure
-    train_loss: NotRequired[_Figure | None]
-    train_dice_loss: NotRequired[_Figure | None]
-    val_loss: NotRequired[_Figure | None]
-    val_dice_image: NotRequired[_Figure | None]
-    val_iou_image: NotRequired[_Figure | None]
-    val_empty_false_positive_rate: NotRequired[_Figure | None]
-    best_val_dice_loss: NotRequired[_Figure | None]
+    val_dice_loss: _Number
+    val_iou: _Number
+    train_loss: NotRequired[_Number | None]
+    train_dice_loss: NotRequired[_Number | None]
+    val_loss: NotRequired[_Number | None]
+    val_dice_image: NotRequired[_Number | None]
+    val_iou_image: NotRequired[_Number | None]
+    val_empty_false_positive_rate: NotRequired[_Number | None]
+    best_val_dice_loss: NotRequired[_Number | None]
     best_epoch: NotRequired[_Count | None]
-    learning_rate: NotRequired[_Figure | None]
+    learning_rate: NotRequired[_Number | None]
     trainable_parameters: NotRequired[_Count | None]
-    seconds: NotRequired[_Figure | None]
-    train_seconds: NotRequired[_Figure | None]
-    images_per_second: NotRequired[_Figure | None]
-    time: NotRequired[_Figure | None]
+    seconds: NotRequired[_Number | None]
+    train_seconds: NotRequired[_Number | None]
+    images_per_second: NotRequired[_Number | None]
+    time: NotRequired[_Number | None]
 
 
 @with_config(ConfigDict(**{**_LINE, "extra": "forbid"}))
@@ -138,8 +137,8 @@ class _Extension(_Line):
 
 
 class _SplitLeak(_Line):
-    related_share: _Figure | None = None
-    look_alike_share: _Figure | None = None
+    related_share: _Number | None = None
+    look_alike_share: _Number | None = None
 
 
 class _Leak(_Line):
@@ -150,7 +149,7 @@ class _Leak(_Line):
 class _Groups(_Line):
     count: _Count | None = None
     largest: _Count | None = None
-    median: _Figure | None = None
+    median: _Number | None = None
     in_several_splits: _Count | None = None
 
 
@@ -158,7 +157,7 @@ class _SplitPart(_Line):
     images: _Count | None = None
     groups: _Count | None = None
     largest_group: _Count | None = None
-    tumor_share: _Figure | None = None
+    tumor_share: _Number | None = None
 
 
 class _Split(_Line):
@@ -174,7 +173,7 @@ class _CheckedSplit(_Line):
     without_tumor: _Count | None = None
     several_annotations: _Count | None = None
     sizes: dict[str, _Count] = {}
-    tumor_share: dict[str, _Figure] = {}
+    tumor_share: dict[str, _Number] = {}
 
 
 class _DataCheck(_Line):
@@ -347,8 +346,4 @@ def _check(validate: Callable[[Any], object], content: Mapping[str, Any], where:
     try:
         validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] == "missing" else f", got {quoted(first['input'])}"
-        raise RunError(f"{where}: {field}: {message[:1].lower()}{message[1:]}{got}.") from None
+        raise RunError(f"{where}: {explain(error)}") from None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bts_tune.errors import RunError
 
 METRICS_VERSION = 1
-"""Of the definitions of the metrics; figures of two versions are not to be set beside each other."""
+"""Of the definitions of the metrics; metrics of two versions are not to be set beside each other."""
 EPS = 1e-6
 SUMS = ("true_positives", "false_positives", "false_negatives", "overlap", "predicted", "truth")
 """The sums of an image: pixels at the threshold, then sum p*y, sum p and sum y of probabilities p and truth y."""
@@ -83,8 +83,8 @@ class Shapes:
 
     def problem(self, images: int) -> str | None:
         """Return what is wrong with the arrays as those of so many images, or None."""
-        figures = (self.hausdorff, self.surface_dice, self.stray)
-        if any(figure.shape != (images,) for figure in figures):
+        measures = (self.hausdorff, self.surface_dice, self.stray)
+        if any(one.shape != (images,) for one in measures):
             return "its arrays differ in length"
         for boxes, columns in ((self.true_boxes, 5), (self.boxes, 6)):
             if boxes.ndim != 2 or boxes.shape[1] != columns:
@@ -92,8 +92,8 @@ class Shapes:
             if not np.isfinite(boxes).all() or (boxes < 0).any() or (boxes[:, 0] >= images).any():
                 return "a box is of no image, or no box"
         with np.errstate(invalid="ignore"):
-            if any((np.isinf(figure) | (figure < 0)).any() for figure in figures) or not np.isfinite(self.tolerance):
-                return "it holds figures that are not finite"
+            if any((np.isinf(one) | (one < 0)).any() for one in measures) or not np.isfinite(self.tolerance):
+                return "it holds numbers that are not finite"
         return None
 
 
@@ -202,7 +202,7 @@ def read_scores(path: Path) -> Scores:
         if split.sums.shape != (count, len(SUMS)) or not split.brightness.shape == split.contrast.shape == (count,):
             raise RunError(f"scores/{path.name} cannot be used: its arrays differ in length.")
         if not np.isfinite(split.sums).all():
-            raise RunError(f"scores/{path.name} cannot be used: it holds figures that are not finite.")
+            raise RunError(f"scores/{path.name} cannot be used: it holds numbers that are not finite.")
         if split.shapes is not None and (problem := split.shapes.problem(count)):
             raise RunError(f"scores/{path.name} cannot be used: {problem}.")
     return scores

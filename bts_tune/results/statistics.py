@@ -1,8 +1,8 @@
 """What a finite set of images and of seeds can tell: intervals, paired comparisons and the stability of a ranking.
 
-Every figure follows from the sums of each image (`results/scores.py`), so nothing is predicted again. A
-configuration's figure is the mean of its replicates' figures (its trainings with several seeds), and what it estimates
-is the expected figure of a new training on new images. Two kinds of chance part them, and an interval holds both:
+Every number here follows from the sums of each image (`results/scores.py`), so nothing is predicted again. A
+configuration's value is the mean of its replicates' values (its trainings with several seeds), and what it estimates
+is the expected value of a new training on new images. Two kinds of chance part them, and an interval holds both:
 
 - which images the split has: the non-parametric bootstrap. The images are drawn with replacement, the metric is pooled
   over the drawn ones and averaged over the replicates, and the interval is the bias-corrected and accelerated one (BCa;
@@ -18,17 +18,17 @@ such a sum (Satterthwaite, Biometrics 1946): that keeps the asymmetry of the fir
 same images, so that a part of their variance counts twice; it makes up for what few seeds and groups lack. All
 configurations are measured on the same draws and paired by seed, so that differences are paired in both.
 
-No interval leaves the range of its figure: 0 to 1 of a metric, -1 to 1 of a difference of two. BCa limits are figures
-of draws. They are moved out on the logit scale of the range and taken back: on it a figure has no end to run into, BCa
+No interval leaves the range of its value: 0 to 1 of a metric, -1 to 1 of a difference of two. BCa limits are values
+of draws. They are moved out on the logit scale of the range and taken back: on it a value has no end to run into, BCa
 limits are BCa limits still (DiCiccio and Efron, 'Bootstrap confidence intervals', Statistical Science 1996), and
 variances become their first-order ones (the delta method, as in the logit interval of a proportion: Brown, Cai and
 DasGupta, 'Interval estimation for a binomial proportion', Statistical Science 2001). Of a difference the scale is, but
-for a factor, Fisher's z. As every variance of a figure is multiplied by the same, neither the root nor the degrees of
+for a factor, Fisher's z. As every variance of a value is multiplied by the same, neither the root nor the degrees of
 freedom change, and the limits of a narrow interval amid the range hardly do. Cutting limits off at the end of the range
-would cover as often, but it would state the end itself, which no mean of different figures can be.
+would cover as often, but it would state the end itself, which no mean of different values can be.
 
 How often such intervals hold the truth, beside those of images alone and of seeds drawn with replacement, is measured
-by `scripts/simulate_selection.py`; its figures are in docs/statistics.md.
+by `scripts/simulate_selection.py`; its results are in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ _MAX_CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its interval at `LEVEL`; the limits are None where a single image or group cannot give any."""
+    """A value and its interval at `LEVEL`; the limits are None where a single image or group cannot give any."""
 
     value: float
     low: float | None
     high: float | None
 
     def __neg__(self) -> Interval:
-        """The interval of the figure with its sign changed."""
+        """The interval of the value with its sign changed."""
         return Interval(-self.value, None if self.high is None else -self.high, None if self.low is None else -self.low)
 
     @property
-    def holds_zero(self) -> bool:
-        """Whether the interval leaves open which way the figure points; so it does where there is no interval."""
+    def includes_zero(self) -> bool:
+        """Whether the interval leaves open which sign the value has; so it does where there is no interval."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 
@@ -102,7 +102,7 @@ def resample(
     """Measure configurations on bootstrap draws of the same images, and on what their seeds leave open.
 
     The order of the images changes nothing, nor does that of the replicates or of the configurations but for the last
-    digits, and the same arguments give the same figures.
+    digits, and the same arguments give the same values.
 
     Args:
         sums: float64 [K, R, N, 6], of K configurations with up to R replicates over the same N images, columns as in
@@ -130,19 +130,19 @@ def resample(
         draws = drawn.reshape(-1, drawn.shape[-1])
         places = draws + count * np.arange(len(draws))[:, np.newaxis]
         weights = np.bincount(places.ravel(), minlength=len(draws) * count).reshape(len(draws), count)
-        loss, iou = ((figure * present).sum(axis=2) / counts for figure in pooled(weights.astype(np.float64)))
+        loss, iou = ((value * present).sum(axis=2) / counts for value in pooled(weights.astype(np.float64)))
         gains = loss[:, [reference]] - loss, iou - iou[:, [reference]]
         return np.concatenate([loss, iou, *gains], axis=1).T.reshape(4 * trials, *drawn.shape[:-1])
 
     values = measure(np.arange(count))
-    single = [np.where(present, figure[0], np.nan) for figure in pooled(np.ones((1, count)))]
+    single = [np.where(present, value[0], np.nan) for value in pooled(np.ones((1, count)))]
     if count < 2:
         measured = [Interval(float(value), None, None) for value in values]
         losses = values[:trials, np.newaxis]
     else:
         low, high, of_images, losses = _image_limits(measure, values, count, trials, resamples)
-        seeds = [_variance(row) for figure in single for row in figure]
-        seeds += [_variance_of_difference(row, figure[reference]) for figure in single for row in figure]
+        seeds = [_variance(row) for value in single for row in value]
+        seeds += [_variance_of_difference(row, value[reference]) for value in single for row in value]
         lowest = np.repeat([0.0, -1.0], 2 * trials)
         low, high = _widened(values, low, high, of_images, seeds, count, lowest)
         losses = losses + _seed_draws(single[0], losses.shape[1])
@@ -157,7 +157,7 @@ def resample(
 def _image_limits(
     measure: Callable[..., Floats], values: Floats, count: int, trials: int, resamples: int
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return limits and variance of each figure over draws of images, and the Dice losses [K, draws] of the draws."""
+    """Return limits and variance of each value over draws of images, and the Dice losses [K, draws] of the draws."""
     with warnings.catch_warnings():
         # Trials that are equal on every image have a difference of one value only; see below.
         warnings.simplefilter("ignore")
@@ -172,7 +172,7 @@ def _image_limits(
             rng=np.random.default_rng(SEED),
         )
     drawn = found.bootstrap_distribution
-    # BCa is not defined where the figure lies outside of all draws or never changes; percentiles always are. They may
+    # BCa is not defined where the value lies outside of all draws or never changes; percentiles always are. They may
     # then lie on one side of the figure, which the other kind of chance would be joined to.
     tail = 100 * (1 - LEVEL) / 2
     percentiles = np.percentile(drawn, [tail, 100 - tail], axis=-1)
@@ -292,7 +292,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean and the sample standard deviation of one recipe's seeds; of a single seed there is no deviation."""
+    """Mean and sample standard deviation over the seeds of a configuration; of a single seed there is no deviation."""
 
     count: int
     mean: float

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bts_tune.results.comparison import Compared, Evidence
+from bts_tune.results.comparison import Comparison, SplitComparison
 from bts_tune.results.configurations import configurations
 from bts_tune.results.leaderboard import configuration_ranks, ordered, total_seconds
 from bts_tune.results.memo import memoized
@@ -144,7 +144,7 @@ def further_test_metrics(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for record in trials for name in record.test if name not in TEST_METRICS))
 
 
-def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | None = None) -> pd.DataFrame:
+def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison | None = None) -> pd.DataFrame:
     """Return one row a ranked configuration, best first.
 
     Columns: `rank`, what it is, `replicates` of the `planned` ones that were trained to the full budget, their `seeds`
@@ -153,7 +153,7 @@ def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | Non
     gains on the best baseline, with limits, the p value and the share of the draws in which it is first. Then the
     trial whose model to use, and every field of the configuration but the seed. What is not known is missing.
     """
-    evidence = evidence or Evidence()
+    comparison = comparison or Comparison()
     rows = []
     fields = fields_of(trials)
     for rank, one in enumerate(configurations(trials), start=1):
@@ -175,9 +175,9 @@ def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | Non
                 found = spread(values) if values else None
                 row[f"{prefix}_{name}"] = found and found.mean
                 row[f"{prefix}_{name}_sd"] = found and found.deviation
-            compared = evidence.splits.get(split)
+            compared = comparison.splits.get(split)
             place = compared.place(one) if compared else None
-            row |= {f"{prefix}_{name}": value for name, value in _evidence_columns(compared, place).items()}
+            row |= {f"{prefix}_{name}": value for name, value in _comparison_columns(compared, place).items()}
         seconds = [total for record in one.trials if (total := total_seconds(record)) is not None]
         row |= {"seconds": math.fsum(seconds) if seconds else None, "parameters": one.best.started.get("parameters")}
         row |= {field: setting(one.best, field) for field in fields if field not in (*row, "seed")}
@@ -187,7 +187,7 @@ def configurations_table(trials: Sequence[TrialRecord], evidence: Evidence | Non
     return _typed(frame, [name for name in columns if name.startswith(("val_", "test_"))] + ["seconds"])
 
 
-def _evidence_columns(compared: Compared | None, place: int | None) -> dict[str, float | None]:
+def _comparison_columns(compared: SplitComparison | None, place: int | None) -> dict[str, float | None]:
     nothing = Interval(math.nan, None, None)
     found = dict.fromkeys(("dice_loss", "iou", "dice_gain", "iou_gain"), nothing)
     p_value, first = None, None

@@ -1,4 +1,4 @@
-"""What a reader must know of a run before any of its figures: a demo, a partial run, a split that leaks."""
+"""What a reader must know of a run before any of its metrics: a demo, a partial run, a split that leaks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def demo_sentence(run: Mapping[str, Any]) -> str | None:
         return None
     return (
         "DEMO: this run trained on generated phantoms, with small images, few epochs and no pretrained weights. "
-        "Its figures show that the tool works; they are not a result."
+        "Its metrics show that the tool works; they are not a result."
     )
 
 
@@ -67,7 +67,7 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     return (
         f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation images have a "
         f"slice of their own group in the training split, and {valid['look_alike_share']:.0%} a near-duplicate, so "
-        "that every figure is too good for new patients. --split grouped keeps relatives together."
+        "that every metric is too good for new patients. --split grouped keeps relatives together."
     )
 
 

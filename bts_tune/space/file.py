@@ -28,11 +28,12 @@ STARTUP = "trials that have ended, named ones included, before TPE begins to lea
 
 NAME = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+Note = Annotated[str, Field(min_length=1, max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Published(Section):
-    """Figures that others reported for a trial; shown beside ours, never compared as if they were measured alike."""
+    """Metrics that others reported for a trial; shown beside ours, never compared as if they were measured alike."""
 
     dice_loss: float | None = Field(default=None, ge=0.0, le=1.0, description="reported Dice loss")
     iou: float | None = Field(default=None, ge=0.0, le=1.0, description="reported intersection over union")
@@ -46,7 +47,8 @@ class Trial(Section):
     baseline: bool = Field(
         default=False, description="a baseline is trained for the full budget and marked in every report"
     )
-    published: Published | None = Field(default=None, description="figures that others reported for this trial")
+    published: Published | None = Field(default=None, description="metrics that others reported for this trial")
+    notes: list[Note] = Field(default_factory=list, description="sentences on this trial that a report prints")
     config: dict[str, Any] = Field(
         default_factory=dict, description="fields that differ from the space's defaults, by name"
     )
@@ -120,6 +122,11 @@ class SpaceFile(Section):
 
     name: str = Field(pattern=NAME, max_length=60, description="name of the space: the file's name without .yaml")
     description: str = Field(min_length=1, description="what the space is for and what is to be known about it")
+    notes: list[Note] = Field(
+        default_factory=list,
+        description="sentences that a report prints: what is true of these models or of their dataset, and what was "
+        "chosen where nothing is documented",
+    )
     plugins: list[str] = Field(
         default_factory=list,
         description="Python files (paths relative to this one) or modules that register losses, metrics, decoders, … "
@@ -150,6 +157,16 @@ class SpaceFile(Section):
     search: Search | None = Field(default=None, description="absent: nothing but the named trials is run")
 
 
+_NO_MAPPING = "must be a mapping (key: value), got {got}"
+_WORDS: Mapping[str, str] = {
+    "value_error": "{message}",  # ours: it names what it is about
+    "missing": "must be given",
+    "string_pattern_mismatch": "must be lower-case letters, digits and single '-', '_' or '.' between them, got {got}",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _NO_MAPPING),
+}
+"""What to say of a mistake in the structure of a file, by pydantic's type of error."""
+
+
 def parse_space_file(content: Any, where: str) -> SpaceFile:
     """Check the content of a file, field by field.
 
@@ -168,7 +185,7 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     try:
         file = SpaceFile.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_sentence(error)}") from None
+        raise ConfigError(f"{where}: {explain(error, words=_WORDS)}") from None
     if len(set(file.seeds)) < len(file.seeds):
         raise ConfigError(f"{where}: seeds: every seed must be given once, got {quoted(file.seeds)}.")
     if len(file.seeds) > MAX_NAMED_TRIALS:
@@ -196,22 +213,3 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
             "search": search,
         }
     )
-
-
-def _sentence(error: ValidationError) -> str:
-    """Return one sentence for the first mistake in the structure of a file."""
-    first = error.errors()[0]
-    path = ".".join(str(step) if len(str(step)) <= 100 else f"{str(step)[:100]} …" for step in first["loc"])
-    if first["type"] == "value_error":  # ours: it names what it is about
-        message = first["msg"].removeprefix("Value error, ") + "."
-    elif first["type"] == "missing":
-        message = "must be given."
-    elif first["type"] == "string_pattern_mismatch":
-        message = (
-            f"must be lower-case letters, digits and single '-', '_' or '.' between them, got {quoted(first['input'])}."
-        )
-    elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        message = f"must be a mapping (key: value), got {quoted(first['input'])}."
-    else:
-        return explain(error)
-    return f"{path}: {message}" if path else message

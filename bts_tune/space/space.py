@@ -29,7 +29,7 @@ class NamedTrial:
         name: the trial's name in the space.
         baseline: whether it is one of the baselines, which are never stopped early.
         description: what it is, for a reader.
-        published: figures that others reported for it (`dice_loss`, `iou`, `source`), or None.
+        published: metrics that others reported for it (`dice_loss`, `iou`, `source`), or None.
         config: the configuration.
         changed: the fields that an override or the demo profile changed, in order; never the seed.
     """
@@ -82,7 +82,7 @@ class Space:
 
     @classmethod
     def of_file(cls, file: SpaceFile, source: Path, where: str, included: Sequence[Space] = ()) -> Space:
-        """Return the space of a file: its trials after those included, each with its whole configuration, all checked.
+        """Return the space of a file: trials and notes after those included, each trial with its whole configuration.
 
         Args:
             file: the content of the file, or of a recorded document.
@@ -111,7 +111,8 @@ class Space:
             config = TrialConfig.parse(override(file.defaults, trial.config), f"{where}: trials.{name}.config")
             fields = {field: value for field, value in config.to_dict().items() if field != "seed"}
             trials[name] = trial.model_copy(update={"config": fields})
-        space = cls(file.model_copy(update={"include": [], "trials": trials}), source)
+        notes = list(dict.fromkeys([*(note for other in included for note in other.file.notes), *file.notes]))
+        space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source)
         space.resolve()
         space.resolve(demo=True)
         return space

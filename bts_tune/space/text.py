@@ -23,6 +23,8 @@ _ORDER = [
 def render_space(space: Space) -> str:
     """Return what a space is: its trials, what is searched and why, and the demo profile. Ends with a newline."""
     sections = [f"{space.name}\n{'=' * len(space.name)}\n{space.source}\n\n{_paragraphs(space.description)}"]
+    if space.file.notes:
+        sections.append(f"{_heading('Notes')}\n{_notes(space.file.notes)}")
     if space.file.trials:
         sections.append(_trials(space))
     if space.file.search:
@@ -51,6 +53,8 @@ def _trials(space: Space) -> str:
         lines.append("\n" + name)
         if trial.description:
             lines.append(_paragraphs(trial.description, "  "))
+        if trial.notes:
+            lines.append(_notes(trial.notes, "  "))
         if trial.published:
             lines.append(_hanging("  published: ", _published(trial.published)))
     return "\n".join(lines)
@@ -127,9 +131,13 @@ def range_text(parameter: Parameter) -> str:
     return text + (f"; when {' and '.join(conditions)}" if conditions else "")
 
 
+def _notes(notes: Sequence[str], indent: str = "") -> str:
+    return _paragraphs("\n".join(f"- {' '.join(note.split())}" for note in notes), indent)
+
+
 def _published(published: Published) -> str:
-    figures = [("Dice loss", published.dice_loss), ("IoU", published.iou)]
-    shown = ", ".join(f"{name} {_value(figure)}" for name, figure in figures if figure is not None)
+    metrics = [("Dice loss", published.dice_loss), ("IoU", published.iou)]
+    shown = ", ".join(f"{name} {_value(metric)}" for name, metric in metrics if metric is not None)
     return f"{shown}; {published.source}" if shown else published.source
 
 

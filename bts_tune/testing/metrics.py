@@ -74,7 +74,7 @@ class MetricContract:
 
     @pytest.mark.parametrize("batch", [1, 4])
     def test_it_does_not_depend_on_the_batches(self, metric: Metric, batch: int) -> None:
-        """Every figure is one of single images."""
+        """Everything is computed from single images."""
         logits, truth = example(2, empty=1)
         assert self.of(metric, logits, truth, batch) == pytest.approx(self.of(metric, logits, truth), abs=1e-9)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bts_tune.cli.main import main
 from bts_tune.errors import RunError
 from bts_tune.results.run_folder import RunFolder
+from bts_tune.testing.runs import make_baselines, make_run, write_run
 from tests.data.builders import write_coco
-from tests.report.fabricate import make_baselines, make_run, write_run
 
 
 class Place:
@@ -48,7 +48,7 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bts_tune.experiment.run.prepare_inputs", begins)
     monkeypatch.setattr("bts_tune.data.synthetic.phantom.write_phantom", begins)
     monkeypatch.setattr("bts_tune.experiment.planning.inputs.demo_dataset", lambda *_: place.root / "dataset")
-    monkeypatch.setattr("bts_tune.report.write.learning_curves", lambda *_: None)
+    monkeypatch.setattr("bts_tune.report.context.ReportContext.picture", lambda *_, **__: iter(()))
 
 
 def run(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str]:

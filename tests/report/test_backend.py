@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.fabricate import make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_search, write_run, write_samples, write_scores
 
 BACKENDS = ["module://matplotlib_inline.backend_inline", "no such back end"]
 
@@ -17,24 +17,24 @@ BACKENDS = ["module://matplotlib_inline.backend_inline", "no such back end"]
 EACH_FIRST = """
 import os, sys
 from pathlib import Path
-from bts_tune.report.curves import learning_curves
-from bts_tune.report.effects import marginal_plots, parallel_coordinates
-from bts_tune.report.evidence import gather
-from bts_tune.report.history import search_history
-from bts_tune.report.kinds import kinds_figure
-from bts_tune.report.overlays import overlay, read_samples
-from bts_tune.store import RunFolder
+from bts_tune.report.sections.hyperparameters import draw_marginal_plots, draw_parallel_coordinates
+from bts_tune.report.sections.kinds_of_images import draw_kinds_of_images
+from bts_tune.report.sections.learning_curves import draw_learning_curves
+from bts_tune.report.sections.predictions import draw_predictions, read_samples
+from bts_tune.report.sections.search_history import draw_search_history
+from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.run_folder import RunFolder
 
 folder = RunFolder.open(Path(sys.argv[1]))
 trials, run = folder.trials(), folder.read_run()
-evidence = gather(folder, trials)
+comparison = compare_configurations(folder, trials)
 draw = {
-    "curves": lambda: learning_curves(trials),
-    "history": lambda: search_history(trials),
-    "kinds": lambda: kinds_figure(trials, evidence),
-    "marginals": lambda: marginal_plots(trials, run),
-    "coordinates": lambda: parallel_coordinates(trials, run),
-    "overlay": lambda: overlay(read_samples(folder.samples_file("t0000")), "t0000"),
+    "curves": lambda: draw_learning_curves(trials),
+    "history": lambda: draw_search_history(trials),
+    "kinds": lambda: draw_kinds_of_images(trials, comparison),
+    "marginals": lambda: draw_marginal_plots(trials, run),
+    "coordinates": lambda: draw_parallel_coordinates(trials, run),
+    "overlay": lambda: draw_predictions(read_samples(folder.samples_file("t0000")), "t0000"),
 }
 named = os.environ["MPLBACKEND"]
 for name, figure in draw.items():

@@ -16,7 +16,7 @@ from bts_tune.report.blocks import Document, Table
 from bts_tune.report.compare import compare, comparison_document, differences, write_comparison
 from bts_tune.report.render.text import to_text
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from tests.report.fabricate import make_row, make_run, make_split, make_test, make_trial, write_run
+from bts_tune.testing.runs import make_row, make_run, make_split, make_test, make_trial, write_run
 
 
 def trials_of(*losses: float, seeds: int = 1, test: float | None = None, **config: Any) -> list[TrialRecord]:

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from bts_tune.cli.main import main
-from bts_tune.report import document as sections
+from bts_tune.registry import SECTIONS
 from bts_tune.report import write
 from bts_tune.report.write import write_report
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.run_folder import RunFolder
-from tests.report.fabricate import make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_search, write_run, write_samples, write_scores
 
 TABLES = ("leaderboard.csv", "epochs.csv", "configurations.csv")
 PAGES = ("report.md", "report.html")
@@ -38,14 +38,16 @@ def folder_of_a_run(path: Path) -> RunFolder:
 
 
 DRAWINGS = {
-    "learning_curves": ("learning_curves", "Learning curves"),
-    "search_history": ("search_history", "Search history"),
-    "kinds_figure": ("kinds_of_images", "Kinds of images"),
-    "marginal_plots": ("marginals", "Hyperparameters"),
-    "parallel_coordinates": ("parallel_coordinates", "Hyperparameters"),
-    "overlay": ("predictions-unet-b0-s0", "Predictions"),
+    "learning_curves.draw_learning_curves": ("learning_curves", "Learning curves"),
+    "search_history.draw_search_history": ("search_history", "Search history"),
+    "kinds_of_images.draw_kinds_of_images": ("kinds_of_images", "Kinds of images"),
+    "hyperparameters.draw_marginal_plots": ("marginals", "Hyperparameters"),
+    "hyperparameters.draw_parallel_coordinates": ("parallel_coordinates", "Hyperparameters"),
+    "predictions.draw_predictions": ("predictions-unet-b0-s0", "Predictions"),
 }
-"""The figure that each function draws, and the section in which it stands."""
+"""The figure that each function of the sections draws, and the section in which it stands."""
+
+OF_SECTIONS = "bts_tune.report.sections."
 
 
 def stub_figures(patch: pytest.MonkeyPatch) -> None:
@@ -53,7 +55,7 @@ def stub_figures(patch: pytest.MonkeyPatch) -> None:
     pixel = io.BytesIO()
     Image.new("L", (1, 1)).save(pixel, "png")
     for name in DRAWINGS:
-        patch.setattr(write, name, lambda *_args: pixel.getvalue())
+        patch.setattr(OF_SECTIONS + name, lambda *_args: pixel.getvalue())
 
 
 @pytest.fixture
@@ -96,14 +98,14 @@ def assert_only(folder: RunFolder, sound: RunFolder, changed: set[str], tables: 
 
 
 @pytest.mark.parametrize(
-    ("function", "title"),
-    [("ranked", "Ranking"), ("best_configuration", "Best configuration"), ("methods", "Methods")],
+    ("name", "title"),
+    [("ranking", "Ranking"), ("best-configuration", "Best configuration"), ("methods", "Methods")],
 )
 def test_a_section_that_fails_is_named_in_its_place(
-    tmp_path: Path, sound: RunFolder, quick: pytest.MonkeyPatch, function: str, title: str
+    tmp_path: Path, sound: RunFolder, quick: pytest.MonkeyPatch, name: str, title: str
 ) -> None:
     folder = folder_of_a_run(tmp_path / "run")
-    quick.setattr(sections, function, broken)
+    quick.setattr(SECTIONS.get(name), "blocks", broken)
     files = write_report(folder)
     sentence = f"The section {title} failed: {TOLD}"
     assert files.failed == f"INCOMPLETE REPORT: {sentence}"
@@ -113,8 +115,8 @@ def test_a_section_that_fails_is_named_in_its_place(
 
 def test_what_a_section_said_before_it_failed_stays(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     folder = folder_of_a_run(tmp_path / "run")
-    quick.setattr(sections, "headline", broken)
-    quick.setattr(sections, "trust", broken)
+    quick.setattr(OF_SECTIONS + "answer.headline", broken)
+    quick.setattr(OF_SECTIONS + "answer.trust", broken)
     answer = split(write_report(folder).report.read_text())["Answer"].strip().split("\n\n")
     assert answer[0] == f"The sentence on the best failed: {TOLD}"
     assert answer[1].startswith("**Best of 6 trials")
@@ -127,7 +129,7 @@ def test_a_figure_that_fails_is_named_in_its_place(
 ) -> None:
     folder = folder_of_a_run(tmp_path / "run")
     write_report(folder)
-    quick.setattr(write, function, broken)
+    quick.setattr(OF_SECTIONS + function, broken)
     files = write_report(folder)
     figure, title = DRAWINGS[function]
     sentence = f"The figure {figure} failed: {TOLD}"
@@ -155,7 +157,7 @@ def test_a_figure_that_cannot_be_written_costs_itself_alone(tmp_path: Path, soun
 
 def test_a_comparison_that_fails_costs_the_intervals_and_no_table(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     folder = folder_of_a_run(tmp_path / "run")
-    quick.setattr(write, "gather", broken)
+    quick.setattr(write, "compare_configurations", broken)
     text = split(write_report(folder).report.read_text())
     assert text["Comparison"].strip() == f"The comparison image by image failed: {TOLD}"
     assert f"| 1 | {ranking(folder.trials())[0].trial} |" in text["Ranking"]
@@ -191,14 +193,14 @@ def test_the_command_shows_the_ranking_warns_in_one_line_and_ends_as_ever(
     assert main(["report", str(folder.path)]) == 0
     whole = capsys.readouterr()
     assert whole.err == ""
-    monkeypatch.setattr(sections, "ranked", broken)
-    monkeypatch.setattr(write, "learning_curves", broken)
+    monkeypatch.setattr(SECTIONS.get("ranking"), "blocks", broken)
+    monkeypatch.setattr(OF_SECTIONS + "learning_curves.draw_learning_curves", broken)
     assert main(["report", str(folder.path)]) == 0
     told = capsys.readouterr()
     missing = f"{folder.path / 'figures/learning_curves.png'}\n"
     assert told.out == whole.out.replace(missing, "")
     assert told.err == (
-        f"INCOMPLETE REPORT: The figure learning_curves failed: {TOLD} The section Ranking failed: {TOLD}\n"
+        f"INCOMPLETE REPORT: The section Ranking failed: {TOLD} The figure learning_curves failed: {TOLD}\n"
     )
 
 
@@ -208,6 +210,6 @@ def test_an_interruption_is_no_failed_part(tmp_path: Path, quick: pytest.MonkeyP
     def interrupted(*_args: Any) -> Any:
         raise KeyboardInterrupt
 
-    quick.setattr(sections, "ranked", interrupted)
+    quick.setattr(SECTIONS.get("ranking"), "blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_report(folder)

@@ -1,4 +1,4 @@
-"""Banners, marks and the writing of numbers."""
+"""The writing of numbers."""
 
 from __future__ import annotations
 
@@ -6,72 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bts_tune.report.wording import count, duration, metric
-from bts_tune.results.naming import changed_note, mark, names
-from bts_tune.results.settings import settings, varied_fields
-from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
-from bts_tune.text import shortened
-from tests.report.fabricate import make_baselines, make_run, make_trial
-
-
-def test_a_complete_run_on_data_has_no_banner() -> None:
-    assert tags(make_run()) == []
-    assert demo_sentence(make_run()) is None
-    assert partial_sentence(make_run()) is None
-
-
-def test_a_demo_says_that_it_is_no_result() -> None:
-    sentence = demo_sentence(make_run(profile="demo"))
-    assert sentence is not None
-    assert sentence.startswith("DEMO")
-    assert "not a result" in sentence
-
-
-@pytest.mark.parametrize(
-    ("status", "why"),
-    [
-        ("running", "still running"),
-        ("interrupted", "interrupted"),
-        ("out-of-time", "time budget"),
-        ("failed", "failed"),
-        ("something new", "not complete"),
-    ],
-)
-def test_a_partial_run_says_why_and_how_to_go_on(status: str, why: str) -> None:
-    sentence = partial_sentence(make_run(status=status))
-    assert sentence is not None
-    assert sentence.startswith("PARTIAL")
-    assert why in sentence
-    assert "bts-tune --resume spring-search" in sentence
-
-
-def test_the_resume_command_is_quoted_for_a_shell() -> None:
-    assert "--resume 'my run'" in str(partial_sentence(make_run(status="failed", run="my run")))
-
-
-def test_marks_of_baselines() -> None:
-    assert mark(make_trial("a")) == ""
-    assert mark(make_trial("a", baseline=True)) == "*"
-    assert mark(make_trial("a", baseline=True, changed=["epochs"])) == "*!"
-
-
-def test_changed_baselines_are_listed_once_with_their_fields() -> None:
-    trials = make_baselines(seeds=2, changed=["epochs", "image_size"])
-    note = changed_note(trials)
-    assert note == "Changed baselines: unet-b0, unet-b0-frozen, unetplusplus-b5 (epochs, image_size)."
-    assert changed_note(make_baselines()) is None
-
-
-def test_seeds_are_named_only_where_names_repeat() -> None:
-    assert list(names(make_baselines()).values()) == ["unet-b0", "unet-b0-frozen", "unetplusplus-b5"]
-    assert names(make_baselines(seeds=2))["unet-b0-s1"] == "unet-b0 seed 1"
-
-
-def test_settings_show_what_is_not_the_default() -> None:
-    record = make_trial("a", encoder="resnet34", learning_rate=3.14159e-4, freeze="all", seed=7, epochs=3)
-    assert settings(record) == "unet / resnet34, learning_rate 0.000314, freeze all"
-    assert settings(record, ["batch_size"]) == "unet / resnet34, learning_rate 0.000314"
-    assert varied_fields([record, make_trial("b", seed=7, epochs=3)]) == ["learning_rate", "encoder", "freeze"]
+from bts_tune.report.wording import count, duration, gained, interval, mean_and_spread, metric, share, spread_words
+from bts_tune.results.statistics import Interval
 
 
 @pytest.mark.parametrize(
@@ -101,27 +37,23 @@ def test_numbers() -> None:
     assert (count(None), count(950), count(6_251_469), count(12_345)) == ("–", "950", "6.25 M", "12.3 k")
 
 
-@given(st.text(max_size=80), st.integers(4, 40))
-def test_shortened_fits_and_keeps_both_ends(text: str, length: int) -> None:
-    short = shortened(text, length)
-    assert len(short) <= length
-    flat = " ".join(text.split())
-    assert short == flat or (short[0] == flat[0] and short[-1] == flat[-1] and "…" in short)
+def test_spreads_of_one_two_and_more() -> None:
+    assert [mean_and_spread(values) for values in ([], [0.2], [0.2, 0.3], [0.2, 0.3, 0.4])] == [
+        *("–", "0.2000", "0.2500 (0.2000, 0.3000)", "0.3000 ± 0.1000")
+    ]
+    assert "range" not in spread_words([3])
+    assert "range" in spread_words([2])
+    assert spread_words([2, 3]).startswith("mean ± sample standard deviation, of two")
 
 
-def split_with(*, leaks: bool) -> dict[str, object]:
-    valid = {"related_share": 0.956, "look_alike_share": 0.72}
-    return {"dataset": {"split": {"method": "provided", "leak": {"leaks": leaks, "splits": {"valid": valid}}}}}
+def test_intervals_and_differences() -> None:
+    assert gained(-0.5) == "−0.5000"
+    assert interval(Interval(0.2, 0.1, 0.3)) == "0.1000 to 0.3000"
+    assert interval(Interval(0.0, -0.1, 0.3), signed=True) == "−0.1000 to +0.3000"
+    assert interval(Interval(0.2, None, None)) == "–"
 
 
-def test_a_leaking_split_is_said_with_its_numbers() -> None:
-    sentence = leak_sentence(split_with(leaks=True))
-    assert sentence is not None
-    assert "96%" in sentence
-    assert "72%" in sentence
-    assert "provided split" in sentence
-
-
-def test_a_split_that_does_not_leak_or_is_not_known_is_not_warned_of() -> None:
-    assert leak_sentence(split_with(leaks=False)) is None
-    assert leak_sentence({}) is None
+def test_a_share_is_never_rounded_to_all_or_nothing() -> None:
+    assert [share(one) for one in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
+        *("0\u00a0%", "< 1\u00a0%", "50\u00a0%", "> 99\u00a0%", "100\u00a0%")
+    ]

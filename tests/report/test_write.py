@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from pathlib import Path
 
@@ -11,15 +9,12 @@ import pandas as pd
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.report.render.csv import to_csv
 from bts_tune.report.write import write_report
 from bts_tune.results.run_folder import RunFolder
-from bts_tune.results.tables import leaderboard
-from tests.report.fabricate import (
+from bts_tune.testing.runs import (
     make_baselines,
     make_run,
     make_search,
-    make_trial,
     write_run,
     write_samples,
     write_scores,
@@ -75,7 +70,7 @@ def test_a_run_with_scores_has_intervals_in_every_form(tmp_path: Path) -> None:
     assert files.failed is None
     assert {"kinds_of_images.png", "search_history.png"} <= {file.name for file in files.figures}
     for text in (files.report.read_text(), files.page.read_text()):
-        assert "t0000 beats the best documented baseline, unetplusplus-b5, by" in text
+        assert "t0000 beats the best baseline, unetplusplus-b5, by" in text
         assert "of resamples." in text
         assert "Kinds of images" in text
         assert "no scores" not in text.lower()
@@ -143,25 +138,6 @@ def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
         write_report(folder)
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", " =", "\r=", "\n+"])
-def test_text_that_a_spreadsheet_would_run_is_made_harmless(start: str) -> None:
-    bad = f"{start}HYPERLINK(1)"
-    record = make_trial("a", name=bad, status="failed", reason=bad, encoder_weights=bad)
-    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard([record]), make_run()), newline="")))
-    for column in ("name", "reason", "encoder_weights"):
-        assert rows[0][column] == "'" + bad.replace("\r", " ").replace("\n", " ")
-
-
-def test_numbers_and_plain_text_are_left_as_they_are() -> None:
-    frame = pd.DataFrame({"trial": ["a", "b,c"], "number": [-1.5, 2.0], "text": ["it's", 'say "x"']})
-    back = pd.read_csv(io.StringIO(to_csv(frame, make_run(profile="demo"))))
-    assert list(back.columns) == ["trial", "profile", "number", "text"]
-    assert list(back["number"]) == [-1.5, 2.0]
-    assert list(back["trial"]) == ["a", "b,c"]
-    assert list(back["text"]) == ["it's", 'say "x"']
-    assert list(back["profile"]) == ["demo", "demo"]
-
-
 def test_csv_keeps_every_digit(tmp_path: Path) -> None:
     trials = make_search(epochs=6)
     folder = write_run(tmp_path / "run", trials)
@@ -169,3 +145,29 @@ def test_csv_keeps_every_digit(tmp_path: Path) -> None:
     for record in trials:
         if record.best_row:
             assert frame.loc[record.trial, "val_dice_loss"] == record.best_row["val_dice_loss"]
+
+
+def test_what_an_earlier_report_drew_and_this_one_does_not_is_removed(tmp_path: Path) -> None:
+    """Whatever section drew it: the figures of a plugin that is no longer loaded, or of an earlier version."""
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2))
+    write_report(folder)
+    figures = folder.path / "figures"
+    for name in ("of a plugin.png", "of-a-plugin.png", "mine.png"):
+        (figures / name).write_bytes(b"png")
+    report = folder.path / "report.md"
+    outside = folder.path / "outside.png"
+    outside.write_bytes(b"png")
+    shown = "![A](figures/of-a-plugin.png)\n![B](outside.png)\n![C](figures/../outside.png)\n"
+    report.write_text(report.read_text() + shown + "text ![D](figures/mine.png)\n", encoding="utf-8")
+    write_report(folder)
+    left = {file.name for file in figures.iterdir()}
+    assert left == {"learning_curves.png", "search_history.png", "of a plugin.png", "mine.png"}
+    assert outside.exists()
+
+
+def test_an_earlier_report_that_is_no_text_is_replaced(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2))
+    (folder.path / "report.md").write_bytes(b"\xff\xfe\x00")
+    files = write_report(folder)
+    assert files.failed is None
+    assert files.report.read_text().startswith("# bts-tune")

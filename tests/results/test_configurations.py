@@ -1,4 +1,4 @@
-"""The final stage as the result: its ranking, evidence, tables and optimism, whole, incomplete and with folds."""
+"""The final stage as the result: its ranking, comparison, tables and optimism, whole, incomplete and with folds."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bts_tune.report.context import Figures
-from bts_tune.report.document import document
-from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.render.terminal import ranking_text
 from bts_tune.report.sections.answer import headline, trust
 from bts_tune.report.write import write_report
-from bts_tune.results.comparison import gather
+from bts_tune.results.comparison import compare_configurations
 from bts_tune.results.configurations import configurations
 from bts_tune.results.leaderboard import ranking, search_log
 from bts_tune.results.optimism import optimism
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import pooled_dice_loss
 from bts_tune.results.tables import configurations_table, leaderboard
-from tests.report.fabricate import make_final, make_run, make_scores, make_search, write_run, write_scores
+from bts_tune.testing.runs import make_final, make_scores, make_search, write_run, write_scores
+from tests.report.pages import page, section
 
 SEARCH = make_search(epochs=5)
 FINAL = make_final(SEARCH)
@@ -38,10 +36,6 @@ def scored(path: Path, trials: list[TrialRecord], **kwargs: Any) -> RunFolder:
         if record.stage == "final":
             write_scores(folder, record, **kwargs)
     return folder
-
-
-def section(text: str, title: str) -> str:
-    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def test_only_the_final_stage_is_ranked() -> None:
@@ -72,7 +66,7 @@ def test_every_configuration_is_compared_over_seeds_and_groups(tmp_path: Path) -
     folder = scored(tmp_path / "r", BOTH)
     lines = [f"test/{number:03d}.png,test,{number // 3}" for number in range(30)]
     folder.split_file.write_text("\n".join(["file,split,group", *lines]) + "\n")
-    found = gather(folder, BOTH)
+    found = compare_configurations(folder, BOTH)
     assert found.missing == ()
     test, valid = found.splits["test"], found.splits["valid"]
     assert (test.groups, valid.groups) == (10, None)
@@ -106,7 +100,7 @@ def test_two_trainings_are_called_two_values_wherever_their_figures_stand(tmp_pa
     assert f"| {first.dice_loss:.4f} ({one:.4f}, {other:.4f}) |" in section(text, "Ranking")
     assert "±" not in section(text, "Ranking") + section(text, "Over seeds") + section(text, "Test split")
     assert "no more than a range" in " ".join(ranking_text(trials).split())
-    three = to_markdown(document(make_run(), BOTH, Figures()))
+    three = page(BOTH)
     assert "no more than a range" not in three.split("\n## Methods\n")[0]
 
 
@@ -121,9 +115,9 @@ def test_an_incomplete_final_stage_is_ranked_by_what_is_there() -> None:
     text = trust(trials)
     assert text is not None
     assert "11 of its 15 trainings" in text
-    page = to_markdown(document(make_run(), trials, Figures()))
-    assert "2 of 3" in section(page, "Ranking")
-    assert f"reached the full budget: {trials[-1].name}." in section(page, "Ranking")
+    shown = page(trials)
+    assert "2 of 3" in section(shown, "Ranking")
+    assert f"reached the full budget: {trials[-1].name}." in section(shown, "Ranking")
     terminal = ranking_text(trials)
     assert "2/3" in terminal
     assert "partial" in terminal
@@ -141,7 +135,7 @@ def test_the_search_is_its_log_and_its_optimism_is_told(tmp_path: Path) -> None:
     assert list(frame["planned"].unique()) == [3]
     found = optimism(BOTH)
     assert len(found) == 5
-    assert [one.origin.trial for one in found if one.crowned] == [ranking(SEARCH)[0].trial]
+    assert [one.origin.trial for one in found if one.first] == [ranking(SEARCH)[0].trial]
     for one in found:
         assert one.excess == pytest.approx(one.configuration.dice_loss - (one.origin.best_row or {})["val_dice_loss"])
     assert optimism(SEARCH) == []
@@ -162,7 +156,7 @@ def test_folds_of_a_seed_score_every_image_once(tmp_path: Path) -> None:
         whole = type(scores)(scores.epoch, scores.pixels, {"valid": renamed, "test": test})
         folder.scores_file(record.trial).parent.mkdir(exist_ok=True)
         folder.scores_file(record.trial).write_bytes(whole.to_bytes())
-    found = gather(folder, trials)
+    found = compare_configurations(folder, trials)
     assert found.missing == ()
     assert (found.splits["valid"].images, found.splits["test"].images) == (120, 30)
     assert found.splits["valid"].replicates == [2] * 4
@@ -172,5 +166,5 @@ def test_folds_of_a_seed_score_every_image_once(tmp_path: Path) -> None:
     assert "seed by seed and fold by fold" in over
     assert "mean of 4" in over
     folder.scores_file(final[0].trial).unlink()
-    again = gather(folder, trials)
+    again = compare_configurations(folder, trials)
     assert any("has 1 of 2 folds" in sentence for sentence in again.missing)

@@ -14,7 +14,7 @@ from bts_tune.config import FIELDS
 from bts_tune.results.leaderboard import best_baselines, ordered, ranking, total_seconds
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.tables import METRICS, TEST_METRICS, epochs_table, leaderboard
-from tests.report.fabricate import make_baselines, make_row, make_search, make_test, make_trial
+from bts_tune.testing.runs import make_baselines, make_row, make_search, make_test, make_trial
 
 STATUSES = ["complete", "stopped", "interrupted", "running", "diverged", "failed", "waiting"]
 GROUP = {"complete": 0, "stopped": 1, "interrupted": 2, "running": 2, "diverged": 3, "failed": 3, "waiting": 4}

@@ -8,7 +8,7 @@ from bts_tune.results.configurations import configurations
 from bts_tune.results.leaderboard import ordered, ranking
 from bts_tune.results.memo import FrozenTrials, memoized
 from bts_tune.results.run_folder import TrialRecord
-from tests.report.fabricate import make_search
+from bts_tune.testing.runs import make_search
 
 
 def test_a_snapshot_answers_as_its_trials_do() -> None:

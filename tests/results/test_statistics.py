@@ -15,7 +15,7 @@ from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.results import statistics
 from bts_tune.results.scores import SUMS
 from bts_tune.results.statistics import Floats, Interval, holm, resample, spread, wilcoxon
-from tests.report.fabricate import make_sums
+from bts_tune.testing.runs import make_sums
 
 
 def trials(*qualities: float, images: int = 40, empty: int = 0, seed: int = 0) -> Floats:
@@ -64,7 +64,7 @@ def test_a_paired_difference_is_narrower_than_the_intervals_it_is_made_of() -> N
     other = one.copy()
     other[:, 3] *= 0.97  # a little worse on every image alike
     found = resample(np.stack([[one], [other]]), reference=1, resamples=999)
-    assert not found.dice_gain[0].holds_zero
+    assert not found.dice_gain[0].includes_zero
     assert found.first == [1.0, 0.0]
     single, gain = found.dice_loss[0], found.dice_gain[0]
     assert gain.high - gain.low < 0.2 * (single.high - single.low)  # type: ignore[operator]
@@ -258,13 +258,13 @@ def test_equal_trials_are_tied() -> None:
     found = resample(trials(0.7, 0.7, 0.7), resamples=99)
     assert found.first == pytest.approx([1 / 3] * 3)
     assert found.dice_gain == [Interval(0.0, 0.0, 0.0)] * 3
-    assert all(gain.holds_zero for gain in found.dice_gain)
+    assert all(gain.includes_zero for gain in found.dice_gain)
 
 
 def test_one_image_has_no_interval() -> None:
     found = resample(trials(0.8, 0.6, images=1))
     assert found.dice_loss[0].low is None
-    assert found.dice_gain[1].holds_zero
+    assert found.dice_gain[1].includes_zero
     assert found.first == [1.0, 0.0]
     assert resample(trials(0.8, images=5), groups=["a"] * 5).dice_loss[0].low is None
 

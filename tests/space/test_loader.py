@@ -73,6 +73,17 @@ class TestIncluding:
         with pytest.raises(ConfigError, match=r"include each other in a circle: b\.yaml -> c\.yaml -> b\.yaml\.$"):
             load_space(str(tmp_path / "a.yaml"))
 
+    def test_notes_of_included_spaces_come_first_and_once(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            content = (
+                f"name: {name}\ndescription: d\nnotes: [said twice, of {name}]\ntrials: {{{name}: {{notes: [mine]}}}}\n"
+            )
+            (tmp_path / f"{name}.yaml").write_text(content)
+        space = from_text(tmp_path, "include: [./a.yaml, ./b.yaml]\nnotes: [own]\n")
+        assert space.file.notes == ["said twice", "of a", "of b", "own"]
+        assert space.file.trials["a"].notes == ["mine"]
+        assert load_space("extended").file.notes == load_space("baseline").file.notes
+
     def test_a_space_does_not_include_itself(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"circle: space\.yaml -> space\.yaml\.$"):
             from_text(tmp_path, "include: [./space.yaml]\n")

@@ -23,6 +23,8 @@ def test_explains_a_shipped_space(space: Space) -> None:
     for name, trial in space.file.trials.items():
         assert f"\n{name}  " in text, "in the table"
         assert " ".join(trial.description.split()) in words
+    for note in space.file.notes:
+        assert f"- {' '.join(note.split())}" in words
     for name, value in space.file.demo.items():
         assert f"{name} {value}" in words.partition("Demo profile")[2]
     if space.file.search:

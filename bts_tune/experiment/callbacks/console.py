@@ -14,17 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bts_tune.experiment.planning.plan import PlannedTrial
-from bts_tune.results.run_folder import TrialStatus
+from bts_tune.results.status import STATUSES, TrialStatus
 
 _SHOWN = 12
-_STATUS_STYLE = {
-    "complete": "green",
-    "diverged": "red",
-    "oom": "red",
-    "failed": "red",
-    "running": "bold",
-    "stopped": "yellow",
-}
 
 
 def clock(seconds: float) -> str:
@@ -37,7 +29,7 @@ def clock(seconds: float) -> str:
 @dataclass
 class _Shown:
     trial: PlannedTrial
-    status: str = "waiting"
+    status: TrialStatus = "waiting"
     epoch: int = 0
     dice_loss: float | None = None
     iou: float | None = None
@@ -156,7 +148,7 @@ class ProgressView:
             best = Text(_figure(one.best), style="bold green" if one.best is not None and one.best == leader else "")
             table.add_row(
                 one.trial.trial + ("*" if one.trial.baseline else ""),
-                Text(one.status, style=_STATUS_STYLE.get(one.status, "dim")),
+                Text(one.status, style=STATUSES[one.status].style),
                 f"{one.epoch}/{one.epochs}",
                 _figure(one.dice_loss),
                 _figure(one.iou),

@@ -1,7 +1,7 @@
-"""What all figures of a report share: colours, style, and a canvas that ends as PNG.
+"""What all figures of a report share: colours, style, and a new figure that ends as PNG.
 
 Drawn with matplotlib's object interface on the Agg canvas, from its default style: no display, no global state,
-nothing taken from a user's `matplotlibrc` or from `MPLBACKEND`. Modules that draw import matplotlib within `canvas`
+nothing taken from a user's `matplotlibrc` or from `MPLBACKEND`. Modules that draw import matplotlib within `new_figure`
 alone. The colours are Okabe and Ito's, which colour-blind readers tell apart.
 """
 
@@ -41,7 +41,7 @@ _DPI = 150
 
 
 @contextmanager
-def canvas(size: tuple[float, float], layout: Literal["constrained"] | None) -> Iterator[tuple[Figure, io.BytesIO]]:
+def new_figure(size: tuple[float, float], layout: Literal["constrained"] | None) -> Iterator[tuple[Figure, io.BytesIO]]:
     """Give a new figure of `size` inches; on leaving, it is drawn into the buffer as PNG."""
     _import_matplotlib()
     from matplotlib import style

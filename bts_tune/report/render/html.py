@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,10 @@ from bts_tune.report.blocks import Cell, Code, Document
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
-    """Return the document as a page; the same arguments give the same text.
+def to_html(document: Document) -> str:
+    """Return the document as a page; the same document gives the same text.
 
     Everything that the document says is escaped. A policy in the page forbids any request and any script but its own.
-
-    Args:
-        document: what to write.
-        pictures: the PNG of every picture, by its path within the run folder.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -34,12 +29,12 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     environment.filters["slug"] = lambda title: title.lower().replace(" ", "-")
     environment.filters["is_code"] = lambda span: isinstance(span, Code)
     environment.filters["sort_key"] = _sort_key
-    embedded = {path: f"data:image/png;base64,{base64.b64encode(png).decode()}" for path, png in pictures.items()}
-    return environment.get_template("report.html.j2").render(document=document, pictures=embedded)
+    environment.filters["embedded"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return environment.get_template("report.html.j2").render(document=document)
 
 
 def _sort_key(cell: Any) -> float | str | None:
-    """Return what a cell sorts by where its text does not say it; an empty string for a figure that is not there."""
+    """Return what a cell sorts by where its text does not say it; an empty string for a number that is not there."""
     if not isinstance(cell, Cell):
         return None
     return "" if cell.key is None else cell.key

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bts_tune.report.blocks import Block, Bullets, Code, CodeBlock, Document, Paragraph, Picture, Subheading, Table
-from bts_tune.report.render import escape as markup
+from bts_tune.report.render import markdown_syntax as syntax
 
 
 def to_markdown(document: Document) -> str:
     """Return the document as Markdown; the same document gives the same text."""
-    blocks = [f"# {markup.escape(document.title)}", *(markup.warning(text) for text in document.banners)]
+    blocks = [f"# {syntax.escape(document.title)}", *(syntax.warning(text) for text in document.banners)]
     for section in document.sections:
-        blocks.append(f"## {markup.escape(section.title)}")
+        blocks.append(f"## {syntax.escape(section.title)}")
         if document.tag:
-            blocks.append(markup.warning(document.tag))
+            blocks.append(syntax.warning(document.tag))
         blocks += [_block(block) for block in section.blocks]
     return "\n\n".join(blocks) + "\n"
 
@@ -23,19 +23,19 @@ def _block(block: Block) -> str:
             text = "".join(f"`{span.text}`" if isinstance(span, Code) else _words(span) for span in spans)
             return f"**{text}**" if strong else text
         case Subheading(text):
-            return f"### {markup.escape(text)}"
+            return f"### {syntax.escape(text)}"
         case Bullets(items):
-            return "\n".join(f"- {markup.escape(item)}" for item in items)
+            return "\n".join(f"- {syntax.escape(item)}" for item in items)
         case Table(header, rows, right):
-            return markup.table(header, rows, sorted(right))
+            return syntax.table(header, rows, sorted(right))
         case CodeBlock(text, language):
-            return markup.block(text, language)
+            return syntax.block(text, language)
         case Picture(description, path):
-            return markup.image(description, path)
+            return syntax.image(description, path)
 
 
 def _words(text: str) -> str:
     """Escape a span and keep the blanks at its ends, which part it from the next."""
     before = " " if text[:1].isspace() else ""
     after = " " if text[-1:].isspace() else ""
-    return f"{before}{markup.escape(text)}{after}"
+    return f"{before}{syntax.escape(text)}{after}"

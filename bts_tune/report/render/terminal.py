@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -16,6 +16,7 @@ from bts_tune.results.memo import FrozenTrials
 from bts_tune.results.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting
+from bts_tune.results.status import STATUSES
 from bts_tune.text import plural, shortened
 
 DEFAULT_WIDTH = 80
@@ -24,8 +25,7 @@ _REPEATED = ("rank", "configuration", "seeds", "Dice loss", "± sd", "IoU", "sta
 _NAME = 1
 _GAP = 2
 _MAX_NAME, _MIN_NAME = 40, 8
-_STATUS_STYLES = {"complete": "green", "interrupted": "yellow", "partial": "yellow"}
-_STATUS_STYLES |= dict.fromkeys(("diverged", "oom", "failed"), "red")
+_STATUS_STYLES: Mapping[str, str] = {**{name: one.style for name, one in STATUSES.items()}, "partial": "yellow"}
 
 _Listed = Configuration | TrialRecord
 """A ranked configuration, or a trial of the same stage that is not ranked."""
@@ -83,8 +83,8 @@ def _listed(trials: Sequence[TrialRecord], limit: int) -> tuple[list[_Listed], i
     ranked = configurations(trials)
     placed = {record.trial for one in ranked for record in one.trials}
     stage = result_stage(trials)
-    rest = [record for record in ordered(trials) if record.stage == stage and record.trial not in placed]
-    everyone: list[_Listed] = [*ranked, *rest]
+    unranked = [record for record in ordered(trials) if record.stage == stage and record.trial not in placed]
+    everyone: list[_Listed] = [*ranked, *unranked]
     shown = [one for place, one in enumerate(everyone) if place < limit or one.baseline]
     return shown, len(everyone) - len(shown)
 
@@ -99,7 +99,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
     """Return the header and the rows, every column padded to one width, and all of them fitting `width` if they can."""
     header = _header(listed)
     ranks = {one.key: str(rank) for rank, one in enumerate(configurations(trials), start=1)}
-    called = names(trials)
+    by_trial = names(trials)
     rows = [dict(zip(header, header, strict=True))]
     for one in listed:
         rows.append(_configuration(one, ranks[one.key]) if isinstance(one, Configuration) else _trial(one))
@@ -111,7 +111,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
     room = min(_MAX_NAME, max(_MIN_NAME, spare))
     for one, row in zip(listed, table[1:], strict=True):
         marked = f" {mark(one)}" if one.baseline else ""
-        name = one.name if isinstance(one, Configuration) else called[one.trial]
+        name = one.name if isinstance(one, Configuration) else by_trial[one.trial]
         row[_NAME] = shortened(name, room - len(marked)) + marked
     table[0][_NAME] = shortened(table[0][_NAME], room)
     widths[_NAME] = max(len(row[_NAME]) for row in table)

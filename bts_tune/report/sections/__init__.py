@@ -1,1 +1,1 @@
-"""The sections of a report."""
+"""The sections of a report, one a file."""

@@ -1,30 +1,59 @@
-"""The run's answer: which configuration is best, how good it is, what it gains on the baselines, how sure that is."""
+"""The section on the answer: the best configuration, how good it is, what it gains on the baselines, how sure it is."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bts_tune.report.wording import STATUS_WORDS, gained, mean_and_spread, metric, share
-from bts_tune.results.comparison import Compared, Evidence
+from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.context import ReportContext
+from bts_tune.report.failures import Failed
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import gained, mean_and_spread, metric, share
+from bts_tune.results.comparison import Comparison, SplitComparison
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import ordered
 from bts_tune.results.naming import names, role, with_role
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, settings, varied_fields
+from bts_tune.results.status import STATUSES
 from bts_tune.text import plural
 
 _SPLITS = (("test", "on the test split"), ("valid", "on the validation split that chose it"))
 
 
-def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
+@SECTIONS.register("answer")
+class Answer(Section):
+    """The answer of the run."""
+
+    title = "Answer"
+    after = None
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the answer, what it rests on, and why the run ended where it did not end by itself."""
+        trials = context.trials
+        first = context.failures.attempt("The sentence on the best", lambda: headline(trials, context.comparison))
+        if isinstance(first, Failed):
+            yield paragraph(first.sentence)
+        elif first:
+            yield paragraph(first, strong=True)
+        yield paragraph(answer(trials), strong=not isinstance(first, str))
+        rests_on = trust(trials)
+        if rests_on:
+            yield paragraph(rests_on)
+        reason = context.run.get("reason")
+        if reason:
+            yield paragraph(f"The run ended with: {reason}")
+
+
+def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | None:
     """Return the answer in one sentence with its interval, as plain text; None where no scores allow one.
 
     It is about the test split, which chose nothing, and about the validation split only where there is no other.
     """
     best = next(iter(configurations(trials)), None)
-    split = next(((evidence.splits[name], where) for name, where in _SPLITS if name in evidence.splits), None)
+    split = next(((comparison.splits[name], where) for name, where in _SPLITS if name in comparison.splits), None)
     if best is None or split is None:
         return None
     compared, where = split
@@ -35,7 +64,7 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
     other = compared.configurations[rival]
     # Differences are from the best baseline: from the winner itself, where that is the best baseline.
     gain = -compared.resampled.dice_gain[rival] if best.baseline else compared.resampled.dice_gain[place]
-    rank = "next baseline" if best.baseline else f"best {'' if other.changed else 'documented '}baseline"
+    rank = "next baseline" if best.baseline else "best baseline"
     opponent = f"the {rank}, {other.name}"
     opening = "The best is a baseline: " if best.baseline else ""
     first = share(compared.resampled.first[place])
@@ -50,17 +79,17 @@ def headline(trials: Sequence[TrialRecord], evidence: Evidence) -> str | None:
         seeds += ": two values are no more than a range"
     limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {images}{seeds}"
     size = metric(abs(gain.value))
-    if gain.value > 0 and not gain.holds_zero:
+    if gain.value > 0 and not gain.includes_zero:
         return f"{opening}{best.name} beats {opponent}, by {size} Dice {where} ({limits}); {tail}"
     ahead = f"{size} Dice {'ahead of' if gain.value >= 0 else 'behind'} {opponent}, {where} ({limits})"
-    if gain.holds_zero:
+    if gain.includes_zero:
         return (
             f"{opening}{best.name} is {ahead}, and as the interval includes zero, nothing tells the two apart; {tail}"
         )
     return f"{opening}{best.name} ranks first on the validation split, but is {ahead}; {tail}"
 
 
-def _rival(compared: Compared, ranked: Sequence[Configuration]) -> int | None:
+def _rival(compared: SplitComparison, ranked: Sequence[Configuration]) -> int | None:
     """Return the place of the best baseline other than the winner; None where there is none, or it was not compared."""
     best = next((one for one in ranked[1:] if one.baseline), None)
     return None if best is None else compared.place(best)
@@ -103,7 +132,7 @@ def answer(trials: Sequence[TrialRecord]) -> str:
 
 
 def trust(trials: Sequence[TrialRecord]) -> str | None:
-    """Return what the ranking rests on, and where its figures are optimistic, as plain text; None without a ranking."""
+    """Return what the ranking rests on, and where its metrics are optimistic, as plain text; None without a ranking."""
     ranked = configurations(trials)
     if not ranked:
         return None
@@ -112,7 +141,7 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
         seed = "a single seed" if seeds == 1 else f"up to {seeds} seeds"
         first = f", and the first is the best of {len(ranked)} configurations, all of it" if len(ranked) > 1 else ","
         return (
-            f"These validation figures are optimistic: each is the best epoch of {seed} of a configuration{first} "
+            f"These validation metrics are optimistic: each is the best epoch of {seed} of a configuration{first} "
             "chosen on the very images that it is measured on. No final stage has trained the best again with fresh "
             "seeds. See Limits."
         )
@@ -128,15 +157,15 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
             "there. "
         )
     return what + (
-        "Its validation figures are each training's best epoch, chosen on those images, and so a little optimistic; "
+        "Its validation metrics are each training's best epoch, chosen on those images, and so a little optimistic; "
         "the test split chose nothing."
     )
 
 
 def _nothing_ranked(trials: Sequence[TrialRecord]) -> str:
-    called = names(trials)
+    by_trial = names(trials)
     statuses = Counter(record.status for record in ordered(trials))
-    counts = ", ".join(f"{number} {STATUS_WORDS[status]}" for status, number in statuses.items()) or "none planned"
+    counts = ", ".join(f"{number} {STATUSES[status].words}" for status, number in statuses.items()) or "none planned"
     # `min` over all groups: an interrupted trial may be further on than one stopped early.
     begun = [record for record in ordered(trials) if record.rows]
     if not begun:
@@ -146,7 +175,7 @@ def _nothing_ranked(trials: Sequence[TrialRecord]) -> str:
     return (
         f"No trial has been trained to its full budget, so nothing is ranked (trials: {counts}); the lowest validation "
         f"Dice loss so far is {metric(row['val_dice_loss'])} (IoU {metric(row['val_iou'])}), by "
-        f"{with_role(called[best.trial], best)} at epoch {row['epoch']} of {setting(best, 'epochs')}."
+        f"{with_role(by_trial[best.trial], best)} at epoch {row['epoch']} of {setting(best, 'epochs')}."
     )
 
 

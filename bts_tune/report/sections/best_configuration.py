@@ -7,28 +7,39 @@ from collections.abc import Iterable
 import yaml
 
 from bts_tune.report.blocks import Block, Bullets, CodeBlock, paragraph
-from bts_tune.report.context import Page
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.leaderboard import best_baselines, ranking
 from bts_tune.results.naming import with_role
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, varied_fields
 
 
-def best_configuration(page: Page) -> Iterable[Block]:
-    """Yield every setting of the best trial, and how the baselines differ from it."""
-    ranked = ranking(page.trials)
-    if not ranked:
-        return
-    best = ranked[0]
-    yield paragraph(f"{with_role(page.called[best.trial], best)}, configuration {best.config_id}:")
-    text = yaml.safe_dump(dict(best.config), sort_keys=False, allow_unicode=True)
-    yield CodeBlock(text, "yaml")
-    others = [record for record in best_baselines(page.trials) if record.trial != best.trial]
-    if others:
-        yield paragraph("How the baselines differ from it:")
-        yield Bullets(
-            tuple(f"{with_role(page.called[record.trial], record)}: {_differences(record, best)}" for record in others)
-        )
+@SECTIONS.register("best-configuration")
+class BestConfiguration(Section):
+    """The settings of the best configuration."""
+
+    title = "Best configuration"
+    after = "boundaries-and-boxes"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield every setting of the best trial, and how the baselines differ from it."""
+        ranked = ranking(context.trials)
+        if not ranked:
+            return
+        best = ranked[0]
+        yield paragraph(f"{with_role(context.names[best.trial], best)}, config_id {best.config_id}:")
+        text = yaml.safe_dump(dict(best.config), sort_keys=False, allow_unicode=True)
+        yield CodeBlock(text, "yaml")
+        others = [record for record in best_baselines(context.trials) if record.trial != best.trial]
+        if others:
+            yield paragraph("How the baselines differ from it:")
+            yield Bullets(
+                tuple(
+                    f"{with_role(context.names[record.trial], record)}: {_differences(record, best)}"
+                    for record in others
+                )
+            )
 
 
 def _differences(record: TrialRecord, best: TrialRecord) -> str:

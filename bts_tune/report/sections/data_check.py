@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from bts_tune.report.blocks import Block, paragraph, table
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
 from bts_tune.text import plural
 
 
-def data_check(run: Mapping[str, Any]) -> Iterable[Block]:
-    """Yield a summary of what the data check found when the run began."""
-    check = run.get("dataset", {}).get("check")
-    if check is None:
-        return
-    found = [_issues(check.get(f"{noun}s", {}), noun) for noun in ("error", "warning")]
-    yield paragraph(f"{'; '.join(found)}.")
-    rows = []
-    for name, split in check.get("splits", {}).items():
-        shares = split.get("tumor_share", {})
-        counts = (split.get(key) for key in ("images", "without_tumor", "several_annotations"))
-        rows.append(
-            [
-                name,
-                *(MISSING if count is None else count for count in counts),
-                *(f"{shares[key]:.2%}" if key in shares else MISSING for key in ("0", "0.5", "1")),
-                ", ".join(split.get("sizes", ())) or MISSING,
-            ]
-        )
-    if rows:
-        header = ["split", "images", "without tumour", "several annotations", "smallest tumour", "median tumour"]
-        yield table([*header, "largest tumour", "sizes"], rows, right=range(1, 7))
+@SECTIONS.register("data-check")
+class DataCheck(Section):
+    """What the data check found."""
+
+    title = "Data check"
+    after = "split"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield a summary of what the data check found when the run began."""
+        check = context.run.get("dataset", {}).get("check")
+        if check is None:
+            return
+        found = [_issues(check.get(f"{noun}s", {}), noun) for noun in ("error", "warning")]
+        yield paragraph(f"{'; '.join(found)}.")
+        rows = []
+        for name, split in check.get("splits", {}).items():
+            shares = split.get("tumor_share", {})
+            counts = (split.get(key) for key in ("images", "without_tumor", "several_annotations"))
+            rows.append(
+                [
+                    name,
+                    *(MISSING if count is None else count for count in counts),
+                    *(f"{shares[key]:.2%}" if key in shares else MISSING for key in ("0", "0.5", "1")),
+                    ", ".join(split.get("sizes", ())) or MISSING,
+                ]
+            )
+        if rows:
+            header = ["split", "images", "without tumour", "several annotations", "smallest tumour", "median tumour"]
+            yield table([*header, "largest tumour", "sizes"], rows, right=range(1, 7))
 
 
 def _issues(found: Mapping[str, int], noun: str) -> str:

@@ -1,294 +1,298 @@
-"""Which hyperparameters mattered: importance by Optuna's evaluators, and the section on it.
-
-All trials that are set beside each other were trained for the same number of epochs. Where no trial was stopped early,
-these are the full-budget ones, each at its best epoch. Where some were, the survivors alone would tell of the
-scheduler's taste: instead, every trial counts with its best figure up to the last epoch that all of them reached.
-"""
+"""The section on the hyperparameters: how important each was, and what it does."""
 
 from __future__ import annotations
 
+import functools
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from bts_tune.report.blocks import Block, Subheading, paragraph, table
-from bts_tune.report.context import Drawn, picture
+from bts_tune.report.context import ReportContext
+from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
+from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
-from bts_tune.results.memo import FrozenTrials, memoized
+from bts_tune.results.importance import (
+    MAX_TRIALS,
+    MIN_TRIALS,
+    Measured,
+    conditions,
+    fulfils,
+    hyperparameters,
+    importances,
+    is_numeric,
+    logarithmic,
+    measured,
+)
 from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, varied_fields
-from bts_tune.text import plural
+from bts_tune.results.settings import setting, value
+from bts_tune.text import plural, shortened
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
-
-MIN_TRIALS = 30
-"""Fewest trials from which an importance is computed: below, chance decides the order."""
+    from matplotlib.axes import Axes
 
 MAX_LINES = 1000
 """Most trials that the parallel coordinates show: of more lines, nobody could follow one."""
 
-_MAX_MODELLED = 500
-_TREES = 64
-_SEED = 0
+MIN_DRAWN = 8
+"""Fewest trials that are worth a plot."""
+
+_MAX_PANELS = 12
+_MAX_AXES = 9
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The trials that are set beside each other.
+@SECTIONS.register("hyperparameters")
+class Hyperparameters(Section):
+    """Which hyperparameters mattered."""
 
-    Attributes:
-        trials: in the order of planning.
-        losses: validation Dice loss of each: its best up to `epoch`.
-        epoch: the last epoch that counts; None where all were trained to the full budget and every epoch counts.
-        left_out: trials with rows that do not take part: they diverged, failed, are not done, or lack the rows up to
-            `epoch`.
-    """
+    title = "Hyperparameters"
+    after = "search-history"
 
-    trials: tuple[TrialRecord, ...]
-    losses: tuple[float, ...]
-    epoch: int | None
-    left_out: int
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the importance of the hyperparameters and the plots of their effect."""
+        found = measured(context.trials)
+        if not any(not record.baseline for record in found.trials):
+            return
+        yield paragraph(f"Set beside each other: {_sentence(found)}")
+        if len(found.trials) < MIN_TRIALS:
+            yield paragraph(
+                f"No importance is computed from fewer than {MIN_TRIALS} trials, and these are {len(found.trials)}: "
+                "chance would decide the order."
+            )
+        else:
+            told = importances(found, context.run)
+            if not told:
+                yield paragraph("No importance can be computed: no parameter, or no loss, differs between the trials.")
+            for one in told:
+                if one.where:
+                    yield Subheading(f"Among the {plural(one.trials, 'trial')} in which {one.where}")
+                rows = [
+                    [name, share(part), share(one.among_best[name]) if name in one.among_best else MISSING]
+                    for name, part in sorted(one.fanova.items(), key=lambda pair: (-pair[1], pair[0]))
+                ]
+                yield table(["parameter", "share of the variance", "among the best"], rows, right=(1, 2))
+            yield paragraph(
+                "Share of the variance: fANOVA (Hutter et al., ICML 2014), how much of the loss's variance over the "
+                "space a parameter explains by itself and with others. Among the best: PED-ANOVA (Watanabe et al., "
+                "IJCAI 2023), how much it tells the best tenth of the trials from all. Both by Optuna; each column "
+                "sums to all. A search that follows its own findings tries good values more often than bad ones, which "
+                "both only partly undo. A parameter that is drawn under a condition is judged among the trials in "
+                f"which it has an effect. Of more than {MAX_TRIALS} trials, that many at even steps in the order of "
+                "planning are used."
+            )
+        marginals = functools.partial(draw_marginal_plots, context.trials, context.run, context.tags)
+        shown = list(context.picture("Validation Dice loss against each hyperparameter", "marginals", marginals))
+        if shown:
+            yield from shown
+            yield paragraph(
+                "Each dot is a trial, each square a baseline; bars are the median of a category. Only trials in which "
+                "a parameter has an effect are drawn in its panel. All other parameters vary along, so a slope is no "
+                "proof."
+            )
+        coordinates = functools.partial(draw_parallel_coordinates, context.trials, context.run, context.tags)
+        shown = list(context.picture("Parallel coordinates of the trials", "parallel_coordinates", coordinates))
+        if shown:
+            yield from shown
+            yield paragraph(
+                "A line is a trial: from its values, left, to its validation Dice loss, right. Dark lines are the "
+                "better ones, the black one the best. Parameters that only some trials have are left out. Of more than "
+                f"{MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
+            )
 
-    def sentence(self) -> str:
-        """Say what is set beside what."""
-        what = (
-            f"{plural(len(self.trials), 'trial')} of the search, all trained to the full budget, each at its best epoch"
-            if self.epoch is None
-            else f"{plural(len(self.trials), 'trial')} of the search, each at its best up to epoch {self.epoch}, the "
-            "last one that all of them reached: some were stopped early, and those that were not are no fair sample"
-        )
-        left = f"; {self.left_out} that diverged, failed or are not done are left out" if self.left_out else ""
-        return f"{what}{left}."
 
-
-@dataclass(frozen=True)
-class Importance:
-    """What a set of trials says of the parameters that all of them have.
-
-    Attributes:
-        where: the condition under which they have them, such as `freeze is stages`; empty for all trials.
-        trials: how many.
-        fanova: share of the loss's variance that a parameter explains, by name; sums to 1.
-        among_best: PED-ANOVA: what tells the best tenth from the others, by name, sums to 1; empty where Optuna
-            cannot tell.
-    """
-
-    where: str
-    trials: int
-    fanova: Mapping[str, float]
-    among_best: Mapping[str, float]
-
-
-@memoized
-def measured(trials: Sequence[TrialRecord]) -> Measured:
-    """Choose the trials of the search that can be set beside each other; the module's first lines say how."""
-    search = sorted((record for record in trials if record.stage == "search" and record.rows), key=_planned)
-    stopped = any(record.status == "stopped" for record in search)
-    chosen = [record for record in search if record.status in ("complete", "stopped")]
-    if not stopped:
-        # Overrides can give trials budgets of their own; only equal ones are alike.
-        budgets = [len(record.rows) for record in chosen]
-        stopped = len(set(budgets)) > 1
-    epoch = min((record.rows[-1]["epoch"] for record in chosen), default=0) if stopped else None
-    if epoch is not None:
-        # A damaged record can lack a trial's first rows, and so every row up to that epoch.
-        chosen = [record for record in chosen if record.rows[0]["epoch"] <= epoch]
-    losses = tuple(
-        min(row["val_dice_loss"] for row in record.rows if epoch is None or row["epoch"] <= epoch) for record in chosen
+def _sentence(found: Measured) -> str:
+    """Return what is set beside what."""
+    what = (
+        f"{plural(len(found.trials), 'trial')} of the search, all trained to the full budget, each at its best epoch"
+        if found.epoch is None
+        else f"{plural(len(found.trials), 'trial')} of the search, each at its best up to epoch {found.epoch}, the "
+        "last one that all of them reached: some were stopped early, and those that were not are no fair sample"
     )
-    return Measured(FrozenTrials(chosen), losses, epoch, len(search) - len(chosen))
+    left = f"; {found.left_out} that diverged, failed or are not done are left out" if found.left_out else ""
+    return f"{what}{left}."
 
 
-def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
-    """Return the importance of the parameters of all trials, then of those that only some trials have.
+def draw_marginal_plots(
+    trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
+) -> bytes | None:
+    """Draw validation Dice loss against every hyperparameter that varies, the first twelve by the strength of the link.
 
-    A parameter that the space draws under a condition (`freeze_stages` where `freeze` is `stages`) has no effect in the
-    other trials, so it is judged among those alone which fulfil the condition. Groups of fewer than `MIN_TRIALS`
-    trials are left out.
+    Args:
+        trials: the run's trials in any order.
+        run: the content of `run.json`; its space says which axes are logarithmic and what is drawn when.
+        tags: warnings to print above the figure (`ReportContext.tags`).
+
+    Returns:
+        A PNG, or None with too few trials or where nothing varies.
+    """
+    found = measured(trials)
+    fields = _strongest(found, run)[:_MAX_PANELS]
+    if len(found.trials) < MIN_DRAWN or not fields or all(record.baseline for record in found.trials):
+        return None
+    columns = min(4, len(fields))
+    rows = math.ceil(len(fields) / columns)
+    when, logs = conditions(run), logarithmic(run)
+    with new_figure((11.4, 0.5 + 2.6 * rows), layout="constrained") as (figure, png):
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axes in panels.flat[len(fields) :]:
+            axes.set_visible(False)
+        for axes, field in zip(panels.flat, fields, strict=False):
+            places = [place for place, record in enumerate(found.trials) if fulfils(record, when.get(field, {}))]
+            _draw_marginal(axes, found, field, places, field in logs)
+        for row in panels:
+            row[0].set_ylabel("Validation Dice loss")
+        banner(figure, tags)
+    return png.getvalue()
+
+
+def draw_parallel_coordinates(
+    trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
+) -> bytes | None:
+    """Draw trials as lines through their hyperparameters to their validation Dice loss; of many, some at even ranks.
+
+    Args:
+        trials: the run's trials in any order.
+        run: the content of `run.json`.
+        tags: warnings to print above the figure (`ReportContext.tags`).
+
+    Returns:
+        A PNG, or None with too few trials or where fewer than two hyperparameters vary.
+    """
+    found = measured(trials)
+    when, logs = conditions(run), logarithmic(run)
+    # An axis that most trials have no place on would break most lines.
+    fields = [field for field in _strongest(found, run) if not when.get(field)][:_MAX_AXES]
+    if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
+        return None
+    places = [_axis(found, field, field in logs) for field in fields]
+    losses = np.array(found.losses)
+    low, high = float(losses.min()), float(losses.max())
+    heights = (losses - low) / (high - low) if high > low else np.full(len(losses), 0.5)
+    # By rank: one failure far off would give all others the same colour.
+    shades = np.argsort(np.argsort(losses, kind="stable")) / max(1, len(losses) - 1)
+    table_of = np.column_stack([*(one.heights for one in places), heights])
+    with new_figure((11.4, 4.6), layout="constrained") as (figure, png):
+        from matplotlib import colormaps
+        from matplotlib.collections import LineCollection
+
+        axes = figure.subplots()
+        x = np.arange(len(fields) + 1)
+        # All but the best as one collection, better ones above: a line for each takes far longer.
+        *others, best = _evenly(np.argsort(-losses, kind="stable"), MAX_LINES)
+        colors = colormaps["cividis"](0.95 * shades[others])
+        lines = [np.column_stack([x, table_of[place]]) for place in others]
+        axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=3))
+        dots = {"marker": ".", "s": 9, "linewidths": 0, "alpha": 0.6, "zorder": 3}
+        dotted = np.tile(x, len(others)), table_of[others].ravel()
+        axes.scatter(*dotted, c=np.repeat(colors, len(x), axis=0), **dots)  # type: ignore[arg-type]
+        axes.plot(x, table_of[best], color="black", lw=2.0, alpha=0.9, zorder=5, marker=".", ms=3)
+        for number, one in enumerate(places):
+            axes.axvline(number, color="#999999", lw=0.8, zorder=1)
+            for height, text in one.ticks:
+                axes.text(number + 0.03, height, text, fontsize=7, va="center", zorder=6, bbox=_LABEL)
+        axes.axvline(len(fields), color="#999999", lw=0.8, zorder=1)
+        for height, loss in ((0.0, low), (1.0, high)):
+            axes.text(len(fields) + 0.03, height, f"{loss:.3f}", fontsize=7, va="center", zorder=6, bbox=_LABEL)
+        axes.set_xticks(x, [*(field.replace("_", "\n", 1) for field in fields), "validation\nDice loss"], fontsize=8)
+        axes.set_yticks([])
+        axes.set_xlim(-0.15, len(fields) + 0.45)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        banner(figure, tags)
+    return png.getvalue()
+
+
+def _evenly(ranked: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of them at even steps, the first and the last included."""
+    return ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), count)).round().astype(int)]
+
+
+_LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the parallel coordinates: the height of each trial in 0..1, and labelled heights."""
+
+    heights: np.ndarray
+    ticks: tuple[tuple[float, str], ...]
+
+
+def _axis(found: Measured, field: str, log: bool) -> _Axis:
+    values = [setting(record, field) for record in found.trials]
+    if not is_numeric(values):
+        categories = sorted({str(one) for one in values})
+        step = 1 / max(1, len(categories) - 1)
+        heights = np.array([categories.index(str(one)) * step for one in values])
+        return _Axis(heights, tuple((n * step, shortened(category, 16)) for n, category in enumerate(categories)))
+    numbers = np.array(values, dtype=np.float64)
+    numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
+    low, high = numbers.min(), numbers.max()
+    heights = (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
+    return _Axis(heights, ((0.0, value(min(values))), (1.0, value(max(values)))))
+
+
+def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int], log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    values = [setting(found.trials[place], field) for place in places]
+    losses = [found.losses[place] for place in places]
+    searched = [not found.trials[place].baseline for place in places]
+    axes.set_title(field, fontsize=9)
+    if is_numeric(values):
+        x = [float(one) for one in values]
+        if log and min(x) > 0:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:.0e}".replace("e-0", "e-")))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        elif all(isinstance(one, int) for one in values):
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    else:
+        categories = sorted({str(one) for one in values})
+        # Spread sideways by their place in the order of planning: chance would draw a different figure each time.
+        side = [0.5 * ((number * 0.618034) % 1.0 - 0.5) for number in range(len(places))]
+        x = [categories.index(str(one)) + shift for one, shift in zip(values, side, strict=True)]
+        for number, category in enumerate(categories):
+            middle = float(np.median([loss for one, loss in zip(values, losses, strict=True) if str(one) == category]))
+            axes.plot([number - 0.35, number + 0.35], [middle, middle], color=COLORS[1], lw=2, zorder=4)
+        slanted: dict[str, Any] = (
+            {"rotation": 25, "ha": "right"} if len(categories) > 2 or max(map(len, categories)) > 10 else {}
+        )
+        axes.set_xticks(
+            range(len(categories)), [shortened(category, 18) for category in categories], fontsize=7.5, **slanted
+        )
+        axes.set_xlim(-0.6, len(categories) - 0.4)
+    for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
+        chosen = [number for number, one in enumerate(searched) if one == of_search]
+        dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
+        axes.scatter([x[n] for n in chosen], [losses[n] for n in chosen], **dots)  # type: ignore[arg-type]
+    axes.grid(True, color=OTHERS, alpha=0.4)
+
+
+def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
+    """Return the fields by how much of the loss's variance the groups of their values explain, most first.
+
+    A quick measure that needs few trials and only chooses what is drawn; ties keep the order of `TrialConfig`.
     """
     when = conditions(run)
-    fields = hyperparameters(found.trials)
-    always = [field for field in fields if not when.get(field)]
-    results = [_importance("", list(range(len(found.trials))), always, found, run)]
-    groups: dict[str, tuple[list[str], Mapping[str, Sequence[Any]]]] = {}
-    for field in fields:
-        if when.get(field):
-            where = " and ".join(
-                f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in when[field].items()
-            )
-            groups.setdefault(where, ([], when[field]))[0].append(field)
-    for where, (own, condition) in groups.items():
-        members = [place for place, record in enumerate(found.trials) if holds(record, condition)]
-        inside = [found.trials[place] for place in members]
-        fields_inside = [field for field in [*always, *own] if _varies(inside, field)]
-        if any(field in own for field in fields_inside):
-            results.append(_importance(where, members, fields_inside, found, run))
-    return [one for one in results if one is not None]
-
-
-def importance_section(
-    trials: Sequence[TrialRecord], run: Mapping[str, Any], marginals: Drawn | None, coordinates: Drawn | None
-) -> Iterable[Block]:
-    """Yield the importance of the hyperparameters and the plots of their effect."""
-    found = measured(trials)
-    if not any(not record.baseline for record in found.trials):
-        return
-    yield paragraph(f"Set beside each other: {found.sentence()}")
-    if len(found.trials) < MIN_TRIALS:
-        yield paragraph(
-            f"No importance is computed from fewer than {MIN_TRIALS} trials, and these are {len(found.trials)}: chance "
-            "would decide the order."
-        )
-    else:
-        told = importances(found, run)
-        if not told:
-            yield paragraph("No importance can be computed: no parameter, or no loss, differs between the trials.")
-        for one in told:
-            if one.where:
-                yield Subheading(f"Among the {plural(one.trials, 'trial')} in which {one.where}")
-            rows = [
-                [name, share(part), share(one.among_best[name]) if name in one.among_best else MISSING]
-                for name, part in sorted(one.fanova.items(), key=lambda pair: (-pair[1], pair[0]))
-            ]
-            yield table(["parameter", "share of the variance", "among the best"], rows, right=(1, 2))
-        yield paragraph(
-            "Share of the variance: fANOVA (Hutter et al., ICML 2014), how much of the loss's variance over the space "
-            "a parameter explains by itself and with others. Among the best: PED-ANOVA (Watanabe et al., IJCAI 2023), "
-            "how much it tells the best tenth of the trials from all. Both by Optuna; each column sums to all. A "
-            "search that follows its own findings tries good values more often than bad ones, which both only partly "
-            "undo. A parameter that is drawn under a condition is judged among the trials in which it has an effect. "
-            f"Of more than {_MAX_MODELLED} trials, that many at even steps in the order of planning are used."
-        )
-    if marginals:
-        yield picture("Validation Dice loss against each hyperparameter", marginals)
-        yield paragraph(
-            "Each dot is a trial, each square a baseline; bars are the median of a category. Only trials in which a "
-            "parameter has an effect are drawn in its panel. All other parameters vary along, so a slope is no proof."
-        )
-    if coordinates:
-        yield picture("Parallel coordinates of the trials", coordinates)
-        yield paragraph(
-            "A line is a trial: from its values, left, to its validation Dice loss, right. Dark lines are the better "
-            "ones, the black one the best. Parameters that only some trials have are left out. Of more than "
-            f"{MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
-        )
-
-
-def _planned(record: TrialRecord) -> tuple[int, str]:
-    return record.index, record.trial
-
-
-def hyperparameters(trials: Sequence[TrialRecord]) -> list[str]:
-    """Return the fields that differ between trials; the seed is no hyperparameter, and the budget is the same."""
-    return [field for field in varied_fields(trials) if field not in ("seed", "epochs")]
-
-
-def _varies(trials: Sequence[TrialRecord], field: str) -> bool:
-    return len({repr(setting(record, field)) for record in trials}) > 1
-
-
-def _parameters(run: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the searched parameters as the space's document in `run.json` has them."""
-    space = run.get("space")
-    search = space.get("search") if isinstance(space, Mapping) else None
-    found = search.get("parameters") if isinstance(search, Mapping) else None
-    if not isinstance(found, Mapping):
-        return {}
-    return {str(name): one for name, one in found.items() if isinstance(one, Mapping)}
-
-
-def conditions(run: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[Any]]]:
-    """Return what must hold for a parameter to be drawn, those of its parents included, by name."""
-    own = {
-        name: one["when"]
-        for name, one in _parameters(run).items()
-        if isinstance(one.get("when"), Mapping) and one["when"]
-    }
-    found: dict[str, Mapping[str, Sequence[Any]]] = {}
-    for name, when in own.items():  # a condition names earlier parameters only, so parents come first
-        inherited: dict[str, Sequence[Any]] = {}
-        for parent in when:
-            inherited |= found.get(parent, {})
-        found[name] = inherited | {parent: allowed for parent, allowed in when.items() if isinstance(allowed, list)}
-    return found
-
-
-def logarithmic(run: Mapping[str, Any]) -> set[str]:
-    """Return the names of the parameters that are searched on a logarithmic scale."""
-    return {name for name, one in _parameters(run).items() if one.get("log") is True}
-
-
-def holds(record: TrialRecord, condition: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether a trial fulfils one of `conditions`; every trial does where there is none."""
-    return all(setting(record, parent) in allowed for parent, allowed in condition.items())
-
-
-def is_numeric(values: Sequence[Any]) -> bool:
-    """Whether values have an order, so that they lie on an axis; truth values are categories."""
-    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values) and bool(values)
-
-
-def _importance(
-    where: str, members: Sequence[int], fields: Sequence[str], found: Measured, run: Mapping[str, Any]
-) -> Importance | None:
-    if len(members) < MIN_TRIALS or not fields:
-        return None
-    import optuna
-    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
-    from optuna.importance._base import BaseImportanceEvaluator
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # The trees' time grows faster than the trials: of very many, some at even steps do.
-    steps = np.unique(np.linspace(0, len(members) - 1, min(len(members), _MAX_MODELLED)).round().astype(int))
-    used = [members[step] for step in steps]
-    logs = logarithmic(run)
-    study = optuna.create_study(direction="minimize")
-    records = [found.trials[place] for place in used]
-    fields = [field for field in fields if _varies(records, field)]
-    distributions = {
-        field: _distribution([setting(record, field) for record in records], field in logs) for field in fields
-    }
-    for place, record in zip(used, records, strict=True):
-        parameters = {field: _native(setting(record, field), distributions[field]) for field in fields}
-        study.add_trial(
-            optuna.trial.create_trial(params=parameters, distributions=distributions, value=found.losses[place])
-        )
-
-    def evaluate(evaluator: BaseImportanceEvaluator) -> dict[str, float]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an evaluator that calls itself experimental
-            raw = get_param_importances(study, evaluator=evaluator, params=fields, normalize=True)
-        return {name: float(part) for name, part in raw.items()} if all(map(math.isfinite, raw.values())) else {}
-
-    try:
-        explained = evaluate(FanovaImportanceEvaluator(n_trees=_TREES, seed=_SEED))
-    except RuntimeError:  # no tree found a difference to explain
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        among_best = evaluate(PedAnovaImportanceEvaluator())
-    return Importance(where, len(members), explained, among_best) if explained else None
-
-
-def _distribution(values: Sequence[Any], log: bool) -> BaseDistribution:
-    """Return a range that holds all values, or the categories: baselines may lie outside of what the search draws."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if not is_numeric(values):
-        return CategoricalDistribution(sorted({str(one) for one in values}))
-    low, high = min(values), max(values)
-    if all(isinstance(one, int) for one in values):
-        return IntDistribution(low, high, log=log and low > 0)
-    return FloatDistribution(float(low), float(high), log=log and low > 0)
-
-
-def _native(content: Any, distribution: BaseDistribution) -> Any:
-    from optuna.distributions import CategoricalDistribution
-
-    return str(content) if isinstance(distribution, CategoricalDistribution) else content
+    strengths = {}
+    for field in hyperparameters(found.trials):
+        places = [place for place, record in enumerate(found.trials) if fulfils(record, when.get(field, {}))]
+        values = [setting(found.trials[place], field) for place in places]
+        losses = np.array([found.losses[place] for place in places])
+        if len({repr(one) for one in values}) < 2:
+            continue
+        if is_numeric(values):
+            linked = float(stats.spearmanr(values, losses).statistic) if len(set(losses.tolist())) > 1 else 0.0
+            strengths[field] = linked**2
+        else:
+            texts = np.array([str(one) for one in values])
+            within = sum(((losses[texts == one] - losses[texts == one].mean()) ** 2).sum() for one in set(texts))
+            total = ((losses - losses.mean()) ** 2).sum()
+            strengths[field] = float(1 - within / total) if total else 0.0
+    return sorted(strengths, key=lambda field: -strengths[field])

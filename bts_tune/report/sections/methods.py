@@ -1,64 +1,37 @@
-"""Methods and limits of a report: what its figures mean, what they were made from, and what they cannot show."""
+"""The section on the methods: what the metrics mean, and what they were made from."""
 
 from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from bts_tune.report.blocks import Block, Bullets, CodeBlock, Subheading, Table, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, CodeBlock, Subheading, paragraph, table
+from bts_tune.report.context import ReportContext
+from bts_tune.report.definitions import DEFINITION_HEADER, metric_definitions
+from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
-from bts_tune.results.configurations import configurations, result_stage
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, value
 from bts_tune.results.statistics import LEVEL, RESAMPLES, SEED
 from bts_tune.results.warnings import is_demo
-from bts_tune.text import plural
-
-METRIC_DEFINITIONS: Mapping[str, str] = {
-    "val_dice_loss": "1 - (2 sum p*y + eps) / (sum p + sum y + eps), the sums over all pixels of all images of the "
-    "split (soft, pooled). The ranking key",
-    "val_iou": "TP / (TP + FP + FN), pooled over all images of the split. The second key",
-    "val_dice_image, val_iou_image": "mean over the images that hold a tumour",
-    "val_empty_false_positive_rate": "share of the tumour-free images with any predicted pixel; empty when there are "
-    "none",
-    "val_loss": "the training objective on the validation split",
-    "train_dice_loss": "the formula of val_dice_loss over the training batches of the epoch, augmentation and dropout "
-    "on, while the weights change",
-    "train_loss": "the training objective over the same batches",
-    "test_*": "the same on the test split, computed once, at the epoch that was best on the validation split",
-    "best_epoch": "the epoch with the lowest val_dice_loss, the earliest of equals; every metric of a trial in the "
-    "leaderboard is that epoch's",
-    "seconds": "of all recorded epochs, validation included",
-    "images_per_second": "training images over training time, validation excluded",
-}
-
-_CHOSEN: Mapping[str, str] = {
-    "batch_size": "not documented",
-    "schedule": "not documented",
-    "weight_decay": "not documented",
-    "dice_weight": "only 'Dice loss + binary cross-entropy' is documented",
-    "bce_weight": "only 'Dice loss + binary cross-entropy' is documented",
-    "precision": "not documented",
-    "seed": "not documented",
-}
 
 _STATISTICS = (
     "A configuration is everything a training depends on but its seed. Where several seeds repeat one, or several "
-    "folds, its figure is the mean over those trainings, and the spread is their sample standard deviation. "
+    "folds, its value is the mean over those trainings, and the spread is their sample standard deviation. "
     "Two trainings are two values, no more than a range: both are shown, and no deviation.",
     "Where a final stage was run, only that is ranked: configurations chosen by the search, and all baselines, trained "
     "again to the full budget with the same fresh seeds for each.",
-    f"Intervals: {LEVEL:.0%}, of the expected figure of a new training on new images. Images: bias-corrected and "
+    f"Intervals: {LEVEL:.0%}, of the expected value of a new training on new images. Images: bias-corrected and "
     f"accelerated bootstrap (Efron 1987; scipy.stats.bootstrap), {RESAMPLES} draws with replacement, seed {SEED}; the "
     "metric is pooled over each draw and averaged over the trainings. Where groups of related slices are on record "
-    "(split.csv), whole groups are drawn. Where a figure never changes over the draws, the percentiles take its place. "
+    "(split.csv), whole groups are drawn. Where a value never changes over the draws, the percentiles take its place. "
     "Seeds: the variance of the mean over trainings is added to that of the draws; the limits are moved out by the "
     "root of the ratio and by Student's t in place of the normal quantile, with the degrees of freedom of the sum "
-    "(Satterthwaite 1946), on the logit scale of what the figure can be (0 to 1, a difference -1 to 1), which no limit "
+    "(Satterthwaite 1946), on the logit scale of what the value can be (0 to 1, a difference -1 to 1), which no limit "
     "leaves (DiCiccio and Efron 1996; Brown, Cai and DasGupta 2001). With one training the interval is of images "
     "alone; with two it rests on the assumption that trainings are normally distributed, and is wide.",
     "Folds: the validation scores of one seed's folds together hold every image once, and are pooled as one; on the "
@@ -80,87 +53,32 @@ _STATISTICS = (
 _MAX_LISTED = 12
 
 
-def methods(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[Block]:
-    """Return the methods section: metrics, dataset, space, choices, versions, hardware and the command line."""
-    blocks: list[Block] = [Subheading("Metrics"), *_metrics(), Subheading("Statistics"), Bullets(_STATISTICS)]
-    blocks += [Subheading("Dataset"), _facts(_dataset(run)), Subheading("Search space"), *_space(run)]
-    choices = _choices(trials)
-    if choices:
-        blocks += [Subheading("Choices that the baselines' documentation leaves open"), choices]
-    blocks += [Subheading("The run"), _facts(_run(run, trials))]
-    command = run.get("command")
-    if command:
-        blocks += [paragraph("Command line:"), CodeBlock(shlex.join(str(word) for word in command), "sh")]
-    return blocks
+@SECTIONS.register("methods")
+class Methods(Section):
+    """How the run was made and measured."""
+
+    title = "Methods"
+    after = "changes"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield metrics, statistics, dataset, space, versions, hardware and the command line."""
+        run = context.run
+        yield from (Subheading("Metrics"), *_metrics(run, context.trials), Subheading("Statistics"))
+        yield from (Bullets(_STATISTICS), Subheading("Dataset"), _facts(_dataset(run)))
+        yield from (Subheading("Search space"), *_space(run))
+        yield from (Subheading("The run"), _facts(_run(run, context.trials)))
+        command = run.get("command")
+        if command:
+            yield paragraph("Command line:")
+            yield CodeBlock(shlex.join(str(word) for word in command), "sh")
 
 
-def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
-    """Return one paragraph on what the figures cannot show."""
-    ranked = configurations(trials)
-    final = result_stage(trials) == "final"
-    repeated = sum(one.seeds > 1 for one in ranked)
-    twice = sum(one.seeds == 2 for one in ranked)
-    if repeated == len(ranked) and ranked:
-        noise = "Every ranked configuration ran with more than one seed; a difference within their spread is noise."
-    elif repeated:
-        noise = (
-            f"{repeated} of the {len(ranked)} ranked configurations ran with more than one seed, and a difference "
-            "within the spread of the seeds is noise; the others ran with a single seed, which tells nothing of that "
-            "spread."
-        )
-    else:
-        noise = (
-            "Every configuration ran with a single seed, so nothing here tells a small difference from the noise "
-            "between seeds."
-        )
-    if final:
-        chosen = (
-            "The configurations of the final stage were chosen on the validation images that it is ranked on, though "
-            "by other trainings, and each training's best epoch on the same images: validation figures are a little "
-            "optimistic, those of the test split are not. Of several configurations that are about as good, the first "
-            "is the luckiest, which no interval of a single configuration shows."
-        )
-    else:
-        chosen = (
-            "The best epoch of each trial, and the best trial, were chosen on the very validation images that the "
-            "figures are computed on, which makes them optimistic, the more so the more trials were compared; the test "
-            "split's figures do not have this fault. No final stage has trained the best configuration and the "
-            "baselines again with fresh seeds, which would show how much of a lead is luck."
-        )
-    if twice:
-        noise += (
-            f" Of {plural(twice, 'configuration')} there are two seeds: two values, no more than a range, and no "
-            "measure of how seeds spread."
-        )
-    sentences = [
-        noise,
-        chosen,
-        "The intervals hold the chance in which images the split has and, where a configuration was trained more than "
-        "once, in which seeds it was trained with, and nothing else: where images of one patient resemble each other "
-        "and no group says so, too little of what a new patient brings; of another scanner or clinic, nothing.",
-        "The split may leak: where neighbouring slices of one patient lie in different splits, and the dataset names "
-        "no patients, every figure, the test split's included, says more about patients that the model has seen than "
-        "about new ones.",
-        "Annotations that are rectangles rather than outlines bound what any figure can mean.",
-    ]
-    if len({setting(one.best, "image_size") for one in ranked}) > 1:
-        sentences.append(
-            "The ranked trials have different image sizes, and each is measured at its own, against masks resized to "
-            "it."
-        )
-    if len({setting(one.best, "epochs") for one in ranked}) > 1:
-        sentences.append("The ranked trials have different numbers of epochs in their budget.")
-    if is_demo(run):
-        sentences.insert(0, "This is a demo on generated phantoms: nothing here says anything about real images.")
-    return " ".join(sentences)
-
-
-def _metrics() -> list[Block]:
+def _metrics(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[Block]:
     text = (
-        "Computed over the whole split at the trial's image size from sums per image, so no figure depends on the "
+        "Computed over the whole split at the trial's image size from sums per image, so none depends on the "
         "batch size. p is the sigmoid output, y the truth; the threshold is 0.5 where one is needed."
     )
-    return [paragraph(text), table(["column", "definition"], list(METRIC_DEFINITIONS.items()))]
+    return [paragraph(text), table(DEFINITION_HEADER, metric_definitions(run, trials))]
 
 
 def _dataset(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -170,21 +88,39 @@ def _dataset(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"kind": "generated phantoms (demo)", **dataset} if is_demo(run) else dataset
 
 
-def _space(run: Mapping[str, Any]) -> list[Block]:
+def _space(run: Mapping[str, Any]) -> Iterator[Block]:
     space = run.get("space")
     if not isinstance(space, Mapping) or not space:
-        return [paragraph("Not recorded.")]
-    rest = {key: content for key, content in space.items() if key != "description"}
-    document = yaml.safe_dump(_without_published(rest), sort_keys=False, allow_unicode=True, width=110)
-    return [*_paragraphs(str(space.get("description", ""))), CodeBlock(document, "yaml")]
+        yield paragraph("Not recorded.")
+        return
+    yield from _paragraphs(str(space.get("description", "")))
+    notes = _notes(space)
+    if notes:
+        yield paragraph("Notes of the space:")
+        yield Bullets(notes)
+    shown = {key: content for key, content in space.items() if key != "description"}
+    yield CodeBlock(yaml.safe_dump(_settings(shown), sort_keys=False, allow_unicode=True, width=110), "yaml")
 
 
-def _without_published(content: Any) -> Any:
-    """Published figures have a section of their own, which says what they are; here they would stand unexplained."""
+def _notes(space: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the notes of a recorded space and of its trials, these led by the trial's name; nothing else is a note."""
+    trials = space.get("trials")
+    owners = [("", space), *(trials.items() if isinstance(trials, Mapping) else ())]
+    return tuple(
+        f"{name}: {note.strip()}" if name else note.strip()
+        for name, owner in owners
+        if isinstance(owner, Mapping) and isinstance(owner.get("notes"), list)
+        for note in owner["notes"]
+        if isinstance(note, str)
+    )
+
+
+def _settings(content: Any) -> Any:
+    """Leave out what stands elsewhere: the notes, and what was published, which has a section that explains it."""
     if isinstance(content, Mapping):
-        return {key: _without_published(inner) for key, inner in content.items() if key != "published"}
+        return {key: _settings(inner) for key, inner in content.items() if key not in ("notes", "published")}
     if isinstance(content, list):
-        return [_without_published(inner) for inner in content]
+        return [_settings(inner) for inner in content]
     return content.strip() if isinstance(content, str) else content
 
 
@@ -196,30 +132,6 @@ def _paragraphs(text: str) -> Iterator[Block]:
             yield Bullets(tuple(line[2:] for line in group))
         else:
             yield from map(paragraph, group)
-
-
-def _choices(trials: Sequence[TrialRecord]) -> Table | None:
-    baselines = [record for record in trials if record.baseline]
-    if not baselines:
-        return None
-    rows = [
-        (field, ", ".join(sorted({value(setting(record, field)) for record in baselines})), why)
-        for field, why in _CHOSEN.items()
-    ]
-    rows += [
-        (
-            "dropout",
-            "after each decoder block but the last, and before the segmentation head",
-            "only its rate is documented",
-        ),
-        (
-            "classification head",
-            "read as the per-pixel segmentation head on the decoder",
-            "no image-level loss is documented, and nearly every image of the dataset holds a tumour",
-        ),
-        ("averaging of metrics", "pooled over the split, as defined above", "not documented"),
-    ]
-    return table(["choice", "here", "why it had to be chosen"], rows)
 
 
 def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any]:

@@ -20,15 +20,15 @@ from bts_tune.report.blocks import (
     CodeBlock,
     Document,
     Picture,
-    Section,
     Subheading,
+    TitledBlocks,
     paragraph,
     table,
 )
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.write import write_report
-from tests.report.fabricate import make_run, make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_run, make_search, write_run, write_samples, write_scores
 
 HOSTILE = """"><img src=x onerror=alert(1)></title></style></script><script>alert(2)</script>'{{ 7*7 }}{% raw %}"""
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -66,13 +66,13 @@ def hostile_document() -> Document:
         Bullets((HOSTILE,)),
         table([HOSTILE, "n"], [[HOSTILE, Cell(HOSTILE, 3.5)], ["a", Cell("–", None)]], right=(1,)),
         CodeBlock(HOSTILE, "yaml"),
-        Picture(HOSTILE, "figures/a.png"),
+        Picture(HOSTILE, "figures/a.png", b"png"),
     )
-    return Document(HOSTILE, (HOSTILE,), HOSTILE, (Section("Answer", blocks),))
+    return Document(HOSTILE, (HOSTILE,), HOSTILE, (TitledBlocks("Answer", blocks),))
 
 
 def test_everything_in_the_document_stays_text() -> None:
-    page = Page(to_html(hostile_document(), {"figures/a.png": b"png"}))
+    page = Page(to_html(hostile_document()))
     assert page.open == []
     tags = [tag for tag, _ in page.elements]
     assert (tags.count("script"), tags.count("img"), tags.count("style")) == (1, 1, 1)
@@ -87,18 +87,18 @@ def test_both_forms_say_the_same() -> None:
         ("banner",),
         "tag",
         (
-            Section("One", (paragraph("see ", Code("a.csv"), " there", strong=True), Bullets(("x", "y")))),
-            Section("Two", (Subheading("sub"), table(["h", "n"], [["c", Cell("1m05s", 65)]], right=(1,)))),
+            TitledBlocks("One", (paragraph("see ", Code("a.csv"), " there", strong=True), Bullets(("x", "y")))),
+            TitledBlocks("Two", (Subheading("sub"), table(["h", "n"], [["c", Cell("1m05s", 65)]], right=(1,)))),
         ),
     )
     markdown = to_markdown(document)
     assert "**see `a.csv` there**" in markdown
     assert "| c | 1m05s |" in markdown
-    words = " ".join(Page(to_html(document, {})).text).split()
+    words = " ".join(Page(to_html(document)).text).split()
     for word in ("run", "banner", "tag", "One", "a.csv", "x", "y", "Two", "sub", "h", "n", "c", "1m05s"):
         assert word in words
         assert word in markdown
-    assert 'data-key="65"' in to_html(document, {})
+    assert 'data-key="65"' in to_html(document)
 
 
 @pytest.fixture(scope="module")

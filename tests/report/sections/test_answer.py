@@ -1,12 +1,23 @@
-"""The one-sentence answer, in every state a run can be in."""
+"""The section on the answer, in every state a run can be in."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from bts_tune.report.sections.answer import answer
+import pytest
+
+from bts_tune.report.sections.answer import answer, headline
+from bts_tune.results.comparison import Comparison, compare_configurations
 from bts_tune.results.run_folder import TrialRecord
-from tests.report.fabricate import make_row, make_trial
+from bts_tune.testing.runs import make_row, make_trial
+from bts_tune.testing.sections import SectionContract
+from tests.results.scored import SEARCHED, written
+from tests.results.scored import trial as scored_trial
+
+
+class TestAnswer(SectionContract):
+    name = "answer"
 
 
 def trial(identifier: str, loss: float, iou: float, **kwargs: Any) -> TrialRecord:
@@ -79,3 +90,61 @@ def test_all_failed_before_the_first_epoch() -> None:
 
 def test_no_trials() -> None:
     assert "none planned" in answer([])
+
+
+def test_without_scores_there_is_no_headline() -> None:
+    assert headline(SEARCHED, Comparison()) is None
+
+
+@pytest.mark.parametrize(
+    ("qualities", "told"),
+    [
+        ({"t1": 0.8, "good": 0.7, "weak": 0.6}, "t1 beats the best baseline, good, by 0."),
+        ({"t1": 0.7, "good": 0.7, "weak": 0.6}, "includes zero, nothing tells the two apart"),
+        ({"t1": 0.6, "good": 0.7, "weak": 0.6}, "t1 ranks first on the validation split, but is 0."),
+    ],
+)
+def test_the_headline_says_what_the_test_split_allows(tmp_path: Path, qualities: dict[str, float], told: str) -> None:
+    text = headline(SEARCHED, compare_configurations(written(tmp_path / "r", SEARCHED, qualities), SEARCHED))
+    assert text is not None
+    assert told in text
+    assert "on the test split" in text
+    assert "30 images" in text
+    assert "of 3 configurations in" in text
+
+
+def test_the_headline_says_where_the_best_is_a_baseline(tmp_path: Path) -> None:
+    trials = [
+        scored_trial("good", 0.2, baseline=True),
+        scored_trial("weak", 0.4, index=1, baseline=True),
+        scored_trial("t1", 0.5, index=2),
+    ]
+    text = headline(trials, compare_configurations(written(tmp_path / "r", trials, {"good": 0.8, "weak": 0.6}), trials))
+    assert text is not None
+    assert text.startswith("The best is a baseline: good beats the next baseline, weak, by 0.")
+    assert "interval +0." in text
+
+
+def test_the_headline_names_a_changed_baseline_too(tmp_path: Path) -> None:
+    trials = [scored_trial("t1", 0.2), scored_trial("good", 0.3, index=1, baseline=True, changed=["epochs"])]
+    text = headline(trials, compare_configurations(written(tmp_path / "r", trials, {"t1": 0.8, "good": 0.7}), trials))
+    assert text is not None
+    assert "the best baseline, good" in text
+
+
+def test_without_a_test_split_the_headline_is_about_the_split_that_chose(tmp_path: Path) -> None:
+    found = compare_configurations(
+        written(tmp_path / "r", SEARCHED, {"t1": 0.8, "good": 0.7, "weak": 0.6}, test=0), SEARCHED
+    )
+    text = headline(SEARCHED, found)
+    assert text is not None
+    assert "on the validation split that chose it" in text
+
+
+def test_one_test_image_tells_nothing(tmp_path: Path) -> None:
+    found = compare_configurations(
+        written(tmp_path / "r", SEARCHED, {"t1": 0.8, "good": 0.7, "weak": 0.6}, test=1), SEARCHED
+    )
+    text = headline(SEARCHED, found)
+    assert text is not None
+    assert "too few images" in text

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from bts_tune.report.blocks import Document, Section
+from bts_tune.report.blocks import Document, TitledBlocks
 from bts_tune.report.render.text import to_text
-from bts_tune.report.sections.split import split_section
-from tests.report.fabricate import make_run, make_split
+from bts_tune.report.sections.split import Split
+from bts_tune.testing.runs import make_run, make_split
+from bts_tune.testing.sections import SectionContract, context_of
+
+
+class TestSplit(SectionContract):
+    name = "split"
 
 
 def shown(run: dict[str, Any]) -> str:
-    return to_text(Document("", (), "", (Section("Split", tuple(split_section(run))),)), width=2000)
+    return to_text(
+        Document("", (), "", (TitledBlocks("Split", tuple(Split().blocks(context_of(run=run)))),)), width=2000
+    )
 
 
 def test_method_hash_sizes_groups_and_leak_are_told() -> None:
@@ -34,7 +41,7 @@ def test_a_run_of_an_earlier_version_says_so() -> None:
     run = make_run()
     del run["dataset"]["split"]
     assert "earlier version" in shown(run)
-    assert list(split_section({})) == []
+    assert list(Split().blocks(context_of(run={}))) == []
 
 
 def test_whatever_is_missing_is_left_out() -> None:

@@ -1,0 +1,92 @@
+"""Cells and rows that the tables of several sections have."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
+from bts_tune.report.context import ReportContext
+from bts_tune.report.wording import MISSING, duration, interval, mean_and_spread, metric, spread_words
+from bts_tune.results.comparison import Comparison
+from bts_tune.results.configurations import Configuration
+from bts_tune.results.leaderboard import total_seconds
+from bts_tune.results.naming import role
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, settings
+from bts_tune.results.status import STATUSES
+from bts_tune.text import plural
+
+MAX_ROWS = 50
+"""Longest table; leaderboard.csv and configurations.csv have all rows."""
+
+
+def more_rows(listed: Sequence[object], noun: str = "trial", file: str = "leaderboard.csv") -> list[Block]:
+    """Return a paragraph on what a table of at most `MAX_ROWS` rows leaves out; nothing where it has all."""
+    more = len(listed) - MAX_ROWS
+    return [paragraph(f"{plural(more, f'more {noun}')} in ", Code(file), ".")] if more > 0 else []
+
+
+def time_cell(record: TrialRecord) -> Cell:
+    """Return how long the trial took."""
+    seconds = total_seconds(record)
+    return Cell(duration(seconds), seconds)
+
+
+def epoch_cell(record: TrialRecord) -> str:
+    """Return the best epoch and the budget, `12 of 35`; a dash without rows."""
+    return f"{record.best_row['epoch']} of {setting(record, 'epochs')}" if record.best_row else MISSING
+
+
+def run_epochs_cell(record: TrialRecord) -> str:
+    """Return how many epochs were trained and the budget, `35 of 35`."""
+    return f"{len(record.rows)} of {setting(record, 'epochs')}"
+
+
+def spread_cell(one: Configuration, name: str) -> str:
+    """Return mean and spread of a metric over the trainings of a configuration."""
+    return mean_and_spread(one.values(name))
+
+
+def mean_cell(one: Configuration, name: str) -> str:
+    """Return the mean of a metric over the trainings of a configuration."""
+    values = one.values(name)
+    return metric(statistics.fmean(values) if values else None)
+
+
+def interval_cell(comparison: Comparison, one: Configuration, split: str = "valid") -> str:
+    """Return a configuration's interval, or a dash where its scores are not those of all its trainings."""
+    compared = comparison.splits.get(split)
+    place = compared.place(one) if compared else None
+    if compared is None or place is None or not all(record.trial in comparison.scores for record in one.trials):
+        return MISSING
+    return interval(compared.resampled.dice_loss[place])
+
+
+def over_trainings(shown: Sequence[Configuration]) -> str:
+    """Return what a table shows over the trainings of its configurations, as the end of a sentence."""
+    return f"over the trainings of a configuration, {spread_words(len(one.trials) for one in shown)}"
+
+
+def unranked_table(context: ReportContext, records: Sequence[TrialRecord], status: bool = False) -> list[Block]:
+    """Return a table of trials that are not ranked, with their status where it is asked for."""
+    header = ["name", "role", *(["status"] if status else []), "validation Dice loss", "IoU", "best epoch"]
+    header += ["epochs run", "time", "settings"]
+    rows = []
+    for record in records[:MAX_ROWS]:
+        best = record.best_row or {}
+        rows.append(
+            [
+                context.names[record.trial],
+                role(record),
+                *([STATUSES[record.status].words] if status else []),
+                metric(best.get("val_dice_loss")),
+                metric(best.get("val_iou")),
+                best.get("epoch", MISSING),
+                run_epochs_cell(record),
+                time_cell(record),
+                settings(record, context.varied),
+            ]
+        )
+    first = 3 if status else 2
+    return [table(header, rows, right=range(first, first + 5)), *more_rows(records)]

@@ -1,0 +1,80 @@
+"""The definitions of all columns of metrics, as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bts_tune.metrics.base import Metric, metrics_in_use
+from bts_tune.registry import METRICS
+from bts_tune.report.wording import MISSING
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.tables import further_metrics, further_test_metrics
+
+DEFINITION_HEADER = ("column", "definition", "better", "range", "source")
+
+_OTHERS: Mapping[str, str] = {
+    "train_dice_loss": "the formula of val_dice_loss over the training batches of the epoch, augmentation and dropout "
+    "on, while the weights change",
+    "train_loss": "the training objective over the same batches",
+    "test_*": "the same on the test split, computed once, at the epoch that was best on the validation split",
+    "best_epoch": "the epoch with the lowest val_dice_loss, the earliest of equals; every metric of a trial in the "
+    "leaderboard is that epoch's",
+    "seconds": "of all recorded epochs, validation included",
+    "images_per_second": "training images over training time, validation excluded",
+}
+
+
+def metric_definitions(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> list[tuple[str, ...]]:
+    """Return a row for each column of metrics, as `DEFINITION_HEADER` names its cells.
+
+    Our own metrics declare what they are, and so do those of plugins that are loaded. Of a metric on record whose
+    plugin is not loaded, the definition is the one that the run recorded, if it did.
+    """
+    on_record = dict.fromkeys(
+        name.split("_", 1)[1] for name in (*further_metrics(trials), *further_test_metrics(trials))
+    )
+    registered = metrics_in_use()
+    shown = [one for one in registered if one.key() in on_record or not METRICS.is_plugin(one.name)]
+    known = {"loss", *(one.key() for one in registered)}
+    rows = [_declared(one) for one in shown]
+    rows += [_plain(f"val_{key}", _recorded(run, key)) for key in on_record if key not in known]
+    rows.append(_plain("val_loss", "the training objective on the validation split"))
+    rows += [_plain(f"val_loss, train_loss of {name}", text) for name, text in _texts(run.get("losses")).items()]
+    return rows + [_plain(name, text) for name, text in _OTHERS.items()]
+
+
+def definition(column: str) -> str:
+    """Return the definition of one of our own columns.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+    return {row[0]: row[1] for row in metric_definitions({}, [])}[column]
+
+
+def _declared(metric: Metric) -> tuple[str, ...]:
+    better = "lower" if metric.direction == "minimize" else "higher"
+    return (f"val_{metric.key()}", metric.definition, better, _range(metric), metric.source or MISSING)
+
+
+def _range(metric: Metric) -> str:
+    low, high = metric.range
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{low:g}{unit} or more" if math.isinf(high) else f"{low:g} to {high:g}{unit}"
+
+
+def _plain(column: str, text: str) -> tuple[str, ...]:
+    return (column, text, MISSING, MISSING, MISSING)
+
+
+def _recorded(run: Mapping[str, Any], key: str) -> str:
+    return _texts(run.get("metrics_defined")).get(key) or "not known here: the metric is of a plugin that is not loaded"
+
+
+def _texts(content: Any) -> dict[str, str]:
+    """Return the texts of what should be a mapping from names to texts: `run.json` may come from anywhere."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(name): text for name, text in content.items() if isinstance(text, str) and text}

@@ -1,0 +1,108 @@
+"""The section that compares the configurations image by image, each with the best baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from bts_tune.report.blocks import Block, Subheading, paragraph, table
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import MISSING, gained, interval, share
+from bts_tune.results.comparison import SplitComparison
+from bts_tune.results.configurations import configurations, result_stage
+from bts_tune.results.naming import role
+from bts_tune.text import plural
+
+_TITLES: Mapping[str, str] = {"test": "Test split", "valid": "Validation split"}
+_MAX_MISSING = 12
+
+
+@SECTIONS.register("comparison")
+class ComparisonSection(Section):
+    """The configurations, compared on the same images."""
+
+    title = "Comparison"
+    after = "ranking"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the paired comparison of the configurations with the best baseline, split by split."""
+        if not configurations(context.trials):
+            return
+        if context.comparison.failed:
+            yield paragraph(context.comparison.failed)
+            return
+        if not context.comparison.scores:
+            yield paragraph("No scores of single images are on record, so there are no intervals and no comparisons.")
+            return
+        shown = [
+            (title, context.comparison.splits[name])
+            for name, title in _TITLES.items()
+            if name in context.comparison.splits
+        ]
+        if shown and len(shown[0][1].configurations) > 1:
+            compared = shown[0][1]
+            who = (
+                "The configurations of the final stage"
+                if result_stage(context.trials) == "final"
+                else "The best and the baselines"
+            )
+            yield paragraph(
+                f"{who} on the same images, each against {_reference(compared)}. An interval that includes zero leaves "
+                f"open which of the two is better. {_chances(compared)}"
+            )
+            for title, compared in shown:
+                groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
+                tumours = f"{plural(compared.images, 'image')}{groups}, {compared.tumours} with a tumour"
+                yield Subheading(f"{title} ({tumours})")
+                repeated = set(compared.replicates) != {1}
+                header = ["name", "role", *(["trainings"] if repeated else []), "Dice gained", "95 % interval"]
+                header += ["IoU gained", "95 % interval", "p (Holm)", "first"]
+                rows = [_row(compared, place, repeated) for place in range(len(compared.configurations))]
+                yield table(header, rows, right=range(2, len(header)))
+        yield from (paragraph(sentence) for sentence in context.comparison.missing[:_MAX_MISSING])
+        if len(context.comparison.missing) > _MAX_MISSING:
+            yield paragraph(
+                f"Of {len(context.comparison.missing) - _MAX_MISSING} more, scores are missing or left out."
+            )
+
+
+def _reference(compared: SplitComparison) -> str:
+    one = compared.configurations[compared.reference]
+    return f"the best {'baseline' if one.baseline else 'configuration'} that has scores, {one.name}"
+
+
+def _chances(compared: SplitComparison) -> str:
+    images = "groups of related images" if compared.groups else "images"
+    fewest = min(compared.replicates)
+    two = (
+        " Two trainings are two values, no more than a range: an interval from two rests on the assumption that "
+        "trainings are normally distributed, and is wide."
+        if 2 in compared.replicates
+        else ""
+    )
+    if fewest > 1:
+        return f"The intervals hold the chance of other {images} and of other seeds.{two}"
+    if max(compared.replicates) > 1:
+        return (
+            f"The intervals hold the chance of other {images}, and that of other seeds where a configuration has more "
+            f"than one training; of one with a single training they are too narrow.{two}"
+        )
+    return f"The intervals hold the chance of other {images} alone: a single seed tells nothing of that of others."
+
+
+def _row(compared: SplitComparison, place: int, repeated: bool) -> list[str]:
+    one, found = compared.configurations[place], compared.resampled
+    first = share(found.first[place])
+    cells = [one.name, role(one), *([str(compared.replicates[place])] if repeated else [])]
+    if place == compared.reference:
+        return [*cells, "reference", *[MISSING] * 4, first]
+    p_value = compared.p_values[place]
+    return [
+        *cells,
+        gained(found.dice_gain[place].value),
+        interval(found.dice_gain[place], signed=True),
+        gained(found.iou_gain[place].value),
+        interval(found.iou_gain[place], signed=True),
+        MISSING if p_value is None else "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}",
+        first,
+    ]

@@ -1,0 +1,96 @@
+"""The section on the ranking: the configurations that were trained to the full budget, best first."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
+from bts_tune.report.cells import MAX_ROWS, interval_cell, mean_cell, more_rows, over_trainings, spread_cell
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import count, duration
+from bts_tune.results.configurations import Configuration, configurations, result_stage
+from bts_tune.results.leaderboard import is_ranked, total_seconds
+from bts_tune.results.naming import role
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting, settings
+
+
+@SECTIONS.register("ranking")
+class Ranking(Section):
+    """The ranked configurations."""
+
+    title = "Ranking"
+    after = "answer"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the configurations that were trained to the full budget, best first."""
+        ranked = configurations(context.trials)
+        if not ranked:
+            yield paragraph("No trial has been trained to its full budget, so nothing is ranked.")
+            return
+        compared = context.comparison.splits.get("valid")
+        repeated = any(one.planned > 1 for one in ranked)
+        header = ["rank", "name", "role", *(["trainings"] if repeated else []), "validation Dice loss"]
+        header += [
+            *(["95 % interval"] if compared else []),
+            "IoU",
+            "Dice per image",
+            "training Dice loss",
+            "best epoch",
+        ]
+        header += ["time", "parameters", *([] if repeated else ["seed"]), "settings"]
+        rows = []
+        for rank, one in enumerate(ranked[:MAX_ROWS], start=1):
+            parameters = one.best.started.get("parameters")
+            seconds = [total_seconds(record) or 0.0 for record in one.trials]
+            rows.append(
+                [
+                    rank,
+                    one.name,
+                    role(one),
+                    *([f"{len(one.trials)} of {one.planned}"] if repeated else []),
+                    spread_cell(one, "val_dice_loss"),
+                    *([interval_cell(context.comparison, one)] if compared else []),
+                    spread_cell(one, "val_iou"),
+                    mean_cell(one, "val_dice_image"),
+                    mean_cell(one, "train_dice_loss"),
+                    _epochs(one),
+                    Cell(duration(statistics.fmean(seconds)), statistics.fmean(seconds)),
+                    Cell(count(parameters), parameters),
+                    *([] if repeated else [setting(one.best, "seed")]),
+                    settings(one.best, context.varied),
+                ]
+            )
+        yield paragraph(
+            ("Configurations of the final stage" if result_stage(context.trials) == "final" else "Configurations")
+            + " trained to the full budget, by validation Dice loss, then IoU, each training at its best epoch"
+            + (f"; {over_trainings(ranked)}" if repeated else "")
+            + ". Settings are the model, the learning rate and what else differs between trials and from the program's "
+            "defaults; ",
+            Code("configurations.csv"),
+            " and ",
+            Code("leaderboard.csv"),
+            " have every setting and metric, of configurations and of trials, ",
+            Code("epochs.csv"),
+            " every epoch.",
+        )
+        yield table(header, rows, right=(0, *range(3, len(header) - 1)))
+        yield from more_rows(ranked, "configuration", "configurations.csv")
+        nowhere = _never_finished(context.trials)
+        if nowhere:
+            yield paragraph(f"Not ranked, as none of its trainings reached the full budget: {', '.join(nowhere)}.")
+
+
+def _never_finished(trials: Sequence[TrialRecord]) -> list[str]:
+    """Return the names of the final stage's configurations without a full-budget training."""
+    final = [record for record in trials if record.stage == "final"]
+    ranked = {(record.name, record.recipe_id) for record in final if is_ranked(record)}
+    return list(dict.fromkeys(record.name for record in final if (record.name, record.recipe_id) not in ranked))
+
+
+def _epochs(one: Configuration) -> str:
+    epochs = sorted({int(epoch) for epoch in one.values("epoch")})
+    shown = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return f"{shown} of {setting(one.best, 'epochs')}"

@@ -1,0 +1,115 @@
+"""The section on the course of the search: the lowest loss so far, trial by trial and over device time."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.context import ReportContext
+from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.results.leaderboard import is_ranked, total_seconds
+from bts_tune.results.resources import gpus_per_trial
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.status import FINISHED
+
+_DEVICE_TIME: Mapping[str, str] = {
+    "GPU": "times the GPUs that each takes",
+    "CPU-trial": "each on its share of the CPU's cores",
+    "Trial": "not weighed by device",
+}
+
+
+@SECTIONS.register("search-history")
+class SearchHistory(Section):
+    """The course of the search."""
+
+    title = "Search history"
+    after = "learning-curves"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the course of the search: the lowest loss so far."""
+        draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run))
+        shown = list(context.picture("The lowest validation Dice loss so far", "search_history", draw))
+        if not shown:
+            return
+        yield from shown
+        yield paragraph(
+            "The line is the lowest validation Dice loss of the full-budget trials that had ended by then; left "
+            "against the trials in the order in which they ended, right against device time: the seconds of all trials "
+            f"together, whatever ran side by side, {_DEVICE_TIME[device_time(context.trials, 1.0)[0]]}."
+        )
+
+
+def draw_search_history(
+    trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0
+) -> bytes | None:
+    """Draw the search's best validation Dice loss so far against trials ended and against device time.
+
+    Args:
+        trials: the run's trials in any order.
+        gpus_per_trial: GPUs, or the fraction of one, that a trial on a GPU takes; on CPUs, trials are counted.
+        tags: warnings to print above the figure (`ReportContext.tags`).
+
+    Returns:
+        A PNG, or None with fewer than two trials that have ended with rows.
+    """
+    ended = [record for record in trials if record.stage == "search" and record.status in FINISHED and record.rows]
+    ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
+    if len(ended) < 2:
+        return None
+    losses = [record.best_row["val_dice_loss"] for record in ended if record.best_row]
+    ranked = [is_ranked(record) for record in ended]
+    best = list(
+        itertools.accumulate((loss if full else np.inf for loss, full in zip(losses, ranked, strict=True)), min)
+    )
+    device, share = device_time(ended, gpus_per_trial)
+    seconds = list(itertools.accumulate(share * (total_seconds(record) or 0.0) for record in ended))
+    unit, size = next(
+        (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if seconds[-1] >= 2 * s or s == 1
+    )
+    with new_figure((11.4, 3.9), layout="constrained") as (figure, png):
+        panels = figure.subplots(1, 2, sharey=True)
+        steps = ([float(number) for number in range(1, len(ended) + 1)], [second / size for second in seconds])
+        for axes, places, label in zip(panels, steps, ("Trials ended", f"{device}-{unit}"), strict=True):
+            marks: tuple[tuple[Callable[[TrialRecord], bool], dict[str, Any], str], ...] = (
+                (lambda record: record.baseline, {"marker": "s", "color": "black"}, "baseline"),
+                (lambda record: not record.baseline and is_ranked(record), {"color": COLORS[0]}, "searched"),
+                (lambda record: not is_ranked(record), {"color": OTHERS}, "ended before the full budget"),
+            )
+            for wanted, style, text in marks:
+                chosen = [place for place, record in enumerate(ended) if wanted(record)]
+                if chosen:
+                    x, y = [places[place] for place in chosen], [losses[place] for place in chosen]
+                    axes.scatter(x, y, s=26, zorder=3, label=text, **style)
+            finite = [place for place, loss in enumerate(best) if np.isfinite(loss)]
+            if finite:
+                x, y = [places[place] for place in finite], [best[place] for place in finite]
+                axes.step(x, y, where="post", color=COLORS[1], linewidth=1.9, label="best so far", zorder=2)
+            axes.set_xlabel(label)
+        panels[0].xaxis.get_major_locator().set_params(integer=True)
+        panels[0].set_ylabel("Validation Dice loss")
+        panels[0].set_title("Best so far, trial by trial")
+        panels[1].set_title("Best so far, over device time")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8.5)
+        banner(figure, tags)
+    return png.getvalue()
+
+
+def device_time(trials: Sequence[TrialRecord], gpus_per_trial: float) -> tuple[str, float]:
+    """Return what the seconds of trials are counted in, and how many of it a trial's second is.
+
+    `GPU` where every trial ran on one, with the GPUs that a trial takes; else `CPU-trial`, or `Trial` where trials ran
+    on both or on what is not on record, each with 1.
+    """
+    devices = {record.started.get("device") for record in trials}
+    if devices == {"cpu"}:
+        return "CPU-trial", 1.0
+    if devices and not devices & {"cpu", None}:
+        return "GPU", gpus_per_trial
+    return "Trial", 1.0

@@ -1,0 +1,51 @@
+"""The section on the search that a final stage followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bts_tune.report.blocks import Block, paragraph, table
+from bts_tune.report.cells import MAX_ROWS, epoch_cell, more_rows, time_cell
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import metric
+from bts_tune.results.leaderboard import search_log
+from bts_tune.results.naming import role
+from bts_tune.results.settings import setting, settings
+
+
+@SECTIONS.register("search-log")
+class SearchLog(Section):
+    """The trials of a search, which is not the result."""
+
+    title = "Search log"
+    after = "search-optimism"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the trials of the search that a final stage followed."""
+        log = search_log(context.trials)
+        if not log:
+            return
+        header = ["place", "name", "role", "validation Dice loss", "IoU", "best epoch", "time", "seed", "settings"]
+        rows = []
+        for place, record in enumerate(log[:MAX_ROWS], start=1):
+            best = record.best_row or {}
+            rows.append(
+                [
+                    place,
+                    context.names[record.trial],
+                    role(record),
+                    metric(best.get("val_dice_loss")),
+                    metric(best.get("val_iou")),
+                    epoch_cell(record),
+                    time_cell(record),
+                    setting(record, "seed"),
+                    settings(record, context.varied),
+                ]
+            )
+        yield paragraph(
+            "How the search went, not a result: trials trained to the full budget, each the best epoch of one seed, by "
+            "the metric that chose among them, which is optimistic for that. The ranking is above."
+        )
+        yield table(header, rows, right=(0, *range(3, 8)))
+        yield from more_rows(log)

@@ -1,0 +1,71 @@
+"""The section on the optimism of the search: what it promised, and what the final stage came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bts_tune.report.blocks import Block, paragraph, table
+from bts_tune.report.cells import MAX_ROWS, spread_cell
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import MISSING, gained, metric
+from bts_tune.results.naming import role
+from bts_tune.results.optimism import mean_excess, optimism
+from bts_tune.text import plural
+
+
+@SECTIONS.register("search-optimism")
+class SearchOptimism(Section):
+    """How much the search promised too much."""
+
+    title = "Optimism of the search"
+    after = "test-split"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield what the search promised of the configurations of the final stage, beside what they came to."""
+        found = optimism(context.trials)
+        if not found:
+            return
+        # A trial that the search stopped early shows how far it had come, not what the search promised.
+        full = [one for one in found if one.origin.full_budget]
+        chosen = [one for one in full if not one.configuration.baseline]
+        told = []
+        for one in found:
+            if one.first:
+                told.append(
+                    f"The search ranked {one.configuration.name} first, with a Dice loss of {metric(one.searched)}; "
+                    f"the mean of its final stage is {metric(one.configuration.dice_loss)}, which differs by "
+                    f"{gained(one.excess)}"
+                )
+        for group, text in (
+            (chosen, "that the search chose"),
+            ([one for one in full if one not in chosen], "not chosen"),
+        ):
+            mean = mean_excess(group)
+            if mean is not None:
+                noun = "configuration" if group is chosen else "baseline"
+                told.append(f"over the {plural(len(group), noun)} {text}, the mean difference is {gained(mean)}")
+        if len(full) < len(found):
+            told.append(
+                f"{plural(len(found) - len(full), 'trial')} that the search stopped early left out of the means"
+            )
+        sentence = "; ".join(told)
+        yield paragraph(
+            f"{sentence[:1].upper()}{sentence[1:]}. Above zero, the search promised too much: its value is the best "
+            "epoch of one seed, and it chose the configurations by that very value. Baselines are trained whatever "
+            "the search finds, so theirs is of the one seed alone."
+        )
+        rows = [
+            [
+                one.configuration.name,
+                "; ".join(
+                    text for text in ("first in the search" if one.first else "", role(one.configuration)) if text
+                ),
+                metric(one.searched) + ("" if one.origin.full_budget else f" (stopped after {len(one.origin.rows)})"),
+                spread_cell(one.configuration, "val_dice_loss"),
+                gained(one.excess) if one.origin.full_budget else MISSING,
+            ]
+            for one in found[:MAX_ROWS]
+        ]
+        header = ["name", "role", "in the search", "in the final stage", "difference"]
+        yield table(header, rows, right=(2, 3, 4))

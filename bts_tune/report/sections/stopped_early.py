@@ -1,0 +1,26 @@
+"""The section on the trials that the scheduler stopped early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.cells import unranked_table
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.results.status import in_group
+
+
+@SECTIONS.register("stopped-early")
+class StoppedEarly(Section):
+    """The trials that were stopped early."""
+
+    title = "Stopped early"
+    after = "search-log"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield the trials that the scheduler stopped early."""
+        records = [record for record in context.trials if record.status in in_group("stopped")]
+        if records:
+            yield paragraph("Not ranked: stopped before the full budget, so not to be set beside the trials above.")
+            yield from unranked_table(context, records)

@@ -1,0 +1,31 @@
+"""The section on the data check."""
+
+from __future__ import annotations
+
+from bts_tune.report.blocks import Paragraph, Table
+from bts_tune.report.sections.data_check import DataCheck
+from bts_tune.testing.runs import make_run
+from bts_tune.testing.sections import SectionContract, context_of
+
+
+class TestDataCheck(SectionContract):
+    name = "data-check"
+
+
+def test_the_data_check_in_short() -> None:
+    check = {
+        "errors": {},
+        "warnings": {"no-tumor": 3, "tiny": 1},
+        "splits": {"train": {"images": 10, "without_tumor": 3, "tumor_share": {"0": 0.01, "0.5": 0.1, "1": 0.2}}},
+    }
+    first, rows = DataCheck().blocks(context_of(run={"dataset": {"check": check}}))
+    assert isinstance(first, Paragraph)
+    assert first.spans == ("no errors; 4 warnings (no-tumor 3, tiny 1).",)
+    assert isinstance(rows, Table)
+    assert rows.rows[0][:7] == ("train", 10, 3, "–", "1.00%", "10.00%", "20.00%")
+    first, rows = DataCheck().blocks(context_of(run=make_run()))
+    assert isinstance(first, Paragraph)
+    assert first.spans == ("no errors; 3 warnings (no-tumor 3).",)
+    assert isinstance(rows, Table)
+    assert rows.rows[0] == ("train", 1502, 3, 7, "0.04%", "3.10%", "12.00%", "640x640")
+    assert list(DataCheck().blocks(context_of(run={}))) == []

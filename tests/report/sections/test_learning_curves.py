@@ -1,0 +1,70 @@
+"""The section on the learning curves: drawn for every kind of record, decodable, of sane size."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from bts_tune.report.sections.learning_curves import draw_learning_curves
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.testing.runs import make_baselines, make_curve, make_row, make_search, make_trial
+from bts_tune.testing.sections import SectionContract
+from tests.report.pages import pixels
+
+
+class TestLearningCurves(SectionContract):
+    name = "learning-curves"
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        make_baselines()[:1],
+        make_baselines(),
+        make_search(),
+        make_search(epochs=1),
+        make_search(epochs=3, searched=200, seeds=3, changed=["epochs"]),
+        [make_trial("only-stopped", status="stopped", rows=make_curve("a", 2, 0.4), epochs=8)],
+    ],
+    ids=["one", "three", "twelve", "one epoch", "hundreds", "none ranked"],
+)
+def test_curves_decode_at_a_readable_size(trials: list[TrialRecord]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = pixels(draw_learning_curves(trials, ["DEMO"]))
+    assert image.shape[:2] == (705, 1710)
+    assert image[..., :3].min() < 0.3  # something is drawn
+    assert image[..., :3].mean() > 0.8  # on white
+
+
+def test_no_epochs_no_curves() -> None:
+    assert draw_learning_curves([]) is None
+    assert draw_learning_curves([make_trial("a", status="failed")]) is None
+
+
+def test_curves_are_the_same_bytes_for_the_same_record() -> None:
+    assert draw_learning_curves(make_search()) == draw_learning_curves(make_search()[::-1])
+
+
+def test_a_tag_shows() -> None:
+    plain, tagged = draw_learning_curves(make_baselines()), draw_learning_curves(make_baselines(), ["DEMO"])
+    red = [(pixels(png)[:60, :900, 0] - pixels(png)[:60, :900, 1] > 0.5).sum() for png in (plain, tagged)]
+    assert red[0] == 0
+    assert red[1] > 100
+
+
+def test_names_that_mean_something_to_matplotlib_are_plain_text() -> None:
+    trials = [
+        make_trial(f"t{index}", name=name, index=index, rows=make_curve("t", 3, 0.3))
+        for index, name in enumerate(["_hidden", "$x^2", "a\nb", "\\alpha$\\frac$", "脑 🧠"])
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draw_learning_curves(trials)
+
+
+def test_a_row_without_training_loss_has_no_gap() -> None:
+    row = make_row("a", 1, 0.4)
+    del row["train_dice_loss"]
+    assert draw_learning_curves([make_trial("a", rows=[row, make_row("a", 2, 0.3)])])

@@ -1,0 +1,61 @@
+"""What a reader must know of a run before its metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
+from bts_tune.testing.runs import make_run
+
+
+def test_a_complete_run_on_data_has_no_banner() -> None:
+    assert tags(make_run()) == []
+    assert demo_sentence(make_run()) is None
+    assert partial_sentence(make_run()) is None
+
+
+def test_a_demo_says_that_it_is_no_result() -> None:
+    sentence = demo_sentence(make_run(profile="demo"))
+    assert sentence is not None
+    assert sentence.startswith("DEMO")
+    assert "not a result" in sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ("running", "still running"),
+        ("interrupted", "interrupted"),
+        ("out-of-time", "time budget"),
+        ("failed", "failed"),
+        ("something new", "not complete"),
+    ],
+)
+def test_a_partial_run_says_why_and_how_to_go_on(status: str, why: str) -> None:
+    sentence = partial_sentence(make_run(status=status))
+    assert sentence is not None
+    assert sentence.startswith("PARTIAL")
+    assert why in sentence
+    assert "bts-tune --resume spring-search" in sentence
+
+
+def test_the_resume_command_is_quoted_for_a_shell() -> None:
+    assert "--resume 'my run'" in str(partial_sentence(make_run(status="failed", run="my run")))
+
+
+def split_with(*, leaks: bool) -> dict[str, object]:
+    valid = {"related_share": 0.956, "look_alike_share": 0.72}
+    return {"dataset": {"split": {"method": "provided", "leak": {"leaks": leaks, "splits": {"valid": valid}}}}}
+
+
+def test_a_leaking_split_is_said_with_its_numbers() -> None:
+    sentence = leak_sentence(split_with(leaks=True))
+    assert sentence is not None
+    assert "96%" in sentence
+    assert "72%" in sentence
+    assert "provided split" in sentence
+
+
+def test_a_split_that_does_not_leak_or_is_not_known_is_not_warned_of() -> None:
+    assert leak_sentence(split_with(leaks=False)) is None
+    assert leak_sentence({}) is None
