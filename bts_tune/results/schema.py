@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn, NotRequired, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, with_config
 from typing_extensions import TypedDict
 
-from bts_tune.config import Part, TrialConfig, explain
+from bts_tune.config import CHOOSERS, Part, TrialConfig, explain
 from bts_tune.errors import RunError
 from bts_tune.results.status import TrialStatus
 from bts_tune.text import quoted
@@ -53,11 +53,17 @@ class _StrictPart(Part):
     model_config = ConfigDict(strict=True)
 
 
-# A trial's configuration as recorded: any of the fields, each of which must be a value that its field allows.
+# A trial's configuration as recorded: any of the fields, each of which must be a value that its field allows. The names
+# of implementations may be those of plugins, which are not loaded to read a record.
 _Config = create_model(  # type: ignore[call-overload]
     "_Config",
     __base__=_StrictPart,
-    **{name: (info.annotation, info) for name, info in TrialConfig.model_fields.items()},
+    **{
+        name: (Annotated[str, Field(max_length=200)], info.default)
+        if name in (*CHOOSERS, "augmentation")
+        else (info.annotation, info)
+        for name, info in TrialConfig.model_fields.items()
+    },
 )
 
 
