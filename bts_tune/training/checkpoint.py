@@ -17,8 +17,9 @@ from bts_tune.config import TrialConfig
 from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.plugins import loaded_plugins
 from bts_tune.results.files import write_atomically
-from bts_tune.text import first_line, quoted
+from bts_tune.text import first_line, printable, quoted
 
 if TYPE_CHECKING:
     from bts_tune.training.trial import Trial
@@ -82,6 +83,7 @@ def save_model(trial: Trial) -> None:
         "std": trial.data.std,
         "epoch": trial.done[-1].epoch,
         "metrics": trial.done[-1].to_dict(),
+        "plugins": [plugin.describe() for plugin in loaded_plugins()],
     }
     weights = save(tensors, metadata={"epoch": str(card["epoch"])})
     card["sha256"] = hashlib.sha256(weights).hexdigest()
@@ -116,6 +118,7 @@ def load_model(folder: Path) -> SavedModel:
     """
     from safetensors.torch import load
 
+    card: Any = {}
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         data = (folder / WEIGHTS).read_bytes()
@@ -128,4 +131,20 @@ def load_model(folder: Path) -> SavedModel:
         model.load_state_dict(tensors, strict=True)
         return SavedModel(model.eval(), config, float(card["mean"]), float(card["std"]), int(card["epoch"]))
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
-        raise RunError(f"{folder}: the saved model cannot be read: {first_line(error)}") from None
+        raise RunError(
+            f"{folder}: the saved model cannot be read: {_missing_plugins(card) or first_line(error)}"
+        ) from None
+
+
+def _missing_plugins(card: Any) -> str:
+    """Return what to do where plugins that a model was made with are not loaded; empty where all are."""
+    try:
+        recorded = {str(one["name"]): one["sha256"] for one in card["plugins"]}
+    except (KeyError, TypeError):  # of an earlier version, or damaged
+        return ""
+    loaded = {plugin.sha256 for plugin in loaded_plugins()}
+    missing = [printable(name)[:200] for name, digest in recorded.items() if digest not in loaded]
+    if not missing:
+        return ""
+    given = " ".join(f"--plugin {name}" for name in missing[:20])
+    return f"it was made with plugins that are not loaded; if you trust their code, add {given}."
