@@ -1,0 +1,49 @@
+"""Which models are measured at the end of a run, and whose weights stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.testing.runs import make_final, make_search, write_run
+
+
+def with_models(path: Path, trials: list[TrialRecord]) -> RunFolder:
+    folder = write_run(path, trials)
+    for record in trials:
+        model = folder.model_folder(record.trial)
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "model.json").write_text("{}")
+    return folder
+
+
+def test_of_a_final_stage_all_are_measured_and_the_best_seeds_stay(tmp_path: Path) -> None:
+    search = make_search()
+    trials = search + make_final(search)
+    folder = with_models(tmp_path / "run", trials)
+    measured, kept = _measured(trials), _kept(folder, trials)
+    assert {record.stage for record in measured} == {"final"}
+    assert len(measured) == sum(record.stage == "final" and record.full_budget for record in trials)
+    assert len({record.name for record in kept}) == len(kept)
+    assert {record.trial for record in kept} < {record.trial for record in measured}
+
+
+def test_of_a_search_alone_the_best_and_the_baselines_are_measured(tmp_path: Path) -> None:
+    trials = make_search()
+    folder = with_models(tmp_path / "run", trials)
+    measured = _measured(trials)
+    assert {record.name for record in trials if record.baseline} <= {record.name for record in measured}
+    assert sum(not record.baseline for record in measured) <= 1
+    assert _kept(folder, trials) == measured
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_other_weights_are_dropped(tmp_path: Path, count: int) -> None:
+    trials = make_search()
+    folder = with_models(tmp_path / "run", trials)
+    kept = trials[:count]
+    _drop_others(folder, kept)
+    assert {path.name for path in (folder.path / "models").iterdir()} == {record.trial for record in kept}

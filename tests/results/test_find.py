@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bts_tune.errors import RunError
+from bts_tune.results.configurations import configurations
+from bts_tune.results.find import best_model, find_run
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.testing.runs import make_baselines, write_run
+
+
+def with_model(folder: RunFolder, *trials: TrialRecord) -> None:
+    for record in trials:
+        folder.model_folder(record.trial).mkdir(parents=True)
+        (folder.model_folder(record.trial) / "model.json").write_text("{}")
+
+
+def test_a_run_is_found_by_folder_and_by_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "results" / "mine", make_baselines())
+    assert find_run(str(folder.path), tmp_path).path == folder.path
+    assert find_run("mine", tmp_path / "results").path == folder.path
+    with pytest.raises(RunError, match="other: no such run"):
+        find_run("other", tmp_path / "results")
+
+
+def test_the_best_model_is_that_of_the_first_configuration_that_has_one(tmp_path: Path) -> None:
+    trials = make_baselines()
+    folder = write_run(tmp_path / "mine", trials)
+    with pytest.raises(RunError, match="no trial of this run has left a model"):
+        best_model(folder)
+    first, second, *_ = (one.best for one in configurations(trials))
+    with_model(folder, second)
+    assert best_model(folder) == folder.model_folder(second.trial)
+    with_model(folder, first)
+    assert best_model(folder) == folder.model_folder(first.trial)
+
+
+def test_a_model_is_found_by_its_trial(tmp_path: Path) -> None:
+    trials = make_baselines()
+    folder = write_run(tmp_path / "mine", trials)
+    with_model(folder, trials[1])
+    assert best_model(folder, trials[1].trial) == folder.model_folder(trials[1].trial)
+    with pytest.raises(RunError, match=f"kept no model of that name; it has {trials[1].trial}"):
+        best_model(folder, trials[0].trial)
