@@ -142,7 +142,7 @@ class Run:
         """
         from bts_tune.training.segmenter import Segmenter
 
-        return Segmenter.load(best_model(self.folder, trial), device)
+        return Segmenter.load(best_model(self.folder, trial), device).eval()
 
     def predict(
         self,
