@@ -72,12 +72,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import what a name stands for when it is first used: `import bts_tune` itself loads nothing heavy."""
-    if name not in __all__:
-        raise AttributeError(f"module 'bts_tune' has no attribute {name!r}")
-    module = "registry" if name.isupper() else "errors" if name == "BtsTuneError" else "api"
-    return getattr(importlib.import_module(f"bts_tune.{module}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """Import what a name stands for when it is first used: `import bts_tune` itself loads nothing heavy."""
+        if name not in __all__:
+            raise AttributeError(f"module 'bts_tune' has no attribute {name!r}")
+        module = "registry" if name.isupper() else "errors" if name == "BtsTuneError" else "api"
+        return getattr(importlib.import_module(f"bts_tune.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,20 +1,25 @@
-"""The Python API: what `import bts_tune` offers, which the command line is a thin layer on."""
+"""The Python API: what `import bts_tune` offers, which the command line is a thin layer on.
+
+What a function cannot use raises a `BtsTuneError`, whose message is one sentence: what is wrong, where and what is
+allowed.
+"""
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bts_tune import plugins
 from bts_tune.config import PreprocessingPart, TrialConfig
-from bts_tune.data.open import open_dataset
-from bts_tune.errors import ConfigError
-from bts_tune.plugins import load_plugin
+from bts_tune.errors import ConfigError, RunError
 from bts_tune.results.find import best_model, find_run
 from bts_tune.results.run_folder import RunFolder
-from bts_tune.space import Space, load_space
+from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
+from bts_tune.text import nearest, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +29,11 @@ if TYPE_CHECKING:
     from bts_tune.data.records import Dataset
     from bts_tune.experiment.planning.options import RunOptions
     from bts_tune.experiment.run import FinishedRun
+    from bts_tune.plugins import Plugin
     from bts_tune.report.write import ReportFiles
     from bts_tune.training.prediction import Prediction
     from bts_tune.training.segmenter import Segmenter
-    from bts_tune.training.trial import Row
+    from bts_tune.training.trial import Row, TrialSetup
 
 __all__ = [
     "Run",
@@ -48,19 +54,20 @@ __all__ = [
 
 
 class Run:
-    """A run on disk, finished or not.
+    """A run on disk, finished or not. Whatever is asked of it is read from its folder anew.
 
     Attributes:
         folder: its folder and its record.
-        files: the report that was made when it ended; None for a run that was only opened.
+        report_files: the files of the report that `tune`, `resume` or `report` wrote; None for a run that was only
+            opened.
     """
 
-    def __init__(self, folder: RunFolder, files: ReportFiles | None = None) -> None:
-        self.folder, self.files = folder, files
+    def __init__(self, folder: RunFolder, report_files: ReportFiles | None = None) -> None:
+        self.folder, self.report_files = folder, report_files
 
     def __repr__(self) -> str:
-        """Return the call that opens it, and its status."""
-        return f"open_run({str(self.path)!r})  # {self.status}"
+        """Return the call that opens it."""
+        return f"open_run({str(self.path)!r})"
 
     @property
     def path(self) -> Path:
@@ -69,17 +76,14 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How it stands: running, complete, interrupted, out-of-time or failed."""
+        """How it stands: 'running', 'complete', 'interrupted', 'out-of-time' or 'failed'."""
         return str(self.folder.read_run().get("status", ""))
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a trial, in the order of planning: how it ended, its metrics at its best epoch, its configuration."""
-        from bts_tune.results.tables import leaderboard
-
-        frame = leaderboard(self.folder.trials())
+        """One row a trial, in the order of planning; the columns of `leaderboard`."""
         order = {record.trial: record.index for record in self.folder.trials()}
-        return frame.sort_values("trial", key=lambda names: names.map(order), ignore_index=True)
+        return self.leaderboard.sort_values("trial", key=lambda names: names.map(order), ignore_index=True)
 
     @property
     def epochs(self) -> pd.DataFrame:
@@ -90,7 +94,10 @@ class Run:
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """One row a trial, best first; the same as `leaderboard.csv`."""
+        """One row a trial, best first; the same as `leaderboard.csv`.
+
+        How it ended (`status`, `reason`), the metrics at its best epoch and every field of its configuration.
+        """
         from bts_tune.results.tables import leaderboard
 
         return leaderboard(self.folder.trials())
@@ -104,43 +111,72 @@ class Run:
         trials = self.folder.trials()
         return configurations_table(trials, compare_configurations(self.folder, trials))
 
+    @property
+    def best_config(self) -> TrialConfig:
+        """The configuration that is ranked first, with the seed of its best trial.
+
+        Raises:
+            RunError: no trial has been trained to the full budget yet.
+            ConfigError: it names a loss or decoder of a plugin that is not loaded.
+        """
+        from bts_tune.results.leaderboard import ranking
+
+        ranked = ranking(self.folder.trials())
+        if not ranked:
+            raise RunError(f"{self.path}: no trial has been trained to the full budget yet, so that none is ranked.")
+        return TrialConfig.parse(ranked[0].config, f"{self.path}: trial {ranked[0].trial}")
+
     def best_model(self, trial: str | None = None, *, device: str = "auto") -> Segmenter:
-        """Return the run's best model with its preprocessing, a `torch.nn.Module`.
+        """Return the model that is ranked first, with its preprocessing: a `torch.nn.Module` in evaluation mode.
+
+        Its `predict(image)` takes a file or an array, [H, W] or [H, W, 3], and returns the tumour as uint8 0 and 1,
+        [H, W]; `probability(image)` returns float32 from 0 to 1, [H, W].
 
         Args:
             trial: take this trial's model instead.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
 
         Raises:
-            RunError: no trial, or not this one, has left a model.
+            RunError: no trial, or not this one, has left a model, or it cannot be read.
+            ConfigError: there is no such device.
         """
         from bts_tune.training.segmenter import Segmenter
 
-        return Segmenter.load(best_model(self.folder, trial), device)
+        return Segmenter.load(best_model(self.folder, trial), device).eval()
 
     def predict(
-        self, images: Sequence[Path | str], out: Path | str, *, trial: str | None = None, device: str = "auto"
-    ) -> Iterator[Prediction]:
-        """Write a mask and an overlay for each image or folder of images, and yield what was written.
+        self,
+        images: Path | str | Sequence[Path | str],
+        out: Path | str,
+        *,
+        trial: str | None = None,
+        device: str = "auto",
+    ) -> list[Prediction]:
+        """Write a mask and an overlay for each image, and return what was written.
+
+        Args:
+            images: images, or folders of images.
+            out: folder for `<image>_mask.png`, of 0 and 255, and `<image>_overlay.png`, in the image's own size.
+            trial, device: as for `best_model`.
 
         Raises:
-            RunError: the run has no model.
-            DataError: an image cannot be read.
+            RunError, ConfigError: as for `best_model`.
+            DataError: an image cannot be read (those before it are written), or would be overwritten.
         """
         from bts_tune.training.prediction import predict
 
-        yield from predict(best_model(self.folder, trial), [Path(one) for one in images], Path(out), device=device)
+        listed = [images] if isinstance(images, str | Path) else images
+        model = best_model(self.folder, trial)
+        return list(predict(model, [Path(one) for one in listed], Path(out), device=device))
 
     def report(self) -> ReportFiles:
-        """Write the report anew from the record alone, and return its files.
+        """Write the report anew from the record alone, and return its files: `page` is `report.html`.
 
         Raises:
             RunError: the record cannot be read, or a file cannot be written.
         """
-        from bts_tune.report.write import write_report
-
-        self.files = write_report(self.folder)
-        return self.files
+        self.report_files = _report(self.folder)
+        return self.report_files
 
 
 def open_run(run: Path | str, results: Path | str = "results") -> Run:
@@ -153,11 +189,49 @@ def open_run(run: Path | str, results: Path | str = "results") -> Run:
         >>> run = open_run("results/demo")  # doctest: +SKIP
         >>> run.leaderboard[["rank", "trial", "val_dice_loss"]]  # doctest: +SKIP
     """
+    plugins.load_installed()
     return Run(find_run(str(run), Path(results)))
+
+
+def load_plugin(plugin: Path | str) -> Plugin:
+    """Load losses, metrics, decoders, … of your own; every process of a run that begins after it has them too.
+
+    Args:
+        plugin: a Python file (it ends in .py or holds a slash), or the name of a module.
+
+    Raises:
+        ConfigError: it is not there, or its code fails.
+
+    Example:
+        >>> load_plugin("boundary_loss.py")  # doctest: +SKIP
+        >>> run = tune("baseline", "slices", overrides={"loss": "boundary-bce"})  # doctest: +SKIP
+    """
+    return plugins.load_plugin(os.fspath(plugin))
+
+
+def load_space(space: Path | str, *, run_plugins: bool = False) -> Space:
+    """Return a search space by its name, or by the path of its YAML file.
+
+    Args:
+        space: 'baseline', 'extended', or a path that ends in .yaml or .yml or holds a slash.
+        run_plugins: whether the code of the plugins that the file names may run.
+
+    Raises:
+        ConfigError: there is no such space, or its file has a mistake.
+
+    Example:
+        >>> [trial.name for trial in load_space("baseline").resolve().named]
+        ['unet-b0', 'unet-b0-frozen', 'unetplusplus-b5']
+    """
+    plugins.load_installed()
+    return loader.load_space(os.fspath(space), run_plugins=run_plugins)
 
 
 def build_space(**content: Any) -> Space:
     """Return a search space from the keys of a space file, as keyword arguments.
+
+    `bts-tune spaces schema` lists the keys. Paths in `plugins` and `include` begin at the working folder; the code of
+    the `plugins` runs.
 
     Raises:
         ConfigError: one sentence with the field, its value and what is allowed.
@@ -172,23 +246,60 @@ def build_space(**content: Any) -> Space:
         >>> [trial.name for trial in space.resolve().named]
         ['unet', 'fpn']
     """
+    plugins.load_installed()
+    named = content.get("plugins")
+    if isinstance(named, list) and all(isinstance(name, str) for name in named):
+        plugins.load_plugins(named)  # their losses and decoders may be in the rest
     file = parse_space_file(content, "build_space")
-    if file.include:
-        included = [load_space(name) for name in file.include]
-        return Space.of_file(file, Path("build_space"), "build_space", included)
-    return Space.of_file(file, Path("build_space"), "build_space")
+    return Space.of_file(file, Path("build_space"), "build_space", [load_space(name) for name in file.include])
 
 
-def check_dataset(dataset: Dataset) -> CheckReport:
-    """Open every image and mask of a dataset, and return what is wrong with it.
+def open_dataset(
+    root: Path | str,
+    *,
+    tumor_categories: Sequence[str] | None = None,
+    split_seed: int = 0,
+    reader: str | None = None,
+) -> Dataset:
+    """Read what a folder says of its slices; no image is opened.
+
+    Args:
+        root: the dataset's folder.
+        tumor_categories: names or ids of the categories that count as tumour; by default all.
+        split_seed: seed of the split of a dataset that comes without one.
+        reader: name of the reader; by default the one that recognises the folder.
+
+    Raises:
+        DataError: no reader recognises the folder, or it is broken.
+        ConfigError: there is no reader of that name.
 
     Example:
-        >>> checked = check_dataset(open_dataset("slices"))  # doctest: +SKIP
-        >>> checked.errors  # doctest: +SKIP
+        >>> dataset = open_dataset("slices")  # doctest: +SKIP
+        >>> len(dataset.records["train"])  # doctest: +SKIP
+    """
+    from bts_tune.data.open import open_dataset as read
+
+    plugins.load_installed()
+    return read(Path(root), tumor_categories=tumor_categories, split_seed=split_seed, reader=reader)
+
+
+def check_dataset(data: Dataset | Path | str) -> CheckReport:
+    """Open every image and mask of a dataset, and return what is wrong with it.
+
+    Args:
+        data: a dataset, or its folder.
+
+    Raises:
+        DataError: the folder is no dataset.
+
+    Example:
+        >>> checked = check_dataset("slices")  # doctest: +SKIP
+        >>> for issue in checked.errors:  # doctest: +SKIP
+        ...     print(issue.file, issue.message)
     """
     from bts_tune.data.checks.check import check_dataset as check
 
-    return check(dataset)
+    return check(_dataset(data))
 
 
 def train(
@@ -207,33 +318,43 @@ def train(
         config: the configuration, or its fields that are not at their defaults.
         data: a dataset, or its folder.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        threads: CPU threads; 0 leaves torch's own choice.
-        folder: where the last state and the best weights are kept; a training that was cut off goes on from there.
+        threads: CPU threads of this process, also afterwards; 0 leaves torch's own choice.
+        folder: where the last state and the best weights are kept; a training that was cut off goes on from there,
+            and first yields the epochs that it had. `bts_tune.training.segmenter.Segmenter.load(folder)` is the model.
         weights_dir: folder with `<encoder>.safetensors` or `.pth` files.
         cache: folder of prepared data.
 
     Raises:
-        ConfigError, DataError, WeightsError: in one sentence, what cannot be used.
-        DivergedError: the loss or a metric is not finite.
+        ConfigError, DataError, WeightsError: the configuration, the dataset or the encoder's weights cannot be used.
+        RunError: `folder` holds a training of another configuration, or a broken one.
+        DivergedError: the loss or a metric is no longer finite; after the last epoch that was.
 
     Example:
         >>> for epoch in train({"encoder": "resnet18", "encoder_weights": "none"}, "slices"):  # doctest: +SKIP
         ...     print(epoch.epoch, epoch.val_dice_loss)
     """
-    from bts_tune.data.prepared.cache import default_cache
-    from bts_tune.data.prepared.prepare import prepare
     from bts_tune.models.weights import resolve_weights
-    from bts_tune.training.loop import open_trial, rows
     from bts_tune.training.trial import TrialSetup
 
+    plugins.load_installed()
+    # What can be refused is refused here, not where the first epoch is asked for.
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
-    dataset = open_dataset(Path(data)) if isinstance(data, str | Path) else data
+    dataset = _dataset(data)
     weights = resolve_weights(config.encoder, config.encoder_weights, Path(weights_dir) if weights_dir else None)
-    prepared = prepare(dataset, config.part(PreprocessingPart), cache=Path(cache) if cache else default_cache())
     setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
+    return _epochs(config, dataset, setup, Path(cache) if cache else None)
+
+
+def _epochs(config: TrialConfig, dataset: Dataset, setup: TrialSetup, cache: Path | None) -> Iterator[Row]:
+    from bts_tune.data.prepared.prepare import prepare
+    from bts_tune.training.loop import open_trial, rows
+
+    prepared = prepare(dataset, config.part(PreprocessingPart), cache=cache)
     trial = open_trial(config, prepared, setup)
     try:
+        if trial.lost:
+            raise RunError(f"{setup.folder}: {trial.lost}; name another folder, or remove this one.")
         yield from rows(trial)
     finally:
         trial.close()
@@ -250,25 +371,35 @@ def tune(
 ) -> Run:
     """Carry out a run: its named trials, its search and its final stage; then write its report.
 
+    Trials that fail do not end a run; `Run.leaderboard` has their `status` and `reason`. Ctrl-C ends it: it is
+    reported as it stands, its status is 'interrupted', and `resume` goes on with it.
+
     Args:
-        space: a search space, its name or the path of its file.
+        space: a search space, its name or the path of its file. The plugins that it names are loaded.
         data: the dataset's folder; without it, a demo on generated slices.
         name: of the run's folder; by default date, time and space.
         results: where run folders are.
         progress: whether progress is printed, or a rich console to print it on.
-        options: any option of a run, by the names of `RunOptions`, such as `num_trials=20`.
+        options: any option of `bts-tune --help`, by the names of `RunOptions`: `num_trials=20`,
+            `overrides={"epochs": 5}` for `--set epochs=5`.
 
     Raises:
-        BtsTuneError: something that can be mended; the message is one sentence.
+        BtsTuneError: something that can be mended; nothing was trained.
+        RunStoppedError: the run had to end early; `resume` goes on with it.
 
     Example:
         >>> run = tune("baseline", "slices", overrides={"epochs": 5}, only=["unet-b0"])  # doctest: +SKIP
         >>> run.best_model().predict("slices/test/a.png")  # doctest: +SKIP
     """
-    from bts_tune.experiment.planning.options import RunOptions
+    from bts_tune.experiment.planning.options import RunOptions, declarations
 
+    if data is not None and not isinstance(data, str | Path):
+        raise ConfigError(f"data: must be a dataset's folder, got {quoted(data)}.")
+    _require_known(options, [option for option in declarations() if option not in ("space", "data")])
     built = space if isinstance(space, Space) else None
-    given = {"space": built.name if built else str(space), **options}
+    if built is not None:
+        plugins.load_plugins(built.file.plugins, relative_to=built.source.parent)
+    given = {"space": built.name if built else str(space), **_plain(options)}
     if data is not None:
         given["data"] = str(data)
     command = ["bts_tune.tune", *(f"{option}={shlex.quote(str(value))}" for option, value in given.items())]
@@ -295,37 +426,60 @@ def start(
     return _finished(finished)
 
 
-def resume(run: Run | Path | str, *, progress: bool | Console = True, **options: Any) -> Run:
+def resume(
+    run: Run | Path | str,
+    *,
+    num_trials: int | None = None,
+    allow_changed: bool = False,
+    progress: bool | Console = True,
+    **options: Any,
+) -> Run:
     """Go on with a run that was cut off; what it finished is not trained again.
 
     Args:
         run: the run, its folder or its name in `results/`.
+        num_trials: add so many trials to its search, as `extend` does.
+        allow_changed: go on although data, code, versions or device have changed.
         progress: whether progress is printed, or a rich console to print it on.
-        options: options of how it is carried out, given anew; `allow_changed=True` goes on although data, code,
-            versions or device have changed, and `num_trials=N` adds trials to its search.
+        options: options of how it is carried out, given anew, such as `concurrent=2`; and `data`, where the dataset has
+            moved.
 
     Raises:
         BtsTuneError: something that can be mended, such as a dataset that is no longer the same.
+        RunStoppedError: the run had to end early; `resume` goes on with it.
+
+    Example:
+        >>> run = resume("results/mine")  # doctest: +SKIP
     """
     from bts_tune.experiment import run as experiment
 
-    allow_changed = bool(options.pop("allow_changed", False))
-    extend_by = options.pop("num_trials", None)
-    _require_anew(options)
+    if num_trials is not None and (isinstance(num_trials, bool) or not isinstance(num_trials, int)):
+        raise ConfigError(f"num_trials: must be a whole number, got {quoted(num_trials)}.")
     finished = experiment.resume(
         _folder(run),
-        options,
+        _given_anew(options),
         console=_console(progress),
         report=_report,
-        extend_by=extend_by,
+        extend_by=num_trials,
         allow_changed=allow_changed,
     )
     return _finished(finished)
 
 
-def extend(run: Run | Path | str, num_trials: int, *, progress: bool | Console = True, **options: Any) -> Run:
-    """Add trials to a run's search; arguments as for `resume`."""
-    return resume(run, progress=progress, num_trials=num_trials, **options)
+def extend(
+    run: Run | Path | str,
+    num_trials: int,
+    *,
+    allow_changed: bool = False,
+    progress: bool | Console = True,
+    **options: Any,
+) -> Run:
+    """Add `num_trials` trials to a run's search, finished or not; all else as for `resume`.
+
+    Example:
+        >>> run = extend("results/mine", 20)  # doctest: +SKIP
+    """
+    return resume(run, num_trials=num_trials, allow_changed=allow_changed, progress=progress, **options)
 
 
 def train_final(
@@ -333,6 +487,7 @@ def train_final(
     *,
     top: int | None = None,
     seeds: int | None = None,
+    allow_changed: bool = False,
     progress: bool | Console = True,
     **options: Any,
 ) -> Run:
@@ -342,20 +497,31 @@ def train_final(
         run: the run, its folder or its name in `results/`.
         top: how many configurations; by default as the run or its space says.
         seeds: fresh seeds of each, likewise.
-        progress: whether progress is printed, or a rich console to print it on.
-        options: as for `resume`.
+        allow_changed, progress, options: as for `resume`.
 
     Raises:
         BtsTuneError: something that can be mended; nothing was trained.
+        RunStoppedError: the run had to end early; `resume` goes on with it.
+
+    Example:
+        >>> run = train_final("results/mine", top=3, seeds=5)  # doctest: +SKIP
     """
     from bts_tune.experiment import run as experiment
 
-    allow_changed = bool(options.pop("allow_changed", False))
-    _require_anew(options)
     finished = experiment.add_final(
-        _folder(run), top, seeds, options, console=_console(progress), report=_report, allow_changed=allow_changed
+        _folder(run),
+        top,
+        seeds,
+        _given_anew(options),
+        console=_console(progress),
+        report=_report,
+        allow_changed=allow_changed,
     )
     return _finished(finished)
+
+
+def _dataset(data: Dataset | Path | str) -> Dataset:
+    return open_dataset(data) if isinstance(data, str | Path) else data
 
 
 def _folder(run: Run | Path | str) -> RunFolder:
@@ -378,10 +544,31 @@ def _console(progress: bool | Console) -> Console:
     return progress if isinstance(progress, Console) else Console(quiet=not progress)
 
 
-def _require_anew(options: Mapping[str, Any]) -> None:
+def _given_anew(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a run that goes on, having seen that each may be given to one."""
     from bts_tune.experiment.planning.options import declarations
 
-    allowed = [name for name, declared in declarations().items() if declared.anew or declared.group == "how"]
+    anew = [name for name, declared in declarations().items() if declared.anew or declared.group == "how"]
+    fixed = [name for name in options if name in declarations() and name not in anew]
+    if fixed:
+        raise ConfigError(f"{fixed[0]}: cannot be given to a run that goes on; allowed: {', '.join(anew)}.")
+    _require_known(options, anew)
+    return _plain(options)
+
+
+def _require_known(options: Mapping[str, Any], known: list[str]) -> None:
     for name in options:
-        if name not in allowed:
-            raise ConfigError(f"{name}: cannot be given to a run that goes on; allowed: {', '.join(allowed)}.")
+        if name not in known:
+            raise ConfigError(f"{name}: is no option here.{nearest(name, known)} Allowed: {', '.join(known)}.")
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with paths and tuples as the record has them, which is JSON."""
+    return {
+        name: [_text(one) for one in value] if isinstance(value, list | tuple) else _text(value)
+        for name, value in options.items()
+    }
+
+
+def _text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

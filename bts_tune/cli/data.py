@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
 from bts_tune.registry import SPLIT_METHODS
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
     check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
     check.add_argument("--verbose", action="store_true", help="list every issue")
+    add_plugin(check)
     check.set_defaults(action=_check)
     phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
     phantom.add_argument("folder", type=Path)
@@ -51,6 +53,7 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.results.files import write_atomically
 
     console = make_console()
+    load_given_plugins(parsed)
     dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)

@@ -52,6 +52,14 @@ def add_plugin(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None
     group.add_argument("--plugin", dest="plugins", action="append", metavar=declared.metavar, help=declared.help)
 
 
+def load_given_plugins(parsed: argparse.Namespace) -> None:
+    """Load the plugins of installed packages, then those that `--plugin` names."""
+    from bts_tune.plugins import load_installed, load_plugins
+
+    load_installed()
+    load_plugins(parsed.plugins or ())
+
+
 def add_allow_changed(group: argparse._ArgumentGroup) -> None:
     """Add the option that lets a run go on where something has changed."""
     group.add_argument(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def conclude(ended: Run, console: Console) -> int:
     """Print the ranking, the files of the report and the command that comes next, and return the exit code."""
-    folder, files = ended.folder, ended.files
+    folder, files = ended.folder, ended.report_files
     assert files is not None  # a run that was carried out has a report
     trials, run = folder.trials(), folder.read_run()
     outcome = run["status"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bts_tune.cli.options import add_plugin, add_results
+from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.errors import EXIT_OK
 
 
@@ -22,14 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.api import open_run
-    from bts_tune.plugins import load_installed, load_plugins
-    from bts_tune.results.find import best_model
+    from bts_tune.results.find import best_model, find_run
+    from bts_tune.training.prediction import predict
 
-    run = open_run(parsed.run, parsed.results)
-    load_installed()
-    load_plugins(parsed.plugins or ())
-    print(f"Model: {best_model(run.folder, parsed.trial)}")
-    for prediction in run.predict(parsed.images, parsed.out, trial=parsed.trial, device=parsed.device):
+    load_given_plugins(parsed)
+    model = best_model(find_run(parsed.run, Path(parsed.results)), parsed.trial)
+    print(f"Model: {model}")
+    for prediction in predict(model, parsed.images, parsed.out, device=parsed.device):
         print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
     return EXIT_OK

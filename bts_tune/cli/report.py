@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bts_tune.cli.options import add_plugin, add_results
+from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, print_ranking, say, warn
 from bts_tune.errors import EXIT_OK
 
@@ -19,13 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
-    from bts_tune.plugins import load_installed, load_plugins
     from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
 
     console = make_console()
     opened = open_run(parsed.run, parsed.results)
-    load_installed()
-    load_plugins(parsed.plugins or ())
+    load_given_plugins(parsed)
     files = opened.report()
     trials, run = opened.folder.trials(), opened.folder.read_run()
     for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):

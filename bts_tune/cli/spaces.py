@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bts_tune.cli.options import add_plugin
+from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.errors import EXIT_OK
 
 
@@ -30,11 +30,10 @@ def _list(_parsed: argparse.Namespace, _command: list[str]) -> int:
 
 
 def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.plugins import load_plugins
     from bts_tune.space import load_space
     from bts_tune.space.text import render_space
 
-    load_plugins(parsed.plugins or ())
+    load_given_plugins(parsed)
     print(render_space(load_space(parsed.name)))
     return EXIT_OK
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bts_tune.cli.main import main
 from bts_tune.errors import RunError
+from bts_tune.experiment.planning.options import declarations, flag
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.testing.runs import make_baselines, make_run, write_run
 from tests.data.builders import write_coco
@@ -70,25 +71,15 @@ def run(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, 
 
 
 OPTIONS = [
-    *(
-        "--space",
-        "--resume",
-        "--extend",
-        "--allow-changed",
-        "--data",
-        "--tumor-categories",
-        "--split-seed",
-        "--only",
-        "--seeds",
-        "--num-trials",
-    ),
-    *("--epochs", "--image-size", "--batch-size", "--set", "--weights-dir", "--dry-run", "--name", "--results"),
-    *("--device", "--gpus-per-trial", "--concurrent", "--address", "--time-budget", "--cache", "--no-dashboard"),
-    *("--verbose", "--help", "--version", "--out", "--trial", "--clear", "--count", "--annotation", "--tumor-free"),
+    *(flag(name) for name in declarations()),
+    *("--resume", "--extend", "--allow-changed", "--epochs", "--image-size", "--batch-size", "--dry-run", "--name"),
+    *("--results", "--help", "--version", "--out", "--trial", "--clear", "--count", "--annotation", "--tumor-free"),
+    *("--seed", "--slices-per-patient", "--pairs"),
 ]
 COMMANDS = [
     *(["report"], ["predict"], ["data"], ["data", "check"], ["data", "phantom"], ["data", "cache"], ["spaces"]),
-    *(["spaces", "show"], ["spaces", "list"], ["spaces", "schema"], ["--space", "baseline"], ["--resume", "run"], []),
+    *(["compare"], ["final"], ["spaces", "show"], ["spaces", "list"], ["spaces", "schema"]),
+    *(["--space", "baseline"], ["--resume", "run"], []),
 ]
 WORDS = [
     *("baseline", "extended", "space.yaml", "missing.yaml", "dataset", "run", "empty", "text", "loop", "pipe", "."),

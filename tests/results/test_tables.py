@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from bts_tune.config import FIELDS
 from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.tables import METRICS, TEST_METRICS, epochs_table, leaderboard
-from bts_tune.testing.runs import make_row, make_search, make_test, make_trial
+from bts_tune.results.tables import METRICS, TEST_METRICS, configurations_table, epochs_table, leaderboard
+from bts_tune.testing.runs import make_baselines, make_row, make_search, make_test, make_trial
 
 
 def test_columns_hold_every_metric_and_every_field_once() -> None:
@@ -58,3 +59,16 @@ def test_epochs_table_has_every_row_in_the_order_of_planning() -> None:
     expected = [(record.trial, row["epoch"]) for record in trials for row in record.rows]
     assert list(zip(frame["trial"], frame["epoch"], strict=True)) == expected
     assert list(epochs_table([]).columns) == list(frame.columns)
+
+
+def test_metrics_and_parameters_of_plugins_have_columns_of_their_own() -> None:
+    trials = make_baselines()
+    trials[0].config = {**trials[0].config, "own_width": 7}
+    trials[0].rows = [{**row, "val_area_error": 0.25} for row in trials[0].rows]
+    trials[0].test = {**trials[0].test, "test_area_error": 0.5}
+    own = ["own_width", "val_area_error", "test_area_error"]
+    rows = {row["trial"]: [row[name] for name in own] for row in leaderboard(trials).to_dict("records")}
+    assert rows[trials[0].trial] == [7, 0.25, 0.5]
+    assert all(pd.isna(value) for value in rows[trials[1].trial])
+    assert epochs_table(trials)["val_area_error"].notna().sum() == len(trials[0].rows)
+    assert "own_width" in configurations_table(trials).columns

@@ -1,0 +1,116 @@
+"""`bts-tune --space …`, up to where trials begin: what is refused, what a dry run says, what `--set` means."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from bts_tune import api
+from bts_tune.cli.main import main
+from bts_tune.errors import RunError
+from bts_tune.experiment.planning.options import RunOptions
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--space", "basline"], "Did you mean 'baseline'?"),
+        (["--space", "baseline", "--resume", "x"], "give one of them"),
+        (["--space", "missing.yaml"], "missing.yaml"),
+        (["--space", "baseline", "--data", "nowhere"], "nowhere: does not exist"),
+        (["--space", "baseline", "--set", "learning_rat=1"], "Did you mean 'learning_rate'"),
+        (["--space", "baseline", "--set", "learning_rate"], "must be KEY=VALUE"),
+        (["--space", "baseline", "--set", "epochs=3", "--epochs", "4"], "given twice"),
+        (["--space", "baseline", "--image-size", "100"], "multiple of 32"),
+        (["--space", "baseline", "--epochs", "0"], "greater than or equal to 1"),
+        (["--space", "baseline", "--epochs", "many"], "many"),
+        (["--space", "baseline", "--only", "unet-b1"], "Did you mean 'unet-b0'"),
+        (["--space", "baseline", "--num-trials", "3"], "has no search"),
+        (["--space", "baseline", "--seeds", "0"], "--seeds"),
+        (["--space", "baseline", "--concurrent", "0"], "--concurrent"),
+        (["--space", "baseline", "--device", "tpu"], "--device"),
+        (["--space", "baseline", "--name", "../up"], "--name"),
+        (
+            ["--space", "baseline", "--tracker", "wandb"],
+            "--tracker: unknown tracker 'wandb'. Allowed: tensorboard, none.",
+        ),
+        (["--space", "baseline", "--tracker", "wandb", "--dry-run"], "--tracker: unknown tracker 'wandb'"),
+        (["--resume", "nothing"], "no such run"),
+        (["--resume", "x", "--epochs", "3"], "--epochs cannot go with --resume"),
+        (["--resume", "x", "--name", "y"], "--name cannot go with --resume"),
+        (["--resume", "x", "--dry-run"], "--dry-run cannot go with --resume"),
+        (["--resume", "x", "--num-trials", "3"], "--extend RUN --num-trials N adds trials"),
+        (["--extend", "x"], "--extend needs --num-trials N"),
+        (["--extend", "x", "--num-trials", "3", "--epochs", "3"], "--epochs cannot go with --extend"),
+        (["--extend", "x", "--resume", "x"], "--resume and --extend are both given"),
+        (["--space", "baseline", "--allow-changed"], "--allow-changed goes with --resume or --extend"),
+        (["--resume", "x", "--final-top", "3"], "'bts-tune final RUN --final-top N' adds to it"),
+        (["--space", "extended", "--final-top", "-1"], "--final-top: input should be greater than or equal to 0"),
+        (["--space", "extended", "--final-seeds", "0"], "--final-seeds: input should be greater than or equal to 1"),
+        (["--space", "baseline", "--plugin", "mine.py"], "mine.py: cannot be read: No such file or directory"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(refused: Callable[..., str], arguments: list[str], sentence: str) -> None:
+    assert sentence in refused(*arguments)
+    assert not Path("results").exists()
+
+
+def test_values_are_read_as_what_they_look_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+
+    def start(options: RunOptions, **how: Any) -> NoReturn:
+        begun.extend((options, how))
+        raise RunError("It begins.")
+
+    monkeypatch.setattr(api, "start", start)
+    settings = ["batch_size = 4", "learning_rate=1e-3", "decoder=fpn", "seed=-1"]
+    typed = ["--space", "baseline", *(word for one in settings for word in ("--set", one)), "--epochs", "3"]
+    assert main([*typed, "--name", "mine", "--results", "elsewhere"]) == 2
+    options, how = begun
+    assert options.overrides == {"epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "decoder": "fpn", "seed": -1}
+    assert [type(value) for value in options.overrides.values()] == [int, int, float, str, int]
+    assert how["command"] == ["bts-tune", *typed, "--name", "mine", "--results", "elsewhere"]
+    assert (how["name"], how["results"]) == ("mine", "elsewhere")
+
+
+def test_weights_that_cannot_be_had_stop_the_run_before_it_begins(refused: Callable[..., str], phantom: Path) -> None:
+    on_data = ["--space", "baseline", "--data", phantom]
+    assert "nowhere.pth" in refused(*on_data, "--set", "encoder_weights=nowhere.pth")
+    assert "nowhere" in refused(*on_data, "--weights-dir", "nowhere")
+    assert not Path("results").exists()
+
+
+def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
+    assert main(["--space", "extended", "--data", str(phantom), "--dry-run", "--epochs", "3", "--num-trials", "5"]) == 0
+    output = capsys.readouterr().out
+    assert "unet-b0-frozen" in output
+    assert "changed: epochs" in output
+    assert "learning_rate: " in output
+    assert (
+        "Final stage, to the full budget: 2 best configurations and 3 baselines, 3 fresh seeds each: 15 trials"
+        in output
+    )
+    assert "23 trials, at most 69 epochs of 14 training images, at most 966 images in all" in output
+    assert not Path("results").exists()
+
+
+def test_a_dry_run_of_the_demo_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--space", "baseline", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("DEMO")
+
+
+def test_a_broken_dataset_is_listed_and_nothing_runs(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
+    shutil.copytree(phantom, "broken")
+    victim = next(Path("broken/train").glob("*.png"))
+    victim.write_bytes(b"no image")
+    assert main(["--space", "baseline", "--data", "broken", "--set", "encoder_weights=none"]) == 1
+    captured = capsys.readouterr()
+    assert victim.name in captured.out
+    assert "nothing was trained" in captured.err
+    assert not Path("results").exists()
