@@ -97,6 +97,6 @@ def test_a_model_with_a_loss_of_a_plugin_needs_the_plugin(
     folder = write_run(Path("results/own"), [make_trial("own", rows=rows, **fields)], make_run())
     shutil.copytree("kept", folder.model_folder("own"))
     forget_plugins()
-    assert "boundary-bce" in refused("predict", "own", image, "--out", "out")
+    assert "boundary_loss.py" in refused("predict", "own", image, "--out", "out")
     assert main(["predict", "own", str(image), "--out", "out", "--plugin", str(BOUNDARY_LOSS)]) == 0
     assert Path("out", f"{image.stem}_mask.png").is_file()
