@@ -69,7 +69,7 @@ class Shapes:
         tolerance: of the surface Dice, in pixels.
         hausdorff: float64 [N], in pixels; NaN where truth or prediction is empty.
         surface_dice: float64 [N], in 0..1; 0 where one of the two is empty, NaN where both are.
-        stray: float64 [N], pixels of predicted regions without a single true pixel.
+        false_positive_area: float64 [N], pixels of predicted regions without a single true pixel.
         true_boxes: float64 [K, 5], a row for each true region: place of its image, left, top, width, height.
         boxes: float64 [M, 6], a row for each predicted region: the same, then its score in 0..1.
     """
@@ -77,13 +77,13 @@ class Shapes:
     tolerance: float
     hausdorff: NDArray[np.float64]
     surface_dice: NDArray[np.float64]
-    stray: NDArray[np.float64]
+    false_positive_area: NDArray[np.float64]
     true_boxes: NDArray[np.float64]
     boxes: NDArray[np.float64]
 
     def problem(self, images: int) -> str | None:
         """Return what is wrong with the arrays as those of so many images, or None."""
-        measures = (self.hausdorff, self.surface_dice, self.stray)
+        measures = (self.hausdorff, self.surface_dice, self.false_positive_area)
         if any(one.shape != (images,) for one in measures):
             return "its arrays differ in length"
         for boxes, columns in ((self.true_boxes, 5), (self.boxes, 6)):
@@ -160,7 +160,7 @@ class Scores:
             arrays[f"{name}_brightness"] = split.brightness
             arrays[f"{name}_contrast"] = split.contrast
             if split.shapes is not None:
-                arrays |= {f"{name}_{field}": np.array(part) for field, part in vars(split.shapes).items()}
+                arrays |= {f"{name}_{_key(field)}": np.array(part) for field, part in vars(split.shapes).items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
@@ -211,7 +211,7 @@ def read_scores(path: Path) -> Scores:
 def _shapes(archive: Mapping[str, np.ndarray], split: str) -> Shapes | None:
     if f"{split}_boxes" not in archive:  # written before there were any
         return None
-    tolerance, *arrays = (archive[f"{split}_{one.name}"].astype(np.float64) for one in fields(Shapes))
+    tolerance, *arrays = (archive[f"{split}_{_key(one.name)}"].astype(np.float64) for one in fields(Shapes))
     return Shapes(float(tolerance), *arrays)
 
 
@@ -225,3 +225,8 @@ def _further(table: np.ndarray, columns: list[str]) -> dict[str, NDArray[np.floa
     # A file of an earlier version holds each image's cross-entropy, which no metric is made of.
     names = [name for name in columns if name not in SUMS and name != "cross_entropy"]
     return {name: table[:, columns.index(name)].astype(np.float64) for name in names}
+
+
+def _key(field: str) -> str:
+    """Return the name in the file of a field of `Shapes`; one was called otherwise when the first files were written."""
+    return "stray" if field == "false_positive_area" else field

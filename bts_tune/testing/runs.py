@@ -384,7 +384,7 @@ def make_shapes(sums: np.ndarray, *, size: int = 96, seed: int = 0) -> Shapes:
         tolerance=2.0,
         hausdorff=np.where(tumour, (1 - dice) * 30, np.nan),
         surface_dice=np.where(tumour, dice, 0.0),
-        stray=np.zeros(len(sums)),
+        false_positive_area=np.zeros(len(sums)),
         true_boxes=true_boxes,
         boxes=boxes,
     )

@@ -85,14 +85,14 @@ def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
     few = SAMPLES_OF_A_KIND
     middle = max(0, (len(ranked) - few) // 2)
     lost = np.flatnonzero((truth > 0) & (found == 0))
-    stray = np.flatnonzero(shapes.stray > 0)
+    false_positive_area = np.flatnonzero(shapes.false_positive_area > 0)
     kinds = {
         "best": ranked[:few],
         "worst": ranked[-few:],
         "median": ranked[middle : middle + few],
         "missed": lost[np.argsort(-truth[lost], kind="stable")][:few],
         # More than needed: some may be shown already.
-        "false alarm": stray[np.argsort(-shapes.stray[stray], kind="stable")],
+        "false alarm": false_positive_area[np.argsort(-shapes.false_positive_area[false_positive_area], kind="stable")],
     }
     chosen: dict[int, str] = {}
     for kind, places in kinds.items():

@@ -7,7 +7,7 @@
                   radiotherapy', JMIR 2021). 0 where one mask is empty, NaN where both are.
     boxes         the bounding box of every region, pixels that touch at a side or a corner being one region; a
                   predicted region's score is the mean probability of its pixels.
-    stray         pixels of predicted regions without a single true pixel.
+    false_positive_area         pixels of predicted regions without a single true pixel.
 
 A boundary is the pixels of a mask that have a neighbour outside of it, at a side, or lie at the image's border. The
 distances are scipy's and, with the tests to show it, those of MONAI's `compute_hausdorff_distance` and
@@ -46,7 +46,7 @@ _TOUCHING = np.ones((3, 3), dtype=bool)
 class _ImageShapes:
     hausdorff: float
     surface_dice: float
-    stray: int
+    false_positive_area: int
     true_boxes: NDArray[np.float64]
     boxes: NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class ShapeCollector:
             tolerance=TOLERANCE,
             hausdorff=np.array([one.hausdorff for one in images], dtype=np.float64),
             surface_dice=np.array([one.surface_dice for one in images], dtype=np.float64),
-            stray=np.array([one.stray for one in images], dtype=np.float64),
+            false_positive_area=np.array([one.false_positive_area for one in images], dtype=np.float64),
             true_boxes=_stacked([one.true_boxes for one in images], 4),
             boxes=_stacked([one.boxes for one in images], 5),
         )
@@ -101,7 +101,7 @@ def _of_image(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> _Im
     kept = np.argsort(-scores, kind="stable")[:MAX_REGIONS]
     return _ImageShapes(
         *boundary_figures(predicted, truth),
-        stray=int(sum(sizes[number] for number in numbers.tolist() if number not in touched)),
+        false_positive_area=int(sum(sizes[number] for number in numbers.tolist() if number not in touched)),
         true_boxes=_boxes(ndimage.label(truth, _TOUCHING)[0]),
         boxes=boxes[kept],
     )

@@ -29,7 +29,7 @@ def shapes(count: int) -> Shapes:
         tolerance=2.0,
         hausdorff=distance,
         surface_dice=random.uniform(0, 1, count),
-        stray=np.zeros(count),
+        false_positive_area=np.zeros(count),
         true_boxes=np.hstack([place, random.uniform(0, 8, (count, 4))]),
         boxes=np.hstack([place, random.uniform(0, 8, (count, 4)), random.uniform(0.5, 1, (count, 1))]),
     )
@@ -64,7 +64,7 @@ def test_a_file_without_shapes_is_read(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ({"hausdorff": np.zeros(2)}, "differ in length"),
-        ({"stray": np.full(3, -1.0)}, "not finite"),
+        ({"false_positive_area": np.full(3, -1.0)}, "not finite"),
         ({"surface_dice": np.full(3, np.inf)}, "not finite"),
         ({"tolerance": np.inf}, "not finite"),
         ({"boxes": np.zeros((1, 5))}, "no 6 columns"),

@@ -116,9 +116,11 @@ def sums_of(*images: tuple[float, float, float]) -> np.ndarray:
     return np.array([(tp, fp, fn, tp, tp + fp, tp + fn, 1.0) for tp, fp, fn in images])
 
 
-def shapes_of(*stray: float) -> Shapes:
-    count = len(stray)
-    return Shapes(2.0, np.zeros(count), np.zeros(count), np.array(stray), np.zeros((0, 5)), np.zeros((0, 6)))
+def shapes_of(*false_positive_area: float) -> Shapes:
+    count = len(false_positive_area)
+    return Shapes(
+        2.0, np.zeros(count), np.zeros(count), np.array(false_positive_area), np.zeros((0, 5)), np.zeros((0, 6))
+    )
 
 
 def test_samples_are_the_best_the_median_the_worst_the_missed_and_the_false_alarms() -> None:

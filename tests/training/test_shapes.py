@@ -106,7 +106,7 @@ def test_a_regions_score_is_its_mean_probability() -> None:
     np.testing.assert_allclose(
         found.boxes, [[0, 4, 4, 4, 4, 0.9], [0, 10, 20, 11, 3, (20 * 0.6 + 0.8) / 21]], rtol=1e-5
     )
-    assert list(found.stray) == [21]
+    assert list(found.false_positive_area) == [21]
 
 
 def test_of_countless_regions_the_likeliest_are_kept() -> None:
@@ -115,7 +115,7 @@ def test_of_countless_regions_the_likeliest_are_kept() -> None:
     found = collected(probability, np.zeros((1, 64, 64), dtype=bool))
     assert len(found.boxes) == MAX_REGIONS
     assert found.boxes[:, 5].min() > 0.86
-    assert list(found.stray) == [1024]
+    assert list(found.false_positive_area) == [1024]
 
 
 def test_conventions_where_nothing_is_there_or_nothing_predicted() -> None:
@@ -124,7 +124,7 @@ def test_conventions_where_nothing_is_there_or_nothing_predicted() -> None:
     found = collected(np.where(predicted, 0.9, 0.1), truths)
     np.testing.assert_array_equal(found.hausdorff, [np.nan, np.nan, np.nan, 0])
     np.testing.assert_array_equal(found.surface_dice, [np.nan, 0, 0, 1])
-    np.testing.assert_array_equal(found.stray, [0, 0, 64, 0])
+    np.testing.assert_array_equal(found.false_positive_area, [0, 0, 64, 0])
     assert list(found.true_boxes[:, 0]) == [1, 3]
     assert list(found.boxes[:, 0]) == [2, 3]
     assert found.problem(4) is None
@@ -138,7 +138,7 @@ def test_neither_batch_size_nor_order_matters(batch: int, order: list[int]) -> N
     probability = ((probability - 0.5) * 4 + 0.5).clip(0.01, 0.99)
     truths = np.stack([box(number, 4, 6, 5, size=16) for number in range(7)])
     whole, parts = collected(probability, truths), collected(probability[order], truths[order], batch)
-    for name in ("hausdorff", "surface_dice", "stray"):
+    for name in ("hausdorff", "surface_dice", "false_positive_area"):
         np.testing.assert_array_equal(getattr(whole, name)[order], getattr(parts, name))
     for name in ("true_boxes", "boxes"):
         moved = getattr(parts, name).copy()

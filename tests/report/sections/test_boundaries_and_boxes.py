@@ -33,7 +33,7 @@ def shapes(images: int, true: Sequence[Row], predicted: Sequence[Row], **changes
         tolerance=2.0,
         hausdorff=np.full(images, np.nan),
         surface_dice=np.full(images, np.nan),
-        stray=np.zeros(images),
+        false_positive_area=np.zeros(images),
         true_boxes=np.array(true, dtype=float).reshape(-1, 5),
         boxes=np.array(predicted, dtype=float).reshape(-1, 6),
     )
