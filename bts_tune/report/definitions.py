@@ -12,7 +12,7 @@ from bts_tune.report.wording import MISSING
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.tables import further_metrics, further_test_metrics
 
-DEFINITION_HEADER = ("column", "definition", "better", "range", "source")
+DEFINITION_HEADER = ("column", "definition", "better", "range")
 
 _OTHERS: Mapping[str, str] = {
     "train_dice_loss": "the formula of val_dice_loss over the training batches of the epoch, augmentation and dropout "
@@ -56,7 +56,8 @@ def definition(column: str) -> str:
 
 def _declared(metric: Metric) -> tuple[str, ...]:
     better = "lower" if metric.direction == "minimize" else "higher"
-    return (f"val_{metric.key()}", metric.definition, better, _range(metric), metric.source or MISSING)
+    text = f"{metric.definition} ({metric.source})" if metric.source else metric.definition
+    return (f"val_{metric.key()}", text, better, _range(metric))
 
 
 def _range(metric: Metric) -> str:
@@ -66,7 +67,7 @@ def _range(metric: Metric) -> str:
 
 
 def _plain(column: str, text: str) -> tuple[str, ...]:
-    return (column, text, MISSING, MISSING, MISSING)
+    return (column, text, MISSING, MISSING)
 
 
 def _recorded(run: Mapping[str, Any], key: str) -> str:
