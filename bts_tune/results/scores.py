@@ -228,5 +228,5 @@ def _further(table: np.ndarray, columns: list[str]) -> dict[str, NDArray[np.floa
 
 
 def _key(field: str) -> str:
-    """Return the name in the file of a field of `Shapes`; one was called otherwise when the first files were written."""
+    """Return the name in the file of a field of `Shapes`; one had another name when the first files were written."""
     return "stray" if field == "false_positive_area" else field

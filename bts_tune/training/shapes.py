@@ -7,7 +7,7 @@
                   radiotherapy', JMIR 2021). 0 where one mask is empty, NaN where both are.
     boxes         the bounding box of every region, pixels that touch at a side or a corner being one region; a
                   predicted region's score is the mean probability of its pixels.
-    false_positive_area         pixels of predicted regions without a single true pixel.
+    false_positive_area  pixels of predicted regions without a single true pixel.
 
 A boundary is the pixels of a mask that have a neighbour outside of it, at a side, or lie at the image's border. The
 distances are scipy's and, with the tests to show it, those of MONAI's `compute_hausdorff_distance` and
