@@ -54,3 +54,12 @@ def varied_fields(trials: Sequence[TrialRecord]) -> list[str]:
 def value(content: Any) -> str:
     """Return a setting as it is shown: numbers to three significant digits, anything else as it stands."""
     return f"{content:.3g}" if isinstance(content, float) else str(content)
+
+
+def gpus_per_trial(run: Mapping[str, Any]) -> float:
+    """Return the GPUs, or the fraction of one, that a trial on a GPU takes."""
+    options = run.get("options")
+    found = options.get("gpus_per_trial") if isinstance(options, Mapping) else None
+    if found == "auto":
+        found = run.get("gpus_per_trial")  # what a probe chose
+    return float(found) if isinstance(found, int | float) and found > 0 else 1.0

@@ -14,8 +14,8 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.leaderboard import is_ranked, total_seconds
-from bts_tune.results.resources import gpus_per_trial
 from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import gpus_per_trial
 from bts_tune.results.status import FINISHED
 
 _DEVICE_TIME: Mapping[str, str] = {
