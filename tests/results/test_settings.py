@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from bts_tune.results.settings import gpus_per_trial, settings, varied_fields
 from bts_tune.testing.runs import make_trial
 
