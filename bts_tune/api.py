@@ -541,7 +541,8 @@ def _report(folder: RunFolder) -> ReportFiles:
 def _console(progress: bool | Console) -> Console:
     from rich.console import Console
 
-    return progress if isinstance(progress, Console) else Console(quiet=not progress)
+    # In a notebook, rich would want a package of widgets; plain lines need none.
+    return progress if isinstance(progress, Console) else Console(quiet=not progress, force_jupyter=False)
 
 
 def _given_anew(options: Mapping[str, Any]) -> dict[str, Any]:
