@@ -80,6 +80,10 @@ class Curve:
     seconds: np.ndarray
 
 
+# A published table may be of a version that had no choice of losses; a field that is missing has its default.
+_FIELDS = [name for name in FIELDS if name != "loss"]
+
+
 def read_curves(folder: Path) -> list[Curve]:
     """Read the curves of a run from its `epochs.csv` and `leaderboard.csv`; trials that did not complete are left out.
 
@@ -88,7 +92,7 @@ def read_curves(folder: Path) -> list[Curve]:
             different budgets.
     """
     board, epochs = folder / "leaderboard.csv", folder / "epochs.csv"
-    complete = [row for row in _read(board, {"trial", "status", "baseline", *FIELDS}) if row["status"] == "complete"]
+    complete = [row for row in _read(board, {"trial", "status", "baseline", *_FIELDS}) if row["status"] == "complete"]
     by_trial: dict[str, dict[int, tuple[float, float]]] = {row["trial"]: {} for row in complete}
     for number, row in enumerate(_read(epochs, {"trial", "epoch", "val_dice_loss", "seconds"}), start=2):
         if row["trial"] in by_trial:
@@ -101,7 +105,8 @@ def read_curves(folder: Path) -> list[Curve]:
                 raise ConfigError(f"{epochs}: line {number}: val_dice_loss and seconds must be finite, got {figures}.")
     curves = []
     for row in complete:
-        config = TrialConfig.parse({name: row[name] for name in FIELDS}, f"{board}: trial {row['trial']}")
+        fields = {name: row[name] for name in FIELDS if name in row}
+        config = TrialConfig.parse(fields, f"{board}: trial {row['trial']}")
         figures_of = by_trial[row["trial"]]
         if sorted(figures_of) != list(range(1, config.epochs + 1)):
             raise ConfigError(f"{epochs}: trial {row['trial']}: must have epochs 1 to {config.epochs}, once each.")
