@@ -141,7 +141,8 @@ def further_metrics(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
 @memoized
 def further_test_metrics(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
     """Return the test metrics on record that are not among `TEST_METRICS`: those of plugins."""
-    return tuple(dict.fromkeys(name for record in trials for name in record.test if name not in TEST_METRICS))
+    names = dict.fromkeys(name for record in trials for name in record.test)
+    return tuple(name for name in names if name.startswith("test_") and name not in TEST_METRICS)
 
 
 def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison | None = None) -> pd.DataFrame:

@@ -120,7 +120,8 @@ def _too_long(folder: str) -> bool:
 
 def _token(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variable that names a file with a token for Ray, where there can be none in the home folder."""
-    if any(name in environment for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
+    given = any(name in environment for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if given or environment.get("RAY_AUTH_MODE") == "disabled":
         return {}
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
         folder = Path.home() / ".ray"

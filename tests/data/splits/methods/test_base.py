@@ -69,5 +69,6 @@ def test_what_a_method_forgets_or_invents_is_told(phantoms: Scanned) -> None:
 def test_an_unknown_method_is_refused_with_the_known_ones(phantoms: Scanned) -> None:
     with pytest.raises(DataError, match=r"--split 'groupd': must be one of grouped, provided\. Did you mean 'grouped'"):
         make_split(phantoms.dataset, phantoms.scan, "groupd")
-    with pytest.raises(ConfigError, match="--split: must be one of 'grouped', 'provided', got 'groupd'"):
-        RunOptions.parse({"space": "baseline", "split": "groupd"})
+    options = RunOptions.parse({"space": "baseline", "split": "groupd"})
+    with pytest.raises(ConfigError, match=r"--split: unknown split method 'groupd'\..*Allowed: grouped, provided"):
+        options.require_known_names()
