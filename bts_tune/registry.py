@@ -26,13 +26,12 @@ class Registry(Generic[T]):
         package: the package that holds our own implementations, one a file. Files whose name begins with an
             underscore, and `base.py`, which holds the base class, are no implementations.
         base: name of the base class in `<package>.base`; every entry must be a subclass.
-        builtin: names of the files that are implementations, where the package holds others too.
     """
 
-    def __init__(self, kind: str, package: str, base: str, builtin: tuple[str, ...] | None = None) -> None:
+    def __init__(self, kind: str, package: str, base: str) -> None:
         self.kind = kind
         self._package, self._base = package, base
-        self._builtin = builtin
+        self._builtin: tuple[str, ...] | None = None
         self._entries: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
@@ -117,4 +116,3 @@ SPLIT_METHODS: Registry[Any] = Registry("split method", "bts_tune.data.splits.me
 AUGMENTATION_STEPS: Registry[Any] = Registry("augmentation step", "bts_tune.augmentation.steps", "Step")
 TRACKERS: Registry[Any] = Registry("tracker", "bts_tune.experiment.callbacks.trackers", "Tracker")
 SECTIONS: Registry[Any] = Registry("report section", "bts_tune.report.sections", "Section")
-EXPORTS: Registry[Any] = Registry("export format", "bts_tune.models.exports", "Export")

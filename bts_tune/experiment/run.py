@@ -76,8 +76,8 @@ def _start(
 ) -> FinishedRun:
     load_installed()
     load_plugins(options.plugins)
-    options.require_known_names()
     space = space or load_space(options.space, run_plugins=True)
+    options.require_known_names()  # a method may come from a plugin of the space
     options = options.replaced(plugins=[plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
     trackers = _trackers(space, options)
     resolved = _resolve(space, options)

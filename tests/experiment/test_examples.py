@@ -123,6 +123,15 @@ def test_all_of_them_together(command: Command, patients: Path, tmp_path: Path) 
     assert "area_error.py, which has changed" in errors
 
 
+def test_a_split_method_may_come_from_a_plugin_of_the_space(command: Command, patients: Path) -> None:
+    space = command.folder / "own.yaml"
+    space.write_text(SPACE + f"plugins: [{', '.join(map(str, PLUGINS))}]\n")
+    arguments: list[str | Path] = ["--space", space, "--data", patients, "--name", "own", "--no-dashboard"]
+    code, output, errors = command(*arguments, "--split", "by-hash", "--only", "narrow", "--epochs", "1")
+    assert code == 0, errors
+    assert "Split by-hash" in output
+
+
 def test_from_an_installed_package(command: Command, patients: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     shutil.copytree(EXAMPLES, site / "own_plugins")

@@ -23,6 +23,7 @@ SOURCES = (
     "augmentation/**/*.py",
     "losses/**/*.py",
     "metrics/**/*.py",
+    "results/scores.py",  # the formulas of Dice loss and IoU
     "models/**/*.py",
     "training/**/*.py",
     "experiment/search/objective.py",
