@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 def plural(number: int, noun: str) -> str:
     """Return `1 trial`, `2 trials`."""

@@ -17,7 +17,7 @@ from bts_tune import __version__
 from bts_tune.cli import compare, data, final, predict, report, run, spaces
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
 from bts_tune.imports import leave_out_working_folder
-from bts_tune.text import nearest, printable
+from bts_tune.text import nearest, printable, shortened
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_PROBLEM", "EXIT_USAGE", "main"]
 
@@ -42,10 +42,14 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 }
 
 
+_LONGEST_MESSAGE = 1000
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (-\S+)", message)
         hint = nearest(unknown.group(1), _all_options(self)) if unknown else ""
+        message = shortened(message, _LONGEST_MESSAGE)  # argparse repeats what was typed, which may be of any length
         self.exit(EXIT_USAGE, printable(f"{self.prog}: error: {message}.{hint} See '{self.prog} --help'.") + "\n")
 
 

@@ -34,6 +34,10 @@ def test_a_mistake_gets_one_sentence(refused: Callable[..., str], arguments: lis
     assert sentence in refused(*arguments)
 
 
+def test_what_was_typed_is_repeated_shortened(refused: Callable[..., str]) -> None:
+    assert len(refused("report", "baseline", "x" * 15_000)) < 1200
+
+
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
