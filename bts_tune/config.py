@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
-from bts_tune.registry import AUGMENTATION_STEPS, DECODERS, LOSSES, Registry
+from bts_tune.registry import AUGMENTATION_STEPS, DECODERS, LOSSES, METRICS, Registry
 from bts_tune.text import nearest, quoted
 
 Freeze = Literal["none", "all", "stages", "epochs"]
@@ -55,6 +55,7 @@ def _known_augmentation(text: str) -> str:
 
 DecoderName = Annotated[str, AfterValidator(functools.partial(_registered, DECODERS))]
 LossName = Annotated[str, AfterValidator(functools.partial(_registered, LOSSES))]
+MetricName = Annotated[str, AfterValidator(functools.partial(_registered, METRICS))]
 Augmentation = Annotated[str, AfterValidator(_known_augmentation)]
 
 
@@ -155,6 +156,11 @@ class OptimizationPart(Part):
     loss: LossName = Field(default="dice-bce", description="training loss")
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
+    objective: MetricName = Field(
+        default="dice-loss",
+        description="metric of the validation split that chooses the best epoch, and that trials are ranked by; the "
+        "same for all trials of a run, so a space names it at its top",
+    )
     precision: Precision = Field(
         default="auto",
         description="type of the forward pass; 'auto': bfloat16 where a GPU has it, else float32",

@@ -56,9 +56,9 @@ from sklearn.ensemble import RandomForestRegressor
 from bts_tune.config import FIELDS, TrialConfig
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError, ConfigError
-from bts_tune.experiment.search.objective import EPOCH, METRIC
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.tpe import OptunaTPE
+from bts_tune.results.objective import DICE_LOSS
 from bts_tune.space import ResolvedSearch, load_space
 
 METHODS = ("random", "asha", "asha+tpe", "default")
@@ -243,7 +243,7 @@ def replay(
         if value <= target:
             return Found(epochs, begun, now, True)
         name = trial.trial_id
-        result = {EPOCH: epoch, METRIC: value}
+        result = {"epoch": epoch, DICE_LOSS.best_column: value}
         go_on = TrialScheduler.CONTINUE
         decision = scheduler.on_trial_result(None, trial, result) if scheduler is not None else go_on
         if learns:

@@ -19,7 +19,7 @@ from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
 from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
-from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics
+from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
 from bts_tune.experiment.planning.options import RunOptions
@@ -98,6 +98,7 @@ def _start(
         "versions": versions(),
         "code": code_hash(),
         "plugins": [plugin.describe() for plugin in loaded_plugins()],
+        "objective": objective_of_space(resolved).to_dict(),
         "losses": definitions_of_losses(resolved),
         "metrics_defined": definitions_of_metrics(),
         "hardware": hardware(),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.registry import METRICS
+from bts_tune.results.objective import Objective, metric_keys
 from bts_tune.results.scores import SUMS
 
 if TYPE_CHECKING:
@@ -123,6 +124,16 @@ class Metric(ABC):
 
 def metrics_in_use() -> list[Metric]:
     """Return every metric that is computed: our own in the order of the tables, then those of plugins."""
-    own = ("dice-loss", "iou", "dice-image", "iou-image", "empty-false-positive-rate")
-    names = sorted(METRICS.names(), key=lambda name: own.index(name) if name in own else len(own))
-    return [METRICS.get(name)() for name in names]
+    own = metric_keys()
+    metrics = [METRICS.get(name)() for name in METRICS.names()]
+    return sorted(metrics, key=lambda metric: own.index(metric.key()) if metric.key() in own else len(own))
+
+
+def objective(name: str) -> Objective:
+    """Return the metric of this name as an objective.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    metric = METRICS.get(name)
+    return Objective.of(metric.key(), metric.direction, metric.title, metric.range)

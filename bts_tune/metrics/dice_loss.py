@@ -1,4 +1,4 @@
-"""The soft Dice loss of a whole split: the ranking key."""
+"""The soft Dice loss of a whole split: the default objective."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DiceLoss(Metric):
     title = "Dice loss"
     definition = (
         "1 - (2 sum p*y + eps) / (sum p + sum y + eps), the sums over all pixels of all images of the "
-        "split (soft, pooled). The ranking key"
+        "split (soft, pooled). The objective, unless a space names another"
     )
     direction = "minimize"
     source = "Milletari et al., 'V-Net', 3DV 2016"

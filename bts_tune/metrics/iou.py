@@ -1,4 +1,4 @@
-"""The intersection over union of a whole split: the second ranking key."""
+"""The intersection over union of a whole split: it breaks ties in rankings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class IoU(Metric):
     """TP / (TP + FP + FN), pooled over all images; 1 where nothing is there nor predicted."""
 
     title = "IoU"
-    definition = "TP / (TP + FP + FN), pooled over all images of the split. The second key"
+    definition = "TP / (TP + FP + FN), pooled over all images of the split. It breaks ties"
     direction = "maximize"
     source = "Jaccard 1912"
 

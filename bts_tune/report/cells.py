@@ -12,6 +12,7 @@ from bts_tune.results.comparison import Comparison
 from bts_tune.results.configurations import Configuration
 from bts_tune.results.leaderboard import total_seconds
 from bts_tune.results.naming import role
+from bts_tune.results.objective import Objective, objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, settings
 from bts_tune.results.status import STATUSES
@@ -63,6 +64,27 @@ def interval_cell(comparison: Comparison, one: Configuration, split: str = "vali
     return interval(compared.resampled.dice_loss[place])
 
 
+def own_header(objective: Objective) -> list[str]:
+    """Return the heading of the objective's own column; none where Dice loss or IoU is the objective."""
+    return [] if objective.is_ranking_key else [f"validation {objective.title}"]
+
+
+def own_cells(one: Configuration | TrialRecord) -> list[str]:
+    """Return the cell of the column that `own_header` heads."""
+    objective = one.objective
+    if objective.is_ranking_key:
+        return []
+    if isinstance(one, Configuration):
+        return [spread_cell(one, objective.column)]
+    return [metric((one.best_row or {}).get(objective.column))]
+
+
+def order(objective: Objective) -> str:
+    """Return what trials are ranked by, such as `Dice loss, then IoU`."""
+    keys = dict.fromkeys((objective.title, "Dice loss", "IoU"))
+    return ", then ".join(keys)
+
+
 def over_trainings(shown: Sequence[Configuration]) -> str:
     """Return what a table shows over the trainings of its configurations, as the end of a sentence."""
     return f"over the trainings of a configuration, {spread_words(len(one.trials) for one in shown)}"
@@ -70,7 +92,8 @@ def over_trainings(shown: Sequence[Configuration]) -> str:
 
 def unranked_table(context: ReportContext, records: Sequence[TrialRecord], status: bool = False) -> list[Block]:
     """Return a table of trials that are not ranked, with their status where it is asked for."""
-    header = ["name", "role", *(["status"] if status else []), "validation Dice loss", "IoU", "best epoch"]
+    own = own_header(objective_of(records))
+    header = ["name", "role", *(["status"] if status else []), *own, "validation Dice loss", "IoU", "best epoch"]
     header += ["epochs run", "time", "settings"]
     rows = []
     for record in records[:MAX_ROWS]:
@@ -80,6 +103,7 @@ def unranked_table(context: ReportContext, records: Sequence[TrialRecord], statu
                 context.names[record.trial],
                 role(record),
                 *([STATUSES[record.status].words] if status else []),
+                *own_cells(record),
                 metric(best.get("val_dice_loss")),
                 metric(best.get("val_iou")),
                 best.get("epoch", MISSING),
@@ -89,4 +113,4 @@ def unranked_table(context: ReportContext, records: Sequence[TrialRecord], statu
             ]
         )
     first = 3 if status else 2
-    return [table(header, rows, right=range(first, first + 5)), *more_rows(records)]
+    return [table(header, rows, right=range(first, first + 5 + len(own))), *more_rows(records)]

@@ -1,9 +1,10 @@
 """Several runs side by side: ranked together where they were measured alike, and told apart with the reason where not.
 
 Alike means: the same images in the same splits (one fingerprint covers both), the same definitions of the metrics, the
-same stage of a run (the search's metrics are optimistic, the final stage's are not) and the same folds. The image size
-is not among them: pooled Dice and IoU are ratios of areas, which a trial's size changes no more than it changes its
-masks' edges, and a single run ranks trials of several sizes too; the size stands beside each metric.
+same objective, which chooses the best epochs, the same stage of a run (the search's metrics are optimistic, the final
+stage's are not) and the same folds. The image size is not among them: pooled Dice and IoU are ratios of areas, which a
+trial's size changes no more than it changes its masks' edges, and a single run ranks trials of several sizes too; the
+size stands beside each metric.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.report.blocks import Block, Bullets, Document, TitledBlocks, paragraph, table
+from bts_tune.report.cells import order, own_header
 from bts_tune.report.definitions import definition
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
@@ -25,6 +27,7 @@ from bts_tune.report.wording import MISSING, gained, metric
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.files import write_atomically
 from bts_tune.results.naming import role
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.settings import setting, settings, varied_fields
 from bts_tune.results.warnings import DEMO_TAG, demo_sentence, is_demo, is_partial
@@ -75,6 +78,11 @@ class ComparedRun:
         """The version of the metrics' definitions; runs from before it was recorded have the first."""
         found = self.run.get("metrics", 1)
         return found if isinstance(found, int) else 0
+
+    @property
+    def objective(self) -> Objective:
+        """What its best epochs are chosen by."""
+        return Objective.of_run(self.run)
 
     @property
     def stage(self) -> str:
@@ -151,6 +159,11 @@ def differences(one: ComparedRun, other: ComparedRun) -> list[str]:
             found.append("different datasets or splits")
     if one.definitions != other.definitions:
         found.append(f"different definitions of the metrics (version {one.definitions}; {other.definitions})")
+    if one.objective != other.objective:
+        found.append(
+            f"different objectives ({one.objective.title}; {other.objective.title}), so that the best epochs are "
+            "chosen by different metrics"
+        )
     if one.stage != other.stage:
         found.append(f"different stages ({one.stage}; {other.stage}): the search's metrics are optimistic")
     if one.folds != other.folds:
@@ -291,7 +304,8 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
     if not entries:
         yield paragraph("No trial has been trained to its full budget, so nothing is ranked.")
         return
-    entries.sort(key=lambda pair: (pair[0].dice_loss, -pair[0].iou, pair[0].name, pair[1].label))
+    entries.sort(key=lambda pair: (*pair[0].sort_key, pair[0].name, pair[1].label))
+    objective = group[0].objective
     all_names = [one.name for run in runs for one in run.configurations]
     varied = varied_fields([trial for one, _ in entries for trial in one.trials])
     rows = [
@@ -300,6 +314,7 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
             one.name if all_names.count(one.name) == 1 else f"{one.name} ({run.label})",
             role(one.best),
             run.label,
+            *([] if objective.is_ranking_key else [metric(one.value)]),
             metric(one.dice_loss),
             metric(one.iou),
             metric(_tested(one)),
@@ -310,11 +325,11 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
         ]
         for rank, (one, run) in enumerate(entries, start=1)
     ]
-    header = ["rank", "name", "role", "run", "validation Dice loss", "IoU", "test Dice loss", "trainings"]
-    header += ["image size", "epochs", "settings"]
-    yield table(header, rows, right=(0, *range(4, 10)))
+    header = ["rank", "name", "role", "run", *own_header(objective), "validation Dice loss", "IoU", "test Dice loss"]
+    header += ["trainings", "image size", "epochs", "settings"]
+    yield table(header, rows, right=(0, *range(4, len(header) - 1)))
     yield paragraph(
-        "By validation Dice loss, then IoU, each training at its best epoch; means over the trainings of a "
+        f"By validation {order(objective)}, each training at its best epoch; means over the trainings of a "
         "configuration. Test metrics choose nothing."
     )
     if len({setting(one.best, "image_size") for one, _ in entries}) > 1:

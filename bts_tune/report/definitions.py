@@ -19,8 +19,8 @@ _OTHERS: Mapping[str, str] = {
     "on, while the weights change",
     "train_loss": "the training objective over the same batches",
     "test_*": "the same on the test split, computed once, at the epoch that was best on the validation split",
-    "best_epoch": "the epoch with the lowest val_dice_loss, the earliest of equals; every metric of a trial in the "
-    "leaderboard is that epoch's",
+    "best_epoch": "the epoch that is best by the objective (val_dice_loss unless the space names another metric), the "
+    "earliest of equals; every metric of a trial in the leaderboard is that epoch's",
     "seconds": "of all recorded epochs, validation included",
     "images_per_second": "training images over training time, validation excluded",
 }

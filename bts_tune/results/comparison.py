@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
 from bts_tune.results.configurations import Configuration, configurations, result_stage
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import SPLITS, SUMS, Scores, SplitScores, has_tumour, read_scores
 from bts_tune.results.settings import setting
-from bts_tune.results.statistics import Resampled, holm, resample, wilcoxon
+from bts_tune.results.statistics import RESAMPLED, Resampled, holm, resample, wilcoxon
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class SplitComparison:
         images: how many images the split has.
         tumours: how many of them hold a tumour.
         groups: how many groups the images form; None where groups are not known, and images are drawn.
+        objective: what `resampled` tells gains and firsts of: the run's, or the Dice loss where that cannot be
+            resampled from the scores of images.
         resampled: intervals, differences from the reference and how often each configuration comes first.
         p_values: Wilcoxon's, of each configuration against the reference, corrected by Holm; None for the reference
             itself and where no image holds a tumour.
@@ -38,6 +41,7 @@ class SplitComparison:
     images: int
     tumours: int
     groups: int | None
+    objective: Objective
     resampled: Resampled
     p_values: tuple[float | None, ...]
 
@@ -187,6 +191,7 @@ def _compare(
     found = tuple(configuration for configuration, _ in kept)
     reference = next((place for place, one in enumerate(found) if one.baseline), 0)
     units = [groups[name] for name in images] if all(name in groups for name in images) else None
+    objective = found[0].objective if found[0].objective.metric in RESAMPLED else Objective()
     raw = {
         place: p_value
         for place in range(len(found))
@@ -199,7 +204,8 @@ def _compare(
         images=len(images),
         tumours=int(has_tumour(next(iter(kept[0][1].values()))).sum()),
         groups=None if units is None else len(set(units)),
-        resampled=resample(sums, reference, units),
+        objective=objective,
+        resampled=resample(sums, reference, units, objective=objective),
         p_values=tuple(corrected.get(place) for place in range(len(found))),
     )
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from bts_tune.results.memo import memoized
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import Stage, TrialRecord
 from bts_tune.results.settings import setting
 
@@ -58,6 +59,16 @@ class Configuration:
         found = (record.test if metric.startswith("test_") else _best(record) for record in self.trials)
         return [float(row[metric]) for row in found if row.get(metric) is not None]
 
+    @property
+    def objective(self) -> Objective:
+        """What it is ranked by."""
+        return self.trials[0].objective
+
+    @cached_property
+    def value(self) -> float:
+        """The mean, over replicates, of the objective at the best epoch."""
+        return statistics.fmean(self.objective.value(_best(record)) for record in self.trials)
+
     @cached_property
     def dice_loss(self) -> float:
         """The mean, over replicates, of the validation Dice loss at the best epoch."""
@@ -65,13 +76,18 @@ class Configuration:
 
     @cached_property
     def iou(self) -> float:
-        """The mean, over replicates, of the validation IoU at the epoch of the best Dice loss."""
+        """The mean, over replicates, of the validation IoU at the best epoch."""
         return statistics.fmean(_best(record)["val_iou"] for record in self.trials)
 
     @cached_property
     def best(self) -> TrialRecord:
-        """The replicate with the lowest validation Dice loss: the model to use."""
-        return min(self.trials, key=lambda record: (_best(record)["val_dice_loss"], record.trial))
+        """The replicate that is best by the objective: the model to use."""
+        return min(self.trials, key=lambda record: (self.objective.cost_of(_best(record)), record.trial))
+
+    @property
+    def sort_key(self) -> tuple[float, float, float]:
+        """What puts the best configuration first."""
+        return self.objective.sort_key(self.value, self.dice_loss, self.iou)
 
 
 @memoized
@@ -84,7 +100,7 @@ def result_stage(trials: Sequence[TrialRecord]) -> Stage:
 def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) -> list[Configuration]:
     """Return the configurations of a stage that have a full-budget replicate, best first.
 
-    They are ranked by mean validation Dice loss, then mean IoU, higher first, then name.
+    They are ranked by the mean of the objective, then by mean validation Dice loss, mean IoU, higher first, and name.
 
     Args:
         trials: of a run, in any order.
@@ -103,7 +119,7 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
             found.append(
                 Configuration(first.name, first.baseline, tuple(first.changed), first.recipe_id, full, len(members))
             )
-    return sorted(found, key=lambda one: (one.dice_loss, -one.iou, one.name))
+    return sorted(found, key=lambda one: (*one.sort_key, one.name))
 
 
 def _best(record: TrialRecord) -> dict[str, Any]:

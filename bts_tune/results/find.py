@@ -44,7 +44,12 @@ def best_model(folder: RunFolder, trial: str | None = None) -> Path:
         if (record := kept_replicate(folder, one)) is not None:
             return folder.model_folder(record.trial)
     candidates = [
-        (not record.full_budget, record.best_row["val_dice_loss"], record.index, folder.model_folder(record.trial))
+        (
+            not record.full_budget,
+            record.objective.cost_of(record.best_row),
+            record.index,
+            folder.model_folder(record.trial),
+        )
         for record in trials
         if record.best_row is not None and _has_model(folder, record)
     ]

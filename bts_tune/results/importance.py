@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bts_tune.results.memo import FrozenTrials, memoized
+from bts_tune.results.objective import Objective, objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, varied_fields
 
@@ -39,16 +40,23 @@ class Measured:
 
     Attributes:
         trials: in the order of planning.
-        losses: validation Dice loss of each: its best up to `epoch`.
+        values: the objective of each: its best up to `epoch`.
+        objective: what that is.
         epoch: the last epoch that counts; None where all were trained to the full budget and every epoch counts.
         left_out: trials with rows that do not take part: they diverged, failed, are not done, or lack the rows up to
             `epoch`.
     """
 
     trials: tuple[TrialRecord, ...]
-    losses: tuple[float, ...]
+    values: tuple[float, ...]
+    objective: Objective
     epoch: int | None
     left_out: int
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """The values so that lower is better."""
+        return tuple(map(self.objective.cost, self.values))
 
 
 @dataclass(frozen=True)
@@ -83,10 +91,12 @@ def measured(trials: Sequence[TrialRecord]) -> Measured:
     if epoch is not None:
         # A damaged record can lack a trial's first rows, and so every row up to that epoch.
         chosen = [record for record in chosen if record.rows[0]["epoch"] <= epoch]
-    losses = tuple(
-        min(row["val_dice_loss"] for row in record.rows if epoch is None or row["epoch"] <= epoch) for record in chosen
+    objective = objective_of(trials)
+    values = tuple(
+        min((objective.value(row) for row in record.rows if epoch is None or row["epoch"] <= epoch), key=objective.cost)
+        for record in chosen
     )
-    return Measured(FrozenTrials(chosen), losses, epoch, len(search) - len(chosen))
+    return Measured(FrozenTrials(chosen), values, objective, epoch, len(search) - len(chosen))
 
 
 def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
@@ -193,7 +203,7 @@ def _importance(
     for place, record in zip(used, records, strict=True):
         parameters = {field: _native(setting(record, field), distributions[field]) for field in fields}
         study.add_trial(
-            optuna.trial.create_trial(params=parameters, distributions=distributions, value=found.losses[place])
+            optuna.trial.create_trial(params=parameters, distributions=distributions, value=found.costs[place])
         )
 
     def evaluate(evaluator: BaseImportanceEvaluator) -> dict[str, float]:

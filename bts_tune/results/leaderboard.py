@@ -24,11 +24,11 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the trials as every table lists them: those of the stage that the result comes from, then the search's.
 
     Within the result's stage, ranked ones come first (the replicates of the best configuration, then of the next; see
-    `configurations`), each configuration's by validation Dice loss, then IoU at that epoch, higher first, then
-    identifier. Then come those stopped early, interrupted or running, diverged, out of memory or failed, and waiting,
-    each group in the same order. Trials without rows close their group in the order of planning. A complete trial whose
-    rows are lost stands with the failed ones. The search that precedes a final stage is in the same order, trial by
-    trial.
+    `configurations`), each configuration's by the objective, then validation Dice loss, then IoU at that epoch, higher
+    first, then identifier. Then come those stopped early, interrupted or running, diverged, out of memory or failed,
+    and waiting, each group in the same order. Trials without rows close their group in the order of planning. A
+    complete trial whose rows are lost stands with the failed ones. The search that precedes a final stage is in the
+    same order, trial by trial.
     """
     ranks = configuration_ranks(trials)
     result = result_stage(trials)
@@ -74,10 +74,20 @@ def total_seconds(record: TrialRecord) -> float | None:
     return math.fsum(row.get("seconds") or 0.0 for row in record.rows) if record.rows else None
 
 
-def _sort_key(record: TrialRecord, rank: int) -> tuple[int, int, float, float, int, str]:
+def _sort_key(record: TrialRecord, rank: int) -> tuple[object, ...]:
     best = record.best_row
     group = STATUSES[record.status].group
     if best is None:
         lost = group == "complete"
-        return (_GROUPS.index("failed" if lost else group), rank, math.inf, math.inf, record.index, record.trial)
-    return (_GROUPS.index(group), rank, best["val_dice_loss"], -best["val_iou"], 0, record.trial)
+        return (
+            _GROUPS.index("failed" if lost else group),
+            rank,
+            math.inf,
+            math.inf,
+            math.inf,
+            record.index,
+            record.trial,
+        )
+    objective = record.objective
+    by = objective.sort_key(objective.value(best), best["val_dice_loss"], best["val_iou"])
+    return (_GROUPS.index(group), rank, *by, 0, record.trial)

@@ -26,26 +26,26 @@ class Optimism:
 
     @property
     def searched(self) -> float:
-        """The search's validation Dice loss: the best epoch of one seed."""
-        return _loss(self.origin)
+        """The search's value of the objective: the best epoch of one seed."""
+        return _value(self.origin)
 
     @property
     def excess(self) -> float:
-        """The final stage's mean validation Dice loss minus the search's: positive where the search promised more."""
-        return self.configuration.dice_loss - self.searched
+        """How much worse the final stage's mean is than the search's value: positive where the search promised more."""
+        return self.configuration.objective.gain(self.searched, self.configuration.value)
 
 
 def optimism(trials: Sequence[TrialRecord]) -> list[Optimism]:
     """Return the configurations of the final stage whose trial of the search is on record, best first."""
     by_name = {record.trial: record for record in trials if record.stage == "search" and record.rows}
     full = [record for record in by_name.values() if record.full_budget]
-    winner = min(full, key=lambda record: (_loss(record), record.trial), default=None)
+    winner = min(full, key=lambda record: (record.objective.cost(_value(record)), record.trial), default=None)
     found = []
     for one in configurations(trials, "final"):
         # Seeds of one configuration may repeat several trials, such as several seeds of a baseline: the best was shown.
         origins = [by_name[record.origin] for record in one.trials if record.origin in by_name]
         if origins:
-            origin = min(origins, key=lambda record: (_loss(record), record.trial))
+            origin = min(origins, key=lambda record: (record.objective.cost(_value(record)), record.trial))
             found.append(Optimism(one, origin, winner is not None and origin.trial == winner.trial))
     return found
 
@@ -55,7 +55,7 @@ def mean_excess(found: Sequence[Optimism]) -> float | None:
     return statistics.fmean(one.excess for one in found) if found else None
 
 
-def _loss(record: TrialRecord) -> float:
+def _value(record: TrialRecord) -> float:
     row = record.best_row
     assert row is not None
-    return float(row["val_dice_loss"])
+    return record.objective.value(row)

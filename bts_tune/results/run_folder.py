@@ -30,6 +30,7 @@ from typing import IO, Any
 
 from bts_tune.errors import RunError
 from bts_tune.results.files import write_atomically
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.schema import Stage, read_events, read_rows, read_run_file
 from bts_tune.results.status import FINISHED, TrialStatus
 from bts_tune.text import quoted
@@ -89,6 +90,7 @@ class TrialRecord:
         started: what the trial reported as it began (device, parameters, trainable_parameters, …).
         rows: its epochs in order, one for each epoch.
         test: `test_*` metrics at its best epoch, where they were computed.
+        objective: what chooses the best epoch; that of the run.
     """
 
     trial: str
@@ -109,18 +111,19 @@ class TrialRecord:
     started: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     test: dict[str, Any] = field(default_factory=dict)
+    objective: Objective = DICE_LOSS
     _best: tuple[list[dict[str, Any]], int, dict[str, Any]] | None = field(
         default=None, init=False, repr=False, compare=False
     )
 
     @property
     def best_row(self) -> dict[str, Any] | None:
-        """The row of the epoch with the lowest validation Dice loss; the earliest of equals; None without rows."""
+        """The row of the epoch that is best by the objective; the earliest of equals; None without rows."""
         if not self.rows:
             return None
         # A report asks for it dozens of times a trial.
         if self._best is None or self._best[0] is not self.rows or self._best[1] != len(self.rows):
-            best = min(self.rows, key=lambda row: (row["val_dice_loss"], row["epoch"]))
+            best = min(self.rows, key=lambda row: (self.objective.cost_of(row), row["epoch"]))
             self._best = (self.rows, len(self.rows), best)
         return self._best[2]
 
@@ -286,6 +289,7 @@ class RunFolder:
         Raises:
             RunError: a line before the last is not what `results/schema.py` allows; the sentence names file and line.
         """
+        objective = Objective.of_run(self.read_run()) if self.run_file.is_file() else Objective()
         records: dict[str, TrialRecord] = {}
         for _, event in read_events(self.trials_file):
             kind = event["event"]
@@ -293,6 +297,7 @@ class RunFolder:
                 records[event["trial"]] = TrialRecord(
                     **{name: event[name] for name in _PLANNED},
                     **{name: event[name] for name in _PLANNED_SINCE if name in event},
+                    objective=objective,
                 )
                 continue
             record = records[event["trial"]]

@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from bts_tune.config import CHOOSERS, Part, TrialConfig, explain
 from bts_tune.errors import RunError
+from bts_tune.results.objective import metric_keys
 from bts_tune.results.status import TrialStatus
 from bts_tune.text import quoted
 
@@ -60,7 +61,7 @@ _Config = create_model(  # type: ignore[call-overload]
     __base__=_StrictPart,
     **{
         name: (Annotated[str, Field(max_length=200)], info.default)
-        if name in (*CHOOSERS, "augmentation")
+        if name in (*CHOOSERS, "augmentation", "objective")
         else (info.annotation, info)
         for name, info in TrialConfig.model_fields.items()
     },
@@ -101,35 +102,34 @@ class _Evaluated(_Event):
     metrics: dict[str, _Number | None]
 
 
-@with_config(_LINE)
-class _Row(TypedDict):
-    trial: TrialId
-    epoch: _Epoch
-    val_dice_loss: _Number
-    val_iou: _Number
-    train_loss: NotRequired[_Number | None]
-    train_dice_loss: NotRequired[_Number | None]
-    val_loss: NotRequired[_Number | None]
-    val_dice_image: NotRequired[_Number | None]
-    val_iou_image: NotRequired[_Number | None]
-    val_empty_false_positive_rate: NotRequired[_Number | None]
-    best_val_dice_loss: NotRequired[_Number | None]
-    best_epoch: NotRequired[_Count | None]
-    learning_rate: NotRequired[_Number | None]
-    trainable_parameters: NotRequired[_Count | None]
-    seconds: NotRequired[_Number | None]
-    train_seconds: NotRequired[_Number | None]
-    images_per_second: NotRequired[_Number | None]
-    time: NotRequired[_Number | None]
+_ROW_COLUMNS: dict[str, Any] = {
+    "trial": TrialId,
+    "epoch": _Epoch,
+    **{f"val_{key}": NotRequired[_Number | None] for key in metric_keys()},
+    # Whatever the objective is, these two are shown.
+    "val_dice_loss": _Number,
+    "val_iou": _Number,
+    "train_loss": NotRequired[_Number | None],
+    "train_dice_loss": NotRequired[_Number | None],
+    "val_loss": NotRequired[_Number | None],
+    **{f"best_val_{key}": NotRequired[_Number | None] for key in metric_keys()},
+    "best_epoch": NotRequired[_Count | None],
+    "learning_rate": NotRequired[_Number | None],
+    "trainable_parameters": NotRequired[_Count | None],
+    "seconds": NotRequired[_Number | None],
+    "train_seconds": NotRequired[_Number | None],
+    "images_per_second": NotRequired[_Number | None],
+    "time": NotRequired[_Number | None],
+}
 
 
-@with_config(ConfigDict(**{**_LINE, "extra": "forbid"}))
-class _UsualRow(_Row):
-    pass
+def _row_adapter(name: str, extra: Literal["allow", "forbid"]) -> TypeAdapter[dict[str, Any]]:
+    typed_dict = cast(Any, TypedDict)  # of names that are not literals
+    return TypeAdapter(with_config(ConfigDict(**{**_LINE, "extra": extra}))(typed_dict(name, _ROW_COLUMNS)))
 
 
-_ROW: TypeAdapter[_Row] = TypeAdapter(_Row)
-_USUAL_ROW: TypeAdapter[_UsualRow] = TypeAdapter(_UsualRow)
+_ROW = _row_adapter("_Row", "allow")
+_USUAL_ROW = _row_adapter("_UsualRow", "forbid")
 
 
 class _Changes(_Line):
@@ -204,6 +204,13 @@ class _Plugin(_Line):
     sha256: str
 
 
+class _Objective(_Line):
+    metric: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=100)]
+    direction: Literal["minimize", "maximize"]
+    title: Annotated[str, Field(min_length=1, max_length=100)]
+    worst: _Number
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
@@ -215,6 +222,7 @@ class _Run(_Line):
     versions: dict[str, Any] = {}
     hardware: dict[str, Any] = {}
     plugins: list[_Plugin] = []
+    objective: _Objective | None = None
     losses: dict[str, str] = {}
     metrics_defined: dict[str, str] = {}
     changes: list[_Changes] = []
@@ -263,7 +271,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             # Parsed and checked in one go, which of a long run saves half of the time. It refuses more than what is
             # wrong, such as a field of a later version, and its own sentences on broken JSON are others.
-            row = cast(dict[str, Any], _USUAL_ROW.validate_json(line))
+            row = _USUAL_ROW.validate_json(line)
         except ValidationError:
             row = _parse(line, where)
             _check(_ROW.validate_python, row, where)

@@ -35,14 +35,15 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from bts_tune.results.scores import SUMS, Floats, has_tumour, image_dice, pooled_dice_loss, pooled_iou
+from bts_tune.results.objective import DICE_LOSS, Objective
+from bts_tune.results.scores import SUMS, Floats, has_tumour, image_dice, image_iou, pooled_dice_loss, pooled_iou
 
 LEVEL = 0.95
 RESAMPLES = 9999
@@ -78,7 +79,9 @@ class Resampled:
         iou: mean over replicates of the pooled IoU.
         dice_gain: the reference's Dice loss minus the configuration's: positive where the configuration is better.
         iou_gain: the configuration's IoU minus the reference's.
-        first: share of the draws in which the configuration has the lowest Dice loss; equals share a draw.
+        value: mean over replicates of the objective.
+        gain: by how much it is better than the reference's; negative where it is worse.
+        first: share of the draws in which the configuration is the best by the objective; equals share a draw.
         units: how many images, or groups, were drawn from.
         replicates: how many replicates each configuration has.
     """
@@ -87,6 +90,8 @@ class Resampled:
     iou: list[Interval]
     dice_gain: list[Interval]
     iou_gain: list[Interval]
+    value: list[Interval]
+    gain: list[Interval]
     first: list[float]
     units: int
     replicates: list[int]
@@ -97,6 +102,7 @@ def resample(
     reference: int = 0,
     groups: Sequence[Hashable] | None = None,
     *,
+    objective: Objective = DICE_LOSS,
     resamples: int = RESAMPLES,
 ) -> Resampled:
     """Measure configurations on bootstrap draws of the same images, and on what their seeds leave open.
@@ -110,6 +116,7 @@ def resample(
             and each configuration has at least one.
         reference: the configuration that the others are compared with.
         groups: the group of each image, [N]; then whole groups are drawn.
+        objective: one that `RESAMPLED` has: the pooled Dice loss or IoU, or a mean or share over images.
         resamples: how many draws.
 
     Of a configuration with a single replicate the interval is of images alone: nothing tells the spread of its seeds.
@@ -117,47 +124,85 @@ def resample(
     trials, replicates = sums.shape[:2]
     present = ~np.isnan(sums[:, :, 0, 0])
     counts = present.sum(axis=1)
-    units = _units(np.where(present[:, :, np.newaxis, np.newaxis], sums, 0.0), groups)
+    metrics = list(dict.fromkeys(("dice_loss", "iou", objective.metric)))
+    sums = np.where(present[:, :, np.newaxis, np.newaxis], sums, 0.0)
+    parts = [sums, *(_parts_of_mean(sums, metric) for metric in metrics[2:])]
+    units = _units(np.concatenate(parts, axis=-1), groups)
     count = len(units)
     table = units.reshape(count, -1)
 
-    def pooled(weights: Floats) -> tuple[Floats, Floats]:
-        drawn = (weights @ table).reshape(len(weights), trials, replicates, len(SUMS))
-        # But for rounding, both lie in 0..1.
-        return pooled_dice_loss(drawn).clip(0, 1), pooled_iou(drawn).clip(0, 1)
+    def pooled(weights: Floats) -> list[Floats]:
+        drawn = (weights @ table).reshape(len(weights), trials, replicates, -1)
+        # But for rounding, all lie in 0..1.
+        return [RESAMPLED[metric](drawn).clip(0, 1) for metric in metrics]
 
     def measure(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # scipy gives draws [..., count]
         draws = drawn.reshape(-1, drawn.shape[-1])
         places = draws + count * np.arange(len(draws))[:, np.newaxis]
         weights = np.bincount(places.ravel(), minlength=len(draws) * count).reshape(len(draws), count)
-        loss, iou = ((value * present).sum(axis=2) / counts for value in pooled(weights.astype(np.float64)))
-        gains = loss[:, [reference]] - loss, iou - iou[:, [reference]]
-        return np.concatenate([loss, iou, *gains], axis=1).T.reshape(4 * trials, *drawn.shape[:-1])
+        means = [(value * present).sum(axis=2) / counts for value in pooled(weights.astype(np.float64))]
+        gains = [
+            mean[:, [reference]] - mean if lower else mean - mean[:, [reference]]
+            for mean, lower in zip(means, lower_is_better, strict=True)
+        ]
+        return np.concatenate([*means, *gains], axis=1).T.reshape(2 * len(metrics) * trials, *drawn.shape[:-1])
 
+    lower_is_better = [metric == "dice_loss" or objective.mode == "min" for metric in metrics]
+    lower_is_better[1] = False  # the IoU
+    place = metrics.index(objective.metric)
     values = measure(np.arange(count))
     single = [np.where(present, value[0], np.nan) for value in pooled(np.ones((1, count)))]
     if count < 2:
         measured = [Interval(float(value), None, None) for value in values]
-        losses = values[:trials, np.newaxis]
+        drawn_values = values[place * trials : (place + 1) * trials, np.newaxis]
     else:
-        low, high, of_images, losses = _image_limits(measure, values, count, trials, resamples)
+        low, high, of_images, drawn = _image_limits(measure, values, count, resamples)
+        drawn_values = drawn[place * trials : (place + 1) * trials]
         seeds = [_variance(row) for value in single for row in value]
         seeds += [_variance_of_difference(row, value[reference]) for value in single for row in value]
-        lowest = np.repeat([0.0, -1.0], 2 * trials)
+        lowest = np.repeat([0.0, -1.0], len(metrics) * trials)
         low, high = _widened(values, low, high, of_images, seeds, count, lowest)
-        losses = losses + _seed_draws(single[0], losses.shape[1])
+        drawn_values = drawn_values + _seed_draws(single[place], drawn_values.shape[1])
         limits = zip(values, low, high, strict=True)
         measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
-    loss_found, iou_found, dice_gain, iou_gain = (
-        measured[start : start + trials] for start in range(0, 4 * trials, trials)
+    of_metric = [measured[start : start + trials] for start in range(0, 2 * len(metrics) * trials, trials)]
+    means, gains = of_metric[: len(metrics)], of_metric[len(metrics) :]
+    costs = drawn_values if objective.mode == "min" else -drawn_values
+    return Resampled(
+        means[0], means[1], gains[0], gains[1], means[place], gains[place], _first(costs), count, counts.tolist()
     )
-    return Resampled(loss_found, iou_found, dice_gain, iou_gain, _first(losses), count, counts.tolist())
+
+
+def _mean(sums: Floats) -> Floats:
+    """Return the mean over images, from its two parts, the last of `sums`; 0 where no image of the draw has a value."""
+    total, number = sums[..., len(SUMS)], sums[..., len(SUMS) + 1]
+    return np.divide(total, number, out=np.zeros_like(total), where=number > 0)
+
+
+RESAMPLED: Mapping[str, Callable[[Floats], Floats]] = {
+    "dice_loss": pooled_dice_loss,
+    "iou": pooled_iou,
+    "dice_image": _mean,
+    "iou_image": _mean,
+    "empty_false_positive_rate": _mean,
+}
+"""The metrics that `resample` can take as the objective: from sums that were added up over drawn images."""
+
+
+def _parts_of_mean(sums: Floats, metric: str) -> Floats:
+    """Return each image's value, and 1 where it counts, of a metric that is a mean over images, [..., 2]."""
+    with_tumour = has_tumour(sums)
+    if metric == "empty_false_positive_rate":
+        value, counts = (sums[..., SUMS.index("false_positives")] > 0).astype(np.float64), ~with_tumour
+    else:
+        value, counts = (image_dice if metric == "dice_image" else image_iou)(sums), with_tumour
+    return np.stack([np.where(counts, value, 0.0), counts], axis=-1)
 
 
 def _image_limits(
-    measure: Callable[..., Floats], values: Floats, count: int, trials: int, resamples: int
+    measure: Callable[..., Floats], values: Floats, count: int, resamples: int
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return limits and variance of each value over draws of images, and the Dice losses [K, draws] of the draws."""
+    """Return limits and variance of each value over draws of images, and the values [V, draws] of the draws."""
     with warnings.catch_warnings():
         # Trials that are equal on every image have a difference of one value only; see below.
         warnings.simplefilter("ignore")
@@ -179,7 +224,7 @@ def _image_limits(
     low, high = found.confidence_interval
     low = np.minimum(np.where(np.isfinite(low), low, percentiles[0]), values)
     high = np.maximum(np.where(np.isfinite(high), high, percentiles[1]), values)
-    return low, high, drawn.var(axis=-1, ddof=1), drawn[:trials]
+    return low, high, drawn.var(axis=-1, ddof=1), drawn
 
 
 def _variance(values: Floats) -> tuple[float, float]:
@@ -233,22 +278,22 @@ def _widened(
     return np.where(changed, np.minimum(lower, values), low), np.where(changed, np.maximum(upper, values), high)
 
 
-def _seed_draws(losses: Floats, draws: int) -> Floats:
-    """Return by how much the mean over new replicates may lie off that of losses [K, R], as often as asked, [K, draws].
+def _seed_draws(values: Floats, draws: int) -> Floats:
+    """Return by how much the mean over new replicates may lie off that of values [K, R], as often as asked, [K, draws].
 
     Each is Student's t with the standard error of the mean for its scale, and so is each difference of two with that of
     the paired difference: draws of the replicates' deviations weighted by one normal number each, over the root of a
     chi-squared one.
     """
-    present = ~np.isnan(losses)
-    losses = losses[:, np.argsort(np.nansum(losses, axis=0), kind="stable")]
+    present = ~np.isnan(values)
+    values = values[:, np.argsort(np.nansum(values, axis=0), kind="stable")]
     counts = present.sum(axis=1, keepdims=True)
-    means = np.nansum(losses, axis=1, keepdims=True) / counts
+    means = np.nansum(values, axis=1, keepdims=True) / counts
     random = np.random.default_rng(SEED)
-    normal, uniform = random.standard_normal((losses.shape[1], draws)), random.random(draws)
+    normal, uniform = random.standard_normal((values.shape[1], draws)), random.random(draws)
     # One uniform number for all: equal counts give equal divisors, and the differences stay paired.
     divisor = np.sqrt(counts * stats.chi2.ppf(uniform, np.maximum(counts - 1, 1)))
-    return np.nan_to_num(losses - means) @ normal / divisor
+    return np.nan_to_num(values - means) @ normal / divisor
 
 
 def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None = None) -> float | None:
@@ -305,7 +350,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
-    """Return the sums of what is drawn, float64 [units, K, R, 6], in an order that follows from the sums alone."""
+    """Return the sums of what is drawn, float64 [units, K, R, S], in an order that follows from the sums alone."""
     images = np.ascontiguousarray(np.moveaxis(sums, 2, 0))
     if groups is not None:
         members = _members(groups)
@@ -313,8 +358,9 @@ def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
         np.add.at(summed, members, images)
         images = summed
     # First by what does not depend on the order of configurations and replicates, as far as that tells units apart.
-    flat = images.reshape(len(images), -1)
-    total = images.sum(axis=(1, 2)).round(6)
+    sums = images[..., : len(SUMS)]  # whatever else there is follows from them
+    flat = sums.reshape(len(sums), -1)
+    total = sums.sum(axis=(1, 2)).round(6)
     return images[np.lexsort((*flat.T, *total.T))]
 
 
@@ -324,7 +370,7 @@ def _members(groups: Sequence[Hashable]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
-def _first(losses: Floats) -> list[float]:
-    """Return how often each configuration, of losses [K, draws], is the lowest; equals share a draw."""
-    lowest = losses == losses.min(axis=0)
+def _first(costs: Floats) -> list[float]:
+    """Return how often each configuration, of costs [K, draws], is the lowest; equals share a draw."""
+    lowest = costs == costs.min(axis=0)
     return [float(share) for share in (lowest / lowest.sum(axis=0)).mean(axis=1)]

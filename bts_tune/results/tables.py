@@ -14,54 +14,18 @@ from bts_tune.results.comparison import Comparison, SplitComparison
 from bts_tune.results.configurations import configurations
 from bts_tune.results.leaderboard import configuration_ranks, ordered, total_seconds
 from bts_tune.results.memo import memoized
+from bts_tune.results.objective import Objective, metric_keys, objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import fields_of, setting
 from bts_tune.results.statistics import Interval, spread
 
-METRICS = (
-    "val_dice_loss",
-    "val_iou",
-    "val_dice_image",
-    "val_iou_image",
-    "val_empty_false_positive_rate",
-    "val_loss",
-    "train_dice_loss",
-    "train_loss",
-)
-"""Metrics of an epoch, as the design defines them; the leaderboard shows a trial's best epoch."""
+METRICS = (*(f"val_{key}" for key in metric_keys()), "val_loss", "train_dice_loss", "train_loss")
+"""Metrics of an epoch; the leaderboard shows a trial's best epoch."""
 
-TEST_METRICS = (
-    "test_dice_loss",
-    "test_iou",
-    "test_dice_image",
-    "test_iou_image",
-    "test_empty_false_positive_rate",
-    "test_loss",
-)
+TEST_METRICS = (*(f"test_{key}" for key in metric_keys()), "test_loss")
 """Metrics of the test split at a trial's best epoch; of trials of the final stage, or of the best and the baselines."""
 
-_SUMMED = ("dice_loss", "iou", "dice_image", "iou_image")
-"""The metrics whose mean and spread over replicates `configurations_table` shows, of each split."""
-
-_EPOCH_COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_dice_loss",
-    "val_loss",
-    "val_dice_loss",
-    "val_iou",
-    "val_dice_image",
-    "val_iou_image",
-    "val_empty_false_positive_rate",
-    "best_val_dice_loss",
-    "best_epoch",
-    "learning_rate",
-    "trainable_parameters",
-    "seconds",
-    "train_seconds",
-    "images_per_second",
-    "time",
-)
+_OF_TRAINING = ("learning_rate", "trainable_parameters", "seconds", "train_seconds", "images_per_second", "time")
 _INTEGERS = (
     "rank",
     "best_epoch",
@@ -150,11 +114,13 @@ def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison |
 
     Columns: `rank`, what it is, `replicates` of the `planned` ones that were trained to the full budget, their `seeds`
     and `folds` (missing without folds), and for `val_` and `test_`: mean and `_sd`, the sample standard deviation, of
-    the replicates' metrics; then, from the scores of single images, `_low` and `_high` of Dice loss and IoU, what it
-    gains on the best baseline, with limits, the p value and the share of the draws in which it is first. Then the
+    the replicates' metrics; then, from the scores of single images, `_low` and `_high` of Dice loss, IoU and the
+    objective, what it gains on the best baseline, with limits, the p value and the share of the draws in which it is
+    first. Then the
     trial whose model to use, and every field of the configuration but the seed. What is not known is missing.
     """
     comparison = comparison or Comparison()
+    further = [name.removeprefix("val_") for name in further_metrics(trials)]
     rows = []
     fields = fields_of(trials)
     for rank, one in enumerate(configurations(trials), start=1):
@@ -171,14 +137,15 @@ def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison |
             "folds": one.folds or None,
         }
         for split, prefix in (("valid", "val"), ("test", "test")):
-            for name in _SUMMED:
+            for name in (*metric_keys(), *further):
                 values = one.values(f"{prefix}_{name}")
                 found = spread(values) if values else None
                 row[f"{prefix}_{name}"] = found and found.mean
                 row[f"{prefix}_{name}_sd"] = found and found.deviation
             compared = comparison.splits.get(split)
             place = compared.place(one) if compared else None
-            row |= {f"{prefix}_{name}": value for name, value in _comparison_columns(compared, place).items()}
+            columns_of = _comparison_columns(compared, place, one.objective)
+            row |= {f"{prefix}_{name}": value for name, value in columns_of.items()}
         seconds = [total for record in one.trials if (total := total_seconds(record)) is not None]
         row |= {"seconds": math.fsum(seconds) if seconds else None, "parameters": one.best.started.get("parameters")}
         row |= {field: setting(one.best, field) for field in fields if field not in (*row, "seed")}
@@ -188,16 +155,26 @@ def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison |
     return _typed(frame, [name for name in columns if name.startswith(("val_", "test_"))] + ["seconds"])
 
 
-def _comparison_columns(compared: SplitComparison | None, place: int | None) -> dict[str, float | None]:
+def _comparison_columns(
+    compared: SplitComparison | None, place: int | None, objective: Objective
+) -> dict[str, float | None]:
     nothing = Interval(math.nan, None, None)
-    found = dict.fromkeys(("dice_loss", "iou", "dice_gain", "iou_gain"), nothing)
+    attributes = {name: name for name in ("dice_loss", "iou", "dice_gain", "iou_gain")}
+    if not objective.is_ranking_key:
+        attributes |= {objective.metric: "value", f"{objective.metric}_gain": "gain"}
+    found = dict.fromkeys(attributes, nothing)
     p_value, first = None, None
     if compared is not None and place is not None:
-        found = {name: getattr(compared.resampled, name)[place] for name in found}
-        first = compared.resampled.first[place]
+        resampled, same = compared.resampled, compared.objective == objective
+        found |= {
+            name: getattr(resampled, attribute)[place]
+            for name, attribute in attributes.items()
+            if same or name == attribute
+        }
+        first = resampled.first[place] if same else None
         p_value = compared.p_values[place]
         if not compared.configurations[compared.reference].baseline:
-            found |= dict.fromkeys(("dice_gain", "iou_gain"), nothing)
+            found |= {name: nothing for name in found if name.endswith("gain")}
             p_value = None
     columns: dict[str, float | None] = {}
     for name, interval in found.items():
@@ -224,9 +201,15 @@ def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             [row.get(name) for record in planned for row in record.rows],
             dtype="Int64" if name in _INTEGERS else "float64",
         )
-        for name in (*_EPOCH_COLUMNS, *further_metrics(planned))
+        for name in (*_epoch_columns(objective_of(planned)), *further_metrics(planned))
     }
     return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
+
+
+def _epoch_columns(objective: Objective) -> tuple[str, ...]:
+    metrics = [f"val_{key}" for key in metric_keys()]
+    losses = ("epoch", "train_loss", "train_dice_loss", "val_loss")
+    return (*losses, *metrics, objective.best_column, "best_epoch", *_OF_TRAINING)
 
 
 def _images_per_second(record: TrialRecord) -> float | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from bts_tune.config import explain
+from bts_tune.config import MetricName, explain
 from bts_tune.errors import ConfigError
 from bts_tune.space.parameter import Parameter, Section, check_fields, check_parameters
 from bts_tune.text import quoted
@@ -152,6 +152,11 @@ class SpaceFile(Section):
         default_factory=lambda: [0],
         min_length=1,
         description="each named trial is run once with each of these; the search uses the first",
+    )
+    objective: MetricName = Field(
+        default="dice-loss",
+        description="metric of the validation split that is optimised: it chooses each trial's best epoch, ranks the "
+        "trials, and is what the search and early stopping follow",
     )
     trials: dict[Name, Trial] = Field(default_factory=dict, description="named trials by name, in order")
     search: Search | None = Field(default=None, description="absent: nothing but the named trials is run")

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from bts_tune.config import CHOOSERS, POLICIES, known_fields
-from bts_tune.registry import AUGMENTATION_STEPS
+from bts_tune.registry import AUGMENTATION_STEPS, METRICS
 from bts_tune.space.file import SpaceFile
 from bts_tune.space.parameter import NOT_SEARCHED, fields_model, range_kind
 
@@ -22,6 +22,7 @@ def schema() -> dict[str, Any]:
         fields[name]["enum"] = list(registry.names())
     steps = "|".join(AUGMENTATION_STEPS.names())
     fields["augmentation"]["pattern"] = f"^({'|'.join(POLICIES)})([+]({steps}))*$"
+    document["properties"]["objective"]["enum"] = list(METRICS.names())
     definitions = document["$defs"]
     parameter = definitions.pop("Parameter")
     definitions["TrialFields"] = {

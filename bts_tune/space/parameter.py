@@ -19,14 +19,18 @@ from bts_tune.text import nearest, quoted
 NOT_SEARCHED = {
     "epochs": "it is the full budget of every trial; set it in 'defaults'",
     "seed": "it tells repetitions apart; set it in 'seeds'",
+    "objective": "all trials have the same; set it at the top of the space",
 }
 
-# The fields of `TrialConfig`, without the rules between several of them: what a part of a configuration may say. The
-# seed is not among them, because a space gives it in `seeds`.
+OF_THE_SPACE = {"seed": "seeds", "objective": "objective"}
+"""Fields of `TrialConfig` that a space gives to all of its trials, by the key at its top that does."""
+
+# The fields of `TrialConfig`, without the rules between several of them: what a part of a configuration may say. Those
+# that the space gives to all of its trials are not among them.
 TrialFields = create_model(  # type: ignore[call-overload]
     "TrialFields",
     __base__=Part,
-    **{name: (info.annotation, info) for name, info in TrialConfig.model_fields.items() if name != "seed"},
+    **{name: (info.annotation, info) for name, info in TrialConfig.model_fields.items() if name not in OF_THE_SPACE},
 )
 
 
@@ -131,12 +135,13 @@ def check_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return some fields of a configuration in their own types, each checked by itself.
 
     Raises:
-        ConfigError: a name is not a field (or is the seed), or a value is not allowed for its field.
+        ConfigError: a name is not a field, or is one of `OF_THE_SPACE`, or a value is not allowed for its field.
     """
     for name in fields:
         check_field(str(name), where)
-        if name == "seed":
-            raise ConfigError(f"{where}.seed: must not be given here; the space's 'seeds' sets it.")
+        if name in OF_THE_SPACE:
+            key = OF_THE_SPACE[name]
+            raise ConfigError(f"{where}.{name}: must not be given here; the space's {key!r} sets it.")
     try:
         return fields_model(fields).model_validate(dict(fields)).model_dump(exclude_unset=True)
     except ValidationError as error:

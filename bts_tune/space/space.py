@@ -15,7 +15,7 @@ from bts_tune.config import TrialConfig, override
 from bts_tune.errors import ConfigError
 from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
 from bts_tune.space.layers import scaled_grace_period, still_searched, within_budget
-from bts_tune.space.parameter import check_fields
+from bts_tune.space.parameter import OF_THE_SPACE, check_fields
 from bts_tune.space.search import ResolvedSearch
 from bts_tune.text import nearest, quoted
 
@@ -31,7 +31,7 @@ class NamedTrial:
         description: what it is, for a reader.
         published: metrics that others reported for it (`dice_loss`, `iou`, `source`), or None.
         config: the configuration.
-        changed: the fields that an override or the demo profile changed, in order; never the seed.
+        changed: the fields that an override or the demo profile changed, in order; never one of `OF_THE_SPACE`.
     """
 
     trial: str
@@ -109,7 +109,7 @@ class Space:
                     f"{where}: trials.{name}: an included space has a trial of this name; choose another."
                 )
             config = TrialConfig.parse(override(file.defaults, trial.config), f"{where}: trials.{name}.config")
-            fields = {field: value for field, value in config.to_dict().items() if field != "seed"}
+            fields = {field: value for field, value in config.to_dict().items() if field not in OF_THE_SPACE}
             trials[name] = trial.model_copy(update={"config": fields})
         notes = list(dict.fromkeys([*(note for other in included for note in other.file.notes), *file.notes]))
         space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source)
@@ -150,7 +150,8 @@ class Space:
         the range of `freeze_epochs` to what is below it.
 
         Args:
-            overrides: fields of the configuration by name. `seed` stands for `seeds` with that seed alone.
+            overrides: fields of the configuration by name. `seed` stands for `seeds` with that seed alone,
+                `objective` for the space's.
             only: names of the named trials to run; the search is then left out. Empty: all of them, and the search.
             seeds: seeds of each named trial, in place of the space's; the search uses the first.
             demo: whether this is the demo profile.
@@ -164,18 +165,19 @@ class Space:
         overrides = dict(overrides or {})
         chosen_seeds = self._seeds(overrides, seeds)
         overrides.pop("seed", None)
+        objective = overrides.pop("objective", self.file.objective)
         layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
         how = " in the demo profile" if demo else ""
         if overrides:
             how += " with " + ", ".join(f"{name}={value}" for name, value in overrides.items())
         named = tuple(
-            self._named(name, seed, len(chosen_seeds) > 1, layers, how)
+            self._named(name, seed, objective, len(chosen_seeds) > 1, layers, how)
             for name in self._chosen(only)
             for seed in chosen_seeds
         )
         if num_trials is not None:
             self._check_num_trials(num_trials, only)
-        search = None if only else self._search(layers, chosen_seeds[0], demo, num_trials, how)
+        search = None if only else self._search(layers, chosen_seeds[0], objective, demo, num_trials, how)
         return ResolvedSpace(named, search, self._final(search is not None, demo, final_top, final_seeds))
 
     def _seeds(self, overrides: Mapping[str, Any], seeds: Sequence[int] | None) -> list[int]:
@@ -220,9 +222,11 @@ class Space:
         final = Final(top=own.top if top is None else top, seeds=own.seeds if seeds is None else seeds)
         return final if final.top else None
 
-    def _named(self, name: str, seed: int, several: bool, layers: Iterable[Mapping[str, Any]], how: str) -> NamedTrial:
+    def _named(
+        self, name: str, seed: int, objective: Any, several: bool, layers: Iterable[Mapping[str, Any]], how: str
+    ) -> NamedTrial:
         trial = self.file.trials[name]
-        fields = {**trial.config, "seed": seed}
+        fields = {**trial.config, "seed": seed, "objective": objective}
         for layer in layers:
             fields = override(fields, layer)
         config = TrialConfig.parse(fields, f"{self.source}: trials.{name}{how}")
@@ -233,16 +237,26 @@ class Space:
             description=trial.description,
             published=trial.published.model_dump(exclude_none=True) if trial.published else None,
             config=config,
-            changed=tuple(f for f, value in config.to_dict().items() if f != "seed" and trial.config.get(f) != value),
+            changed=tuple(
+                field
+                for field, value in config.to_dict().items()
+                if field not in OF_THE_SPACE and trial.config.get(field) != value
+            ),
         )
 
     def _search(
-        self, layers: Sequence[Mapping[str, Any]], seed: int, demo: bool, num_trials: int | None, how: str
+        self,
+        layers: Sequence[Mapping[str, Any]],
+        seed: int,
+        objective: Any,
+        demo: bool,
+        num_trials: int | None,
+        how: str,
     ) -> ResolvedSearch | None:
         search = self.file.search
         if search is None:
             return None
-        documented = override({**TrialConfig().to_dict(), "seed": seed}, self.file.defaults)
+        documented = override({**TrialConfig().to_dict(), "seed": seed, "objective": objective}, self.file.defaults)
         fields = documented
         for layer in layers:
             fields = override(fields, layer)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, field_info
-from bts_tune.space.file import Final, Published, Search, Searcher
-from bts_tune.space.parameter import Parameter
+from bts_tune.space.file import Final, Published, Search, Searcher, SpaceFile
+from bts_tune.space.parameter import OF_THE_SPACE, Parameter
 from bts_tune.space.space import Space
 
 _WIDTH = 100
@@ -16,13 +16,15 @@ _ORDER = [
     name
     for part in (ModelPart, PreprocessingPart, AugmentationPart, OptimizationPart)
     for name in part.model_fields
-    if name != "seed"
+    if name not in OF_THE_SPACE
 ]
 
 
 def render_space(space: Space) -> str:
     """Return what a space is: its trials, what is searched and why, and the demo profile. Ends with a newline."""
     sections = [f"{space.name}\n{'=' * len(space.name)}\n{space.source}\n\n{_paragraphs(space.description)}"]
+    if space.file.objective != SpaceFile.model_fields["objective"].default:
+        sections.append(f"{_heading('Objective')}\n{space.file.objective}, on the validation split")
     if space.file.notes:
         sections.append(f"{_heading('Notes')}\n{_notes(space.file.notes)}")
     if space.file.trials:
@@ -63,7 +65,8 @@ def _trials(space: Space) -> str:
 def _search(space: Space, search: Search) -> str:
     resolved = space.resolve().search
     assert resolved is not None
-    fixed = {name: value for name, value in resolved.fields.items() if name not in (*resolved.parameters, "seed")}
+    other = {*resolved.parameters, *OF_THE_SPACE}
+    fixed = {name: value for name, value in resolved.fields.items() if name not in other}
     lines = [
         _heading(f"Search: {search.num_trials} sampled trials of at most {resolved.epochs} epochs"),
         _hanging("searcher:  ", f"Optuna's TPE{_startup(search.searcher)}; seed {search.searcher.seed}"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from bts_tune.config import TrialConfig
 from bts_tune.results.leaderboard import ranking
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.run_folder import RunFolder, Stage, TrialRecord
 from bts_tune.results.scores import Scores, Shapes, SplitScores
 
@@ -88,10 +89,11 @@ def make_trial(
     stage: Stage = "search",
     origin: str | None = None,
     fold: int | None = None,
+    aim: Objective = DICE_LOSS,
     **config: Any,
 ) -> TrialRecord:
     """Return a trial; `config` are fields of its `TrialConfig`."""
-    parsed = TrialConfig.parse(config)
+    parsed = TrialConfig.parse({"objective": aim.metric.replace("_", "-"), **config})
     return TrialRecord(
         trial=trial,
         name=trial if name is None else name,
@@ -110,6 +112,7 @@ def make_trial(
         started={} if status == "waiting" else started(),
         rows=rows or [],
         test=test or {},
+        objective=aim,
     )
 
 

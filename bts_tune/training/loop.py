@@ -12,6 +12,7 @@ import torch
 from bts_tune.config import OptimizationPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData
 from bts_tune.errors import RunError
+from bts_tune.metrics.base import objective
 from bts_tune.models.build import build_model, count_parameters, to_device
 from bts_tune.models.freezing import EncoderFreeze, set_mode
 from bts_tune.registry import LOSSES
@@ -90,7 +91,8 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
     """
     config, done = trial.config, trial.done
     yield from done
-    best = min(done, key=lambda row: (row.val_dice_loss, row.epoch), default=None)
+    aim = objective(config.objective)
+    best = min(done, key=lambda row: (aim.cost_of(row.validation), row.epoch), default=None)
     for epoch in range(len(done) + 1, config.epochs + 1):
         started = time.perf_counter()
         torch.manual_seed(int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0]))
@@ -100,17 +102,17 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
         train_seconds = time.perf_counter() - started
         _require_finite(epoch, train_loss=train_loss)
         measured = measure(trial.model, trial.data.valid, trial.loader, trial.amp, trial.loss)
-        dice_loss = measured.metrics["dice_loss"]
-        assert dice_loss is not None
-        _require_finite(epoch, val_loss=measured.loss, val_dice_loss=dice_loss)
-        trial.schedule.after_epoch(dice_loss)
-        improved = best is None or dice_loss < best.val_dice_loss
+        validation = measured.columns("val")
+        _require_finite(epoch, **{name: validation[name] for name in ("val_loss", "val_dice_loss", aim.column)})
+        value = aim.value(validation)
+        trial.schedule.after_epoch(value)
+        improved = best is None or aim.cost(value) < aim.cost_of(best.validation)
         row = Row(
             epoch=epoch,
             train_loss=train_loss,
             train_dice_loss=train_dice_loss,
-            validation=measured.columns("val"),
-            best_val_dice_loss=dice_loss if best is None or improved else best.val_dice_loss,
+            validation=validation,
+            best={aim.best_column: value if best is None or improved else aim.value(best.validation)},
             best_epoch=epoch if best is None or improved else best.epoch,
             learning_rate=learning_rate,
             trainable_parameters=count_parameters(trial.model, trainable_only=True),
@@ -150,7 +152,7 @@ def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
     return float(loss_sum) / trial.loader.images_per_epoch, float(pooled_dice_loss(totals))
 
 
-def _require_finite(epoch: int, **figures: float) -> None:
-    for name, value in figures.items():
-        if not math.isfinite(value):
+def _require_finite(epoch: int, **metrics: float | None) -> None:
+    for name, value in metrics.items():
+        if value is not None and not math.isfinite(value):
             raise DivergedError(f"{name} is {value} in epoch {epoch}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.optim import lr_scheduler
 
 from bts_tune.config import OptimizationPart
+from bts_tune.metrics.base import objective
 
 
 class Schedule:
@@ -14,7 +17,7 @@ class Schedule:
     `constant` never changes; `cosine` falls from the learning rate to 0 along half a cosine (Loshchilov and Hutter
     2017, without restarts); `one-cycle` rises for 30 % of the steps to the learning rate and falls to almost 0 (Smith
     and Topin 2018, torch's defaults, but momentum stays as configured); `plateau` halves the rate whenever the
-    validation Dice loss has not improved for a tenth of the budget, but at least two epochs. The first three follow
+    objective has not improved for a tenth of the budget, but at least two epochs. The first three follow
     steps, the last one epochs.
     """
 
@@ -31,7 +34,8 @@ class Schedule:
             )
         elif config.schedule == "plateau":
             patience = max(2, config.epochs // 10)
-            self._plateau = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience)
+            mode: Any = objective(config.objective).mode
+            self._plateau = lr_scheduler.ReduceLROnPlateau(optimizer, mode, factor=0.5, patience=patience)
 
     @property
     def learning_rate(self) -> float:
@@ -43,10 +47,10 @@ class Schedule:
         if self._by_step is not None:
             self._by_step.step()
 
-    def after_epoch(self, val_dice_loss: float) -> None:
-        """Advance after an epoch's validation."""
+    def after_epoch(self, value: float) -> None:
+        """Advance after an epoch's validation, with the objective's value."""
         if self._plateau is not None:
-            self._plateau.step(val_dice_loss)
+            self._plateau.step(value)
 
     def state_dict(self) -> dict[str, object]:
         """Return what `load_state_dict` needs to go on."""

@@ -27,14 +27,15 @@ class Row:
     """One epoch of one trial. Seconds are wall-clock; images per second count the training steps alone.
 
     `train_dice_loss` is the pooled soft Dice loss of the epoch's own training batches, augmentation and dropout on;
-    `validation` holds `val_loss` and `val_<key>` of every metric.
+    `validation` holds `val_loss` and `val_<key>` of every metric, `best` the objective's best value so far, as
+    `best_val_<key>`.
     """
 
     epoch: int
     train_loss: float
     train_dice_loss: float
     validation: dict[str, float | None]
-    best_val_dice_loss: float
+    best: dict[str, float]
     best_epoch: int
     learning_rate: float
     trainable_parameters: int
@@ -46,7 +47,7 @@ class Row:
         """Return the columns by name."""
         columns: dict[str, Any] = {}
         for name, value in vars(self).items():
-            columns |= value if name == "validation" else {name: value}
+            columns |= value if isinstance(value, dict) else {name: value}
         return columns
 
     @classmethod
@@ -57,11 +58,13 @@ class Row:
             TypeError, KeyError: they are those of no row.
         """
         validation = {name: value for name, value in columns.items() if name.startswith("val_")}
-        return cls(validation=validation, **{name: columns[name] for name in columns if name not in validation})
+        best = {name: value for name, value in columns.items() if name.startswith("best_val_")}
+        others = {name: value for name, value in columns.items() if name not in (*validation, *best)}
+        return cls(validation=validation, best=best, **others)
 
     @property
     def val_dice_loss(self) -> float:
-        """The ranking key."""
+        """The validation Dice loss."""
         value = self.validation["val_dice_loss"]
         assert value is not None
         return value

@@ -37,7 +37,7 @@ def test_full_budget_trials_are_set_beside_each_other_at_their_best() -> None:
     trials[0].rows[2]["val_dice_loss"] = 0.9
     found = measured(trials)
     assert found.epoch is None
-    assert found.losses[0] == trials[0].rows[1]["val_dice_loss"]
+    assert found.values[0] == trials[0].rows[1]["val_dice_loss"]
 
 
 def test_with_trials_stopped_early_the_last_common_epoch_counts() -> None:
@@ -49,7 +49,7 @@ def test_with_trials_stopped_early_the_last_common_epoch_counts() -> None:
     assert found.epoch == 2
     assert len(found.trials) == 7
     assert found.left_out == 1
-    assert found.losses == tuple(record.rows[1]["val_dice_loss"] for record in found.trials)
+    assert found.values == tuple(record.rows[1]["val_dice_loss"] for record in found.trials)
 
 
 def test_the_final_stage_is_no_part_of_it() -> None:
@@ -78,4 +78,4 @@ def test_a_trial_whose_first_rows_are_lost_is_left_out() -> None:
     trials[0].status = "stopped"
     trials[1].rows = trials[1].rows[2:]
     found = measured(trials)
-    assert (found.epoch, len(found.losses), found.left_out) == (2, MIN_TRIALS, 1)
+    assert (found.epoch, len(found.values), found.left_out) == (2, MIN_TRIALS, 1)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from bts_tune.metrics.base import ImageStatistics, metrics_in_use
+from bts_tune.metrics.base import ImageStatistics, metrics_in_use, objective
+from bts_tune.registry import METRICS
 from bts_tune.results import statistics
 from bts_tune.results.scores import SUMS
 from bts_tune.results.statistics import Floats, Interval, holm, resample, spread, wilcoxon
@@ -45,6 +46,25 @@ def test_intervals_lie_around_the_figure_of_all_images() -> None:
     assert found.iou_gain[0].value == pytest.approx(found.iou[0].value - found.iou[1].value)
     assert found.dice_gain[1] == Interval(0.0, 0.0, 0.0)
     assert found.units == 40
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_every_metric_of_our_own_can_be_resampled_as_the_objective(name: str) -> None:
+    sums = trials(0.8, 0.6, empty=6)
+    found = resample(sums, reference=1, objective=objective(name), resamples=499)
+    for place, (one,) in enumerate(sums):
+        value = METRICS.get(name)().compute(ImageStatistics(SUMS, one))
+        assert found.value[place].value == pytest.approx(value)
+    worse, better = found.value[1].value, found.value[0].value
+    sign = 1 if METRICS.get(name).direction == "maximize" else -1
+    assert found.gain[0].value == pytest.approx(sign * (better - worse))
+    assert sum(found.first) == pytest.approx(1)
+    plain = resample(sums, reference=1, resamples=499)
+    # The draws are the same whatever the objective is.
+    for column in ("dice_loss", "iou", "dice_gain", "iou_gain"):
+        for mine, other in zip(getattr(found, column), getattr(plain, column), strict=True):
+            assert (mine.low, mine.high) == pytest.approx((other.low, other.high), abs=1e-12)
+    assert (plain.value, plain.gain) == (plain.dice_loss, plain.dice_gain)
 
 
 def test_first_equals_the_count_over_every_possible_draw() -> None:

@@ -15,7 +15,7 @@ import torch
 from bts_tune.config import Optimizer, Schedule
 from bts_tune.errors import ConfigError
 from bts_tune.losses.dice_bce import DiceBCE
-from bts_tune.training.checkpoint import LAST
+from bts_tune.training.checkpoint import LAST, load_model
 from bts_tune.training.loop import DivergedError, rows
 from bts_tune.training.measure import Measured, SplitMeter, measure
 from bts_tune.training.trial import Row, Trial
@@ -134,7 +134,7 @@ def test_a_trial_learns() -> None:
     found = trained(tiny(epochs=12, batch_size=2, batch_norm_momentum=0.2), data(train=12))
     assert found[-1].train_loss < 0.6 * found[0].train_loss
     assert found[-1].train_dice_loss < found[0].train_dice_loss
-    assert found[-1].best_val_dice_loss < 0.35
+    assert found[-1].best["best_val_dice_loss"] < 0.35
     assert max(row.validation["val_iou"] or 0 for row in found) > 0.6
 
 
@@ -176,7 +176,7 @@ def test_rows() -> None:
     assert [row.epoch for row in found] == [1, 2, 3, 4]
     for number, row in enumerate(found, start=1):
         losses = [earlier.val_dice_loss for earlier in found[:number]]
-        assert row.best_val_dice_loss == min(losses)
+        assert row.best == {"best_val_dice_loss": min(losses)}
         assert row.best_epoch == losses.index(min(losses)) + 1
         assert row.learning_rate == config.learning_rate
         assert 0 < row.train_seconds < row.seconds
@@ -320,3 +320,22 @@ def test_a_test_split_without_images() -> None:
     prepared = data(test=1)
     object.__setattr__(prepared, "test", split(0))
     assert trained(tiny(epochs=1), prepared)
+
+
+def test_the_objective_chooses_the_best_epoch_and_the_weights(tmp_path: Path) -> None:
+    config = tiny(epochs=6, objective="iou", batch_norm_momentum=0.2)
+    trial = opened(config, folder=tmp_path)
+    found = list(rows(trial))
+    trial.close()
+    values = [row.validation["val_iou"] or 0.0 for row in found]
+    assert found[-1].best == {"best_val_iou": max(values)}
+    assert found[-1].best_epoch == values.index(max(values)) + 1
+    assert load_model(tmp_path).epoch == found[-1].best_epoch
+    alike = trained(tiny(epochs=6, batch_norm_momentum=0.2))
+    assert [row.validation for row in alike] == [row.validation for row in found]
+
+
+def test_an_objective_that_is_not_defined_counts_as_its_worst() -> None:
+    found = trained(tiny(epochs=2, objective="empty-false-positive-rate"))
+    assert [row.best for row in found] == [{"best_val_empty_false_positive_rate": 1.0}] * 2
+    assert found[-1].best_epoch == 1

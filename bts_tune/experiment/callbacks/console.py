@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bts_tune.experiment.planning.plan import PlannedTrial
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.status import STATUSES, TrialStatus
 
 _SHOWN = 12
@@ -33,6 +34,7 @@ class _Shown:
     epoch: int = 0
     dice_loss: float | None = None
     iou: float | None = None
+    value: float | None = None
     best: float | None = None
     seconds: float = 0.0
 
@@ -49,10 +51,13 @@ class ProgressView:
         trials: how many trials will be run, those that the search will think of included.
         epochs: the most epochs that all of them can take.
         concurrent: how many run at a time.
+        objective: what is optimised; it has a column of its own where it is neither Dice loss nor IoU.
     """
 
-    def __init__(self, console: Console, *, trials: int, epochs: int, concurrent: int) -> None:
-        self._console = console
+    def __init__(
+        self, console: Console, *, trials: int, epochs: int, concurrent: int, objective: Objective = DICE_LOSS
+    ) -> None:
+        self._console, self._objective = console, objective
         self._total, self._epochs, self._concurrent = trials, epochs, max(1, concurrent)
         self._shown: dict[str, _Shown] = {}
         self._ended = 0
@@ -100,11 +105,12 @@ class ProgressView:
         if row["epoch"] <= shown.epoch:
             return
         shown.epoch, shown.dice_loss, shown.iou = row["epoch"], row["val_dice_loss"], row["val_iou"]
-        shown.best = row["best_val_dice_loss"]
+        shown.value, shown.best = self._objective.value(row), row[self._objective.best_column]
         shown.seconds += row["seconds"]
         self._epochs_done += 1
+        own = "" if self._objective.is_ranking_key else f"{self._objective.column} {shown.value:.4f}  "
         self._line(
-            f"{trial}: epoch {shown.epoch}/{shown.epochs}  val_dice_loss {shown.dice_loss:.4f}  "
+            f"{trial}: epoch {shown.epoch}/{shown.epochs}  {own}val_dice_loss {shown.dice_loss:.4f}  "
             f"val_iou {shown.iou:.4f}  best {shown.best:.4f}  {row['seconds']:.1f} s"
         )
 
@@ -140,9 +146,11 @@ class ProgressView:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("trial", "status"):
             table.add_column(name, no_wrap=True)
-        for name in ("epoch", "val Dice loss", "IoU", "best so far", "time"):
+        own = () if self._objective.is_ranking_key else (f"val {self._objective.title}",)
+        for name in ("epoch", *own, "val Dice loss", "IoU", f"best {self._objective.title} so far", "time"):
             table.add_column(name, justify="right", no_wrap=True)
-        leader = min((s.best for s in self._shown.values() if s.best is not None), default=None)
+        reached = (one.best for one in self._shown.values() if one.best is not None)
+        leader = min(reached, key=self._objective.cost, default=None)
         shown = self._chosen()
         for one in shown:
             best = Text(_figure(one.best), style="bold green" if one.best is not None and one.best == leader else "")
@@ -150,6 +158,7 @@ class ProgressView:
                 one.trial.trial + ("*" if one.trial.baseline else ""),
                 Text(one.status, style=STATUSES[one.status].style),
                 f"{one.epoch}/{one.epochs}",
+                *([_figure(one.value)] if own else []),
                 _figure(one.dice_loss),
                 _figure(one.iou),
                 best,
@@ -172,7 +181,7 @@ class ProgressView:
         running = [shown for shown in self._shown.values() if shown.status == "running"]
         others = sorted(
             (shown for shown in self._shown.values() if shown.status != "running"),
-            key=lambda shown: (shown.best is None, shown.best or 0.0, shown.trial.index),
+            key=lambda shown: (shown.best is None, self._objective.cost(shown.best or 0.0), shown.trial.index),
         )
         return (running + others)[:room]
 

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.run_folder import RunFolder, TrialStatus
 from bts_tune.training.checkpoint import LAST
+from bts_tune.training.trial import Row
 
-_COLUMNS = frozenset(
-    {
-        "epoch",
-        "best_val_dice_loss",
-        "best_epoch",
-        "learning_rate",
-        "trainable_parameters",
-        "seconds",
-        "train_seconds",
-        "images_per_second",
-    }
-)
+_COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 
 
 def row_columns(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the record keeps of a trial's report: an epoch's losses and metrics, and what they were made with."""
-    return {
-        name: value
-        for name, value in result.items()
-        if name in _COLUMNS or (name.startswith(("train_", "val_")) and not isinstance(value, str))
-    }
+    return {name: value for name, value in result.items() if name in _COLUMNS or name.startswith(("val_", "best_val_"))}
 
 
 class Observer(Protocol):
@@ -63,8 +51,11 @@ class Recorder:
     A trial that is taken up again reports its earlier rows first; those that the record holds are not written twice.
     """
 
-    def __init__(self, folder: RunFolder, *observers: Observer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: RunFolder, *observers: Observer, objective: Objective = DICE_LOSS, clock: Callable[[], float]
+    ) -> None:
         self._folder, self._observers, self._clock = folder, observers, clock
+        self._objective = objective
         self._trials: dict[str, PlannedTrial] = {}
         self._recorded: dict[str, int] = {}
         self._running: set[str] = set()
@@ -77,7 +68,7 @@ class Recorder:
             self._remember(from_record(record))
         for record in records:
             if record.full_budget and record.best_row is not None:
-                self._find_beaten(record.trial, record.best_row["val_dice_loss"])
+                self._find_beaten(record.trial, self._objective.cost_of(record.best_row))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -137,10 +128,10 @@ class Recorder:
             observer.retried(trial, reason)
 
     def ended(self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None) -> None:
-        """A trial ended; `best` is its best validation Dice loss."""
+        """A trial ended; `best` is its best value of the objective, where it reached its full budget."""
         self._folder.append_event("ended", trial, status=status, reason=reason)
         self._running.discard(trial)
-        self._tidy(trial, status, best)
+        self._tidy(trial, status, None if best is None else self._objective.cost(best))
         for observer in self._observers:
             observer.ended(trial, status, reason)
 

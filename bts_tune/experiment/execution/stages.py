@@ -21,6 +21,7 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_rest_of_final
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import earlier_trials
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import Final, ResolvedSearch
 
@@ -64,8 +65,12 @@ class Stages:
         resources = self.resources(cluster, plan)
         epochs = sum(trial.config.epochs - trial.recorded for trial in plan.fixed)
         epochs += plan.to_search * search.epochs if search is not None else 0
-        view = ProgressView(self.console, trials=plan.trials, epochs=epochs, concurrent=resources.concurrent)
-        with view, Recorder(self.folder, view, self.tracking, clock=time.time) as recorder:
+        run = self.folder.read_run()
+        objective = Objective.of_run(run)
+        view = ProgressView(
+            self.console, trials=plan.trials, epochs=epochs, concurrent=resources.concurrent, objective=objective
+        )
+        with view, Recorder(self.folder, view, self.tracking, objective=objective, clock=time.time) as recorder:
             outcome = tune_trials(
                 self.folder,
                 plan,
@@ -77,7 +82,7 @@ class Stages:
                 max_failures=self.options.max_failures,
                 trial_timeout=self.options.trial_timeout,
                 cluster_lost=cluster.lost,
-                earlier=earlier_trials(self.folder.read_run()) if search is not None else (),
+                earlier=earlier_trials(run) if search is not None else (),
             )
         if outcome == "lost":
             raise RunStoppedError(lost_sentence(self.folder.resume_command))

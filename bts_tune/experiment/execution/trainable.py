@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from bts_tune.experiment.execution.retries import FaultKind, is_unwritable
-from bts_tune.experiment.search.objective import EPOCH, METRIC, WORST
+from bts_tune.results.objective import Objective
 
 if TYPE_CHECKING:
     from bts_tune.training.trial import Row, Trial
@@ -133,7 +133,9 @@ class TrialActor(tune.Trainable):
 
     def _ended(self, outcome: str, reason: str) -> dict[str, Any]:
         self.cleanup()
-        return {EPOCH: self._epoch, METRIC: WORST, "outcome": outcome, "reason": reason, "done": True}
+        objective: Objective = self._plan["objective"]
+        worst = {objective.best_column: objective.worst}
+        return {"epoch": self._epoch, **worst, "outcome": outcome, "reason": reason, "done": True}
 
 
 def out_of_memory(error: Exception) -> str:

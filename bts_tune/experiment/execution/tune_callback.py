@@ -15,7 +15,6 @@ from ray import cloudpickle, tune
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.execution.retries import Fault, RetryPolicy, fault_of
 from bts_tune.experiment.execution.trainable import BrokenProcessError
-from bts_tune.experiment.search.objective import METRIC
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.searcher import PlanSearcher
 
@@ -110,7 +109,7 @@ class TuneCallback(tune.Callback):
                 assert self._scheduler is not None  # nothing else stops a trial
                 self._recorder.ended(name, "stopped", f"{self._scheduler.reason(name)} after {result['epoch']} epochs")
             else:
-                best = result[METRIC] if outcome == "complete" else None
+                best = result[self._searcher.metric] if outcome == "complete" else None
                 self._recorder.ended(name, outcome, result.get("reason", ""), best)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

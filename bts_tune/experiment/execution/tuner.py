@@ -25,6 +25,7 @@ from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.searcher import PlanSearcher
 from bts_tune.plugins import plugins_to_restore
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.space import ResolvedSearch
 from bts_tune.text import first_line
@@ -59,6 +60,7 @@ def tune_trials(
     Raises:
         RunStoppedError: nothing more can be written, or the cluster is gone; what was recorded is intact.
     """
+    objective = Objective.of_run(folder.read_run())
     retries = RetryPolicy(max_failures)
     plugins = plugins_to_restore()
 
@@ -69,6 +71,7 @@ def tune_trials(
             "trial": trial.trial,
             "attempt": retries.failed_attempts(trial.trial) + 1,
             "protected": search is None or trial.baseline,
+            "objective": objective,
             "config": config.to_dict(),
             "plugins": plugins,
             "prepared": inputs.prepared_for(config, trial.fold),
@@ -82,8 +85,8 @@ def tune_trials(
 
     for trial in plan.fixed:
         recorder.add(trial, known=True)
-    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.add(trial, known=False), earlier)
-    scheduler = None if search is None else _scheduler(search, plan, folder)
+    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.add(trial, known=False), earlier, objective)
+    scheduler = None if search is None else _scheduler(search, plan, folder, objective)
     deadline = None if time_budget is None else time.monotonic() + time_budget
     with stop_requested() as requested:
         tuner = tune.Tuner(
@@ -130,13 +133,14 @@ def tune_trials(
         return "interrupted" if requested.is_set() else "complete"
 
 
-def _scheduler(search: ResolvedSearch, plan: Plan, folder: RunFolder) -> ASHAWithProtectedTrials:
+def _scheduler(search: ResolvedSearch, plan: Plan, folder: RunFolder, objective: Objective) -> ASHAWithProtectedTrials:
     """Return the scheduler of a search, told of every epoch on record."""
     scheduler = ASHAWithProtectedTrials(
         epochs=search.epochs,
         grace_period=search.grace_period,
         reduction_factor=search.reduction_factor,
         min_complete_trials=search.outlook_after,
+        objective=objective,
     )
     for record in plan.finished:
         scheduler.replay(record.trial, record.rows)

@@ -26,7 +26,7 @@ SOURCES = (
     "results/scores.py",  # the formulas of Dice loss and IoU
     "models/**/*.py",
     "training/**/*.py",
-    "experiment/search/objective.py",
+    "results/objective.py",
     "experiment/search/tpe.py",
     "experiment/search/searcher.py",
     "experiment/search/scheduler.py",

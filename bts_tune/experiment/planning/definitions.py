@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bts_tune.metrics.base import metrics_in_use
+from bts_tune.metrics.base import metrics_in_use, objective
 from bts_tune.registry import LOSSES, METRICS
+from bts_tune.results.objective import Objective
 from bts_tune.space import ResolvedSpace
 
 
@@ -23,3 +24,9 @@ def definitions_of_losses(space: ResolvedSpace) -> dict[str, str]:
 def definitions_of_metrics() -> dict[str, str]:
     """Return the definition of every metric that a plugin registered, by its key."""
     return {metric.key(): metric.definition for metric in metrics_in_use() if METRICS.is_plugin(metric.name)}
+
+
+def objective_of_space(space: ResolvedSpace) -> Objective:
+    """Return the objective of a space's trials, all of which have the same."""
+    fields = space.named[0].config.to_dict() if space.named else space.search.fields if space.search else {}
+    return objective(fields["objective"])

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from bts_tune.experiment.search.learning_curve_stopper import LearningCurveStopper
-from bts_tune.experiment.search.objective import EPOCH, METRIC
+from bts_tune.results.objective import DICE_LOSS, Objective
 
 
 class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
@@ -23,19 +23,32 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
         grace_period: epochs before a trial may be stopped.
         reduction_factor: at each rung one trial in this many goes on.
         min_complete_trials: complete trials from which on learning curves stop trials between the rungs too; 0: never.
+        objective: what is optimised.
     """
 
-    def __init__(self, *, epochs: int, grace_period: int, reduction_factor: float, min_complete_trials: int) -> None:
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        grace_period: int,
+        reduction_factor: float,
+        min_complete_trials: int,
+        objective: Objective = DICE_LOSS,
+    ) -> None:
         super().__init__(
-            time_attr=EPOCH,
-            metric=METRIC,
-            mode="min",
+            time_attr="epoch",
+            metric=objective.best_column,
+            mode=objective.mode,
             max_t=epochs,
             grace_period=min(grace_period, epochs),
             reduction_factor=reduction_factor,
         )
+        self._objective = objective
         self._learning_curves = LearningCurveStopper(
-            epochs=epochs, grace_period=grace_period, min_complete_trials=min_complete_trials
+            epochs=epochs,
+            grace_period=grace_period,
+            min_complete_trials=min_complete_trials,
+            direction=objective.direction,
         )
         self._reasons: dict[str, str] = {}
 
@@ -45,7 +58,7 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
         super().on_trial_add(None, stand_in)
         for row in rows:
             super().on_trial_result(None, stand_in, row)
-            self._learning_curves.add(trial, row[EPOCH], row[METRIC])
+            self._learning_curves.add(trial, row["epoch"], row[self._objective.best_column])
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Give the trial its bracket."""
@@ -57,7 +70,7 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
         self._add_to_curves(trial, result)
         if trial.config["protected"]:
             return TrialScheduler.CONTINUE
-        name, epoch = trial.config["trial"], result[EPOCH]
+        name, epoch = trial.config["trial"], result["epoch"]
         if decision == TrialScheduler.STOP:
             self._reasons[name] = "behind the other trials"
         elif self._learning_curves.is_out_of_reach(name, epoch):
@@ -81,7 +94,8 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
     def _add_to_curves(self, trial: Any, result: dict[str, Any]) -> None:
         # A trial that failed reports the worst value, which is no point of its learning curve.
         if result.get("outcome", "running") in ("running", "complete"):
-            self._learning_curves.add(trial.config["trial"], result[EPOCH], result[METRIC])
+            value = result[self._objective.best_column]
+            self._learning_curves.add(trial.config["trial"], result["epoch"], value)
 
 
 def _by_own_name(trial: Any) -> SimpleNamespace:

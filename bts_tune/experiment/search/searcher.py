@@ -11,8 +11,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial, from_search
-from bts_tune.experiment.search.objective import METRIC
 from bts_tune.experiment.search.tpe import OptunaTPE
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.space import ResolvedSearch
 
@@ -28,6 +28,7 @@ class PlanSearcher(Searcher):
         describe: makes Ray's configuration of an attempt at a planned trial.
         planned: called with each newly searched trial before it starts; the record is kept there.
         earlier: trials of an earlier run, which the sampler learns from and the plan knows nothing of.
+        objective: what is optimised.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class PlanSearcher(Searcher):
         describe: Callable[[PlannedTrial], dict[str, Any]],
         planned: Callable[[PlannedTrial], None],
         earlier: Sequence[TrialRecord] = (),
+        objective: Objective = DICE_LOSS,
     ) -> None:
-        super().__init__(metric=METRIC, mode="min")
+        super().__init__(metric=objective.best_column, mode=objective.mode)
         self._fixed = deque(plan.fixed)
         self._to_search = plan.to_search
         self._numbered = plan.searched
@@ -46,7 +48,7 @@ class PlanSearcher(Searcher):
         self._describe, self._planned = describe, planned
         self._to_retry: deque[PlannedTrial] = deque()
         self._running: dict[str, PlannedTrial] = {}
-        self._sampler = OptunaTPE(search) if search is not None else None
+        self._sampler = OptunaTPE(search, objective) if search is not None else None
         if self._sampler is not None:
             for record in (*earlier, *plan.finished):
                 self._sampler.replay(record)
@@ -78,7 +80,7 @@ class PlanSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell the sampler of an epoch."""
         if self._sampler is not None and result["outcome"] in ("running", "complete"):
-            self._sampler.report(self._running[trial_id].trial, result["epoch"], result[METRIC])
+            self._sampler.report(self._running[trial_id].trial, result["epoch"], result[self.metric])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the sampler how a trial ended; of a fault, `retry` or `fail` says what follows from it."""
@@ -91,8 +93,8 @@ class PlanSearcher(Searcher):
             return
         if status == "stopped":
             # Tune does not pass on the result at which the scheduler stopped the trial; a resumed run is told of it.
-            self._sampler.report(planned.trial, result["epoch"], result[METRIC])
-        self._sampler.finish(planned.trial, status, result[METRIC])
+            self._sampler.report(planned.trial, result["epoch"], result[self.metric])
+        self._sampler.finish(planned.trial, status, result[self.metric])
 
     def retry(self, trial_id: str) -> None:
         """Hand a trial out once more, before any other; to the sampler it has not ended."""

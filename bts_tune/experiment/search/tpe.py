@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from bts_tune.config import TrialConfig
-from bts_tune.experiment.search.objective import METRIC, WORST
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.space import ResolvedSearch
 
@@ -22,10 +22,10 @@ class OptunaTPE:
     what an uninterrupted one would.
     """
 
-    def __init__(self, search: ResolvedSearch) -> None:
+    def __init__(self, search: ResolvedSearch, objective: Objective = DICE_LOSS) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._search = search
-        self._study = optuna.create_study(direction="minimize")
+        self._search, self._objective = search, objective
+        self._study = optuna.create_study(direction=objective.direction)
         self._open: dict[str, optuna.Trial] = {}
         self._reported: dict[str, dict[int, float]] = {}
 
@@ -56,7 +56,7 @@ class OptunaTPE:
             self._reported.setdefault(trial, {})[epoch] = value
 
     def finish(self, trial: str, status: str, value: float | None) -> None:
-        """Report how a trial ended; `value` is its best Dice loss, None where it has none."""
+        """Report how a trial ended; `value` is its best value of the objective, None where it has none."""
         asked = self._open.pop(trial, None)
         if asked is None:
             return
@@ -69,7 +69,7 @@ class OptunaTPE:
         elif status == "stopped":
             self._study.tell(asked, state=TrialState.PRUNED)
         elif status == "diverged":
-            asked.report(WORST, 0)
+            asked.report(self._objective.worst, 0)
             self._study.tell(asked, state=TrialState.PRUNED)
         else:
             self._study.tell(asked, state=TrialState.FAIL)
@@ -78,9 +78,9 @@ class OptunaTPE:
         """Add a trial that an earlier process finished."""
         self.add(record.trial, TrialConfig.parse(record.config, f"trial {record.trial}"))
         for row in record.rows:
-            self.report(record.trial, row["epoch"], row[METRIC])
+            self.report(record.trial, row["epoch"], row[self._objective.best_column])
         best = record.best_row
-        self.finish(record.trial, record.status, best["val_dice_loss"] if best else None)
+        self.finish(record.trial, record.status, self._objective.value(best) if best else None)
 
     def _seed(self) -> None:
         with warnings.catch_warnings():

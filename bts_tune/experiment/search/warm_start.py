@@ -10,7 +10,7 @@ from typing import Any
 
 from bts_tune.config import FIELDS
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.experiment.search.objective import METRIC
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.space import ResolvedSearch
 from bts_tune.text import quoted
@@ -55,7 +55,7 @@ def read_earlier(
             "trial": record.trial,
             "status": record.status,
             "config": record.config,
-            "rows": [{name: row[name] for name in ("epoch", "val_dice_loss", METRIC)} for row in record.rows],
+            "rows": [{name: row[name] for name in ("epoch", *_values(record.objective))} for row in record.rows],
         }
         for record in folder.trials()
         if record.stage == "search" and record.status in _TELLING
@@ -72,6 +72,7 @@ def earlier_trials(run: Mapping[str, Any]) -> list[TrialRecord]:
         RunError: what it keeps cannot be read.
     """
     try:
+        objective = Objective.of_run(run)
         return [
             TrialRecord(
                 trial=one["trial"],
@@ -85,11 +86,16 @@ def earlier_trials(run: Mapping[str, Any]) -> list[TrialRecord]:
                 recipe_id="",
                 status=one["status"],
                 rows=[
-                    {"epoch": int(row["epoch"]), **{name: float(row[name]) for name in ("val_dice_loss", METRIC)}}
+                    {"epoch": int(row["epoch"]), **{name: float(row[name]) for name in _values(objective)}}
                     for row in one["rows"]
                 ],
+                objective=objective,
             )
             for index, one in enumerate((run.get("warm_start") or {}).get("trials", []))
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"run.json: warm_start: cannot be read: {type(error).__name__}: {error}.") from None
+
+
+def _values(objective: Objective) -> tuple[str, str]:
+    return objective.column, objective.best_column

@@ -14,6 +14,7 @@ from bts_tune.results.configurations import Configuration, configurations, resul
 from bts_tune.results.leaderboard import ordered, total_seconds
 from bts_tune.results.memo import FrozenTrials
 from bts_tune.results.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting
 from bts_tune.results.status import STATUSES
@@ -89,10 +90,19 @@ def _listed(trials: Sequence[TrialRecord], limit: int) -> tuple[list[_Listed], i
     return shown, len(everyone) - len(shown)
 
 
+def _objective(listed: Sequence[_Listed]) -> Objective:
+    return listed[0].objective if listed else Objective()
+
+
 def _header(listed: Sequence[_Listed]) -> tuple[str, ...]:
     repeated = any(isinstance(one, Configuration) and one.planned > 1 for one in listed)
     final = any(isinstance(one, TrialRecord) and one.stage == "final" for one in listed)
-    return _REPEATED if repeated or final else _ONCE
+    header = _REPEATED if repeated or final else _ONCE
+    objective = _objective(listed)
+    if objective.is_ranking_key:
+        return header
+    place = header.index("Dice loss")
+    return (*header[:place], objective.title, *header[place:])
 
 
 def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int) -> list[list[str]]:
@@ -123,14 +133,15 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
 
 
 def _configuration(one: Configuration, rank: str) -> dict[str, str]:
-    losses = one.values("val_dice_loss")
+    values = one.values(one.objective.column)
     seconds = [total_seconds(record) or 0.0 for record in one.trials]
     epoch = (one.best.best_row or {}).get("epoch")
     return {
         "rank": rank,
         "seeds": f"{len(one.trials)}/{one.planned}",
+        one.objective.title: metric(one.value),
         "Dice loss": metric(one.dice_loss),
-        "± sd": metric(statistics.stdev(losses) if len(losses) > 2 else None),
+        "± sd": metric(statistics.stdev(values) if len(values) > 2 else None),
         "IoU": metric(one.iou),
         "epoch": f"{epoch}/{setting(one.best, 'epochs')}",
         "status": "complete" if one.complete else "partial",
@@ -141,6 +152,7 @@ def _configuration(one: Configuration, rank: str) -> dict[str, str]:
 def _trial(record: TrialRecord) -> dict[str, str]:
     best = record.best_row or {}
     return {
+        record.objective.title: metric(best.get(record.objective.column)),
         "Dice loss": metric(best.get("val_dice_loss")),
         "IoU": metric(best.get("val_iou")),
         "epoch": f"{best['epoch']}/{setting(record, 'epochs')}" if best else MISSING,
@@ -151,13 +163,18 @@ def _trial(record: TrialRecord) -> dict[str, str]:
 
 def _notes(trials: Sequence[TrialRecord], listed: Sequence[_Listed], more: int, width: int) -> list[str]:
     notes = [f"… {plural(more, 'more trial')} in leaderboard.csv"] if more else []
-    if _header(listed) is _REPEATED:
+    objective = _objective(listed)
+    shown = "Dice loss (lower is better) and IoU"
+    if not objective.is_ranking_key:
+        shown = f"{objective.title} ({objective.better} is better), {shown}"
+    ranked_by = "" if objective == Objective() else f"; ranked by {objective.title}"
+    if "± sd" in _header(listed):
         notes.append(
-            "Dice loss (lower is better) and IoU: validation split, each training at its best epoch, mean and standard "
-            "deviation over the trainings done of those planned; two are no more than a range, and have none."
+            f"{shown}: validation split, each training at its best epoch, mean and standard deviation over the "
+            f"trainings done of those planned; two are no more than a range, and have none{ranked_by}."
         )
     else:
-        notes.append("Dice loss (lower is better) and IoU: validation split, at the best epoch.")
+        notes.append(f"{shown}: validation split, at the best epoch{ranked_by}.")
     if result_stage(trials) == "final":
         searched = sum(record.stage == "search" for record in trials)
         notes.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bts_tune.report.blocks import Block, paragraph
@@ -15,11 +15,13 @@ from bts_tune.results.comparison import Comparison, SplitComparison
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import ordered
 from bts_tune.results.naming import names, role, with_role
+from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, settings, varied_fields
 from bts_tune.results.status import STATUSES
 from bts_tune.text import plural
 
+_SHOWN: Mapping[str, str] = {"dice_loss": "Dice loss", "iou": "IoU"}
 _SPLITS = (("test", "on the test split"), ("valid", "on the validation split that chose it"))
 
 
@@ -63,7 +65,10 @@ def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | Non
         return None
     other = compared.configurations[rival]
     # Differences are from the best baseline: from the winner itself, where that is the best baseline.
-    gain = -compared.resampled.dice_gain[rival] if best.baseline else compared.resampled.dice_gain[place]
+    if compared.objective != best.objective:
+        return None  # the scores of images tell nothing of how sure such an objective is
+    gain = -compared.resampled.gain[rival] if best.baseline else compared.resampled.gain[place]
+    unit = "Dice" if best.objective == DICE_LOSS else best.objective.title
     rank = "next baseline" if best.baseline else "best baseline"
     opponent = f"the {rank}, {other.name}"
     opening = "The best is a baseline: " if best.baseline else ""
@@ -80,8 +85,8 @@ def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | Non
     limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {images}{seeds}"
     size = metric(abs(gain.value))
     if gain.value > 0 and not gain.includes_zero:
-        return f"{opening}{best.name} beats {opponent}, by {size} Dice {where} ({limits}); {tail}"
-    ahead = f"{size} Dice {'ahead of' if gain.value >= 0 else 'behind'} {opponent}, {where} ({limits})"
+        return f"{opening}{best.name} beats {opponent}, by {size} {unit} {where} ({limits}); {tail}"
+    ahead = f"{size} {unit} {'ahead of' if gain.value >= 0 else 'behind'} {opponent}, {where} ({limits})"
     if gain.includes_zero:
         return (
             f"{opening}{best.name} is {ahead}, and as the interval includes zero, nothing tells the two apart; {tail}"
@@ -98,7 +103,7 @@ def _rival(compared: SplitComparison, ranked: Sequence[Configuration]) -> int | 
 def answer(trials: Sequence[TrialRecord]) -> str:
     """Return the answer as plain text.
 
-    With nothing trained to the full budget it says so, and names the lowest validation Dice loss so far, if any.
+    With nothing trained to the full budget it says so, and names the best value of the objective so far, if any.
     """
     ranked = configurations(trials)
     if not ranked:
@@ -110,8 +115,7 @@ def answer(trials: Sequence[TrialRecord]) -> str:
     unit = "configuration" if repeated else "trial"
     sentence = (
         f"{f'Best of {plural(len(ranked), unit)}' if len(ranked) > 1 else f'The only {unit}'} {stage}: "
-        f"{best.name} ({described}), with validation Dice loss "
-        f"{mean_and_spread(best.values('val_dice_loss'))} and IoU {mean_and_spread(best.values('val_iou'))}"
+        f"{best.name} ({described}), with validation {_values(best)}"
     )
     if len(best.trials) == 2:
         sentence += " (means of 2 trainings and, in brackets, both values, which are no more than a range)"
@@ -170,11 +174,13 @@ def _nothing_ranked(trials: Sequence[TrialRecord]) -> str:
     begun = [record for record in ordered(trials) if record.rows]
     if not begun:
         return f"No trial has finished an epoch, so there is nothing to rank (trials: {counts})."
-    best = min(begun, key=lambda record: _best_row(record)["val_dice_loss"])
-    row = _best_row(best)
+    best = min(begun, key=lambda record: record.objective.cost_of(_best_row(record)))
+    row, objective = _best_row(best), best.objective
+    others = {title: row[f"val_{key}"] for key, title in _SHOWN.items() if key != objective.metric}
+    beside = ", ".join(f"{title} {metric(value)}" for title, value in others.items())
     return (
-        f"No trial has been trained to its full budget, so nothing is ranked (trials: {counts}); the lowest validation "
-        f"Dice loss so far is {metric(row['val_dice_loss'])} (IoU {metric(row['val_iou'])}), by "
+        f"No trial has been trained to its full budget, so nothing is ranked (trials: {counts}); the "
+        f"{objective.best_word} validation {objective.title} so far is {metric(objective.value(row))} ({beside}), by "
         f"{with_role(by_trial[best.trial], best)} at epoch {row['epoch']} of {setting(best, 'epochs')}."
     )
 
@@ -197,12 +203,32 @@ def _best_row(record: TrialRecord) -> dict[str, Any]:
     return row
 
 
+def _shown(objective: Objective) -> dict[str, str]:
+    """Return keys and titles of the metrics that a sentence gives: the objective first."""
+    return {objective.metric: objective.title, **_SHOWN}
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _values(one: Configuration) -> str:
+    shown = _shown(one.objective)
+    return _joined([f"{title} {mean_and_spread(one.values(f'val_{key}'))}" for key, title in shown.items()])
+
+
 def _pair(one: Configuration) -> str:
-    return f"Dice loss {metric(one.dice_loss)} and IoU {metric(one.iou)}"
+    means = {"dice_loss": one.dice_loss, "iou": one.iou, one.objective.metric: one.value}
+    return _joined([f"{title} {metric(means[key])}" for key, title in _shown(one.objective).items()])
 
 
 def _difference(one: Configuration, other: Configuration) -> str:
-    less_loss, more_iou = other.dice_loss - one.dice_loss, one.iou - other.iou
-    return (
-        f"{metric(less_loss)} lower Dice loss and {metric(abs(more_iou))} {'higher' if more_iou >= 0 else 'lower'} IoU"
-    )
+    more = {
+        "dice_loss": one.dice_loss - other.dice_loss,
+        "iou": one.iou - other.iou,
+        one.objective.metric: one.value - other.value,
+    }
+    words = {key: "higher" if value >= 0 else "lower" for key, value in more.items()}
+    words[one.objective.metric] = one.objective.better  # it ranks first, if only by what breaks ties
+    shown = _shown(one.objective).items()
+    return _joined([f"{metric(abs(more[key]))} {words[key]} {title}" for key, title in shown])

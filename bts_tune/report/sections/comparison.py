@@ -48,15 +48,17 @@ class ComparisonSection(Section):
             )
             yield paragraph(
                 f"{who} on the same images, each against {_reference(compared)}. An interval that includes zero leaves "
-                f"open which of the two is better. {_chances(compared)}"
+                f"open which of the two is better. {_chances(compared)}{_first(compared)}"
             )
             for title, compared in shown:
                 groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
                 tumours = f"{plural(compared.images, 'image')}{groups}, {compared.tumours} with a tumour"
                 yield Subheading(f"{title} ({tumours})")
                 repeated = set(compared.replicates) != {1}
-                header = ["name", "role", *(["trainings"] if repeated else []), "Dice gained", "95 % interval"]
-                header += ["IoU gained", "95 % interval", "p (Holm)", "first"]
+                header = ["name", "role", *(["trainings"] if repeated else [])]
+                if not compared.objective.is_ranking_key:
+                    header += [f"{compared.objective.title} gained", "95 % interval"]
+                header += ["Dice gained", "95 % interval", "IoU gained", "95 % interval", "p (Holm)", "first"]
                 rows = [_row(compared, place, repeated) for place in range(len(compared.configurations))]
                 yield table(header, rows, right=range(2, len(header)))
         yield from (paragraph(sentence) for sentence in context.comparison.missing[:_MAX_MISSING])
@@ -69,6 +71,17 @@ class ComparisonSection(Section):
 def _reference(compared: SplitComparison) -> str:
     one = compared.configurations[compared.reference]
     return f"the best {'baseline' if one.baseline else 'configuration'} that has scores, {one.name}"
+
+
+def _first(compared: SplitComparison) -> str:
+    """Return a sentence on what 'first' is by, where it is not by what ranks the configurations."""
+    objective = compared.configurations[0].objective
+    if compared.objective == objective:
+        return ""
+    return (
+        f" How sure the {objective.title} is cannot be told from the scores of single images: first is by "
+        f"{compared.objective.title}."
+    )
 
 
 def _chances(compared: SplitComparison) -> str:
@@ -94,15 +107,15 @@ def _row(compared: SplitComparison, place: int, repeated: bool) -> list[str]:
     one, found = compared.configurations[place], compared.resampled
     first = share(found.first[place])
     cells = [one.name, role(one), *([str(compared.replicates[place])] if repeated else [])]
+    gains = [found.dice_gain[place], found.iou_gain[place]]
+    if not compared.objective.is_ranking_key:
+        gains.insert(0, found.gain[place])
     if place == compared.reference:
-        return [*cells, "reference", *[MISSING] * 4, first]
+        return [*cells, "reference", *[MISSING] * (2 * len(gains)), first]
     p_value = compared.p_values[place]
     return [
         *cells,
-        gained(found.dice_gain[place].value),
-        interval(found.dice_gain[place], signed=True),
-        gained(found.iou_gain[place].value),
-        interval(found.iou_gain[place], signed=True),
+        *(text for gain in gains for text in (gained(gain.value), interval(gain, signed=True))),
         MISSING if p_value is None else "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}",
         first,
     ]

@@ -28,6 +28,7 @@ from bts_tune.results.importance import (
     logarithmic,
     measured,
 )
+from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, value
 from bts_tune.text import plural, shortened
@@ -84,8 +85,9 @@ class Hyperparameters(Section):
                 f"which it has an effect. Of more than {MAX_TRIALS} trials, that many at even steps in the order of "
                 "planning are used."
             )
+        title = objective_of(context.trials).title
         marginals = functools.partial(draw_marginal_plots, context.trials, context.run, context.tags)
-        shown = list(context.picture("Validation Dice loss against each hyperparameter", "marginals", marginals))
+        shown = list(context.picture(f"Validation {title} against each hyperparameter", "marginals", marginals))
         if shown:
             yield from shown
             yield paragraph(
@@ -98,7 +100,7 @@ class Hyperparameters(Section):
         if shown:
             yield from shown
             yield paragraph(
-                "A line is a trial: from its values, left, to its validation Dice loss, right. Dark lines are the "
+                f"A line is a trial: from its values, left, to its validation {title}, right. Dark lines are the "
                 "better ones, the black one the best. Parameters that only some trials have are left out. Of more than "
                 f"{MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
             )
@@ -119,7 +121,7 @@ def _sentence(found: Measured) -> str:
 def draw_marginal_plots(
     trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
 ) -> bytes | None:
-    """Draw validation Dice loss against every hyperparameter that varies, the first twelve by the strength of the link.
+    """Draw the objective against every hyperparameter that varies, the first twelve by the strength of the link.
 
     Args:
         trials: the run's trials in any order.
@@ -144,7 +146,7 @@ def draw_marginal_plots(
             places = [place for place, record in enumerate(found.trials) if fulfils(record, when.get(field, {}))]
             _draw_marginal(axes, found, field, places, field in logs)
         for row in panels:
-            row[0].set_ylabel("Validation Dice loss")
+            row[0].set_ylabel(f"Validation {found.objective.title}")
         banner(figure, tags)
     return png.getvalue()
 
@@ -152,7 +154,7 @@ def draw_marginal_plots(
 def draw_parallel_coordinates(
     trials: Sequence[TrialRecord], run: Mapping[str, Any], tags: Sequence[str] = ()
 ) -> bytes | None:
-    """Draw trials as lines through their hyperparameters to their validation Dice loss; of many, some at even ranks.
+    """Draw trials as lines through their hyperparameters to the objective; of many, some at even ranks.
 
     Args:
         trials: the run's trials in any order.
@@ -169,11 +171,11 @@ def draw_parallel_coordinates(
     if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
         return None
     places = [_axis(found, field, field in logs) for field in fields]
-    losses = np.array(found.losses)
-    low, high = float(losses.min()), float(losses.max())
-    heights = (losses - low) / (high - low) if high > low else np.full(len(losses), 0.5)
+    reached, costs = np.array(found.values), np.array(found.costs)
+    low, high = float(reached.min()), float(reached.max())
+    heights = (reached - low) / (high - low) if high > low else np.full(len(reached), 0.5)
     # By rank: one failure far off would give all others the same colour.
-    shades = np.argsort(np.argsort(losses, kind="stable")) / max(1, len(losses) - 1)
+    shades = np.argsort(np.argsort(costs, kind="stable")) / max(1, len(costs) - 1)
     table_of = np.column_stack([*(one.heights for one in places), heights])
     with new_figure((11.4, 4.6), layout="constrained") as (figure, png):
         from matplotlib import colormaps
@@ -182,7 +184,7 @@ def draw_parallel_coordinates(
         axes = figure.subplots()
         x = np.arange(len(fields) + 1)
         # All but the best as one collection, better ones above: a line for each takes far longer.
-        *others, best = _evenly(np.argsort(-losses, kind="stable"), MAX_LINES)
+        *others, best = _evenly(np.argsort(-costs, kind="stable"), MAX_LINES)
         colors = colormaps["cividis"](0.95 * shades[others])
         lines = [np.column_stack([x, table_of[place]]) for place in others]
         axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=3))
@@ -195,9 +197,10 @@ def draw_parallel_coordinates(
             for height, text in one.ticks:
                 axes.text(number + 0.03, height, text, fontsize=7, va="center", zorder=6, bbox=_LABEL)
         axes.axvline(len(fields), color="#999999", lw=0.8, zorder=1)
-        for height, loss in ((0.0, low), (1.0, high)):
-            axes.text(len(fields) + 0.03, height, f"{loss:.3f}", fontsize=7, va="center", zorder=6, bbox=_LABEL)
-        axes.set_xticks(x, [*(field.replace("_", "\n", 1) for field in fields), "validation\nDice loss"], fontsize=8)
+        for height, end in ((0.0, low), (1.0, high)):
+            axes.text(len(fields) + 0.03, height, f"{end:.3f}", fontsize=7, va="center", zorder=6, bbox=_LABEL)
+        last = f"validation\n{found.objective.title}"
+        axes.set_xticks(x, [*(field.replace("_", "\n", 1) for field in fields), last], fontsize=8)
         axes.set_yticks([])
         axes.set_xlim(-0.15, len(fields) + 0.45)
         axes.grid(False)
@@ -240,7 +243,7 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     values = [setting(found.trials[place], field) for place in places]
-    losses = [found.losses[place] for place in places]
+    reached = [found.values[place] for place in places]
     searched = [not found.trials[place].baseline for place in places]
     axes.set_title(field, fontsize=9)
     if is_numeric(values):
@@ -258,7 +261,7 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
         side = [0.5 * ((number * 0.618034) % 1.0 - 0.5) for number in range(len(places))]
         x = [categories.index(str(one)) + shift for one, shift in zip(values, side, strict=True)]
         for number, category in enumerate(categories):
-            middle = float(np.median([loss for one, loss in zip(values, losses, strict=True) if str(one) == category]))
+            middle = float(np.median([y for one, y in zip(values, reached, strict=True) if str(one) == category]))
             axes.plot([number - 0.35, number + 0.35], [middle, middle], color=COLORS[1], lw=2, zorder=4)
         slanted: dict[str, Any] = (
             {"rotation": 25, "ha": "right"} if len(categories) > 2 or max(map(len, categories)) > 10 else {}
@@ -270,12 +273,12 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
     for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
         chosen = [number for number, one in enumerate(searched) if one == of_search]
         dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
-        axes.scatter([x[n] for n in chosen], [losses[n] for n in chosen], **dots)  # type: ignore[arg-type]
+        axes.scatter([x[n] for n in chosen], [reached[n] for n in chosen], **dots)  # type: ignore[arg-type]
     axes.grid(True, color=OTHERS, alpha=0.4)
 
 
 def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
-    """Return the fields by how much of the loss's variance the groups of their values explain, most first.
+    """Return the fields by how much of the objective's variance the groups of their values explain, most first.
 
     A quick measure that needs few trials and only chooses what is drawn; ties keep the order of `TrialConfig`.
     """
@@ -284,15 +287,15 @@ def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
     for field in hyperparameters(found.trials):
         places = [place for place, record in enumerate(found.trials) if fulfils(record, when.get(field, {}))]
         values = [setting(found.trials[place], field) for place in places]
-        losses = np.array([found.losses[place] for place in places])
+        reached = np.array([found.values[place] for place in places])
         if len({repr(one) for one in values}) < 2:
             continue
         if is_numeric(values):
-            linked = float(stats.spearmanr(values, losses).statistic) if len(set(losses.tolist())) > 1 else 0.0
+            linked = float(stats.spearmanr(values, reached).statistic) if len(set(reached.tolist())) > 1 else 0.0
             strengths[field] = linked**2
         else:
             texts = np.array([str(one) for one in values])
-            within = sum(((losses[texts == one] - losses[texts == one].mean()) ** 2).sum() for one in set(texts))
-            total = ((losses - losses.mean()) ** 2).sum()
+            within = sum(((reached[texts == one] - reached[texts == one].mean()) ** 2).sum() for one in set(texts))
+            total = ((reached - reached.mean()) ** 2).sum()
             strengths[field] = float(1 - within / total) if total else 0.0
     return sorted(strengths, key=lambda field: -strengths[field])

@@ -16,6 +16,7 @@ from bts_tune.report.wording import metric
 from bts_tune.results.configurations import result_stage
 from bts_tune.results.leaderboard import is_ranked, ordered
 from bts_tune.results.naming import changed_note
+from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.status import STATUSES
 from bts_tune.text import plural, shortened
@@ -41,9 +42,9 @@ class LearningCurves(Section):
             return
         yield from shown
         yield paragraph(
-            "Left: the metric that ranks the trials. Right: how far it lies above the Dice loss of the training "
-            "batches of the same epoch. Training batches are augmented and dropout is on, so the gap can be negative; "
-            "where it grows while the validation loss stops falling, the model overfits."
+            "Left: the metric that ranks the trials. Right: how far the validation Dice loss lies above that of the "
+            "training batches of the same epoch. Training batches are augmented and dropout is on, so the gap can be "
+            "negative; where it grows while the validation loss stops falling, the model overfits."
         )
 
 
@@ -60,7 +61,7 @@ class _Line:
 
 
 def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), leaders: int = 4) -> bytes | None:
-    """Draw validation Dice loss, and its distance from the training Dice loss, over the epochs.
+    """Draw the objective, and the gap between validation and training Dice loss, over the epochs.
 
     The first `leaders` searched configurations and up to four baselines are named; all other trials are thin and grey.
 
@@ -82,7 +83,8 @@ def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = ()
             for seed, record in enumerate(line.trials):
                 _draw_trial(loss, gap, record, {**line.style, "zorder": 3, "alpha": 0.45 if seed else 1.0})
             _draw_best(loss, line)
-        loss.set_title("Validation Dice loss (lower is better)")
+        objective = objective_of(trials)
+        loss.set_title(f"Validation {objective.title} ({objective.better} is better)")
         gap.set_title("Gap: validation minus training Dice loss")
         gap.axhline(0.0, color="#999999", linewidth=0.9, zorder=2)
         last = max(row["epoch"] for record in trials for row in record.rows)
@@ -120,7 +122,7 @@ def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], l
 
 def _label(group: Sequence[TrialRecord]) -> str:
     first = group[0]
-    details = [metric(first.best_row["val_dice_loss"])] if first.best_row else []
+    details = [metric(first.objective.value(first.best_row))] if first.best_row else []
     if first.baseline:
         details.append("baseline, changed" if first.changed else "baseline")
     if len(group) > 1:
@@ -135,7 +137,7 @@ def _draw_others(loss: Axes, gap: Axes, trials: Sequence[TrialRecord]) -> None:
     from matplotlib.collections import LineCollection
 
     for axes, width, curves in (
-        (loss, 0.8, [[(row["epoch"], row["val_dice_loss"]) for row in record.rows] for record in trials]),
+        (loss, 0.8, [[(row["epoch"], record.objective.value(row)) for row in record.rows] for record in trials]),
         (gap, 0.64, [_gaps(record) for record in trials]),
     ):
         lines = [curve for curve in curves if len(curve) > 1]
@@ -159,7 +161,8 @@ def _gaps(record: TrialRecord) -> list[tuple[int, float]]:
 
 def _draw_trial(loss: Axes, gap: Axes, record: TrialRecord, style: dict[str, Any]) -> None:
     style = {**style, "marker": _marker(record)}
-    loss.plot([row["epoch"] for row in record.rows], [row["val_dice_loss"] for row in record.rows], **style)
+    values = [record.objective.value(row) for row in record.rows]
+    loss.plot([row["epoch"] for row in record.rows], values, **style)
     gaps = _gaps(record)
     style["linewidth"] *= 0.8
     gap.plot([epoch for epoch, _ in gaps], [distance for _, distance in gaps], **style)
@@ -174,7 +177,8 @@ def _draw_best(axes: Axes, line: _Line) -> None:
     best = line.trials[0].best_row
     if best is not None:
         color = line.style["color"]
-        axes.plot(best["epoch"], best["val_dice_loss"], "o", color=color, markeredgecolor="white", ms=7.5, zorder=4)
+        value = line.trials[0].objective.value(best)
+        axes.plot(best["epoch"], value, "o", color=color, markeredgecolor="white", ms=7.5, zorder=4)
 
 
 def _epoch_axis(axes: Axes, last: int) -> None:

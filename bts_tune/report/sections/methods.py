@@ -40,12 +40,13 @@ _STATISTICS = (
     "the best baseline minus the configuration's, so that positive is better. The best baseline is that of the "
     "validation split.",
     "First: the share of the draws, each with the means over seeds moved by Student's t with their standard error, in "
-    "which the configuration has the lowest Dice loss of those compared; equals share a draw.",
+    "which the configuration is the best of those compared by the objective, which is the Dice loss unless the space "
+    "names another metric; equals share a draw.",
     "p: Wilcoxon's signed-rank test, two-sided, on the Dice at the threshold of each image that holds a tumour, mean "
     "over trainings (of each group, the mean difference of its images), zero differences as Pratt (1959) treats them; "
     "corrected for the number of comparisons of the table as Holm (1979). It knows nothing of the seeds' spread.",
-    "Optimism of the search: the final stage's mean validation Dice loss minus that of the search's trial of the same "
-    "configuration.",
+    "Optimism of the search: by how much the final stage's mean of the objective, on the validation split, is worse "
+    "than that of the search's trial of the same configuration.",
     "An image is missed where it holds a tumour and not one pixel of it is predicted; brightness and contrast are the "
     "mean and the standard deviation of the grey values that the network is given, before standardising, in 0..1.",
 )

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bts_tune.report.blocks import Block, paragraph, table
-from bts_tune.report.cells import MAX_ROWS, epoch_cell, more_rows, over_trainings, spread_cell, time_cell
+from bts_tune.report.cells import (
+    MAX_ROWS,
+    epoch_cell,
+    more_rows,
+    over_trainings,
+    own_cells,
+    own_header,
+    spread_cell,
+    time_cell,
+)
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, metric
 from bts_tune.results.configurations import configurations
 from bts_tune.results.naming import role
+from bts_tune.results.objective import objective_of
 from bts_tune.results.settings import setting
 
 
@@ -28,7 +38,9 @@ class OverSeeds(Section):
             return
         folds = any(one.folds for one in several)
         tested = any(one.values("test_dice_loss") for one in several)
-        header = ["name", "role", "seed", *(["fold"] if folds else []), "validation Dice loss", "IoU"]
+        objective = objective_of(context.trials)
+        own = own_header(objective)
+        header = ["name", "role", "seed", *(["fold"] if folds else []), *own, "validation Dice loss", "IoU"]
         header += [*(["test Dice loss", "test IoU"] if tested else []), "best epoch", "time"]
         rows = []
         for one in several[:MAX_ROWS]:
@@ -38,6 +50,7 @@ class OverSeeds(Section):
                     role(one),
                     setting(record, "seed"),
                     *([record.fold or MISSING] if folds else []),
+                    *own_cells(record),
                     metric((record.best_row or {}).get("val_dice_loss")),
                     metric((record.best_row or {}).get("val_iou")),
                     *(
@@ -51,7 +64,8 @@ class OverSeeds(Section):
                 for record in one.trials
             ]
             summary = [f"mean of {len(one.trials)}", *([MISSING] if folds else [])]
-            shown = ["val_dice_loss", "val_iou", *(["test_dice_loss", "test_iou"] if tested else [])]
+            shown = [*([objective.column] if own else []), "val_dice_loss", "val_iou"]
+            shown += ["test_dice_loss", "test_iou"] if tested else []
             rows += trainings
             rows.append([one.name, role(one), *summary, *(spread_cell(one, name) for name in shown), MISSING, MISSING])
         yield paragraph(

@@ -6,13 +6,24 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
-from bts_tune.report.cells import MAX_ROWS, interval_cell, mean_cell, more_rows, over_trainings, spread_cell
+from bts_tune.report.cells import (
+    MAX_ROWS,
+    interval_cell,
+    mean_cell,
+    more_rows,
+    order,
+    over_trainings,
+    own_cells,
+    own_header,
+    spread_cell,
+)
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import count, duration
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import is_ranked, total_seconds
 from bts_tune.results.naming import role
+from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, settings
 
@@ -32,7 +43,9 @@ class Ranking(Section):
             return
         compared = context.comparison.splits.get("valid")
         repeated = any(one.planned > 1 for one in ranked)
-        header = ["rank", "name", "role", *(["trainings"] if repeated else []), "validation Dice loss"]
+        objective = objective_of(context.trials)
+        header = ["rank", "name", "role", *(["trainings"] if repeated else []), *own_header(objective)]
+        header += ["validation Dice loss"]
         header += [
             *(["95 % interval"] if compared else []),
             "IoU",
@@ -51,6 +64,7 @@ class Ranking(Section):
                     one.name,
                     role(one),
                     *([f"{len(one.trials)} of {one.planned}"] if repeated else []),
+                    *own_cells(one),
                     spread_cell(one, "val_dice_loss"),
                     *([interval_cell(context.comparison, one)] if compared else []),
                     spread_cell(one, "val_iou"),
@@ -65,7 +79,7 @@ class Ranking(Section):
             )
         yield paragraph(
             ("Configurations of the final stage" if result_stage(context.trials) == "final" else "Configurations")
-            + " trained to the full budget, by validation Dice loss, then IoU, each training at its best epoch"
+            + f" trained to the full budget, by validation {order(objective)}, each training at its best epoch"
             + (f"; {over_trainings(ranked)}" if repeated else "")
             + ". Settings are the model, the learning rate and what else differs between trials and from the program's "
             "defaults; ",

@@ -14,6 +14,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.leaderboard import is_ranked, total_seconds
+from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import gpus_per_trial
 from bts_tune.results.status import FINISHED
@@ -33,14 +34,16 @@ class SearchHistory(Section):
     after = "learning-curves"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
-        """Yield the course of the search: the lowest loss so far."""
+        """Yield the course of the search: the best so far."""
         draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run))
-        shown = list(context.picture("The lowest validation Dice loss so far", "search_history", draw))
+        objective = objective_of(context.trials)
+        best = f"{objective.best_word} validation {objective.title}"
+        shown = list(context.picture(f"The {best} so far", "search_history", draw))
         if not shown:
             return
         yield from shown
         yield paragraph(
-            "The line is the lowest validation Dice loss of the full-budget trials that had ended by then; left "
+            f"The line is the {best} of the full-budget trials that had ended by then; left "
             "against the trials in the order in which they ended, right against device time: the seconds of all trials "
             f"together, whatever ran side by side, {_DEVICE_TIME[device_time(context.trials, 1.0)[0]]}."
         )
@@ -49,7 +52,7 @@ class SearchHistory(Section):
 def draw_search_history(
     trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0
 ) -> bytes | None:
-    """Draw the search's best validation Dice loss so far against trials ended and against device time.
+    """Draw the search's best value of the objective so far against trials ended and against device time.
 
     Args:
         trials: the run's trials in any order.
@@ -63,11 +66,11 @@ def draw_search_history(
     ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
     if len(ended) < 2:
         return None
-    losses = [record.best_row["val_dice_loss"] for record in ended if record.best_row]
+    objective = objective_of(trials)
+    values = [objective.value(record.best_row) for record in ended if record.best_row]
     ranked = [is_ranked(record) for record in ended]
-    best = list(
-        itertools.accumulate((loss if full else np.inf for loss, full in zip(losses, ranked, strict=True)), min)
-    )
+    costs = (objective.cost(value) if full else np.inf for value, full in zip(values, ranked, strict=True))
+    best = [objective.cost(cost) for cost in itertools.accumulate(costs, min)]
     device, share = device_time(ended, gpus_per_trial)
     seconds = list(itertools.accumulate(share * (total_seconds(record) or 0.0) for record in ended))
     unit, size = next(
@@ -85,15 +88,15 @@ def draw_search_history(
             for wanted, style, text in marks:
                 chosen = [place for place, record in enumerate(ended) if wanted(record)]
                 if chosen:
-                    x, y = [places[place] for place in chosen], [losses[place] for place in chosen]
+                    x, y = [places[place] for place in chosen], [values[place] for place in chosen]
                     axes.scatter(x, y, s=26, zorder=3, label=text, **style)
-            finite = [place for place, loss in enumerate(best) if np.isfinite(loss)]
+            finite = [place for place, value in enumerate(best) if np.isfinite(value)]
             if finite:
                 x, y = [places[place] for place in finite], [best[place] for place in finite]
                 axes.step(x, y, where="post", color=COLORS[1], linewidth=1.9, label="best so far", zorder=2)
             axes.set_xlabel(label)
         panels[0].xaxis.get_major_locator().set_params(integer=True)
-        panels[0].set_ylabel("Validation Dice loss")
+        panels[0].set_ylabel(f"Validation {objective.title}")
         panels[0].set_title("Best so far, trial by trial")
         panels[1].set_title("Best so far, over device time")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8.5)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bts_tune.report.blocks import Block, paragraph, table
-from bts_tune.report.cells import MAX_ROWS, epoch_cell, more_rows, time_cell
+from bts_tune.report.cells import MAX_ROWS, epoch_cell, more_rows, own_cells, own_header, time_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
 from bts_tune.results.leaderboard import search_log
 from bts_tune.results.naming import role
+from bts_tune.results.objective import objective_of
 from bts_tune.results.settings import setting, settings
 
 
@@ -26,7 +27,19 @@ class SearchLog(Section):
         log = search_log(context.trials)
         if not log:
             return
-        header = ["place", "name", "role", "validation Dice loss", "IoU", "best epoch", "time", "seed", "settings"]
+        own = own_header(objective_of(log))
+        header = [
+            "place",
+            "name",
+            "role",
+            *own,
+            "validation Dice loss",
+            "IoU",
+            "best epoch",
+            "time",
+            "seed",
+            "settings",
+        ]
         rows = []
         for place, record in enumerate(log[:MAX_ROWS], start=1):
             best = record.best_row or {}
@@ -35,6 +48,7 @@ class SearchLog(Section):
                     place,
                     context.names[record.trial],
                     role(record),
+                    *own_cells(record),
                     metric(best.get("val_dice_loss")),
                     metric(best.get("val_iou")),
                     epoch_cell(record),
@@ -47,5 +61,5 @@ class SearchLog(Section):
             "How the search went, not a result: trials trained to the full budget, each the best epoch of one seed, by "
             "the metric that chose among them, which is optimistic for that. The ranking is above."
         )
-        yield table(header, rows, right=(0, *range(3, 8)))
+        yield table(header, rows, right=(0, *range(3, 8 + len(own))))
         yield from more_rows(log)

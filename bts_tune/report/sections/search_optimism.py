@@ -33,9 +33,9 @@ class SearchOptimism(Section):
         for one in found:
             if one.first:
                 told.append(
-                    f"The search ranked {one.configuration.name} first, with a Dice loss of {metric(one.searched)}; "
-                    f"the mean of its final stage is {metric(one.configuration.dice_loss)}, which differs by "
-                    f"{gained(one.excess)}"
+                    f"The search ranked {one.configuration.name} first, with a {one.configuration.objective.title} of "
+                    f"{metric(one.searched)}; the mean of its final stage is {metric(one.configuration.value)}, which "
+                    f"differs by {gained(one.excess)}"
                 )
         for group, text in (
             (chosen, "that the search chose"),
@@ -62,7 +62,7 @@ class SearchOptimism(Section):
                     text for text in ("first in the search" if one.first else "", role(one.configuration)) if text
                 ),
                 metric(one.searched) + ("" if one.origin.full_budget else f" (stopped after {len(one.origin.rows)})"),
-                spread_cell(one.configuration, "val_dice_loss"),
+                spread_cell(one.configuration, one.configuration.objective.column),
                 gained(one.excess) if one.origin.full_budget else MISSING,
             ]
             for one in found[:MAX_ROWS]

@@ -10,6 +10,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.configurations import configurations, result_stage
 from bts_tune.results.naming import role
+from bts_tune.results.objective import objective_of
 
 
 @SECTIONS.register("test-split")
@@ -31,11 +32,15 @@ class TestSplit(Section):
             yield paragraph("No trial has been evaluated on the test split.")
             return
         compared = context.comparison.splits.get("test")
-        keys = ("dice_image", "iou_image", "empty_false_positive_rate")
+        keys = ["dice_image", "iou_image", "empty_false_positive_rate"]
+        titles = ["Dice per image", "IoU per image", "empty false-positive rate"]
+        objective = objective_of(context.trials)
+        if not objective.is_ranking_key and objective.metric not in keys:
+            keys, titles = [objective.metric, *keys], [objective.title, *titles]
         repeated = any(len(one.values("test_dice_loss")) > 1 for _, one in shown)
         header = ["rank", "name", "role", *(["trainings"] if repeated else [])]
         header += ["Dice loss", *(["95 % interval"] if compared else []), "IoU"]
-        header += ["Dice per image", "IoU per image", "empty false-positive rate"]
+        header += titles
         rows = []
         for place, one in shown[:MAX_ROWS]:
             rows.append(

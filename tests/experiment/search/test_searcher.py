@@ -8,9 +8,9 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
-from bts_tune.experiment.search.objective import METRIC, WORST
 from bts_tune.experiment.search.searcher import PlanSearcher
 from bts_tune.experiment.search.tpe import OptunaTPE
+from bts_tune.results.objective import DICE_LOSS
 from bts_tune.results.run_folder import TrialStatus
 from bts_tune.space import ResolvedSearch, load_space
 from tests.experiment.builders import planned, record
@@ -30,8 +30,8 @@ def test_trials_that_ended_early_are_told_alike_live_and_from_the_record(search:
     live = searcher(Plan((), (), 0, 4), search, added)
     for number in range(3):
         live.suggest(f"ray{number}")
-        live.on_trial_result(f"ray{number}", {"outcome": "running", "epoch": 1, METRIC: 0.7})
-        last = {"outcome": outcome, "epoch": 2, METRIC: 0.6 if outcome == "running" else WORST}
+        live.on_trial_result(f"ray{number}", {"outcome": "running", "epoch": 1, DICE_LOSS.best_column: 0.7})
+        last = {"outcome": outcome, "epoch": 2, DICE_LOSS.best_column: 0.6 if outcome == "running" else DICE_LOSS.worst}
         live.on_trial_complete(f"ray{number}", last)
     status: TrialStatus = "stopped" if outcome == "running" else "diverged"
     values = [0.7, 0.6] if outcome == "running" else [0.7]
