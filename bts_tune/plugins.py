@@ -232,7 +232,7 @@ def _registered_classes() -> list[Plugin]:
     for table, entries in _registries().items():
         for name, entry in entries.registered().items():
             if entry.__module__ == "__main__" and f"{table}:{name}" not in _loaded:
-                from ray import cloudpickle
+                import cloudpickle
 
                 content = cloudpickle.dumps(entry)
                 try:
