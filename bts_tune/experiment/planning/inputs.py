@@ -32,6 +32,7 @@ from bts_tune.registry import SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.space import ResolvedSpace
+from bts_tune.text import plural
 
 
 def open_data(options: RunOptions, console: Console) -> Dataset:
@@ -84,9 +85,13 @@ def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDatase
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
     if checked.errors:
         console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
-        raise BrokenDatasetError(
-            f"{dataset.root}: the dataset has {len(checked.errors)} error(s), listed above; nothing was trained."
+        first = checked.errors[0]
+        found = (
+            f"{plural(len(checked.errors), 'error')}, the first of them: {first.file}: {first.message.rstrip('.')}"
+            if console.quiet
+            else f"{plural(len(checked.errors), 'error')}, listed above"
         )
+        raise BrokenDatasetError(f"{dataset.root}: the dataset has {found}; nothing was trained.")
     folds: dict[int | None, Dataset] = {None: dataset}
     if options.folds is not None:
         datasets, split = cross_validation(dataset, split, scan, options.folds)

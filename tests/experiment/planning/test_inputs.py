@@ -49,9 +49,11 @@ def test_a_broken_dataset_is_refused_with_all_that_is_wrong(
     files = sorted((broken / "train").rglob("*.png"))[:2]
     for file in files:
         file.write_bytes(b"no image")
-    with pytest.raises(BrokenDatasetError, match=r"the dataset has \d+ error\(s\), listed above; nothing was trained"):
+    with pytest.raises(BrokenDatasetError, match=r"the dataset has 2 errors, listed above; nothing was trained"):
         open_checked_dataset(options(broken, cache), console)
     assert all(file.name in output(console) for file in files)
+    with pytest.raises(BrokenDatasetError, match=f"2 errors, the first of them: .*{files[0].name}: "):
+        open_checked_dataset(options(broken, cache), Console(quiet=True))
 
 
 def test_a_run_that_goes_on_has_the_folds_that_it_began_with(
