@@ -31,6 +31,7 @@ Equalization = Literal["none", "histogram", "clahe"]
 AugmentationKind = Literal["geometry", "intensity", "both"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle", "plateau"]
+WeightAverageKind = Literal["none", "ema", "swa"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -156,6 +157,17 @@ class OptimizationPart(Part):
     loss: LossName = Field(default="dice-bce", description="training loss")
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
+    weight_average: WeightAverageKind = Field(
+        default="none",
+        description="what is validated and kept in place of the last weights: 'ema', their exponential moving average "
+        "over the steps, or 'swa', the mean over the last epochs",
+    )
+    ema_decay: Fraction = Field(
+        default=0.99, description="of weight_average: ema; the average reaches back over about 1 / (1 - decay) steps"
+    )
+    swa_start: Fraction = Field(
+        default=0.75, description="of weight_average: swa; the share of the budget after which epochs are averaged"
+    )
     objective: MetricName = Field(
         default="dice-loss",
         description="metric of the validation split that chooses the best epoch, and that trials are ranked by; the "
@@ -367,6 +379,8 @@ def allowed_values(field: str) -> tuple[str, ...] | None:
     """Return the words that a field allows, or None where it is a number or free text."""
     if field in CHOOSERS:
         return CHOOSERS[field].names()
+    if field == "objective":
+        return METRICS.names()
     if field == "augmentation":
         return POLICIES
     annotation = field_info(field).annotation

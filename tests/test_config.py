@@ -134,6 +134,10 @@ def test_defaults_are_frozen() -> None:
         "loss": "dice-bce",
         "dice_weight": 1.0,
         "bce_weight": 1.0,
+        "weight_average": "none",
+        "ema_decay": 0.99,
+        "swa_start": 0.75,
+        "objective": "dice-loss",
         "precision": "auto",
         "seed": 0,
     }

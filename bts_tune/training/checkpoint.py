@@ -42,6 +42,8 @@ def save(trial: Trial, *, improved: bool) -> None:
         "scaler": trial.amp.scaler.state_dict(),
         "rows": [row.to_dict() for row in trial.done],
     }
+    if trial.average is not None:
+        state["average"] = trial.average.state_dict()
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(trial.folder / LAST, buffer.getbuffer())
@@ -75,7 +77,7 @@ def save_model(trial: Trial) -> None:
     from safetensors.torch import save
 
     assert trial.folder is not None
-    tensors = {key: tensor.contiguous().cpu() for key, tensor in trial.model.state_dict().items()}
+    tensors = {key: tensor.contiguous().cpu() for key, tensor in trial.evaluated.state_dict().items()}
     card = {
         "config": trial.config.to_dict(),
         "config_id": trial.config.config_id,

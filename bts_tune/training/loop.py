@@ -18,6 +18,7 @@ from bts_tune.models.freezing import EncoderFreeze, set_mode
 from bts_tune.registry import LOSSES
 from bts_tune.results.scores import pooled_dice_loss
 from bts_tune.training import checkpoint
+from bts_tune.training.averaging import WeightAverage
 from bts_tune.training.device import MixedPrecision, keep_freed_memory, resolve_device
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import measure
@@ -55,6 +56,8 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
         trial.optimizer.load_state_dict(state["optimizer"])
         trial.schedule.load_state_dict(state["schedule"])
         trial.amp.scaler.load_state_dict(state["scaler"])
+        if trial.average is not None:
+            trial.average.load_state_dict(state["average"])
         trial.done = [Row.from_dict(row) for row in state["rows"]]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):  # another version's, or not what it says
         trial.close()
@@ -77,7 +80,8 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     loader = BatchLoader(data, config, amp.device, amp.loader_threads(setup.threads))
     schedule = Schedule(config.part(OptimizationPart), optimizer, loader.steps_per_epoch)
     loss = LOSSES.get(config.loss)(config).to(amp.device)
-    return Trial(config, data, setup.folder, amp, model, freeze, optimizer, schedule, loss, loader)
+    average = WeightAverage(model, config) if config.weight_average != "none" else None
+    return Trial(config, data, setup.folder, amp, model, freeze, optimizer, schedule, loss, loader, average)
 
 
 def rows(trial: Trial) -> Generator[Row, None, None]:
@@ -101,7 +105,9 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
         train_loss, train_dice_loss = _train_epoch(trial, epoch)
         train_seconds = time.perf_counter() - started
         _require_finite(epoch, train_loss=train_loss)
-        measured = measure(trial.model, trial.data.valid, trial.loader, trial.amp, trial.loss)
+        if trial.average is not None:
+            trial.average.after_epoch(trial.model, epoch, trial.data.train, trial.loader, trial.amp)
+        measured = measure(trial.evaluated, trial.data.valid, trial.loader, trial.amp, trial.loss)
         validation = measured.columns("val")
         _require_finite(epoch, **{name: validation[name] for name in ("val_loss", "val_dice_loss", aim.column)})
         value = aim.value(validation)
@@ -143,6 +149,8 @@ def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
         amp.scaler.step(trial.optimizer)
         amp.scaler.update()
         trial.schedule.after_step()
+        if trial.average is not None:
+            trial.average.after_step(trial.model)
         with torch.no_grad():
             probability = torch.sigmoid(logits.detach())
             loss_sum += loss.detach().double() * len(image)

@@ -17,6 +17,7 @@ from bts_tune.losses.base import Loss
 from bts_tune.models.build import count_parameters
 from bts_tune.models.freezing import EncoderFreeze
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.training.averaging import WeightAverage
 from bts_tune.training.device import MixedPrecision, give_back_memory
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.schedule import Schedule
@@ -93,6 +94,7 @@ class Trial:
 
     Attributes:
         done: the epochs that it has been through.
+        average: of the weights along the training, where the configuration asks for one.
         lost: why the checkpoint that there was could not be taken up; empty where it was, or there was none.
     """
 
@@ -106,8 +108,17 @@ class Trial:
     schedule: Schedule
     loss: Loss
     loader: BatchLoader
+    average: WeightAverage | None = None
     done: list[Row] = field(default_factory=list)
     lost: str = ""
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and kept: with the average of the weights, as soon as there is one."""
+        if self.average is not None and self.average.started:
+            model: nn.Module = self.average.model
+            return model
+        return self.model
 
     def describe(self) -> dict[str, Any]:
         """Return what the record keeps of how the trial runs."""
@@ -129,6 +140,8 @@ class Trial:
         self.optimizer.state.clear()
         self.optimizer.param_groups.clear()
         self.model.to("meta")
+        if self.average is not None:
+            self.average.model.to("meta")
         gc.collect()
         if self.amp.device.type == "cuda":
             torch.cuda.empty_cache()
