@@ -165,11 +165,11 @@ class Space:
         overrides = dict(overrides or {})
         chosen_seeds = self._seeds(overrides, seeds)
         overrides.pop("seed", None)
-        objective = overrides.pop("objective", self.file.objective)
-        layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
         how = " in the demo profile" if demo else ""
         if overrides:
             how += " with " + ", ".join(f"{name}={value}" for name, value in overrides.items())
+        objective = overrides.pop("objective", self.file.objective)
+        layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
         named = tuple(
             self._named(name, seed, objective, len(chosen_seeds) > 1, layers, how)
             for name in self._chosen(only)
