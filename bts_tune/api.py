@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bts_tune import plugins
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.results.find import best_model, find_run
+from bts_tune.results.find import best_model, ensemble_models, find_run
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
@@ -126,7 +126,9 @@ class Run:
             raise RunError(f"{self.path}: no trial has been trained to the full budget yet, so that none is ranked.")
         return TrialConfig.parse(ranked[0].config, f"{self.path}: trial {ranked[0].trial}")
 
-    def best_model(self, trial: str | None = None, *, device: str = "auto") -> Segmenter:
+    def best_model(
+        self, trial: str | None = None, *, device: str = "auto", ensemble: bool = False, tta: bool = False
+    ) -> Segmenter:
         """Return the model that is ranked first, with its preprocessing: a `torch.nn.Module` in evaluation mode.
 
         Its `predict(image)` takes a file or an array, [H, W] or [H, W, 3], and returns the tumour as uint8 0 and 1,
@@ -135,14 +137,19 @@ class Run:
         Args:
             trial: take this trial's model instead.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+            ensemble: take all trainings of the winner as one, the mean of their probabilities; in place of `trial`.
+            tta: test-time augmentation: the mean over the flips and quarter turns of an image, in 8 times the time.
 
         Raises:
-            RunError: no trial, or not this one, has left a model, or it cannot be read.
+            RunError: no trial, or not this one, has left a model, or too few for an ensemble, or one cannot be read.
             ConfigError: there is no such device.
         """
-        from bts_tune.training.segmenter import Segmenter
+        from bts_tune.training.ensemble import load_segmenter
 
-        return Segmenter.load(best_model(self.folder, trial), device).eval()
+        if ensemble and trial is not None:
+            raise ConfigError("ensemble and trial are both given; give one of them.")
+        folders = ensemble_models(self.folder) if ensemble else [best_model(self.folder, trial)]
+        return load_segmenter(folders, device, tta=tta)
 
     def predict(
         self,
@@ -151,13 +158,15 @@ class Run:
         *,
         trial: str | None = None,
         device: str = "auto",
+        ensemble: bool = False,
+        tta: bool = False,
     ) -> list[Prediction]:
         """Write a mask and an overlay for each image, and return what was written.
 
         Args:
             images: images, or folders of images.
             out: folder for `<image>_mask.png`, of 0 and 255, and `<image>_overlay.png`, in the image's own size.
-            trial, device: as for `best_model`.
+            trial, device, ensemble, tta: as for `best_model`.
 
         Raises:
             RunError, ConfigError: as for `best_model`.
@@ -166,8 +175,8 @@ class Run:
         from bts_tune.training.prediction import predict
 
         listed = [images] if isinstance(images, str | Path) else images
-        model = best_model(self.folder, trial)
-        return list(predict(model, [Path(one) for one in listed], Path(out), device=device))
+        model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
+        return list(predict(model, [Path(one) for one in listed], Path(out)))
 
     def report(self) -> ReportFiles:
         """Write the report anew from the record alone, and return its files: `page` is `report.html`.

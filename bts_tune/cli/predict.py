@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
-from bts_tune.errors import EXIT_OK
+from bts_tune.errors import EXIT_OK, ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", help="images, or folders of images", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
     parser.add_argument("--trial", metavar="NAME", help="use this trial's model instead of the best one")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="the mean of all trainings of the winner, where the run kept them"
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="the mean over flips and quarter turns of an image (8 times the time)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     add_results(parser)
     add_plugin(parser)
@@ -22,12 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.results.find import best_model, find_run
+    from bts_tune.results.find import best_model, ensemble_models, find_run
+    from bts_tune.training.ensemble import load_segmenter
     from bts_tune.training.prediction import predict
 
     load_given_plugins(parsed)
-    model = best_model(find_run(parsed.run, Path(parsed.results)), parsed.trial)
-    print(f"Model: {model}")
-    for prediction in predict(model, parsed.images, parsed.out, device=parsed.device):
+    if parsed.ensemble and parsed.trial:
+        raise ConfigError("--ensemble and --trial: give one of the two.")
+    run = find_run(parsed.run, Path(parsed.results))
+    models = ensemble_models(run) if parsed.ensemble else [best_model(run, parsed.trial)]
+    print("\n".join(f"Model: {model}" for model in models))
+    segmenter = load_segmenter(models, parsed.device, tta=parsed.tta)
+    for prediction in predict(segmenter, parsed.images, parsed.out):
         print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
     return EXIT_OK

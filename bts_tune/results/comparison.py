@@ -66,12 +66,14 @@ class Comparison:
     Attributes:
         scores: by trial, of the replicates of the configurations that are compared.
         splits: by name, `valid` and `test`; empty without scores.
+        variants: by trial and name, of the variants that were measured; see `TrialRecord.variants`.
         missing: sentences on scores that are not there or cannot be used.
         failed: a sentence on why there is no comparison at all, where making it failed.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
     splits: Mapping[str, SplitComparison] = field(default_factory=dict)
+    variants: Mapping[tuple[str, str], Scores] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     failed: str = ""
 
@@ -108,7 +110,14 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
         compared = _compare(measured, groups, name, missing)
         if compared is not None:
             splits[name] = compared
-    return Comparison(scores, splits, tuple(dict.fromkeys(missing)))
+    variants = {}
+    for record in (record for one in found for record in one.trials if record.trial in scores):
+        for name in record.variants:
+            try:
+                variants[record.trial, name] = read_scores(folder.variant_scores_file(record.trial, name))
+            except RunError as error:
+                missing.append(str(error))
+    return Comparison(scores, splits, variants, tuple(dict.fromkeys(missing)))
 
 
 _Key = tuple[int, int, int]

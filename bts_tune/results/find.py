@@ -64,5 +64,21 @@ def kept_replicate(folder: RunFolder, configuration: Configuration) -> TrialReco
     return replace(configuration, trials=tuple(kept)).best if kept else None
 
 
+def ensemble_models(folder: RunFolder) -> list[Path]:
+    """Return the folders of the models of all trainings of the winning configuration, by seed and fold.
+
+    Raises:
+        RunError: the run has no winner yet, or kept fewer than two of its models.
+    """
+    best = next(iter(configurations(folder.trials())), None)
+    kept = [folder.model_folder(record.trial) for record in best.trials if _has_model(folder, record)] if best else []
+    if len(kept) < 2:
+        raise RunError(
+            f"{folder}: an ensemble needs at least two trained models of the winning configuration, and this run kept "
+            f"{len(kept)}; run with --ensemble, and with several seeds (--final-seeds, --seeds) or --folds."
+        )
+    return kept
+
+
 def _has_model(folder: RunFolder, record: TrialRecord) -> bool:
     return (folder.model_folder(record.trial) / "model.json").is_file()

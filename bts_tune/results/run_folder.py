@@ -90,6 +90,9 @@ class TrialRecord:
         started: what the trial reported as it began (device, parameters, trainable_parameters, …).
         rows: its epochs in order, one for each epoch.
         test: `test_*` metrics at its best epoch, where they were computed.
+        variants: what its model scores in other ways of using it, by name: `tta` (with test-time augmentation),
+            `ensemble` and `ensemble-tta` (as one with the other replicates of its configuration); each has `metrics`,
+            `seconds` and `members`.
         objective: what chooses the best epoch; that of the run.
     """
 
@@ -111,6 +114,7 @@ class TrialRecord:
     started: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     test: dict[str, Any] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     objective: Objective = DICE_LOSS
     _best: tuple[list[dict[str, Any]], int, dict[str, Any]] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -183,6 +187,10 @@ class RunFolder:
     def scores_file(self, trial: str) -> Path:
         """Where the scores of a trial's validation and test images are kept for the report."""
         return self.path / "scores" / f"{trial}.npz"
+
+    def variant_scores_file(self, trial: str, variant: str) -> Path:
+        """Where the scores of a variant are kept; see `TrialRecord.variants`."""
+        return self.path / "scores" / variant / f"{trial}.npz"
 
     @classmethod
     def create(
@@ -276,7 +284,7 @@ class RunFolder:
         """Add one trial event; it is on disk when this returns.
 
         Events are `planned`, `started`, `opened` (built, with its device and parameter counts), `retried` (an
-        attempt failed, and another one follows), `ended`, `evaluated`.
+        attempt failed, and another one follows), `ended`, `evaluated`, `variant`.
         """
         _append_line(self.trials_file, {"event": event, "trial": trial, "time": time.time(), **fields})
 
@@ -312,6 +320,8 @@ class RunFolder:
                 record.status, record.reason = event["status"], event.get("reason", "")
             elif kind == "evaluated":
                 record.test = event["metrics"]
+            elif kind == "variant":
+                record.variants[event["variant"]] = event
         by_epoch: dict[str, dict[int, dict[str, Any]]] = {trial: {} for trial in records}
         for where, row in read_rows(self.rows_file):
             if row["trial"] not in by_epoch:

@@ -102,6 +102,12 @@ class _Evaluated(_Event):
     metrics: dict[str, _Number | None]
 
 
+class _Variant(_Evaluated):
+    variant: Literal["tta", "ensemble", "ensemble-tta"]
+    seconds: _Number
+    members: list[TrialId]
+
+
 _ROW_COLUMNS: dict[str, Any] = {
     "trial": TrialId,
     "epoch": _Epoch,
@@ -236,6 +242,7 @@ _EVENTS: Mapping[str, type[_Event]] = {
     "retried": _Retried,
     "ended": _Ended,
     "evaluated": _Evaluated,
+    "variant": _Variant,
 }
 
 

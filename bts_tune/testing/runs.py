@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -417,3 +418,16 @@ def write_scores(folder: RunFolder, record: TrialRecord, quality: float | None =
     file = folder.scores_file(record.trial)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(make_scores(quality, epoch=best["epoch"], **kwargs).to_bytes())
+
+
+def write_variant(
+    folder: RunFolder, record: TrialRecord, name: str, quality: float, members: Sequence[str] = (), **kwargs: Any
+) -> None:
+    """Write and record what a trial's model scores in another way of using it; see `TrialRecord.variants`."""
+    best = record.best_row
+    assert best is not None
+    file = folder.variant_scores_file(record.trial, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(make_scores(quality, epoch=best["epoch"], **kwargs).to_bytes())
+    how = {"variant": name, "seconds": 65.0, "members": list(members) or [record.trial]}
+    folder.append_event("variant", record.trial, metrics={}, **how)

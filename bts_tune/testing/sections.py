@@ -32,6 +32,7 @@ from bts_tune.testing.runs import (
     write_run,
     write_samples,
     write_scores,
+    write_variant,
 )
 
 RUNS = (
@@ -62,6 +63,8 @@ def _written(kind: str) -> ReportContext:
     if kind not in ("folds", "earlier version"):
         for record in [record for record in trials if record.stage == last and record.best_row][:15]:
             write_scores(folder, record, images=30, test=20)
+            if kind == "final stage":
+                write_variant(folder, record, "tta", 0.9, images=30, test=20)
         for record in trials[:4]:
             write_samples(folder, record.trial, slices=2, size=32)
     run, trials = folder.read_run(), folder.trials()

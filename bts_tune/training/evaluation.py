@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +12,15 @@ import numpy as np
 import torch
 
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
+from bts_tune.losses.base import Loss
 from bts_tune.models.build import to_device
 from bts_tune.registry import LOSSES
-from bts_tune.results.scores import SUMS, Scores, Shapes, SplitScores, image_iou
+from bts_tune.results.scores import SPLITS, SUMS, Scores, Shapes, SplitScores, image_iou
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import MixedPrecision, resolve_device
+from bts_tune.training.ensemble import load_segmenter
 from bts_tune.training.loader import BatchLoader
-from bts_tune.training.measure import Measured, measure
+from bts_tune.training.measure import Measured, SplitMeter, measure
 from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.shapes import ShapeCollector
 
@@ -66,6 +70,71 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
         return Evaluation(test, samples, Scores(saved.epoch, saved.config.image_size**2, splits))
     finally:
         loader.close()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What another way to use trained models scores: with test-time augmentation, or several as one.
+
+    Attributes:
+        metrics: `val_*` and `test_*` by column name, of the splits that were measured.
+        scores: the scores of every image of these splits.
+        seconds: that the measuring took, for its cost.
+    """
+
+    metrics: dict[str, float | None]
+    scores: Scores
+    seconds: float
+
+
+def evaluate_variant(
+    folders: Sequence[Path],
+    data: PreparedData,
+    *,
+    augmented: bool,
+    splits: Sequence[str] = SPLITS,
+    device: str = "auto",
+    threads: int = 0,
+) -> Variant:
+    """Measure saved models as one, the mean of their probabilities, on data prepared as their training data was.
+
+    Args:
+        folders: of the models; of one model alone, the mean is its own.
+        data: whose splits are measured.
+        augmented: whether each sees every flip and quarter turn of an image.
+        splits: which of `SPLITS`.
+        device: as in `TrialSetup`.
+        threads: CPU threads; 0 leaves torch's own choice.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_segmenter(folders, device, tta=augmented)
+    config = model.config
+    loss = LOSSES.get(config.loss)(config).to(resolve_device(device))
+    metrics: dict[str, float | None] = {}
+    scores: dict[str, SplitScores] = {}
+    started = time.perf_counter()
+    for name in splits:
+        split = {"valid": data.valid, "test": data.test}[name]
+        if len(split.names):
+            measured = _measure_segmenter(model, split, config.batch_size, loss)
+            metrics |= measured.columns({"valid": "val", "test": "test"}[name])
+            images = measured.images
+            scores[name] = SplitScores.of(split.names, split.images, images.sums, None, images.further)
+    seconds = time.perf_counter() - started
+    return Variant(metrics, Scores(model.epoch, config.image_size**2, scores), seconds)
+
+
+def _measure_segmenter(model: Segmenter, split: PreparedSplit, batch_size: int, loss: Loss) -> Measured:
+    meter = SplitMeter(loss)
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(split.names), batch_size):
+            part = slice(start, start + batch_size)
+            logits = model(torch.from_numpy(np.array(split.images[part])).unsqueeze(1))
+            truth = torch.from_numpy(np.array(split.masks[part])).unsqueeze(1).float()
+            meter.add(logits, truth.to(logits.device))
+    return meter.result()
 
 
 def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:

@@ -66,11 +66,19 @@ def list_images(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     return listed
 
 
-def predict(model_folder: Path, images: Sequence[Path], out: Path, *, device: str = "auto") -> Iterator[Prediction]:
+def predict(
+    model: Path | Segmenter, images: Sequence[Path], out: Path, *, device: str = "auto"
+) -> Iterator[Prediction]:
     """Write a mask and an overlay for each image, and yield what was written.
 
     An image is equalised and resized as the training images were; the probability map is resized back to the image's
     own size before it is cut at 0.5.
+
+    Args:
+        model: the folder of a saved model, or a model that is loaded.
+        images: images, or folders of images.
+        out: folder of the masks and overlays.
+        device: of a model that is not loaded yet.
 
     Raises:
         RunError: the model cannot be read.
@@ -82,7 +90,7 @@ def predict(model_folder: Path, images: Sequence[Path], out: Path, *, device: st
         for output in _output_files(out, name):
             if output.resolve() in inputs:
                 raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
-    segmenter = Segmenter.load(model_folder, device)
+    segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model, device)
     for file, name in listed:
         grey = read_grey(file)
         mask = segmenter.predict(grey)

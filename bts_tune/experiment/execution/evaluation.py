@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
@@ -20,18 +21,30 @@ from bts_tune.results.files import write_atomically
 from bts_tune.results.find import kept_replicate
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.training.evaluation import Evaluation, evaluate_model
+from bts_tune.results.scores import SPLITS
+from bts_tune.training.evaluation import Evaluation, Variant, evaluate_model, evaluate_variant
 
 
-def evaluate_models(folder: RunFolder, inputs: TrialInputs, resources: TrialResources, console: Console) -> None:
+def evaluate_models(
+    folder: RunFolder,
+    inputs: TrialInputs,
+    resources: TrialResources,
+    console: Console,
+    *,
+    tta: bool = False,
+    ensemble: bool = False,
+) -> None:
     """Measure the models that the result rests on, once each, and drop the weights that nobody will ask for.
+
+    With `tta` they are measured with test-time augmentation too, and with `ensemble` the trainings of the winner as one
+    model; see `TrialRecord.variants`.
 
     Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, the best trial
     and the baselines. The test split is looked at here alone, after all is chosen, and chooses nothing.
     """
     trials = folder.trials()
     measured = _measured(trials)
-    kept = _kept(folder, trials)
+    kept = _kept(folder, trials, ensemble)
     _drop_others(folder, measured + kept)
     # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
     waiting = [
@@ -55,10 +68,100 @@ def evaluate_models(folder: RunFolder, inputs: TrialInputs, resources: TrialReso
         if result.test:
             folder.append_event("evaluated", record.trial, metrics=result.test)
         write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
+    variants = _variants(folder, measured, tta, ensemble)
+    evaluated = {_submit_variant(folder, one, inputs, resources): one for one in variants}
+    while evaluated:
+        (done,), _ = ray.wait(list(evaluated))
+        variant = evaluated.pop(done)
+        try:
+            found: Variant = ray.get(done)
+        except (BtsTuneError, ray.exceptions.RayError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            console.print(f"{variant.trial} could not be evaluated: {reason}", highlight=False, markup=False)
+            continue
+        write_atomically(folder.variant_scores_file(variant.trial, variant.name), found.scores.to_bytes())
+        members = [record.trial for record in variant.members]
+        folder.append_event(
+            "variant",
+            variant.trial,
+            variant=variant.name,
+            metrics=found.metrics,
+            seconds=found.seconds,
+            members=members,
+        )
     _drop_others(folder, kept + [record for record in measured if not folder.scores_file(record.trial).is_file()])
     for samples in (folder.path / "samples").glob("*.npz"):
         if samples.stem not in {record.trial for record in kept}:
             samples.unlink()
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """One way to use trained models that is measured: with test-time augmentation, or several as one.
+
+    Attributes:
+        name: as in `TrialRecord.variants`.
+        members: the trials whose models it is made of; the record keeps it with the first.
+    """
+
+    name: str
+    members: tuple[TrialRecord, ...]
+
+    @property
+    def trial(self) -> str:
+        return self.members[0].trial
+
+
+def _variants(folder: RunFolder, measured: Sequence[TrialRecord], tta: bool, ensemble: bool) -> list[_Variant]:
+    """Return what is to be measured, and was not yet, of models whose weights are there."""
+    there = [record for record in measured if (folder.model_folder(record.trial) / "model.json").is_file()]
+    found = [_Variant("tta", (record,)) for record in there] if tta else []
+    best = next(iter(configurations(folder.trials())), None)
+    if ensemble and best is not None:
+        names = {record.trial for record in best.trials}
+        members = tuple(record for record in there if record.trial in names)
+        if len(members) > 1:
+            found.append(_Variant("ensemble", members))
+            found += [_Variant("ensemble-tta", members)] if tta else []
+    recorded = {record.trial: record.variants for record in folder.trials()}
+    return [one for one in found if one.name not in recorded[one.trial]]
+
+
+def _submit_variant(
+    folder: RunFolder, variant: _Variant, inputs: TrialInputs, resources: TrialResources
+) -> ray.ObjectRef:
+    first = variant.members[0]
+    config = TrialConfig.parse(first.config, f"trial {first.trial}")
+    task = ray.remote(_evaluate_variant).options(
+        name=f"evaluate {variant.name} {first.trial}", num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1
+    )
+    models = [str(folder.model_folder(record.trial).resolve()) for record in variant.members]
+    # A validation image of one fold is a training image of the others.
+    folds = len({record.fold for record in variant.members}) > 1
+    return task.remote(
+        models,
+        inputs.prepared_for(config, first.fold),
+        plugins_to_restore(),
+        variant.name.endswith("tta"),
+        ["test"] if folds else list(SPLITS),
+        resources.device,
+        resources.cpus,
+    )
+
+
+def _evaluate_variant(
+    models: list[str],
+    prepared: str,
+    plugins: list[dict[str, str]],
+    augmented: bool,
+    splits: list[str],
+    device: str,
+    threads: int,
+) -> Variant:
+    restore(plugins)
+    folders = [Path(model) for model in models]
+    data = load_prepared(Path(prepared))
+    return evaluate_variant(folders, data, augmented=augmented, splits=splits, device=device, threads=threads)
 
 
 def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -70,8 +173,10 @@ def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return best + [record for record in complete if record.baseline and record not in best]
 
 
-def _kept(folder: RunFolder, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+def _kept(folder: RunFolder, trials: Sequence[TrialRecord], ensemble: bool = False) -> list[TrialRecord]:
     """Return the trials whose weights stay: the best replicate of the winning configuration and of each baseline.
+
+    With `ensemble`, every replicate of the winner.
 
     In a run without a final stage and without folds, every seed of a baseline.
     """
@@ -81,7 +186,8 @@ def _kept(folder: RunFolder, trials: Sequence[TrialRecord]) -> list[TrialRecord]
     # Where no trial of the final stage came to its end, the best of the search is what there is.
     ranked = configurations(trials) or configurations(trials, "search")
     replicates = [kept_replicate(folder, one) for place, one in enumerate(ranked) if place == 0 or one.baseline]
-    return [record for record in replicates if record is not None]
+    best = [record for one in ranked[:1] for record in one.trials] if ensemble else []
+    return list({record.trial: record for record in (*replicates, *best) if record is not None}.values())
 
 
 def _submit(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources: TrialResources) -> ray.ObjectRef:

@@ -107,7 +107,14 @@ class Stages:
             if outcome != "complete":
                 return outcome
         try:
-            evaluate_models(self.folder, self.inputs, self.resources(cluster, plan), self.console)
+            evaluate_models(
+                self.folder,
+                self.inputs,
+                self.resources(cluster, plan),
+                self.console,
+                tta=self.options.tta,
+                ensemble=self.options.ensemble,
+            )
         except KeyboardInterrupt:
             return "interrupted"
         return "complete"

@@ -153,6 +153,10 @@ class RunOptions:
         flag="--tracker",
     )
     cache: str | None = option("folder of prepared data", "DIR", group="how")
+    tta: bool = option("measure the models with test-time augmentation too", default=False, kind="switch", group="how")
+    ensemble: bool = option(
+        "measure the winner's trainings as one model too, and keep them all", default=False, kind="switch", group="how"
+    )
     dashboard: bool = option("no Ray dashboard", default=True, kind="off-switch", group="how", flag="--no-dashboard")
     verbose: bool = option("show Ray's own messages", default=False, kind="switch", group="how")
 

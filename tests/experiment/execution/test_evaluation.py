@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured
+from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured, _variants
+from bts_tune.results.configurations import configurations
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_final, make_search, write_run
 
@@ -47,3 +48,19 @@ def test_other_weights_are_dropped(tmp_path: Path, count: int) -> None:
     kept = trials[:count]
     _drop_others(folder, kept)
     assert {path.name for path in (folder.path / "models").iterdir()} == {record.trial for record in kept}
+
+
+def test_an_ensemble_keeps_every_training_of_the_winner(tmp_path: Path) -> None:
+    trials = make_final(make_search(epochs=3), top=1, seeds=3)
+    folder = with_models(tmp_path / "run", trials)
+    winner = configurations(trials)[0]
+    names = {record.trial for record in winner.trials}
+    assert len(names) == 3
+    assert len(names & {record.trial for record in _kept(folder, trials)}) == 1
+    assert names <= {record.trial for record in _kept(folder, trials, ensemble=True)}
+    found = _variants(folder, trials, tta=True, ensemble=True)
+    joint = [one for one in found if one.name.startswith("ensemble")]
+    assert [one.name for one in joint] == ["ensemble", "ensemble-tta"]
+    assert {record.trial for record in joint[0].members} == names
+    assert {one.trial for one in found if one.name == "tta"} == {record.trial for record in trials}
+    assert _variants(folder, trials, tta=False, ensemble=False) == []

@@ -1,0 +1,112 @@
+"""The section on ways of prediction: the same models with test-time augmentation, and the winner's trainings as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bts_tune.report.blocks import Block, Code, Subheading, paragraph, table
+from bts_tune.report.context import ReportContext
+from bts_tune.report.sections.base import SECTIONS, Section
+from bts_tune.report.wording import MISSING, duration, gained, interval, metric
+from bts_tune.results.comparison import Comparison
+from bts_tune.results.configurations import Configuration, configurations
+from bts_tune.results.scores import SUMS, Scores, SplitScores
+from bts_tune.results.statistics import resample
+
+_TITLES = {"test": "Test split", "valid": "Validation split"}
+_WAYS: Mapping[str, str] = {
+    "": "as it is",
+    "tta": "with test-time augmentation",
+    "ensemble": "ensemble of {members}",
+    "ensemble-tta": "ensemble of {members}, with test-time augmentation",
+}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to use a configuration's models: the scores of its trainings, or of all of them as one."""
+
+    title: str
+    scores: Sequence[Scores]
+    seconds: float | None
+
+
+@SECTIONS.register("ways-of-prediction")
+class WaysOfPrediction(Section):
+    """Test-time augmentation and ensembles beside the plain models."""
+
+    title = "Test-time augmentation and ensemble"
+    after = "test-split"
+
+    def blocks(self, context: ReportContext) -> Iterable[Block]:
+        """Yield, split by split, what each way of using the same models scores."""
+        ways = {one.name: _ways(one, context.comparison) for one in configurations(context.trials)}
+        ways = {name: found for name, found in ways.items() if len(found) > 1}
+        if not ways:
+            return
+        yield paragraph(
+            "The same trained models, used in other ways; the ranking knows nothing of it. Test-time augmentation is "
+            "the mean of the probabilities over the eight flips and quarter turns of an image; an ensemble is their "
+            "mean over the trainings of a configuration. Gained is beside the plain models on the same images, with a "
+            "95 % interval; an ensemble is one model, so that its interval holds the chance of other images alone. "
+            "Time is that of measuring, per model, where it is on record. ",
+            Code("bts-tune predict RUN IMAGES --out DIR --tta --ensemble"),
+            " predicts in these ways.",
+        )
+        for split, title in _TITLES.items():
+            rows = [row for name, found in ways.items() for row in _rows(name, found, split)]
+            if rows:
+                yield Subheading(title)
+                header = ["name", "way", "Dice loss", "95 % interval", "IoU", "Dice gained", "95 % interval"]
+                header += ["IoU gained", "95 % interval", "time"]
+                yield table(header, rows, right=range(2, len(header)))
+
+
+def _ways(one: Configuration, comparison: Comparison) -> list[_Way]:
+    """Return the plain models, then the other ways that were measured."""
+    plain = [comparison.scores[record.trial] for record in one.trials if record.trial in comparison.scores]
+    found = [_Way(_WAYS[""], plain, None)] if plain else []
+    for name, title in _WAYS.items():
+        measured = [record for record in one.trials if (record.trial, name) in comparison.variants]
+        if measured and found:
+            recorded = [record.variants[name] for record in measured]
+            members = max(len(variant["members"]) for variant in recorded)
+            seconds = sum(variant["seconds"] for variant in recorded) / len(recorded)
+            scores = [comparison.variants[record.trial, name] for record in measured]
+            found.append(_Way(title.format(members=members), scores, seconds))
+    return found
+
+
+def _rows(name: str, ways: Sequence[_Way], split: str) -> list[list[str]]:
+    parts = [[one.splits[split] for one in way.scores if split in one.splits] for way in ways]
+    measured = [(way, found) for way, found in zip(ways, parts, strict=True) if found]
+    if len(measured) < 2 or measured[0][0] is not ways[0]:
+        return []
+    tables = [[_sums(one) for one in found] for _, found in measured]
+    if len({len(one) for found in tables for one in found}) != 1:
+        return []  # of different folds
+    sums = np.full((len(tables), max(map(len, tables)), *tables[0][0].shape), np.nan)
+    for place, found in enumerate(tables):
+        sums[place, : len(found)] = found
+    compared = resample(sums)
+    rows = []
+    for place, (way, _) in enumerate(measured):
+        gains = [MISSING] * 4
+        if place:
+            dice, iou = compared.dice_gain[place], compared.iou_gain[place]
+            gains = [gained(dice.value), interval(dice, signed=True), gained(iou.value), interval(iou, signed=True)]
+        loss = compared.dice_loss[place]
+        cells = [metric(loss.value), interval(loss), metric(compared.iou[place].value)]
+        rows.append([name, way.title, *cells, *gains, MISSING if way.seconds is None else duration(way.seconds)])
+    return rows
+
+
+def _sums(split: SplitScores) -> NDArray[np.float64]:
+    """Return the sums of the images, [N, 6], in the order of their names."""
+    found: NDArray[np.float64] = split.sums[np.argsort(split.names, kind="stable")]
+    assert found.shape[1] == len(SUMS)
+    return found

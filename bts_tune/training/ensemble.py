@@ -1,0 +1,89 @@
+"""Means of probabilities: of one network over flips and quarter turns of an image, and of several networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bts_tune.config import PreprocessingPart
+from bts_tune.errors import RunError
+from bts_tune.training.segmenter import Segmenter
+
+# A probability of 0 or 1 has no logit; float32 holds none between this and them.
+_EPS = 1e-7
+
+
+def views(images: torch.Tensor) -> Iterator[tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]:
+    """Yield the eight flips and quarter turns of images, [n, 1, S, S], each with what takes a map of it back."""
+    for mirrored in (False, True):
+        seen = images.flip(3) if mirrored else images
+        for turns in range(4):
+
+            def back(found: torch.Tensor, turns: int = turns, mirrored: bool = mirrored) -> torch.Tensor:
+                found = torch.rot90(found, -turns, (2, 3))
+                return found.flip(3) if mirrored else found
+
+            yield torch.rot90(seen, turns, (2, 3)), back
+
+
+class TestTimeAugmented(Segmenter):
+    """A trained network that is shown every flip and quarter turn of an image; the mean probability is its answer.
+
+    Eight times the time of the network alone. The mean over the symmetries of the square, as in Ronneberger et al.
+    2015 and nnU-Net (there over mirror images).
+    """
+
+    __test__ = False  # no test, whatever pytest makes of the name
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        """Take a segmenter, which may be an ensemble."""
+        nn.Module.__init__(self)
+        self.inner, self.config, self.epoch = segmenter, segmenter.config, segmenter.epoch
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logit of the mean probability, [n, 1, S, S]; images as for `Segmenter.forward`."""
+        return _logit_of_mean([back(torch.sigmoid(self.inner(view).float())) for view, back in views(images)])
+
+
+class Ensemble(Segmenter):
+    """Several trained networks with one preprocessing; the mean of their probabilities is the answer."""
+
+    def __init__(self, members: Sequence[Segmenter]) -> None:
+        """Take at least one segmenter.
+
+        Raises:
+            RunError: they do not preprocess images alike.
+        """
+        nn.Module.__init__(self)
+        first = members[0].config.part(PreprocessingPart)
+        if any(member.config.part(PreprocessingPart) != first for member in members):
+            raise RunError("the models of an ensemble must have one image_size and one equalization.")
+        self.members = nn.ModuleList(members)
+        self.config, self.epoch = members[0].config, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logit of the mean probability, [n, 1, S, S]; images as for `Segmenter.forward`."""
+        return _logit_of_mean([torch.sigmoid(member(images).float()) for member in self.members])
+
+
+def load_segmenter(folders: Sequence[Path], device: str = "auto", *, tta: bool = False) -> Segmenter:
+    """Return the model of a trial's folder, or the ensemble of those of several, in evaluation mode.
+
+    Args:
+        folders: `models/<trial>/` of a run, at least one.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        tta: whether images are seen in every flip and quarter turn.
+
+    Raises:
+        RunError: a model cannot be read, or they do not preprocess images alike.
+    """
+    members = [Segmenter.load(folder, device) for folder in folders]
+    found = members[0] if len(members) == 1 else Ensemble(members)
+    return (TestTimeAugmented(found) if tta else found).eval()
+
+
+def _logit_of_mean(probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.logit(torch.stack(list(probabilities)).mean(dim=0), eps=_EPS)

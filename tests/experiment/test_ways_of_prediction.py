@@ -1,0 +1,40 @@
+"""Test-time augmentation and the ensemble of a winner's trainings, from the run to its report and to `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.experiment.conftest import Command
+
+
+def test_measured_reported_and_used(command: Command, space_file: Callable[..., Path], tmp_path: Path) -> None:
+    arguments = command.run_arguments(space_file(epochs=1), "ways", "--only", "plain", "--seeds", "2")
+    code, _, errors = command(*arguments, "--tta", "--ensemble")
+    assert code == 0, errors
+    folder = command.record("ways")
+    best, other = sorted(folder.trials(), key=lambda record: -len(record.variants))
+    assert best.variants.keys() == {"tta", "ensemble", "ensemble-tta"}
+    assert other.variants.keys() == {"tta"}
+    assert set(best.variants["ensemble"]["members"]) == {best.trial, other.trial}
+    assert 0 <= best.variants["ensemble"]["metrics"]["test_iou"] <= 1
+    page = (folder.path / "report.md").read_text(encoding="utf-8")
+    assert "ensemble of 2, with test-time augmentation" in page
+
+    image = next((command.data / "test").glob("*.png"))
+    code, output, errors = command("predict", folder.path, image, "--out", tmp_path / "out", "--ensemble", "--tta")
+    assert code == 0, errors
+    assert output.count("Model: ") == 2
+    assert list((tmp_path / "out").glob("*_mask.png"))
+    code, _, errors = command("predict", folder.path, image, "--out", tmp_path, "--ensemble", "--trial", best.trial)
+    assert code == 2
+    assert "give one of the two" in errors
+
+
+def test_a_run_that_kept_one_model_has_no_ensemble(command: Command, space_file: Callable[..., Path]) -> None:
+    assert command(*command.run_arguments(space_file(epochs=1), "one", "--only", "plain"))[0] == 0
+    image = next((command.data / "test").glob("*.png"))
+    code, _, errors = command("predict", command.record("one").path, image, "--out", "out", "--ensemble")
+    assert code == 2
+    assert "an ensemble needs at least two trained models" in errors
+    assert errors.count("\n") == 1

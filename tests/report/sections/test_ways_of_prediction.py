@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from bts_tune.report.blocks import Table
+from bts_tune.report.sections.ways_of_prediction import WaysOfPrediction
+from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.run_folder import RunFolder
+from bts_tune.testing.runs import make_baselines, write_run, write_scores, write_variant
+from bts_tune.testing.sections import SectionContract, context_of
+
+
+class TestWaysOfPrediction(SectionContract):
+    name = "ways-of-prediction"
+
+
+def tables_of(folder: RunFolder) -> list[Table]:
+    trials = folder.trials()
+    context = context_of(trials, comparison=compare_configurations(folder, trials))
+    return [block for block in WaysOfPrediction().blocks(context) if isinstance(block, Table)]
+
+
+def test_what_the_same_models_score_in_other_ways(tmp_path: Path) -> None:
+    trials = make_baselines(epochs=3)
+    folder = write_run(tmp_path / "run", trials)
+    for record in trials:
+        write_scores(folder, record)
+    assert tables_of(folder) == []
+    first = trials[0]
+    write_variant(folder, first, "tta", 0.95, [first.trial])
+    write_variant(folder, first, "ensemble", 0.97, [first.trial, trials[1].trial])
+    found = tables_of(folder)
+    assert len(found) == 2
+    for one in found:
+        assert [row[1] for row in one.rows] == ["as it is", "with test-time augmentation", "ensemble of 2"]
+        assert {row[0] for row in one.rows} == {first.name}
+        assert set(one.rows[0][5:]) == {"–"}
+        assert str(one.rows[1][5]).startswith("+")
+        assert one.rows[2][-1] == "1m05s"
+
+
+def test_scores_that_are_missing_cost_their_row_and_leave_a_sentence(tmp_path: Path) -> None:
+    trials = make_baselines(epochs=3)
+    folder = write_run(tmp_path / "run", trials)
+    for record in trials:
+        write_scores(folder, record)
+    write_variant(folder, trials[0], "tta", 0.95, [trials[0].trial])
+    folder.variant_scores_file(trials[0].trial, "tta").unlink()
+    assert tables_of(folder) == []
+    missing = compare_configurations(folder, folder.trials()).missing
+    assert any("missing" in sentence for sentence in missing)

@@ -1,0 +1,82 @@
+"""Means of probabilities against ones made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bts_tune.errors import RunError
+from bts_tune.training.ensemble import Ensemble, TestTimeAugmented, load_segmenter, views
+from bts_tune.training.evaluation import evaluate_model, evaluate_variant
+from bts_tune.training.loop import rows
+from bts_tune.training.segmenter import Segmenter
+from tests.training.builders import data, opened, tiny
+
+
+def saved(folder: Path, **fields: Any) -> Path:
+    trial = opened(tiny(epochs=1, **fields), folder=folder)
+    list(rows(trial))
+    trial.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [saved(tmp_path_factory.mktemp(f"seed{seed}"), seed=seed) for seed in (0, 1)]
+
+
+def test_the_views_are_the_eight_symmetries_of_the_square_and_go_back() -> None:
+    images = torch.arange(2 * 16, dtype=torch.float32).reshape(2, 1, 4, 4)
+    found = list(views(images))
+    assert len({tuple(view.flatten().tolist()) for view, _ in found}) == 8
+    for view, back in found:
+        assert torch.equal(back(view), images)
+
+
+def test_test_time_augmentation_is_the_mean_over_the_views(models: list[Path]) -> None:
+    segmenter = Segmenter.load(models[0], "cpu").eval()
+    images = data().test.images
+    expected = []
+    for mirrored in (False, True):
+        for turns in range(4):
+            seen = np.rot90(images[:, :, ::-1] if mirrored else images, turns, (1, 2))
+            found = np.rot90(segmenter.prepared_probabilities(np.ascontiguousarray(seen)), -turns, (1, 2))
+            expected.append(found[:, :, ::-1] if mirrored else found)
+    augmented = TestTimeAugmented(segmenter)
+    np.testing.assert_allclose(augmented.prepared_probabilities(images), np.mean(expected, axis=0), atol=1e-5)
+    # Whichever way an image lies, the answer is the same, turned.
+    turned = augmented.prepared_probabilities(np.ascontiguousarray(np.rot90(images, 1, (1, 2))))
+    np.testing.assert_allclose(np.rot90(turned, -1, (1, 2)), augmented.prepared_probabilities(images), atol=1e-5)
+
+
+def test_an_ensemble_is_the_mean_of_its_members(models: list[Path]) -> None:
+    members = [Segmenter.load(model, "cpu").eval() for model in models]
+    images = data().test.images
+    mean = np.mean([member.prepared_probabilities(images) for member in members], axis=0)
+    np.testing.assert_allclose(Ensemble(members).prepared_probabilities(images), mean, atol=1e-6)
+    loaded = load_segmenter(models, "cpu", tta=True)
+    assert not loaded.training
+    scan = np.full((40, 50), 30, dtype=np.uint8)
+    assert loaded.predict(scan).shape == scan.shape
+
+
+def test_members_that_preprocess_differently_are_refused(models: list[Path], tmp_path: Path) -> None:
+    other = saved(tmp_path, equalization="none")
+    with pytest.raises(RunError, match="one image_size and one equalization"):
+        load_segmenter([models[0], other], "cpu")
+
+
+def test_a_single_model_as_it_is_scores_what_its_evaluation_says(models: list[Path]) -> None:
+    prepared = data()
+    plain = evaluate_model(models[0], prepared, device="cpu", threads=1)
+    found = evaluate_variant(models[:1], prepared, augmented=False, device="cpu", threads=1)
+    assert {name: found.metrics[name] for name in plain.test} == pytest.approx(plain.test)
+    np.testing.assert_allclose(found.scores.splits["valid"].sums, plain.scores.splits["valid"].sums, rtol=1e-6)
+    assert found.seconds > 0
+    tests_alone = evaluate_variant(models, prepared, augmented=True, splits=["test"], device="cpu", threads=1)
+    assert tests_alone.scores.splits.keys() == {"test"}
+    assert not any(name.startswith("val_") for name in tests_alone.metrics)
