@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta", action="store_true", help="the mean over flips and quarter turns of an image (8 times the time)"
     )
+    parser.add_argument(
+        "--postprocess",
+        action="store_true",
+        help="the threshold and smallest region that the run chose on its validation split",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     add_results(parser)
     add_plugin(parser)
@@ -28,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.results.find import best_model, ensemble_models, find_run
+    from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run
     from bts_tune.training.ensemble import load_segmenter
+    from bts_tune.training.postprocessing import Postprocessing
     from bts_tune.training.prediction import predict
 
     load_given_plugins(parsed)
@@ -39,6 +45,10 @@ def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
     models = ensemble_models(run) if parsed.ensemble else [best_model(run, parsed.trial)]
     print("\n".join(f"Model: {model}" for model in models))
     segmenter = load_segmenter(models, parsed.device, tta=parsed.tta)
+    if parsed.postprocess:
+        if parsed.ensemble or parsed.tta:
+            raise ConfigError("--postprocess: was chosen for single models; leave out --ensemble and --tta.")
+        segmenter.postprocessing = Postprocessing(**chosen_postprocessing(run, models[0]))
     for prediction in predict(segmenter, parsed.images, parsed.out):
         print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
     return EXIT_OK

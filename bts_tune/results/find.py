@@ -80,5 +80,18 @@ def ensemble_models(folder: RunFolder) -> list[Path]:
     return kept
 
 
+def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
+    """Return the `threshold` and `smallest_region` that the run chose for a model on its validation split.
+
+    Raises:
+        RunError: it chose none.
+    """
+    for record in folder.trials():
+        if record.trial == model.name and "postprocessed" in record.variants:
+            chosen = record.variants["postprocessed"]
+            return {name: chosen[name] for name in ("threshold", "smallest_region")}
+    raise RunError(f"{folder}: no postprocessing was chosen for {model.name}; resume the run with --postprocess.")
+
+
 def _has_model(folder: RunFolder, record: TrialRecord) -> bool:
     return (folder.model_folder(record.trial) / "model.json").is_file()

@@ -91,8 +91,9 @@ class TrialRecord:
         rows: its epochs in order, one for each epoch.
         test: `test_*` metrics at its best epoch, where they were computed.
         variants: what its model scores in other ways of using it, by name: `tta` (with test-time augmentation),
-            `ensemble` and `ensemble-tta` (as one with the other replicates of its configuration); each has `metrics`,
-            `seconds` and `members`.
+            `postprocessed` (with a `threshold` and `smallest_region` chosen on the validation split), `ensemble` and
+            `ensemble-tta` (as one with the other replicates of its configuration); each has `metrics`, `seconds` and
+            `members`.
         objective: what chooses the best epoch; that of the run.
     """
 

@@ -103,9 +103,11 @@ class _Evaluated(_Event):
 
 
 class _Variant(_Evaluated):
-    variant: Literal["tta", "ensemble", "ensemble-tta"]
+    variant: Literal["tta", "ensemble", "ensemble-tta", "postprocessed"]
     seconds: _Number
     members: list[TrialId]
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    smallest_region: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 _ROW_COLUMNS: dict[str, Any] = {

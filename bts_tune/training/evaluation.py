@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.losses.base import Loss
+from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.models.build import to_device
 from bts_tune.registry import LOSSES
 from bts_tune.results.scores import SPLITS, SUMS, Scores, Shapes, SplitScores, image_iou
@@ -21,6 +22,7 @@ from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.ensemble import load_segmenter
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import Measured, SplitMeter, measure
+from bts_tune.training.postprocessing import Postprocessing, choose
 from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.shapes import ShapeCollector
 
@@ -74,17 +76,19 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
 
 @dataclass(frozen=True)
 class Variant:
-    """What another way to use trained models scores: with test-time augmentation, or several as one.
+    """What another way to use trained models scores: see `TrialRecord.variants`.
 
     Attributes:
         metrics: `val_*` and `test_*` by column name, of the splits that were measured.
         scores: the scores of every image of these splits.
         seconds: that the measuring took, for its cost.
+        postprocessing: where that is what is other.
     """
 
     metrics: dict[str, float | None]
     scores: Scores
     seconds: float
+    postprocessing: Postprocessing | None = None
 
 
 def evaluate_variant(
@@ -123,6 +127,46 @@ def evaluate_variant(
             scores[name] = SplitScores.of(split.names, split.images, images.sums, None, images.further)
     seconds = time.perf_counter() - started
     return Variant(metrics, Scores(model.epoch, config.image_size**2, scores), seconds)
+
+
+def evaluate_postprocessed(folder: Path, data: PreparedData, *, device: str = "auto", threads: int = 0) -> Variant:
+    """Choose a saved model's postprocessing on the validation split, and measure both splits with it.
+
+    Metrics that are made of probabilities alone, such as the Dice loss, stay as they are; those of plugins that need
+    more than the sums of an image are left out.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_segmenter([folder], device)
+    config = model.config
+    loss = LOSSES.get(config.loss)(config).to(resolve_device(device))
+    started = time.perf_counter()
+    chosen = choose((_probability(model, image), mask) for image, mask in _images_of(data.valid))
+    metrics: dict[str, float | None] = {}
+    scores: dict[str, SplitScores] = {}
+    for name, prefix, split in (("valid", "val", data.valid), ("test", "test", data.test)):
+        if not len(split.names):
+            continue
+        sums = _measure_segmenter(model, split, config.batch_size, loss).images.sums.copy()
+        for place, (image, truth) in enumerate(_images_of(split)):
+            found, true = chosen.mask(_probability(model, image)) > 0, truth > 0
+            counts = (found & true, found & ~true, ~found & true)
+            sums[place, :3] = [np.count_nonzero(one) for one in counts]  # true, false positives, false negatives
+        images = ImageStatistics(SUMS, sums)
+        own = [metric for metric in metrics_in_use() if not metric.statistics]
+        metrics |= {f"{prefix}_{metric.key()}": metric.compute(images) for metric in own}
+        scores[name] = SplitScores.of(split.names, split.images, sums)
+    seconds = time.perf_counter() - started
+    return Variant(metrics, Scores(model.epoch, config.image_size**2, scores), seconds, chosen)
+
+
+def _images_of(split: PreparedSplit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for place in range(len(split.names)):
+        yield np.array(split.images[place]), np.array(split.masks[place])
+
+
+def _probability(model: Segmenter, image: np.ndarray) -> np.ndarray:
+    return model.prepared_probabilities(image[np.newaxis])[0]
 
 
 def _measure_segmenter(model: Segmenter, split: PreparedSplit, batch_size: int, loss: Loss) -> Measured:

@@ -17,7 +17,7 @@ from bts_tune.models.build import to_device
 from bts_tune.training.checkpoint import SavedModel, load_model
 from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.loader import standardize
-from bts_tune.training.measure import THRESHOLD
+from bts_tune.training.postprocessing import Postprocessing
 
 
 class Segmenter(nn.Module):
@@ -27,10 +27,13 @@ class Segmenter(nn.Module):
     the image's own size before it is cut at the threshold.
 
     Attributes:
+        postprocessing: what makes masks of probabilities; a threshold of 0.5 unless another is set.
         network: the network, in evaluation mode.
         config: the configuration that it was trained with.
         epoch: the epoch that the weights are from.
     """
+
+    postprocessing = Postprocessing()
 
     def __init__(self, saved: SavedModel, device: str = "auto") -> None:
         """Take a saved model to a device: 'auto', 'cpu', 'cuda' or 'cuda:N'."""
@@ -85,7 +88,7 @@ class Segmenter(nn.Module):
 
     def predict(self, image: NDArray[np.generic] | Path | str) -> NDArray[np.uint8]:
         """Return the predicted tumour, uint8 0 and 1, [H, W]; arguments as for `probability`."""
-        return (self.probability(image) > THRESHOLD).astype(np.uint8)
+        return self.postprocessing.mask(self.probability(image))
 
 
 def _grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -10,12 +10,12 @@ from tests.experiment.conftest import Command
 
 def test_measured_reported_and_used(command: Command, space_file: Callable[..., Path], tmp_path: Path) -> None:
     arguments = command.run_arguments(space_file(epochs=1), "ways", "--only", "plain", "--seeds", "2")
-    code, _, errors = command(*arguments, "--tta", "--ensemble")
+    code, _, errors = command(*arguments, "--tta", "--ensemble", "--postprocess")
     assert code == 0, errors
     folder = command.record("ways")
     best, other = sorted(folder.trials(), key=lambda record: -len(record.variants))
-    assert best.variants.keys() == {"tta", "ensemble", "ensemble-tta"}
-    assert other.variants.keys() == {"tta"}
+    assert best.variants.keys() == {"tta", "postprocessed", "ensemble", "ensemble-tta"}
+    assert other.variants.keys() == {"tta", "postprocessed"}
     assert set(best.variants["ensemble"]["members"]) == {best.trial, other.trial}
     assert 0 <= best.variants["ensemble"]["metrics"]["test_iou"] <= 1
     page = (folder.path / "report.md").read_text(encoding="utf-8")
@@ -26,6 +26,8 @@ def test_measured_reported_and_used(command: Command, space_file: Callable[..., 
     assert code == 0, errors
     assert output.count("Model: ") == 2
     assert list((tmp_path / "out").glob("*_mask.png"))
+    code, _, errors = command("predict", folder.path, image, "--out", tmp_path / "post", "--postprocess")
+    assert code == 0, errors
     code, _, errors = command("predict", folder.path, image, "--out", tmp_path, "--ensemble", "--trial", best.trial)
     assert code == 2
     assert "give one of the two" in errors
@@ -34,6 +36,9 @@ def test_measured_reported_and_used(command: Command, space_file: Callable[..., 
 def test_a_run_that_kept_one_model_has_no_ensemble(command: Command, space_file: Callable[..., Path]) -> None:
     assert command(*command.run_arguments(space_file(epochs=1), "one", "--only", "plain"))[0] == 0
     image = next((command.data / "test").glob("*.png"))
+    code, _, errors = command("predict", command.record("one").path, image, "--out", "out", "--postprocess")
+    assert code == 2
+    assert "no postprocessing was chosen" in errors
     code, _, errors = command("predict", command.record("one").path, image, "--out", "out", "--ensemble")
     assert code == 2
     assert "an ensemble needs at least two trained models" in errors

@@ -11,7 +11,7 @@ import torch
 
 from bts_tune.errors import RunError
 from bts_tune.training.ensemble import Ensemble, TestTimeAugmented, load_segmenter, views
-from bts_tune.training.evaluation import evaluate_model, evaluate_variant
+from bts_tune.training.evaluation import evaluate_model, evaluate_postprocessed, evaluate_variant
 from bts_tune.training.loop import rows
 from bts_tune.training.segmenter import Segmenter
 from tests.training.builders import data, opened, tiny
@@ -80,3 +80,17 @@ def test_a_single_model_as_it_is_scores_what_its_evaluation_says(models: list[Pa
     tests_alone = evaluate_variant(models, prepared, augmented=True, splits=["test"], device="cpu", threads=1)
     assert tests_alone.scores.splits.keys() == {"test"}
     assert not any(name.startswith("val_") for name in tests_alone.metrics)
+
+
+def test_postprocessing_is_chosen_on_the_validation_split_and_never_worse_there(models: list[Path]) -> None:
+    prepared = data()
+    plain = evaluate_variant(models[:1], prepared, augmented=False, device="cpu", threads=1)
+    found = evaluate_postprocessed(models[0], prepared, device="cpu", threads=1)
+    assert found.postprocessing is not None
+    assert (found.metrics["val_iou"] or 0) >= (plain.metrics["val_iou"] or 0)
+    assert found.metrics["test_dice_loss"] == pytest.approx(plain.metrics["test_dice_loss"])
+    segmenter = Segmenter.load(models[0], "cpu").eval()
+    segmenter.postprocessing = found.postprocessing
+    image = prepared.test.images[0]
+    mask = found.postprocessing.mask(segmenter.probability(image))
+    assert np.array_equal(segmenter.predict(image), mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ray
@@ -22,7 +22,13 @@ from bts_tune.results.find import kept_replicate
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import SPLITS
-from bts_tune.training.evaluation import Evaluation, Variant, evaluate_model, evaluate_variant
+from bts_tune.training.evaluation import (
+    Evaluation,
+    Variant,
+    evaluate_model,
+    evaluate_postprocessed,
+    evaluate_variant,
+)
 
 
 def evaluate_models(
@@ -33,11 +39,12 @@ def evaluate_models(
     *,
     tta: bool = False,
     ensemble: bool = False,
+    postprocess: bool = False,
 ) -> None:
     """Measure the models that the result rests on, once each, and drop the weights that nobody will ask for.
 
-    With `tta` they are measured with test-time augmentation too, and with `ensemble` the trainings of the winner as one
-    model; see `TrialRecord.variants`.
+    With `tta` they are measured with test-time augmentation too, with `postprocess` with a threshold chosen on the
+    validation split, and with `ensemble` the trainings of the winner as one model; see `TrialRecord.variants`.
 
     Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, the best trial
     and the baselines. The test split is looked at here alone, after all is chosen, and chooses nothing.
@@ -68,7 +75,7 @@ def evaluate_models(
         if result.test:
             folder.append_event("evaluated", record.trial, metrics=result.test)
         write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
-    variants = _variants(folder, measured, tta, ensemble)
+    variants = _variants(folder, measured, tta=tta, ensemble=ensemble, postprocess=postprocess)
     evaluated = {_submit_variant(folder, one, inputs, resources): one for one in variants}
     while evaluated:
         (done,), _ = ray.wait(list(evaluated))
@@ -88,6 +95,7 @@ def evaluate_models(
             metrics=found.metrics,
             seconds=found.seconds,
             members=members,
+            **({} if found.postprocessing is None else asdict(found.postprocessing)),
         )
     _drop_others(folder, kept + [record for record in measured if not folder.scores_file(record.trial).is_file()])
     for samples in (folder.path / "samples").glob("*.npz"):
@@ -112,14 +120,22 @@ class _Variant:
         return self.members[0].trial
 
 
-def _variants(folder: RunFolder, measured: Sequence[TrialRecord], tta: bool, ensemble: bool) -> list[_Variant]:
+def _variants(
+    folder: RunFolder,
+    measured: Sequence[TrialRecord],
+    *,
+    tta: bool = False,
+    ensemble: bool = False,
+    postprocess: bool = False,
+) -> list[_Variant]:
     """Return what is to be measured, and was not yet, of models whose weights are there."""
     there = [record for record in measured if (folder.model_folder(record.trial) / "model.json").is_file()]
-    found = [_Variant("tta", (record,)) for record in there] if tta else []
+    names = [name for name, wanted in (("tta", tta), ("postprocessed", postprocess)) if wanted]
+    found = [_Variant(name, (record,)) for name in names for record in there]
     best = next(iter(configurations(folder.trials())), None)
     if ensemble and best is not None:
-        names = {record.trial for record in best.trials}
-        members = tuple(record for record in there if record.trial in names)
+        own = {record.trial for record in best.trials}
+        members = tuple(record for record in there if record.trial in own)
         if len(members) > 1:
             found.append(_Variant("ensemble", members))
             found += [_Variant("ensemble-tta", members)] if tta else []
@@ -142,7 +158,7 @@ def _submit_variant(
         models,
         inputs.prepared_for(config, first.fold),
         plugins_to_restore(),
-        variant.name.endswith("tta"),
+        variant.name,
         ["test"] if folds else list(SPLITS),
         resources.device,
         resources.cpus,
@@ -153,7 +169,7 @@ def _evaluate_variant(
     models: list[str],
     prepared: str,
     plugins: list[dict[str, str]],
-    augmented: bool,
+    variant: str,
     splits: list[str],
     device: str,
     threads: int,
@@ -161,6 +177,9 @@ def _evaluate_variant(
     restore(plugins)
     folders = [Path(model) for model in models]
     data = load_prepared(Path(prepared))
+    if variant == "postprocessed":
+        return evaluate_postprocessed(folders[0], data, device=device, threads=threads)
+    augmented = variant.endswith("tta")
     return evaluate_variant(folders, data, augmented=augmented, splits=splits, device=device, threads=threads)
 
 

@@ -114,6 +114,7 @@ class Stages:
                 self.console,
                 tta=self.options.tta,
                 ensemble=self.options.ensemble,
+                postprocess=self.options.postprocess,
             )
         except KeyboardInterrupt:
             return "interrupted"

@@ -157,6 +157,12 @@ class RunOptions:
     ensemble: bool = option(
         "measure the winner's trainings as one model too, and keep them all", default=False, kind="switch", group="how"
     )
+    postprocess: bool = option(
+        "choose threshold and smallest region on the validation split, and measure with them too",
+        default=False,
+        kind="switch",
+        group="how",
+    )
     dashboard: bool = option("no Ray dashboard", default=True, kind="off-switch", group="how", flag="--no-dashboard")
     verbose: bool = option("show Ray's own messages", default=False, kind="switch", group="how")
 
