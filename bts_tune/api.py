@@ -298,8 +298,13 @@ def check_dataset(data: Dataset | Path | str) -> CheckReport:
         ...     print(issue.file, issue.message)
     """
     from bts_tune.data.checks.check import check_dataset as check
+    from bts_tune.data.checks.scan import scan_dataset
+    from bts_tune.data.splits.make import make_split
 
-    return check(_dataset(data))
+    dataset = _dataset(data)
+    scan = scan_dataset(dataset)
+    dataset, split = make_split(dataset, scan)
+    return check(dataset, scan=scan, groups=split.labels(scan))
 
 
 def train(
@@ -340,7 +345,7 @@ def train(
     # What can be refused is refused here, not where the first epoch is asked for.
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
-    dataset = _dataset(data)
+    dataset = _split(_dataset(data))
     weights = resolve_weights(config.encoder, config.encoder_weights, Path(weights_dir) if weights_dir else None)
     setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
     return _epochs(config, dataset, setup, Path(cache) if cache else None)
@@ -522,6 +527,14 @@ def train_final(
 
 def _dataset(data: Dataset | Path | str) -> Dataset:
     return open_dataset(data) if isinstance(data, str | Path) else data
+
+
+def _split(dataset: Dataset) -> Dataset:
+    """Return a dataset with a training and a validation split: its own, or one by groups."""
+    from bts_tune.data.checks.scan import scan_dataset
+    from bts_tune.data.splits.make import make_split
+
+    return make_split(dataset, scan_dataset(dataset))[0] if dataset.needs_splitting else dataset
 
 
 def _folder(run: Run | Path | str) -> RunFolder:

@@ -9,7 +9,6 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.records import SPLITS
-from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import noise, write_image, write_pairs
 
@@ -71,27 +70,11 @@ def test_image_and_mask_may_have_different_formats(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(record), mask)
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(2, (1, 1, 0)), (3, (2, 1, 0)), (10, (7, 2, 1)), (100, (70, 20, 10))])
-def test_flat_folders_are_split(tmp_path: Path, count: int, sizes: tuple[int, int, int]) -> None:
-    dataset = open_dataset(write_pairs(tmp_path, count, height=8, width=8))
-    assert tuple(len(dataset.records[split]) for split in SPLITS) == sizes
-    assert len({record.name for record in dataset}) == count
-    for split in SPLITS:
-        assert all(record.split == split for record in dataset.records[split])
-
-
-def test_the_seed_decides_the_split(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 30, height=8, width=8)
-    assert open_dataset(tmp_path, split_seed=1).records == open_dataset(tmp_path, split_seed=1).records
-    assert open_dataset(tmp_path, split_seed=1).records != open_dataset(tmp_path, split_seed=2).records
-
-
-def test_few_slices_move_when_one_is_added(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 100, height=8, width=8)
-    before = {record.name: record.split for record in open_dataset(tmp_path)}
-    write_pairs(tmp_path, 101, height=8, width=8)
-    after = {record.name: record.split for record in open_dataset(tmp_path)}
-    assert sum(after[name] != split for name, split in before.items()) <= 2
+def test_without_splits_all_slices_wait_to_be_split(tmp_path: Path) -> None:
+    dataset = open_dataset(write_pairs(tmp_path, 12, height=8, width=8))
+    assert dataset.own_splits == ()
+    assert dataset.needs_splitting
+    assert [len(dataset.records[split]) for split in SPLITS] == [12, 0, 0]
 
 
 def test_an_image_without_a_mask_is_an_error(tmp_path: Path) -> None:
@@ -116,8 +99,3 @@ def test_two_files_of_one_stem_are_an_error(tmp_path: Path, where: str) -> None:
     (issue,) = open_dataset(tmp_path).issues
     assert (issue.code, issue.level) == ("duplicate-stem", "error")
     assert "s001.tif" in issue.message
-
-
-def test_too_few_slices(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least 2 are needed"):
-        open_dataset(write_pairs(tmp_path, 1))
