@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.cli.output import make_console, say
+from bts_tune.data.readers.base import PLANES
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
 from bts_tune.registry import SPLIT_METHODS
 
@@ -17,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = commands.add_parser("check", help="look for what is wrong with a dataset", allow_abbrev=False)
     check.add_argument("folder", type=Path)
     check.add_argument("--reader", metavar="NAME", help="how the folder is laid out (found by itself)")
+    check.add_argument("--plane", choices=PLANES, default=PLANES[0], help="how volumes are cut into slices (axial)")
+    check.add_argument("--empty-slices", metavar="X", type=float, default=0.2, help="share without a tumour (0.2)")
+    check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read")
     check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
     check.add_argument("--split-seed", metavar="N", type=int, default=0)
     check.add_argument(
@@ -62,6 +66,9 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
         tumor_categories=parsed.tumor_categories,
         split_seed=parsed.split_seed,
         reader=parsed.reader,
+        plane=parsed.plane,
+        empty_slices=parsed.empty_slices,
+        sequence=parsed.sequence,
     )
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)

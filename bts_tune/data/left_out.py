@@ -40,8 +40,8 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
         if kind in IMAGE_SUFFIXES and in_other_issues:
             continue  # those issues say of them, by their number, that they have no mask
         names = [path.relative_to(dataset.root).as_posix() for path in paths]
-        what = "of another format" if kind not in IMAGE_SUFFIXES else "in no folder of the layout"
-        message = f"{plural(len(paths), f'{kind} file')} {what}, left out: {', '.join(names[:3])}"
+        message = f"{plural(len(paths), f'{kind} file')} left out, as the layout has no use for them: "
+        message += ", ".join(names[:3])
         message += f", … and {len(names) - 3} more." if len(names) > 3 else "."
         issues.append(Issue("warning", "left-out", names[0], None, message))
     return replace(dataset, issues=tuple(issues))

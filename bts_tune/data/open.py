@@ -25,7 +25,14 @@ _DEPTH, _FOLDERS = 3, 100
 
 
 def open_dataset(
-    root: Path, *, tumor_categories: Sequence[str] | None = None, split_seed: int = 0, reader: str | None = None
+    root: Path,
+    *,
+    tumor_categories: Sequence[str] | None = None,
+    split_seed: int = 0,
+    reader: str | None = None,
+    plane: str = "axial",
+    empty_slices: float = 0.2,
+    sequence: str | None = None,
 ) -> Dataset:
     """Read what a folder says of its slices; no image is opened.
 
@@ -35,12 +42,14 @@ def open_dataset(
             id, `id:1` and `name:1` say which is meant (see `coco.choose_categories`).
         split_seed: seed of the split of a dataset that comes without one.
         reader: name of the reader; by default the one that recognises the folder.
+        plane, empty_slices, sequence: of volumes; see `ReaderOptions`.
 
     Raises:
         DataError: no reader recognises the folder, or several do; it lacks a split, a file is structurally broken, or
             a category is unknown.
         ConfigError: there is no reader of that name.
     """
+    options = ReaderOptions(tumor_categories, split_seed, plane, empty_slices, sequence)
     # The lexical path: a link is followed by the system, and names stay those that the user sees.
     root = Path(root)
     if not root.is_dir():
@@ -52,7 +61,7 @@ def open_dataset(
             raise DataError(
                 f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
             )
-        dataset = with_left_out_files(chosen.read(root, ReaderOptions(tumor_categories, split_seed)))
+        dataset = with_left_out_files(chosen.read(root, options))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     dataset = without_unsafe_names(dataset)

@@ -213,7 +213,7 @@ class Dataset:
         digests = self.file_digests()
         whole = hashlib.sha256(canonical({"categories": sorted(self.tumor_categories)}))
         for record in records if splits else sorted(records, key=lambda record: record.name):
-            described = {
+            described: dict[str, Any] = {
                 "split": record.split if splits else None,
                 "name": record.name,
                 "size": [record.width, record.height],

@@ -45,7 +45,7 @@ def without_unsafe_names(dataset: Dataset) -> Dataset:
 
 
 def _not_utf8(record: SliceRecord) -> Issue | None:
-    for path in (record.image, record.mask):
+    for path in (path for path in (record.image, record.mask) if path is not None):
         try:
             str(path).encode()
         except UnicodeEncodeError:

@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from bts_tune.data.records import Dataset
 
+PLANES = ("axial", "coronal", "sagittal")
+
 
 @dataclass(frozen=True)
 class ReaderOptions:
@@ -19,10 +21,16 @@ class ReaderOptions:
         tumor_categories: names or ids of the categories that count as tumour, None for all. Only a reader whose
             `has_categories` is true is given any.
         split_seed: seed of a split that the reader makes itself.
+        plane: one of `PLANES`, along which volumes are cut into slices.
+        empty_slices: share that slices without a tumour should be of the slices of a volume; 1 for all of them.
+        sequence: of a dataset with several, the one that is read; None where there is one.
     """
 
     tumor_categories: Sequence[str] | None = None
     split_seed: int = 0
+    plane: str = "axial"
+    empty_slices: float = 0.2
+    sequence: str | None = None
 
 
 class Reader(ABC):

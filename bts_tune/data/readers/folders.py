@@ -3,7 +3,7 @@
 The folders have their usual names in any case (`images`, `imgs`, …; `masks`, `labels`, `annotations`, …), below the
 splits (`train/images`), above them (`images/train`), or without splits; the slices are split later then, by groups. A
 mask's name may say that it is one (`x_mask.png` for `x.png`). A folder within is a patient, whose slices are a group,
-unless it is named after a kind of tumour or a plane.
+unless it is named after a kind of tumour or a plane. NIfTI volumes are cut into slices; each is a patient.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.readers._names import bare, examples, folded, one_of_several_masks, tells_strata
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._split_folders import Found, Kind, Place, image_and_mask_folders, require_training
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.coco import annotation_files
-from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord, all_files
+from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import plural
@@ -62,8 +63,18 @@ class FoldersReader(Reader):
             if split in found:
                 images, masks = (_one(root, found, split, kind) for kind in ("images", "masks"))
                 pairs = pair(root, split, images, masks)
-                records[split] = tuple(pairs.records)
                 issues += pairs.issues
+                volumes: list[SliceRecord] = []
+                if any(map(is_nifti, images.files(*NIFTI_SUFFIXES))):
+                    found_volumes = pair(root, split, images, masks, volumes=True)
+                    issues += found_volumes.issues
+                    cases = [
+                        Case(one.image, one.mask, split, one.group or volume_stem(one.image))
+                        for one in found_volumes.records
+                        if one.mask is not None
+                    ]
+                    volumes = slices_of(root, cases, options, issues)
+                records[split] = (*pairs.records, *volumes)
         records = with_lone_groups(records, issues)
         return Dataset(
             root=root, layout=self.name, categories={}, records=records, issues=tuple(issues), own_splits=own
@@ -74,7 +85,7 @@ def _one(root: Path, found: Found, split: str, kind: Kind) -> Place:
     """Return the one folder of a split's images or masks."""
     places = found[split][kind]
     if len(places) > 1 and kind == "masks":
-        places = [place for place in places if place.files()] or places
+        places = [place for place in places if place.files(*NIFTI_SUFFIXES)] or places
     if not places:
         other = next((place.folder for place in found[split]["masks" if kind == "images" else "images"]), root)
         where = other.parent if other != root else root
@@ -82,7 +93,7 @@ def _one(root: Path, found: Found, split: str, kind: Kind) -> Place:
     if len(places) > 1:
         names = " and ".join(f"{place.folder.relative_to(root).as_posix()}/" for place in places)
         raise DataError(f"{root}: {names} may each hold the {kind} of {split}; keep one.")
-    if kind == "masks" and not places[0].files():
+    if kind == "masks" and not places[0].files(*NIFTI_SUFFIXES):
         outlines = [path for path in all_files(places[0].folder) if path.suffix.lower() == ".txt"]
         if outlines:
             raise DataError(
@@ -100,18 +111,18 @@ class Pairs:
         self.issues: list[Issue] = []
 
 
-def pair(root: Path, split: str, images: Place, masks: Place) -> Pairs:
-    """Pair the files of two folders by their stems.
+def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool = False) -> Pairs:
+    """Pair the files of two folders by their stems: image files, or volumes.
 
     A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
     stem differs in case or in how accents are put together.
     """
     result = Pairs()
-    of_image, of_mask = _by_key(images), _by_key(masks)
+    of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
     open_images, open_masks = dict(of_image), dict(of_mask)
     pairs: dict[_Key, _Key] = {}
-    for key in (_itself, _bare, _folded):
-        for image, mask in _matches(open_images, open_masks, key):
+    for alike in (_itself, _bare, _folded):
+        for image, mask in _matches(open_images, open_masks, alike):
             pairs[image] = mask
             del open_images[image], open_masks[mask]
     several: dict[_Key, list[Path]] = defaultdict(list)
@@ -188,15 +199,15 @@ def _grouped(keys: Iterable[_Key], key: Callable[[_Key], _Key]) -> dict[_Key, li
     return groups
 
 
-def _by_key(place: Place) -> dict[_Key, list[Path]]:
+def _by_key(place: Place, volumes: bool) -> dict[_Key, list[Path]]:
     files: dict[_Key, list[Path]] = defaultdict(list)
-    for path in place.files():
+    for path in filter(is_nifti, place.files(*NIFTI_SUFFIXES)) if volumes else place.files():
         files[path.parent.relative_to(place.folder).as_posix(), _stem(path)].append(path)
     return files
 
 
 def _stem(path: Path) -> str:
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+    return volume_stem(path) if is_nifti(path) else path.stem
 
 
 def _group(folder: str) -> str | None:

@@ -2,15 +2,18 @@
 
 So the LGG set (`kaggle_3m`) comes. Folders named like splits are the splits; without any, the slices are split later. A
 folder in which pairs lie is a patient, whose slices are a group, unless it is named after a kind of tumour or a plane.
+NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`), are cut into slices; each volume is a
+patient, where no folder is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bts_tune.data.readers._names import examples, folded, mask_of, meaning, one_of_several_masks, tells_strata
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.coco import annotation_files
@@ -49,9 +52,14 @@ class PairsReader(Reader):
         issues: list[Issue] = []
         if splits:
             require_training(root, splits)
-            records = {split: _read(root, splits[split], split, issues) for split in SPLITS if split in splits}
-        else:
-            records = {"train": _read(root, root, "train", issues)}
+        folders = {split: splits[split] for split in SPLITS if split in splits} if splits else {"train": root}
+        records = {
+            split: (
+                *_read(root, folder, split, issues),
+                *_read_volumes(root, folder, split, options, issues),
+            )
+            for split, folder in folders.items()
+        }
         if not any(records.values()):
             raise DataError(f"{root}: holds no image with its mask beside it, such as x.png and x_mask.png.")
         return Dataset(
@@ -74,7 +82,59 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
 
 def _has_pair(folder: Path) -> bool:
     stems = {path.stem for path in image_files(folder)}
-    return any(mask_of(stem) in stems for stem in stems)
+    return any(mask_of(stem) in stems for stem in stems) or bool(_volumes(image_files(folder, more=NIFTI_SUFFIXES)))
+
+
+def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
+    """Return the volumes of each sequence by their mask, of files in one folder."""
+    volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
+    found: dict[Path, dict[str, Path]] = {}
+    for path, stem in volumes.items():
+        case = mask_of(stem)
+        if case is not None:
+            of_case = {
+                other_stem[len(case) :].strip("_-. ") or "image": other
+                for other, other_stem in volumes.items()
+                if other_stem.startswith(case) and mask_of(other_stem) is None
+            }
+            if of_case:
+                found[path] = of_case
+    return found
+
+
+def _read_volumes(
+    root: Path, folder: Path, split: str, options: ReaderOptions, issues: list[Issue]
+) -> list[SliceRecord]:
+    """Return the slices of the volumes below a folder, and note what is wrong.
+
+    Raises:
+        DataError: there are several sequences, and none of them is chosen.
+    """
+    by_parent: dict[Path, list[Path]] = defaultdict(list)
+    for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
+        by_parent[path.parent].append(path)
+    found = {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+    names = sorted({name for of in found.values() for name in of})
+    wanted = options.sequence
+    if wanted is None and len(names) > 1:
+        raise DataError(
+            f"{root}: has {len(names)} sequences ({examples(names, 8)}); choose one: --sequence {names[0]}."
+        )
+    if wanted is not None and found and wanted.casefold() not in map(str.casefold, names):
+        raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(names, 8)}.")
+    chosen = wanted.casefold() if wanted is not None else names[0].casefold() if names else ""
+    cases: list[Case] = []
+    for mask, of in sorted(found.items()):
+        image = next((path for name, path in of.items() if name.casefold() == chosen), None)
+        if image is None:
+            name = mask.relative_to(root).as_posix()
+            issues.append(
+                Issue("error", "missing-image", name, None, f"no volume of the sequence {chosen!r} beside it.")
+            )
+        else:
+            patient = _group(mask.parent.relative_to(folder)) or mask_of(volume_stem(mask)) or mask.name
+            cases.append(Case(image, mask, split, patient))
+    return slices_of(root, cases, options, issues)
 
 
 def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[SliceRecord, ...]:

@@ -52,6 +52,9 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
         tumor_categories=options.tumor_categories,
         split_seed=options.split_seed,
         reader=options.reader,
+        plane=options.plane,
+        empty_slices=options.empty_slices,
+        sequence=options.sequence,
     )
 
 
@@ -112,7 +115,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
     also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
     title = READERS.get(dataset.layout).title
     for line in (
-        f"Dataset {dataset.root} ({title}): {counts}{also}",
+        f"Dataset {dataset.root}: {counts}; read as {title}{also}",
         *map(printable, left_out_lines(dataset)),
         split.sentence(),
     ):

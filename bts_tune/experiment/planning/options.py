@@ -93,6 +93,13 @@ class RunOptions:
         "dataset; without it, a demo on generated slices. With --resume: where it is now", "DIR", anew=True
     )
     reader: str | None = option("how the dataset's folder is laid out (found by itself)", "NAME")
+    plane: Literal["axial", "coronal", "sagittal"] = option(
+        "axial, coronal or sagittal: how volumes are cut into slices (axial)", "NAME", default="axial"
+    )
+    empty_slices: Annotated[float, Between(0, 1)] = option(
+        "of a volume's slices, the share without a tumour; 1: all (0.2)", "X", default=0.2, kind="share"
+    )
+    sequence: str | None = option("of a dataset with several MRI sequences, the one to read", "NAME")
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
     split: str | None = option(
         "provided, grouped (related slices stay together) or a method of a plugin (the dataset's own; else grouped)",
