@@ -28,10 +28,11 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
     targets = {path.resolve() for path in used if path is not None and path.is_symlink()}
     used |= {dataset.root / path.relative_to(root) for path in targets if path.is_relative_to(root)}
     named = {dataset.root / issue.file for issue in dataset.issues}
+    folders = {path.parent for path in used if path is not None}
     by_kind: dict[str, list[Path]] = defaultdict(list)
     in_other_issues = {issue.code for issue in dataset.issues if issue.code in ("missing-mask", "duplicate-stem")}
     for path in all_files(dataset.root):
-        kind = _kind(path)
+        kind = _kind(path) or ("unnamed" if path.parent in folders and "." not in path.name else None)
         if kind is None or path in used or path in named:
             continue
         by_kind[kind].append(path)
@@ -40,7 +41,9 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
         if kind in IMAGE_SUFFIXES and in_other_issues:
             continue  # those issues say of them, by their number, that they have no mask
         names = [path.relative_to(dataset.root).as_posix() for path in paths]
-        message = f"{plural(len(paths), f'{kind} file')} left out, as the layout has no use for them: "
+        what = "file without a suffix" if kind == "unnamed" else f"{kind} file"
+        count = plural(len(paths), what).replace("suffixs", "suffix")
+        message = f"{count} left out, as the layout has no use for them: "
         message += ", ".join(names[:3])
         message += f", … and {len(names) - 3} more." if len(names) > 3 else "."
         issues.append(Issue("warning", "left-out", names[0], None, message))

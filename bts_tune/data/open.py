@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.files import leads_out
-from bts_tune.data.left_out import with_left_out_files
+from bts_tune.data.left_out import left_out_lines, with_left_out_files
 from bts_tune.data.readers._names import strata_of
 from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
@@ -64,6 +64,9 @@ def open_dataset(
         dataset = with_left_out_files(chosen.read(root, options))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
+    left_out = left_out_lines(dataset)
+    if not len(dataset) and not dataset.errors and left_out:
+        raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it; {' '.join(left_out)}")
     dataset = without_unsafe_names(dataset)
     own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits
     if own and not {"valid", "test"} & set(own):

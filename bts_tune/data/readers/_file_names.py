@@ -12,6 +12,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from bts_tune.data.readers._names import examples, folded
 from bts_tune.data.records import IMAGE_SUFFIXES
@@ -99,7 +100,8 @@ class FileNames:
 
 def _plain(written: str) -> str:
     """Return a written name with forward slashes, and without a drive or steps up before it."""
-    return re.sub(r"^(?:[A-Za-z]:)?/*(?:\.{1,2}/+)*", "", written.replace("\\", "/"))
+    plain = unquote(written).strip().replace("\\", "/").partition("?")[0]
+    return re.sub(r"^(?:[A-Za-z]:|[a-z]+://[^/]*)?/*(?:\.{1,2}/+)*", "", plain)
 
 
 def _alike(name: str) -> str:
@@ -120,11 +122,13 @@ def _last(name: str) -> str:
 
 def _difference(written: str, file: str, folder: str) -> str:
     """Return in what a name as it is written differs from the file that it is read as."""
-    steps = written.replace("\\", "/")
+    steps = _plain(written)
     below = str(PurePosixPath(file).relative_to(folder)) if folder != "." and _is_below(file, folder) else file
     found = []
-    if steps != written:
+    if "\\" in written:
         found.append("backslashes")
+    if unquote(written) != written:
+        found.append("escaped characters")
     if steps == file and steps != below:
         found.append("relative to the dataset's folder")
     elif _alike(steps) not in (_alike(below), _alike(file)) and _last(steps) != _alike(steps):

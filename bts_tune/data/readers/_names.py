@@ -53,6 +53,7 @@ _BRISC_WORDS = {
 _AFFIX = r"(?:masks?|segs?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
 _MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
+_NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
 _IMAGE_NAME = re.compile(r"(?:(.+?)[_\-. ]+(?:image|img)|(?:image|img)[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 
 
@@ -126,6 +127,9 @@ def one_of_several_masks(stem: str) -> str | None:
 
 def bare(stem: str) -> str:
     """Return a stem without what says image or mask: what is left is the same for an image and its mask."""
+    numbered = _NUMBERED.fullmatch(stem)  # image12 and mask12
+    if numbered is not None:
+        return numbered[1]
     match = _MASK_NAME.fullmatch(stem) or _IMAGE_NAME.fullmatch(stem)
     return stem if match is None else match[1] or match[2]
 

@@ -65,6 +65,16 @@ class ScaledOutlines:
                 return _wrong_unit(unit, f"{count} of {total} agree with their own box and area only then")
         if 0 < self._largest <= 1 and self._smallest_side > 8:
             return _wrong_unit("in shares of the image, from 0 to 1", f"none exceeds {self._largest:g}")
+        swapped = self._verdicts["swapped"]
+        if swapped and 2 * swapped > total:
+            message = f"x and y of its outlines are swapped, as {swapped} of {total} fit their own box only then."
+            return OutlineProblem("error", "outlines-swapped", message)
+        if total >= 4 and self._largest <= 100 and self._smallest_side >= 200:
+            message = (
+                f"all {total} outlines lie within the first {self._largest:g} pixels of images of at least "
+                f"{self._smallest_side:g}; COCO has them in pixels: are they in percent?"
+            )
+            return OutlineProblem("warning", "outlines-perhaps-in-percent", message)
         apart = self._verdicts["apart"]
         if apart and 2 * apart > total:
             message = (
@@ -89,6 +99,8 @@ def _verdict(extent: np.ndarray, wanted: np.ndarray, size: tuple[int, int]) -> s
         return "percent"
     if _near(extent * scale, wanted):
         return "unit"
+    if _near(extent[[1, 0, 3, 2]], wanted):
+        return "swapped"
     overlap = np.minimum(extent[2:], wanted[2:]) - np.maximum(extent[:2], wanted[:2])
     return "apart" if (overlap <= 0).any() else "pixels"
 

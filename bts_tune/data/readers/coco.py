@@ -41,6 +41,7 @@ from bts_tune.text import nearest, quoted
 
 ANNOTATION_FILE = "_annotations.coco.json"
 
+_FEW = 3
 _LONGEST_PATH = 4096  # Linux opens no longer one
 
 _Id = int | str
@@ -303,7 +304,7 @@ class _AnnotationFile:
         self.chosen = chosen
         self.issues: list[Issue] = []
         self.counts: Counter[int] = Counter()
-        self.missing: frozenset[_Id] = frozenset()
+        self.dropped: frozenset[_Id] = frozenset()
 
     def records(self, files: Sequence[Path], listed: set[str]) -> tuple[SliceRecord, ...]:
         """Return the records, and note what is wrong.
@@ -323,7 +324,7 @@ class _AnnotationFile:
             try:
                 head = _Annotation.model_validate(fields)
                 entry = images.get(head.image_id)
-                if entry is None and head.image_id in self.missing:
+                if entry is None and head.image_id in self.dropped:
                     continue
                 if entry is None:
                     raise _BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
@@ -377,13 +378,23 @@ class _AnnotationFile:
             ]
         )
         missing: list[str] = []
+        outside = [image.file_name for image, name in zip(self.content.images, inside, strict=True) if name is None]
         own: set[str] = set()
+        dropped: set[_Id] = set()
         for index, (image, plain) in enumerate(zip(self.content.images, inside, strict=True)):
             name = None if plain is None else resolved.get(plain, plain)
             problem = None
             if name is None:
                 code = "unsafe-path"
                 problem = f"file_name {quoted(image.file_name)} is not a path inside the dataset's folder."
+                if len(outside) > _FEW:  # one cause, one error
+                    if image.file_name != outside[0]:
+                        dropped.add(image.id)
+                        continue
+                    problem = problem.removesuffix(".") + (
+                        f", and so are {len(outside) - 1} more of {len(self.content.images)}; write them relative to "
+                        "the annotation file."
+                    )
             elif image.width * image.height > MAX_PIXELS:
                 code = "too-large"
                 problem = f"{image.width} x {image.height} pixels are declared; at most {MAX_PIXELS} are allowed."
@@ -400,6 +411,7 @@ class _AnnotationFile:
                 if not names.exists(name):
                     missing.append(name)
             elif problem is not None:
+                dropped.add(image.id)
                 where = self.file_name if name is None else name
                 self._find("error", code, where, None, f"images[{index}]: {problem}")
             if name is not None:
@@ -408,12 +420,15 @@ class _AnnotationFile:
         if resolved:
             self._find("warning", "resolved-names", self.file_name, None, names.said(len(self.content.images)))
         if missing:
-            self.missing = frozenset(number for number, one in images.items() if one[0] in set(missing))
-            images = {number: one for number, one in images.items() if number not in self.missing}
+            absent = {number for number, one in images.items() if one[0] in set(missing)}
+            images = {number: one for number, one in images.items() if number not in absent}
+            dropped |= absent
             cause = names.cause(missing, listed)
             count = "" if len(missing) == 1 else f" This is so of {len(missing)} of {len(self.content.images)} images: "
             count += examples(missing) + "." if count else ""
             self._find("error", "missing-image", missing[0], None, f"the file does not exist{cause}.{count}")
+        # Of the annotations of these, nothing is to be said: their images' errors stand for them.
+        self.dropped = frozenset(dropped - images.keys())
         return images
 
     def _find(self, level: Level, code: str, file: str, annotation: _Id | None, message: str) -> None:
@@ -465,7 +480,7 @@ def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, An
         return {"size": rle.size, "counts": rle.counts}
     if value is None or value == []:
         raise _BrokenError("segmentation is missing; a box alone is not drawn")
-    value = _without_pairs(value)
+    value = _without_pairs(_without_names(value))
     polygons = _validated(_POLYGONS.validate_python, value, "segmentation")
     for index, polygon in enumerate(polygons):
         if len(polygon) % 2:
@@ -481,6 +496,16 @@ def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, An
             f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g}"
         )
     return polygons
+
+
+def _without_names(value: Any) -> Any:
+    """Return points that are written as `{"x": …, "y": …}` as pairs."""
+    if isinstance(value, list) and value:
+        if all(isinstance(point, dict) and point.keys() == {"x", "y"} for point in value):
+            return [[point["x"], point["y"]] for point in value]
+        if all(isinstance(one, list) and one and isinstance(one[0], dict) for one in value):
+            return [_without_names(one) for one in value]
+    return value
 
 
 def _without_pairs(value: Any) -> Any:

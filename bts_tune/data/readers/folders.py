@@ -13,9 +13,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from bts_tune.data.readers._names import bare, examples, folded, one_of_several_masks, tells_strata
+from bts_tune.data.readers._names import bare, examples, folded, meaning, one_of_several_masks, tells_strata
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
-from bts_tune.data.readers._split_folders import Found, Kind, Place, image_and_mask_folders, require_training
+from bts_tune.data.readers._split_folders import (
+    Found,
+    Kind,
+    Place,
+    image_and_mask_folders,
+    possible_split_folders,
+    require_training,
+    subfolders,
+)
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.coco import annotation_files
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
@@ -41,9 +49,36 @@ class FoldersReader(Reader):
         """
         if annotation_files(root):
             return False
-        found = image_and_mask_folders(root)
+        return self._is_found(image_and_mask_folders(root)) or bool(_patients(root))
+
+    def _is_found(self, found: Found) -> bool:
         whole = found.get(None, {"images": [], "masks": []})
         return any(split is not None for split in found) or bool(whole["images"] and whole["masks"])
+
+    def _read_patients(self, root: Path) -> Dataset:
+        """Read a folder of images and one of masks in each patient's folder."""
+        patients = _patients(root)
+        if not patients:
+            raise DataError(f"{root}: has no folder images/ beside a folder masks/; image/mask folders need both.")
+        splits = {split for _, split in patients}
+        if splits != {None}:
+            require_training(root, {split: True for split in splits if split is not None})
+        records: dict[str, list[SliceRecord]] = {split: [] for split in SPLITS if split in splits} or {"train": []}
+        issues: list[Issue] = []
+        for folder, split in patients:
+            found = {"train": image_and_mask_folders(folder)[None]}
+            images, masks = (_one(folder, found, "train", kind) for kind in ("images", "masks"))  # type: ignore[arg-type]
+            pairs = pair(root, split or "train", images, masks)
+            records[split or "train"] += [replace(one, group=folder.name) for one in pairs.records]
+            issues += pairs.issues
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories={},
+            records={split: tuple(members) for split, members in records.items()},
+            issues=tuple(issues),
+            own_splits=() if splits == {None} else None,
+        )
 
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
         """Read the pairs of each split, or of the whole dataset, which is split later.
@@ -53,6 +88,8 @@ class FoldersReader(Reader):
         """
         found = image_and_mask_folders(root)
         own: tuple[str, ...] | None = None
+        if not self._is_found(found):
+            return self._read_patients(root)
         if any(split is not None for split in found):
             require_training(root, {split: True for split in found if split is not None})
         else:
@@ -79,6 +116,21 @@ class FoldersReader(Reader):
         return Dataset(
             root=root, layout=self.name, categories={}, records=records, issues=tuple(issues), own_splits=own
         )
+
+
+def _patients(root: Path) -> list[tuple[Path, str | None]]:
+    """Return the patients' folders that hold a folder of images and one of masks, each with its split, if any."""
+    places: list[tuple[Path, str | None]] = [(root, None)]
+    places += [(folder, said.split) for folder in possible_split_folders(root) if (said := meaning(folder.name))]
+    found: list[tuple[Path, str | None]] = []
+    for place, split in places:
+        for folder in subfolders(place):
+            if meaning(folder.name) is None:
+                within = image_and_mask_folders(folder).get(None)
+                if within is not None and within["images"] and within["masks"]:
+                    found.append((folder, split))
+    # One such folder is a dataset in a folder.
+    return found if len(found) > 1 and len({split is None for _, split in found}) == 1 else []
 
 
 def _one(root: Path, found: Found, split: str, kind: Kind) -> Place:
@@ -115,13 +167,13 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     """Pair the files of two folders by their stems: image files, or volumes.
 
     A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
-    stem differs in case or in how accents are put together.
+    stem differs in case or in how accents are put together; then one in another folder. Only one may fit each time.
     """
     result = Pairs()
     of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
     open_images, open_masks = dict(of_image), dict(of_mask)
     pairs: dict[_Key, _Key] = {}
-    for alike in (_itself, _bare, _folded):
+    for alike in (_itself, _bare, _folded, _stem_alone):
         for image, mask in _matches(open_images, open_masks, alike):
             pairs[image] = mask
             del open_images[image], open_masks[mask]
@@ -178,6 +230,10 @@ def _bare(key: _Key) -> _Key:
 
 def _folded(key: _Key) -> _Key:
     return folded(key[0]), folded(bare(key[1]))
+
+
+def _stem_alone(key: _Key) -> _Key:
+    return "", folded(bare(key[1]))
 
 
 def _matches(
