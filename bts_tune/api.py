@@ -260,14 +260,20 @@ def open_dataset(
     tumor_categories: Sequence[str] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
+    plane: str = "axial",
+    empty_slices: float = 0.2,
+    sequence: str | None = None,
 ) -> Dataset:
     """Read what a folder says of its slices; no image is opened.
 
     Args:
         root: the dataset's folder.
         tumor_categories: names or ids of the categories that count as tumour; by default all.
-        split_seed: seed of the split of a dataset that comes without one.
+        split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
+        plane: how volumes are cut into slices: `axial`, `coronal` or `sagittal`.
+        empty_slices: of a volume's slices, the share without a tumour; 1 for all.
+        sequence: of a dataset with several MRI sequences, the one to read.
 
     Raises:
         DataError: no reader recognises the folder, or it is broken.
@@ -275,12 +281,20 @@ def open_dataset(
 
     Example:
         >>> dataset = open_dataset("slices")  # doctest: +SKIP
-        >>> len(dataset.records["train"])  # doctest: +SKIP
+        >>> len(dataset)  # doctest: +SKIP
     """
     from bts_tune.data.open import open_dataset as read
 
     plugins.load_installed()
-    return read(Path(root), tumor_categories=tumor_categories, split_seed=split_seed, reader=reader)
+    return read(
+        Path(root),
+        tumor_categories=tumor_categories,
+        split_seed=split_seed,
+        reader=reader,
+        plane=plane,
+        empty_slices=empty_slices,
+        sequence=sequence,
+    )
 
 
 def check_dataset(data: Dataset | Path | str) -> CheckReport:

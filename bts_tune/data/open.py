@@ -40,7 +40,7 @@ def open_dataset(
         root: folder of the dataset.
         tumor_categories: names or ids of the categories that count as tumour, None for all; a name is preferred to an
             id, `id:1` and `name:1` say which is meant (see `coco.choose_categories`).
-        split_seed: seed of the split of a dataset that comes without one.
+        split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
         plane, empty_slices, sequence: of volumes; see `ReaderOptions`.
 
@@ -65,7 +65,8 @@ def open_dataset(
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)
-    if not len(dataset) and not dataset.errors and left_out:
+    # With splits, the check says which of them is empty; without, nothing could be split.
+    if not len(dataset) and dataset.own_splits == () and not dataset.errors and left_out:
         raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it; {' '.join(left_out)}")
     dataset = without_unsafe_names(dataset)
     own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits

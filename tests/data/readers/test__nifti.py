@@ -48,9 +48,8 @@ def test_slices_are_those_of_the_body_whatever_the_affine(tmp_path: Path) -> Non
     dataset = open_dataset(write_volumes(tmp_path))
     assert (dataset.layout, {record.group for record in dataset}) == ("folders", {"v0", "v1", "v2"})
     for record in dataset.records["train"]:
-        image, mask = (
-            nibabel.as_closest_canonical(nibabel.load(path)).get_fdata() for path in (record.image, record.mask)
-        )
+        paths = (record.image, tmp_path / "masks" / f"{record.group}_seg.nii")
+        image, mask = (nibabel.as_closest_canonical(nibabel.load(path)).get_fdata() for path in paths)
         place = int(record.name.rpartition("/")[2])
         assert np.array_equal(read_mask(record), np.rot90(mask[:, :, place]))
         low, high = np.quantile(image, (0.005, 0.995))
