@@ -27,12 +27,14 @@ class FileNames:
     Args:
         root: the dataset's folder.
         folder: the annotation file's folder.
-        files: the image files that it may be about.
+        image_folders: where its images may lie; a name may be relative to one of them, as in COCO's own files.
+        files: the image files in them.
     """
 
-    def __init__(self, root: Path, folder: Path, files: Sequence[Path]) -> None:
+    def __init__(self, root: Path, folder: Path, image_folders: Sequence[Path], files: Sequence[Path]) -> None:
         self.root = root
         self.files = {path.relative_to(root).as_posix() for path in files}
+        self._bases = [one.relative_to(root) for one in image_folders]
         self._folder = folder.relative_to(root).as_posix()
         self._found: list[tuple[str, str]] = []
 
@@ -49,13 +51,30 @@ class FileNames:
         listed = {name: written for written, name in entries}
         open_names = {name: written for name, written in listed.items() if not self.exists(name)}
         free = self.files - (listed.keys() - open_names.keys())
-        resolved: dict[str, str] = {}
+        resolved = self._in_image_folders(open_names, free)
+        usual = len(resolved)
+        open_names = {name: written for name, written in open_names.items() if name not in resolved}
+        free -= set(resolved.values())
         for key in (_alike, _without_suffix, _last, lambda name: _without_suffix(_last(name))):
             resolved.update(self._fit(open_names, free, key))
             open_names = {name: written for name, written in open_names.items() if name not in resolved}
             free -= set(resolved.values())
-        self._found = [(listed[name], file) for name, file in resolved.items()]
+        self._found = [(listed[name], file) for name, file in list(resolved.items())[usual:]]
         return resolved
+
+    @property
+    def resolved(self) -> bool:
+        """Whether a name was taken for a file that it only nearly fits."""
+        return bool(self._found)
+
+    def _in_image_folders(self, names: Mapping[str, str], free: set[str]) -> dict[str, str]:
+        """Return the files that are named as they are, relative to a folder of images."""
+        found: dict[str, str] = {}
+        for name, written in names.items():
+            fitting = {path for base in self._bases if (path := (base / written).as_posix()) in free}
+            if len(fitting) == 1:
+                found[name] = fitting.pop()
+        return found
 
     def _fit(self, names: Mapping[str, str], free: set[str], key: _Key) -> dict[str, str]:
         """Return the names that fit one free file that no other name fits."""

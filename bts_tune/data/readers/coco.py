@@ -139,15 +139,15 @@ class CocoReader(Reader):
         issues: list[Issue] = []
         counts: dict[str, dict[int, int]] = {}
         listed: set[str] = set()
-        of_split = {split: _image_files(root, None if own == () else split, path) for split, path in files.items()}
+        of_split = {split: _image_folders(root, None if own == () else split, path) for split, path in files.items()}
         for split, content in parsed.items():
             file = _AnnotationFile(root, split, files[split], content, categories, frozenset(chosen))
             records[split] = file.records(of_split[split], listed)
             issues += file.issues
             counts[split] = dict(file.counts)
         reported: set[str] = set()
-        for split, paths in of_split.items():
-            for path in paths:
+        for split, places in of_split.items():
+            for path in _images_in(places):
                 name = path.relative_to(root).as_posix()
                 if name not in listed and name not in reported:
                     reported.add(name)
@@ -215,20 +215,21 @@ def _is_one_of_several_splits(folder: Path) -> bool:
     return any((other / ANNOTATION_FILE).is_file() for other in possible_split_folders(folder.absolute().parent))
 
 
-def _image_files(root: Path, split: str | None, annotations: Path) -> list[Path]:
-    """Return the image files that an annotation file may be about: those of its split, where there are such."""
+def _image_folders(root: Path, split: str | None, annotations: Path) -> list[Path]:
+    """Return the folders whose images an annotation file may be about: those of its split, where there are such."""
     folders = {folder: said.split for folder in possible_split_folders(root) if (said := meaning(folder.name))}
+    named = image_and_mask_folders(root)
+    own = [place.folder for place in named.get(split, {}).get("images", [])]
     for folder in (annotations.parent, annotations.parent.parent):
         if folder in folders:
-            return image_files(folder, recursive=True)
-    named = image_and_mask_folders(root)
-    of_split = [folder for folder, of in folders.items() if of == split]
-    of_split += [place.folder for place in named.get(split, {}).get("images", [])]
-    shared = [place.folder for place in named.get(None, {}).get("images", [])]
-    for choice in (of_split, shared):
-        if choice:
-            return sorted({path for folder in choice for path in image_files(folder, recursive=True)})
-    return image_files(root, recursive=True)
+            return [folder, *(one for one in own if one.is_relative_to(folder))]
+    own += [folder for folder, of in folders.items() if of == split]
+    return own or [place.folder for place in named.get(None, {}).get("images", [])] or [root]
+
+
+def _images_in(folders: Sequence[Path]) -> list[Path]:
+    """Return the image files below folders, of which one may lie in another."""
+    return sorted({path for folder in folders for path in image_files(folder, recursive=True)})
 
 
 def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str]) -> tuple[int, ...]:
@@ -306,14 +307,14 @@ class _AnnotationFile:
         self.counts: Counter[int] = Counter()
         self.dropped: frozenset[_Id] = frozenset()
 
-    def records(self, files: Sequence[Path], listed: set[str]) -> tuple[SliceRecord, ...]:
+    def records(self, folders: Sequence[Path], listed: set[str]) -> tuple[SliceRecord, ...]:
         """Return the records, and note what is wrong.
 
         Args:
-            files: the image files that there are.
+            folders: where its images may lie.
             listed: names that earlier files list; those of this one are added.
         """
-        images = self._images(files, listed)
+        images = self._images(folders, listed)
         outlines = ScaledOutlines()
         annotations: dict[_Id, list[Annotation]] = {number: [] for number in images}
         seen: set[_Id] = set()
@@ -365,10 +366,10 @@ class _AnnotationFile:
             for number, (name, image) in images.items()
         )
 
-    def _images(self, files: Sequence[Path], listed: set[str]) -> dict[_Id, tuple[str, _Image]]:
+    def _images(self, folders: Sequence[Path], listed: set[str]) -> dict[_Id, tuple[str, _Image]]:
         """Return name and entry of the usable images by id."""
         images: dict[_Id, tuple[str, _Image]] = {}
-        names = FileNames(self.root, self.folder, files)
+        names = FileNames(self.root, self.folder, folders, _images_in(folders))
         inside = [_inside(self.root, self.folder, image.file_name) for image in self.content.images]
         resolved = names.resolve(
             [
@@ -417,7 +418,7 @@ class _AnnotationFile:
             if name is not None:
                 own.add(name)
         listed |= own
-        if resolved:
+        if names.resolved:
             self._find("warning", "resolved-names", self.file_name, None, names.said(len(self.content.images)))
         if missing:
             absent = {number for number, one in images.items() if one[0] in set(missing)}

@@ -333,7 +333,7 @@ class TestLayouts:
             listed = f"{name}-{{number}}.png" if image_name.startswith("images/{}-") else "{number}.png"
             self.write(tmp_path, json_name.format(name), image_name.format(name), listed=listed)
         dataset = open_dataset(tmp_path)
-        assert (dataset.layout, dataset.errors, dataset.needs_splitting) == ("coco", (), False)
+        assert (dataset.layout, dataset.issues, dataset.needs_splitting) == ("coco", (), False)
         assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [3, 3, 0]
         for record in dataset:
             assert read_mask(record).sum() == 20 * (15 + int(record.image_id))
@@ -396,7 +396,7 @@ class TestFileNames:
             ("images\\{}.png", "images/{}.png", "backslashes"),
             ("{1}/{0}.png", "{}.png", "relative to the dataset's folder"),
             ("data/{}.png", "{}.png", "other folders"),
-            ("{}.png", "images/{}.png", "other folders"),
+            ("{}.png", "scans/of/{}.png", "other folders"),
             ("C:\\Users\\me\\{}.png", "{}.png", "backslashes, other folders"),
             ("http://localhost:8080/data/{}.png?x=1", "{}.png", "other folders"),
             ("{}.PNG", "{}.png", "letter case"),
@@ -420,6 +420,10 @@ class TestFileNames:
         assert "3 of its 3 file names" in said[0].message
         assert f"({why})" in said[0].message
         assert len(dataset.issues) == 2
+
+    def test_names_relative_to_the_folder_of_images_are_usual(self, tmp_path: Path) -> None:
+        dataset = open_dataset(self.write(tmp_path, "{}.png", "images/{}.png"))
+        assert (dataset.issues, dataset.records["train"][0].name) == ((), "train/images/0.png")
 
     def test_a_name_that_is_a_files_stays_that_files(self, tmp_path: Path) -> None:
         root = self.write(tmp_path, "{}.png", "{}.png")
