@@ -250,6 +250,17 @@ def test_links_of_a_hub_are_one_error_with_the_way_out(tmp_path: Path) -> None:
     assert f"cp -rL {root} COPY" in error.message
 
 
+def test_brisc_has_its_own_test_split_and_tells_kind_and_plane(brisc2025: Path) -> None:
+    dataset = open_dataset(brisc2025)
+    assert (dataset.layout, dataset.issues, dataset.own_splits) == ("folders", (), ("train", "test"))
+    assert [len(dataset.records[split]) for split in SPLITS] == [3933, 0, 860]
+    assert {len(record.strata) for record in dataset} == {2}
+    assert {value for record in dataset for _, value in record.strata} == {
+        *("glioma", "meningioma", "pituitary"),
+        *("axial", "coronal", "sagittal"),
+    }
+
+
 @given(st.binary(max_size=60), st.sampled_from(["s000_mask.png", "mask.npy", "s001.gif", "s9.nii.gz", "_.bmp"]))
 @settings(deadline=None, max_examples=60)
 def test_any_file_gives_a_dataset_or_a_data_error(
