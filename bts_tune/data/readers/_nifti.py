@@ -104,10 +104,12 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
     """Return the slices of volumes, and note what is wrong with those that cannot be used.
 
     Raises:
-        DataError: nibabel is not installed, or there is no such plane.
+        DataError: nibabel is not installed, or there is no such plane or share.
     """
     if options.plane not in PLANES:
         raise DataError(f"--plane {options.plane!r}: must be one of {', '.join(PLANES)}.")
+    if not 0 <= options.empty_slices <= 1:
+        raise DataError(f"--empty-slices {options.empty_slices:g}: must be a share from 0 to 1.")
     if cases:
         import_extra("nibabel", "nifti", root)
 

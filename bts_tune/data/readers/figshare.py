@@ -128,7 +128,8 @@ def _content(path: Path) -> Iterator[Any]:
     import h5py
 
     try:
-        with open_file(path) as raw, h5py.File(raw, "r") as file:
+        open_file(path).close()  # a regular file, and not too large
+        with h5py.File(path, "r") as file:
             if not isinstance(file.get("cjdata", getlink=True), h5py.HardLink):
                 raise DataError(f"{path}: holds no cjdata.")
             yield file["cjdata"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -79,6 +80,12 @@ def test_planes_and_their_spacing(
     record = open_dataset(write_volumes(tmp_path, 1), plane=plane).records["train"][0]
     assert read_slice(record).shape == read_mask(record).shape == shape
     assert record.spacing == pytest.approx(spacing, abs=2e-3)
+
+
+@pytest.mark.parametrize("given", [{"plane": "oblique"}, {"empty_slices": -0.5}, {"empty_slices": 20.0}])
+def test_choices_that_do_not_exist_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"--plane 'oblique': must be one of|--empty-slices -?[0-9.]+: must be a share"):
+        open_dataset(write_volumes(tmp_path, 1), **given)
 
 
 def test_a_choice_of_slices_changes_the_fingerprint(tmp_path: Path) -> None:
