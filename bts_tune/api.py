@@ -269,14 +269,20 @@ def open_dataset(
     tumor_categories: Sequence[str] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
+    plane: str = "axial",
+    empty_slices: float = 0.2,
+    sequence: str | None = None,
 ) -> Dataset:
     """Read what a folder says of its slices; no image is opened.
 
     Args:
         root: the dataset's folder.
         tumor_categories: names or ids of the categories that count as tumour; by default all.
-        split_seed: seed of the split of a dataset that comes without one.
+        split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
+        plane: how volumes are cut into slices: `axial`, `coronal` or `sagittal`.
+        empty_slices: of a volume's slices, the share without a tumour; 1 for all.
+        sequence: of a dataset with several MRI sequences, the one to read.
 
     Raises:
         DataError: no reader recognises the folder, or it is broken.
@@ -284,12 +290,20 @@ def open_dataset(
 
     Example:
         >>> dataset = open_dataset("slices")  # doctest: +SKIP
-        >>> len(dataset.records["train"])  # doctest: +SKIP
+        >>> len(dataset)  # doctest: +SKIP
     """
     from bts_tune.data.open import open_dataset as read
 
     plugins.load_installed()
-    return read(Path(root), tumor_categories=tumor_categories, split_seed=split_seed, reader=reader)
+    return read(
+        Path(root),
+        tumor_categories=tumor_categories,
+        split_seed=split_seed,
+        reader=reader,
+        plane=plane,
+        empty_slices=empty_slices,
+        sequence=sequence,
+    )
 
 
 def check_dataset(data: Dataset | Path | str) -> CheckReport:
@@ -307,8 +321,13 @@ def check_dataset(data: Dataset | Path | str) -> CheckReport:
         ...     print(issue.file, issue.message)
     """
     from bts_tune.data.checks.check import check_dataset as check
+    from bts_tune.data.checks.scan import scan_dataset
+    from bts_tune.data.splits.make import make_split
 
-    return check(_dataset(data))
+    dataset = _dataset(data)
+    scan = scan_dataset(dataset)
+    dataset, split = make_split(dataset, scan)
+    return check(dataset, scan=scan, groups=split.labels(scan))
 
 
 def train(
@@ -349,7 +368,7 @@ def train(
     # What can be refused is refused here, not where the first epoch is asked for.
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
-    dataset = _dataset(data)
+    dataset = _split(_dataset(data))
     weights = resolve_weights(config.encoder, config.encoder_weights, Path(weights_dir) if weights_dir else None)
     setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
     return _epochs(config, dataset, setup, Path(cache) if cache else None)
@@ -531,6 +550,14 @@ def train_final(
 
 def _dataset(data: Dataset | Path | str) -> Dataset:
     return open_dataset(data) if isinstance(data, str | Path) else data
+
+
+def _split(dataset: Dataset) -> Dataset:
+    """Return a dataset with a training and a validation split: its own, or one by groups."""
+    from bts_tune.data.checks.scan import scan_dataset
+    from bts_tune.data.splits.make import make_split
+
+    return make_split(dataset, scan_dataset(dataset))[0] if dataset.needs_splitting else dataset
 
 
 def _folder(run: Run | Path | str) -> RunFolder:

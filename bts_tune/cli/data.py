@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.cli.output import make_console, say
+from bts_tune.data.readers.base import PLANES
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
 from bts_tune.registry import SPLIT_METHODS
 
@@ -16,9 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = commands.add_parser("check", help="look for what is wrong with a dataset", allow_abbrev=False)
     check.add_argument("folder", type=Path)
+    check.add_argument("--reader", metavar="NAME", help="how the folder is laid out (found by itself)")
+    check.add_argument("--plane", choices=PLANES, default=PLANES[0], help="how volumes are cut into slices (axial)")
+    check.add_argument("--empty-slices", metavar="X", type=float, default=0.2, help="share without a tumour (0.2)")
+    check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read")
     check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
     check.add_argument("--split-seed", metavar="N", type=int, default=0)
-    check.add_argument("--split", metavar="HOW", default="provided", help=f"{' or '.join(SPLIT_METHODS)} (provided)")
+    check.add_argument(
+        "--split", metavar="HOW", help=f"{' or '.join(SPLIT_METHODS)} (the dataset's own; where it has none, grouped)"
+    )
     check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
     check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
@@ -54,7 +61,15 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = make_console()
     load_given_plugins(parsed)
-    dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
+    dataset = open_dataset(
+        parsed.folder,
+        tumor_categories=parsed.tumor_categories,
+        split_seed=parsed.split_seed,
+        reader=parsed.reader,
+        plane=parsed.plane,
+        empty_slices=parsed.empty_slices,
+        sequence=parsed.sequence,
+    )
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)

@@ -5,19 +5,34 @@ The layouts are in `readers/`, one a file; further ones come from plugins (see `
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bts_tune.data.files import leads_out
+from bts_tune.data.left_out import left_out_lines, with_left_out_files
+from bts_tune.data.readers._names import strata_of
+from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.records import SPLITS, Dataset
+from bts_tune.data.records import SPLITS, Dataset, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 
+_DEPTH, _FOLDERS = 3, 100
+"""How deep, and in how many folders of a level, a dataset is looked for below a folder that is none."""
+
 
 def open_dataset(
-    root: Path, *, tumor_categories: Sequence[str] | None = None, split_seed: int = 0, reader: str | None = None
+    root: Path,
+    *,
+    tumor_categories: Sequence[str] | None = None,
+    split_seed: int = 0,
+    reader: str | None = None,
+    plane: str = "axial",
+    empty_slices: float = 0.2,
+    sequence: str | None = None,
 ) -> Dataset:
     """Read what a folder says of its slices; no image is opened.
 
@@ -25,14 +40,16 @@ def open_dataset(
         root: folder of the dataset.
         tumor_categories: names or ids of the categories that count as tumour, None for all; a name is preferred to an
             id, `id:1` and `name:1` say which is meant (see `coco.choose_categories`).
-        split_seed: seed of the split of a dataset that comes without one.
+        split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
+        plane, empty_slices, sequence: of volumes; see `ReaderOptions`.
 
     Raises:
         DataError: no reader recognises the folder, or several do; it lacks a split, a file is structurally broken, or
             a category is unknown.
         ConfigError: there is no reader of that name.
     """
+    options = ReaderOptions(tumor_categories, split_seed, plane, empty_slices, sequence)
     # The lexical path: a link is followed by the system, and names stay those that the user sees.
     root = Path(root)
     if not root.is_dir():
@@ -44,13 +61,23 @@ def open_dataset(
             raise DataError(
                 f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
             )
-        dataset = chosen.read(root, ReaderOptions(tumor_categories, split_seed))
+        dataset = with_left_out_files(chosen.read(root, options))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
+    left_out = left_out_lines(dataset)
+    # With splits, the check says which of them is empty; without, nothing could be split.
+    if not len(dataset) and dataset.own_splits == () and not dataset.errors and left_out:
+        raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it; {' '.join(left_out)}")
     dataset = without_unsafe_names(dataset)
-    records = {split: dataset.records.get(split, ()) for split in SPLITS}
+    own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits
+    if own and not {"valid", "test"} & set(own):
+        own = ()  # all slices are for training: no split at all
+    records = {
+        split: tuple(one if one.strata else replace(one, strata=strata_of(one.name)) for one in members)
+        for split, members in ((split, dataset.records.get(split, ())) for split in SPLITS)
+    }
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
-    return replace(dataset, records=records, annotation_counts=counts)
+    return replace(dataset, records=records, annotation_counts=counts, own_splits=own)
 
 
 def _readers() -> list[Reader]:
@@ -61,13 +88,39 @@ def _recognising(root: Path) -> Reader:
     """Return the one reader that recognises a folder."""
     readers = _readers()
     recognising = [reader for reader in readers if reader.recognises(root)]
+    recognising = [reader for reader in recognising if not reader.gives_way] or recognising
     if len(recognising) == 1:
         return recognising[0]
     if recognising:
         names = " and ".join(f"{one.name!r} (expects {one.expects})" for one in recognising)
         raise DataError(f"{root}: is recognised by several readers: {names}; it must have the layout of one of them.")
     hints = [hint for reader in readers if (hint := reader.hint(root)) is not None]
-    raise DataError(f"{root}: {hints[0]}" if hints else f"{root}: is not a dataset; expected {_expected(readers)}.")
+    if hints:
+        raise DataError(f"{root}: {hints[0]}")
+    inner = _within(root, readers)
+    raise DataError(
+        f"{root}: is not a dataset, but {inner} is; name that folder{_copy_of_links(inner)}."
+        if inner is not None
+        else f"{root}: is not a dataset; expected {_expected(readers)}."
+    )
+
+
+def _within(root: Path, readers: Sequence[Reader]) -> Path | None:
+    """Return the one folder, a few steps below, that a reader recognises; None where there are none or several."""
+    level = [root]
+    for _ in range(_DEPTH):
+        level = [folder for above in level for folder in subfolders(above) if not folder.is_symlink()][:_FOLDERS]
+        found = [folder for folder in level if any(reader.recognises(folder) for reader in readers)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _copy_of_links(folder: Path) -> str:
+    """Return what to do first where the files are links that lead out of a folder, as hubs lay them."""
+    if any(leads_out(folder, path) for path in all_files(folder) if path.is_symlink()):
+        return f", after its links were replaced by the files themselves: cp -rL {shlex.quote(str(folder))} COPY"
+    return ""
 
 
 def _expected(readers: Sequence[Reader]) -> str:

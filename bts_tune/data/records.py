@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bts_tune.data.files import open_file
 from bts_tune.data.parallel import parallel_map
 from bts_tune.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 SPLITS = ("train", "valid", "test")
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp", ".npy")
 
 MAX_PIXELS = 100_000_000
 """Largest number of pixels of an image or a mask; anything above is taken for a mistake or an attack."""
@@ -65,12 +69,40 @@ class Annotation:
     bbox: tuple[float, ...] | None = None
 
 
+class PixelSource(ABC):
+    """How the pixels of a slice are read, where they are no image file of their own: a part of a volume, a MATLAB file.
+
+    A subclass is a frozen dataclass of plain values, so that records can be compared and sent to other processes.
+    """
+
+    @abstractmethod
+    def image(self) -> np.ndarray:
+        """Return the image, [height, width] of any type of numbers.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    @abstractmethod
+    def mask(self) -> np.ndarray:
+        """Return the mask, [height, width] of any type of numbers.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return which part of the files it is and how it is read, in plain JSON types: all but the files' content."""
+
+
 @dataclass(frozen=True)
 class SliceRecord:
     """One slice: an image, and where its tumour mask comes from.
 
     Attributes:
         name: path of the image relative to the dataset's folder, with forward slashes; it names the slice everywhere.
+            Of a file that holds several slices, `/` and the slice follow.
         split: one of `SPLITS`.
         image: path of the image.
         image_id: id in the COCO file, or the file's stem in an image/mask folder.
@@ -78,6 +110,9 @@ class SliceRecord:
         annotations: annotations whose union is the tumour; empty where there is no tumour and in image/mask folders.
         mask: path of the mask, None in a COCO export.
         group: the patient, or another group of slices that must stay in one split, where the reader knows it.
+        strata: what a split should balance, as pairs such as `("tumour", "glioma")`, where names or files tell.
+        spacing: distance of the pixels' centres in mm, of rows and of columns, where the file tells.
+        source: reads the pixels, where no image file of its own holds them.
     """
 
     name: str
@@ -89,6 +124,9 @@ class SliceRecord:
     annotations: tuple[Annotation, ...] = ()
     mask: Path | None = None
     group: str | None = None
+    strata: tuple[tuple[str, str], ...] = ()
+    spacing: tuple[float, float] | None = None
+    source: PixelSource | None = None
 
 
 class FileDigests:
@@ -121,6 +159,8 @@ class Dataset:
         issues: what reading found wrong; a broken annotation is here and in no record.
         tumor_categories: ids of the categories that count as tumour; `annotations` of a record holds no other.
         annotation_counts: number of annotations in the files by split and category id, chosen or not.
+        own_splits: names of the splits that the dataset came with; a reader leaves it at None where those are the keys
+            of `records`, and gives none where it knows no split: all slices are in `train` then, to be split later.
         digests: of its files, shared with the same dataset in other splits.
     """
 
@@ -131,6 +171,7 @@ class Dataset:
     issues: tuple[Issue, ...] = ()
     tumor_categories: tuple[int, ...] = ()
     annotation_counts: dict[str, dict[int, int]] = field(default_factory=dict)
+    own_splits: tuple[str, ...] | None = None
     digests: FileDigests = field(default_factory=FileDigests, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[SliceRecord]:
@@ -146,6 +187,13 @@ class Dataset:
     def errors(self) -> tuple[Issue, ...]:
         """The issues that are errors."""
         return tuple(issue for issue in self.issues if issue.level == "error")
+
+    @property
+    def needs_splitting(self) -> bool:
+        """Whether the dataset came without a training or a validation split, and has not been given one since."""
+        if self.own_splits is None or {"train", "valid"} <= set(self.own_splits):
+            return False
+        return not self.records.get("valid")
 
     def fingerprint(self, *, splits: bool = True) -> str:
         """Return 64 hexadecimal digits that change with anything the prepared arrays are made from.
@@ -165,18 +213,17 @@ class Dataset:
         digests = self.file_digests()
         whole = hashlib.sha256(canonical({"categories": sorted(self.tumor_categories)}))
         for record in records if splits else sorted(records, key=lambda record: record.name):
-            whole.update(
-                canonical(
-                    {
-                        "split": record.split if splits else None,
-                        "name": record.name,
-                        "size": [record.width, record.height],
-                        "image": digests[record.image],
-                        "mask": digests[record.mask] if record.mask is not None else None,
-                        "annotations": [[one.category_id, one.segmentation] for one in record.annotations],
-                    }
-                )
-            )
+            described: dict[str, Any] = {
+                "split": record.split if splits else None,
+                "name": record.name,
+                "size": [record.width, record.height],
+                "image": digests[record.image],
+                "mask": digests[record.mask] if record.mask is not None else None,
+                "annotations": [[one.category_id, one.segmentation] for one in record.annotations],
+            }
+            if record.source is not None:
+                described["source"] = record.source.describe()
+            whole.update(canonical(described))
         return whole.hexdigest()
 
     def with_splits(self, splits: Mapping[str, str]) -> Dataset:
@@ -216,21 +263,29 @@ class Dataset:
         return self.digests.of(path for record in self for path in (record.image, record.mask) if path is not None)
 
 
-def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """Return the image files in `folder`, known by their suffix, sorted.
+def image_files(folder: Path, *, recursive: bool = False, more: tuple[str, ...] = ()) -> list[Path]:
+    """Return the image files in `folder`, known by their suffix, sorted; also files that end in one of `more`.
 
     Hidden files and folders are passed over, and links to folders are not followed.
     """
-    found: list[Path] = []
+    return sorted(path for path in _files(folder, recursive) if path.name.lower().endswith((*IMAGE_SUFFIXES, *more)))
+
+
+def all_files(folder: Path) -> list[Path]:
+    """Return every file below `folder`, sorted; hidden ones and what lies behind links to folders are passed over."""
+    return sorted(_files(folder, recursive=True))
+
+
+def _files(folder: Path, recursive: bool) -> Iterator[Path]:
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             # A link to a folder may lead back up, and two of them multiply at every level.
-            found += image_files(entry, recursive=True) if recursive and not entry.is_symlink() else []
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
-            found.append(entry)
-    return sorted(found)
+            if recursive and not entry.is_symlink():
+                yield from _files(entry, recursive)
+        else:
+            yield entry
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.data.records import Dataset
+from bts_tune.data.splits.make import PROVIDED
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import choose_trackers
@@ -21,7 +22,13 @@ from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
 from bts_tune.experiment.planning.environment import hardware, versions
-from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
+from bts_tune.experiment.planning.inputs import (
+    check_and_split,
+    open_checked_dataset,
+    open_data,
+    prepare_inputs,
+    reopen_dataset,
+)
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.preview import preview
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -307,11 +314,11 @@ def dry_run(options: RunOptions, console: Console) -> None:
     space = load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
+    dataset = open_data(options, console)
+    folds: Mapping[int | None, Dataset] = {None: dataset}
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
-    if options.split == "provided" and options.folds is None:
-        folds: Mapping[int | None, Dataset] = {None: open_data(options, console)}
-    else:
-        folds = open_checked_dataset(options, console).folds
+    if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
+        folds = check_and_split(dataset, options, console).folds
     console.print(f"Dry run of space {space.name!r}; nothing is trained.", highlight=False)
     text = preview(resolved, [len(dataset.records["train"]) for dataset in folds.values()])
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.prepared.images import read_grey, read_mask
+from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import SPLITS
 from bts_tune.errors import DataError
@@ -46,39 +46,42 @@ class ReaderContract:
         assert not reader.recognises(other)
         (other / "notes.txt").write_text("no dataset")
         assert not reader.recognises(other)
-        assert [name for name, one in READERS.all().items() if one().recognises(dataset_folder)] == [reader.name]
+        recognising = [one() for one in READERS.all().values() if one().recognises(dataset_folder)]
+        assert [one.name for one in recognising if not one.gives_way or one.name == reader.name] == [reader.name]
         assert open_dataset(dataset_folder).layout == reader.name
 
     def test_a_sound_dataset_has_slices_and_no_errors(self, reader: Reader, dataset_folder: Path) -> None:
-        """There is something to train and to validate on, and every record knows its split."""
+        """There is something to train on, and to validate on if the layout has splits; records know their split."""
         dataset = reader.read(dataset_folder, ReaderOptions())
         assert dataset.layout == reader.name
         assert dataset.errors == ()
         assert set(dataset.records) <= set(SPLITS)
         assert dataset.records["train"]
-        assert dataset.records["valid"]
+        assert dataset.own_splits is not None or dataset.records["valid"]
         for split, records in dataset.records.items():
             assert {record.split for record in records} <= {split}
 
     def test_names_are_paths_within_the_dataset_and_each_is_there_once(
         self, reader: Reader, dataset_folder: Path
     ) -> None:
-        """A name is where the image lies, and tells a slice from all others."""
+        """A name is where the image lies, and which slice of it, and tells a slice from all others."""
         records = list(open_dataset(dataset_folder, reader=reader.name))
-        assert len({record.name for record in records}) == len({record.image for record in records}) == len(records)
+        assert len({record.name for record in records}) == len(records)
+        assert len({(record.image, record.source) for record in records}) == len(records)
         for record in records:
             path = PurePosixPath(record.name)
             assert not path.is_absolute()
             assert ".." not in path.parts
             assert "\\" not in record.name
-            assert (dataset_folder / path).resolve() == record.image.resolve()
+            image = dataset_folder / path
+            assert record.image.resolve() in (image.resolve(), image.parent.resolve())
 
     def test_image_and_mask_of_every_slice_fit(self, reader: Reader, dataset_folder: Path) -> None:
         """Both can be read and have the same size, and some slice shows a tumour."""
         masks = []
         for record in open_dataset(dataset_folder, reader=reader.name):
             masks.append(read_mask(record))
-            assert masks[-1].shape == read_grey(record.image).shape
+            assert masks[-1].shape == read_slice(record).shape
         assert any(mask.any() for mask in masks)
 
     def test_groups_are_known_of_all_slices_or_of_none(self, reader: Reader, dataset_folder: Path) -> None:
@@ -115,6 +118,8 @@ class ReaderContract:
 
     def test_no_image_is_opened(self, reader: Reader, dataset_folder: Path) -> None:
         """Files that are no images any more are for the data check to find."""
+        if reader.opens_files:
+            pytest.skip("how many slices there are stands in the files themselves")
         before = open_dataset(dataset_folder, reader=reader.name)
         for record in before:
             record.image.write_bytes(b"no image")

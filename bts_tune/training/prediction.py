@@ -52,7 +52,7 @@ def list_images(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
         if path.is_dir():
             files = image_files(path, recursive=True)
             if not files:
-                raise DataError(f"{path}: holds no image (PNG, JPEG or TIFF).")
+                raise DataError(f"{path}: holds no image (PNG, JPEG, TIFF, GIF, BMP, WebP or NPY).")
             listed += [(file, file.relative_to(path).with_suffix("")) for file in files]
         elif path.is_file():
             listed.append((path, Path(path.stem)))

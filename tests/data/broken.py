@@ -327,7 +327,7 @@ _add("folder in place of an image", "train/1.png: the file does not exist", _ima
 _add("pipe in place of an image", "train/1.png: the file does not exist", _image(lambda path: os.mkfifo(path)))
 _add("empty image", "train/1.png: is not an image that can be read", _image(b""))
 _add("text in place of an image", "is not an image that can be read", _image(b"<svg/>"))
-_add("GIF", "is not an image that can be read (PNG, JPEG, or TIFF", _image(_animated("GIF")))
+_add("animated GIF", "has 3 pages; an image of one slice is needed", _image(_animated("GIF")))
 _add("cut-off PNG", "is broken, truncated or of a pixel type", _image(_encoded(".png", noise())[:900]))
 _add("cut-off JPEG", "is broken, truncated or of a pixel type", _image(_encoded(".jpg", noise())[:900]))
 _add("cut-off TIFF", "train/1.png: is ", _image(_encoded(".tif", noise())[:900]))
@@ -379,7 +379,7 @@ _add("run lengths in order", "Errors: none", _segmentation(uncompressed(SQUARE))
 _add("empty training split", "train: the split holds no usable image", _emptied("train"))
 _add("empty validation split", "valid: the split holds no usable image", _emptied("valid"))
 _add("empty test split", "test: the split holds no usable image", _emptied("test"), 0)
-_add("no validation split", "has no valid split; train/ and valid/ are needed", _removed("valid"), 2)
+_add("no training split", "has no train split; train/ is needed", _removed("train"), 2)
 _add("both valid and val", "has both valid/ and val/", lambda root: (root / "val").mkdir(), 2)
 _add(
     "no tumour in training",
@@ -415,7 +415,7 @@ _add(
 _add(
     "no folder of masks",
     "has no folder masks/",
-    lambda root: os.rename(root / "valid" / "masks", root / "valid" / "labels"),
+    lambda root: os.rename(root / "valid" / "masks", root / "valid" / "elsewhere"),
     2,
     folders=True,
 )

@@ -8,11 +8,21 @@ import pytest
 @pytest.fixture(scope="session")
 def brain_tumor_coco() -> Path:
     """The real dataset, which is not part of the repository."""
+    return _beside_the_checkout("brain_tumor_coco")
+
+
+@pytest.fixture(scope="session")
+def brisc2025() -> Path:
+    """Another real dataset, which is not part of the repository."""
+    return _beside_the_checkout("brisc2025")
+
+
+def _beside_the_checkout(name: str) -> Path:
     for folder in Path(__file__).resolve().parents:
-        dataset = folder / "shared" / "data" / "brain_tumor_coco"
+        dataset = folder / "shared" / "data" / name
         if dataset.is_dir():
             return dataset
-    pytest.skip("the dataset shared/data/brain_tumor_coco is not beside the checkout")
+    pytest.skip(f"the dataset shared/data/{name} is not beside the checkout")
 
 
 @pytest.fixture(autouse=True)

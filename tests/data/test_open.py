@@ -27,7 +27,6 @@ def test_val_is_valid_and_test_is_optional(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("remove", "sentence"),
     [
-        ("valid", "has no valid split"),
         ("train", "has no train split"),
         ("test/_annotations.coco.json", r"test/_annotations\.coco\.json: missing"),
     ],

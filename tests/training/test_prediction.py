@@ -137,7 +137,7 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
-    with pytest.raises(DataError, match=r"holds no image \(PNG, JPEG or TIFF\)"):
+    with pytest.raises(DataError, match=r"holds no image \(PNG, JPEG, TIFF, GIF, BMP, WebP or NPY\)"):
         list_images([tmp_path])
 
 

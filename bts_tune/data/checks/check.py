@@ -169,6 +169,9 @@ def _split_issues(split: str, images: int, shares: Sequence[float]) -> Iterator[
     level: Level = "warning" if split == "test" else "error"
     if images == 0:
         yield Issue(level, "empty-split", split, None, "the split holds no usable image.")
+    elif split == "train" and images < 2:
+        message = "the split holds one usable image; batch normalisation trains on at least 2."
+        yield Issue("error", "too-few-images", split, None, message)
     elif shares and not any(shares):
         yield Issue(level, "no-tumor-in-split", split, None, "no image of the split holds a tumour.")
 

@@ -92,8 +92,12 @@ def _scan_slice(record: SliceRecord) -> SliceScan:
         find("error", "missing-image", "the file does not exist.")
         return SliceScan(tuple(issues))
     try:
-        data = read_bytes(record.image)
-        pixels = decode(data, record.name)
+        if record.source is None:
+            data = read_bytes(record.image)
+            pixels = decode(data, record.name)
+        else:
+            pixels = record.source.image()
+            data = pixels.tobytes()
         grey = to_grey(pixels, record.name)
     except DataError as error:
         find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))

@@ -71,6 +71,7 @@ def _key(dataset: Dataset) -> str:
                     "image": digests[record.image],
                     "mask": None if record.mask is None else [record.mask.name, digests[record.mask]],
                     "annotations": [[one.annotation_id, one.segmentation] for one in record.annotations],
+                    "source": None if record.source is None else record.source.describe(),
                 }
             )
         )

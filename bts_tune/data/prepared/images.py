@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bts_tune.config import Equalization, PreprocessingPart
 from bts_tune.data.files import read_file
+from bts_tune.data.prepared.arrays import ARRAY_SIGNATURE, decode_array
 from bts_tune.data.prepared.masks import draw_mask
 from bts_tune.data.records import MAX_PIXELS, SliceRecord
 from bts_tune.errors import DataError
@@ -26,7 +27,7 @@ from bts_tune.errors import DataError
 CLAHE_CLIP_LIMIT = 2.0
 CLAHE_TILES = (8, 8)
 
-_FORMATS = ("PNG", "JPEG", "TIFF")
+_FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
 # OpenCV hands out the inks of a TIFF as if they were colours and transparency.
 _FOREIGN_COLORS = ("CMYK", "LAB")
 _FLAGS = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -45,12 +46,25 @@ def read_grey(path: Path) -> np.ndarray:
     return to_grey(decode(read_bytes(path), str(path)), str(path))
 
 
+def read_slice(record: SliceRecord) -> np.ndarray:
+    """Return the image of a slice as uint8 [height, width].
+
+    Raises:
+        DataError: it cannot be read, see `read_grey`.
+    """
+    if record.source is not None:
+        return to_grey(record.source.image(), record.name)
+    return read_grey(record.image)
+
+
 def read_mask(record: SliceRecord) -> np.ndarray:
     """Return the tumour of a slice as uint8 [height, width] of 0 and 1, at the native size.
 
     Raises:
         DataError: the mask's file cannot be read, see `read_grey`.
     """
+    if record.source is not None:
+        return to_mask(record.source.mask())
     if record.mask is not None:
         return to_mask(decode(read_bytes(record.mask), str(record.mask)))
     if record.width is None or record.height is None:
@@ -109,6 +123,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
         DataError: it is no image, broken, of several pages, in inks (CMYK) or above `MAX_PIXELS`; the size is taken
             from the header, before anything is decoded.
     """
+    if data.startswith(ARRAY_SIGNATURE):
+        return decode_array(data, name)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
             width, height = header.size
@@ -118,7 +134,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}: has more than {MAX_PIXELS} pixels.") from None
     except UnidentifiedImageError:
         raise DataError(
-            f"{name}: is not an image that can be read (PNG, JPEG, or TIFF of 8-, 16- or 32-bit values are)."
+            f"{name}: is not an image that can be read (PNG, JPEG, GIF, BMP, WebP, NPY, or TIFF of 8-, 16- or 32-bit "
+            "values are)."
         ) from None
     except Exception:
         # Pillow raises whatever its header parsers stumble on: SyntaxError, struct.error, ValueError, KeyError …
@@ -133,6 +150,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}: has {pages} pages; an image of one slice is needed.")
     # Some versions of OpenCV fill the rest of a truncated JPEG with grey: look for the end-of-image marker.
     truncated = kind == "JPEG" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
+    if kind == "GIF":  # of which OpenCV's builds differ
+        return _decode_gif(data, name)
     try:
         pixels = None if truncated else cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
     except cv2.error:
@@ -140,6 +159,16 @@ def decode(data: bytes, name: str) -> np.ndarray:
     if pixels is None:
         raise DataError(f"{name}: is broken, truncated or of a pixel type that is not supported; it cannot be decoded.")
     return pixels
+
+
+def _decode_gif(data: bytes, name: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
+            transparent = "transparency" in image.info
+            colours = np.asarray(image.convert("RGBA" if transparent else "RGB"))
+    except Exception:
+        raise DataError(f"{name}: is broken or truncated; it cannot be decoded.") from None
+    return np.ascontiguousarray(colours[..., [2, 1, 0, 3] if transparent else [2, 1, 0]])
 
 
 def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:

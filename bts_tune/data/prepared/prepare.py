@@ -26,7 +26,7 @@ import numpy as np
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.cache import META_FILE, Lease, building, default_cache, remove, temporary_folder
-from bts_tune.data.prepared.images import preprocess, read_grey, read_mask, resize_mask
+from bts_tune.data.prepared.images import preprocess, read_mask, read_slice, resize_mask
 from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 from bts_tune.errors import DataError
 
@@ -247,7 +247,7 @@ def _build(
 
 def _prepare_slice(record: SliceRecord, preprocessing: PreprocessingPart) -> tuple[np.ndarray, np.ndarray]:
     """Return image and mask of one slice, uint8 [S, S] each."""
-    image = read_grey(record.image)
+    image = read_slice(record)
     mask = read_mask(record)
     if image.shape != mask.shape:
         raise DataError(

@@ -1,35 +1,108 @@
-"""The folders `train/`, `valid/` (or `val/`) and `test/` of layouts that have them; the test split is optional."""
+"""Where a dataset has its splits, images and masks, found by the usual names of their folders (see `_names`).
+
+Splits first (`train/images`), kinds first (`images/train`), both in one name (`train_images`), or no splits at all.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from bts_tune.data.records import SPLITS
+from bts_tune.data.readers._names import Kind, meaning
+from bts_tune.data.records import SPLITS, image_files
 from bts_tune.errors import DataError
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted; hidden ones are passed over. A missing folder has none."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def possible_split_folders(root: Path) -> list[Path]:
     """Return every folder that is named like a split."""
-    return [folder for folder in (root / name for name in (*SPLITS, "val")) if folder.is_dir()]
+    return [folder for folder, _ in _named(root)]
 
 
 def split_folders(root: Path) -> dict[str, Path]:
     """Return the folders of the splits that are there, by split.
 
     Raises:
-        DataError: there are both valid/ and val/.
+        DataError: a split has several folders, such as valid/ and val/.
     """
-    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
-    if (root / "val").is_dir():
-        if "valid" in folders:
-            raise DataError(f"{root}: has both valid/ and val/; keep the one that is the validation split.")
-        folders["valid"] = root / "val"
-    return {split: folders[split] for split in SPLITS if split in folders}
+    folders: dict[str, Path] = {}
+    for folder, split in sorted(_named(root), key=lambda one: (SPLITS.index(one[1]), -len(one[0].name))):
+        if split in folders:
+            raise _several(root, split, [folders[split], folder])
+        folders[split] = folder
+    return folders
 
 
-def require_splits(root: Path, folders: Mapping[str, Path]) -> None:
-    """Raise a `DataError` where the training or the validation split is missing."""
-    missing = [split for split in ("train", "valid") if split not in folders]
-    if missing:
-        raise DataError(f"{root}: has no {' and no '.join(missing)} split; train/ and valid/ are needed.")
+def _named(root: Path) -> list[tuple[Path, str]]:
+    found = [(folder, meaning(folder.name)) for folder in subfolders(root)]
+    return [(folder, said.split) for folder, said in found if said and said.split and said.kind is None]
+
+
+def _several(root: Path, split: str, folders: list[Path]) -> DataError:
+    names = " and ".join(f"{folder.relative_to(root).as_posix()}/" for folder in folders)
+    which = {"train": "training", "valid": "validation", "test": "test"}[split]
+    return DataError(f"{root}: has both {names}; keep the one that is the {which} split.")
+
+
+def require_training(root: Path, folders: Mapping[str, object]) -> None:
+    """Raise a `DataError` where the training split is missing."""
+    if "train" not in folders:
+        raise DataError(f"{root}: has no train split; train/ is needed.")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of images or of masks.
+
+    Attributes:
+        folder: where they lie.
+        deep: whether folders within it belong to it.
+    """
+
+    folder: Path
+    deep: bool = True
+
+    def files(self, *more: str) -> list[Path]:
+        """Return its image files, sorted; also files whose names end in one of `more`."""
+        return image_files(self.folder, recursive=self.deep, more=more)
+
+
+Found = dict[str | None, dict[Kind, list[Place]]]
+"""Places by split, None where there are no splits, and kind."""
+
+
+def image_and_mask_folders(root: Path) -> Found:
+    """Return every folder that is named like one of images or of masks."""
+    found: Found = defaultdict(lambda: {"images": [], "masks": []})
+
+    def visit(folder: Path, split: str | None, kind: Kind | None) -> bool:
+        """Look into a folder; return whether it is divided by folders within it."""
+        divided = False
+        for child in subfolders(folder):
+            said = meaning(child.name)
+            # A second word on the same matter, as in masks/labels/, says no more.
+            if said is None or (said.split and split) or (said.kind and kind):
+                continue
+            of_split, of_kind = said.split or split, said.kind or kind
+            divided = True
+            if not (of_split is not None and of_kind is not None) and visit(child, of_split, of_kind):
+                continue
+            if of_kind is not None:
+                found[of_split][of_kind].append(Place(child))
+        return divided
+
+    visit(root, None, None)
+    for split, kinds in found.items():
+        # `train/` beside `train_masks/`, and images beside `masks/`: they lie in the split's own folder.
+        if kinds["masks"] and not kinds["images"]:
+            above = [folder for folder, of in _named(root) if of == split] if split is not None else [root]
+            kinds["images"] += [Place(folder, deep=False) for folder in above if image_files(folder)]
+    return dict(found)

@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from bts_tune.data.records import Dataset
 
+PLANES = ("axial", "coronal", "sagittal")
+
 
 @dataclass(frozen=True)
 class ReaderOptions:
@@ -18,11 +20,17 @@ class ReaderOptions:
     Attributes:
         tumor_categories: names or ids of the categories that count as tumour, None for all. Only a reader whose
             `has_categories` is true is given any.
-        split_seed: seed of the split, for a dataset that comes without one.
+        split_seed: seed of a split that the reader makes itself.
+        plane: one of `PLANES`, along which volumes are cut into slices.
+        empty_slices: share that slices without a tumour should be of the slices of a volume; 1 for all of them.
+        sequence: of a dataset with several, the one that is read; None where there is one.
     """
 
     tumor_categories: Sequence[str] | None = None
     split_seed: int = 0
+    plane: str = "axial"
+    empty_slices: float = 0.2
+    sequence: str | None = None
 
 
 class Reader(ABC):
@@ -34,10 +42,14 @@ class Reader(ABC):
 
     `read` returns a `Dataset` such that:
 
-    - `layout` is the reader's name, and the keys of `records` are among `SPLITS`; `train` and `valid` are there.
-    - A record's `name` is the path of its image relative to `root`, with forward slashes and without `..`; no two
-      records have the same name. Image and mask lie below `root`.
-    - A record has a `mask` (any non-zero pixel is tumour) or, with the image's size, `annotations`.
+    - `layout` is the reader's name, and the keys of `records` are among `SPLITS`; `train` is there. Where the layout
+      has no validation split, or no splits at all (then `own_splits` is empty), the split is made later, by groups.
+    - A record's `name` is the path of its image relative to `root`, with forward slashes and without `..`; of a file
+      that holds several slices, `/` and the slice follow. No two records have the same name. Image and mask lie below
+      `root`.
+    - A record has a `mask`, or, with the image's size, `annotations`. Where no image file of its own holds the
+      pixels, it has a `source` that reads them (`bts_tune.data.records.PixelSource`), and `image` and `mask` are the
+      files that the source reads.
     - Either every record has a `group`, or none has. A group is a patient or whatever else must stay in one split.
     - Reading the same folder twice gives equal datasets, with the records in the same order.
 
@@ -45,7 +57,8 @@ class Reader(ABC):
     is left out where it cannot be used. What makes the whole folder unusable is a `DataError` of one sentence: which
     file or folder, what is wrong, what is allowed.
 
-    No image is opened: the data check does that, and reports images that cannot be decoded.
+    No image is opened: the data check does that, and reports images that cannot be decoded. Files that no record and
+    no issue names are counted for all readers by `bts_tune.data.left_out`.
 
     Attributes:
         name: the registered name; the registry sets it.
@@ -53,12 +66,16 @@ class Reader(ABC):
         expects: what the folder must hold, such as `images/ and masks/`; it completes "expected …".
         has_categories: whether annotations have categories. If so, `read` takes `ReaderOptions.tumor_categories`, and
             the data check counts annotations.
+        gives_way: whether another reader that recognises a folder too is preferred, as this one's layout is general.
+        opens_files: whether `read` must open the files that hold the pixels, to know how many slices there are.
     """
 
     name: ClassVar[str] = ""
     title: ClassVar[str]
     expects: ClassVar[str]
     has_categories: ClassVar[bool] = False
+    gives_way: ClassVar[bool] = False
+    opens_files: ClassVar[bool] = False
 
     @abstractmethod
     def recognises(self, root: Path) -> bool:

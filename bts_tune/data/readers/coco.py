@@ -1,14 +1,18 @@
-"""COCO exports: `train/ valid/ test/`, each with an annotation file, images beside it or below it.
+"""COCO annotation files, wherever they and the images lie: Roboflow, COCO 2017, CVAT, Label Studio.
 
-`val` is read as `valid`. The test split may be missing.
+- An annotation file in each of `train/ valid/ test/`, images beside it or below it.
+- `annotations/instances_train.json`, …, with `train2017/`, `images/train/` or `images/`.
+- One file for all images, such as `result.json` beside `images/`; the slices are split later.
 
 A file whose structure is broken is a `DataError` that names the file and the field. A broken annotation becomes an
-`Issue` instead, so that one check lists all of them.
+`Issue` instead, so that one check lists all of them. A file name that nearly is that of a file is taken for it, where
+no other file fits; see `_file_names`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,16 +22,26 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bts_tune.data.files import read_file
 from bts_tune.data.prepared.masks import run_lengths
+from bts_tune.data.readers._file_names import FileNames
+from bts_tune.data.readers._names import examples, meaning, split_in
+from bts_tune.data.readers._outlines import ScaledOutlines
 from bts_tune.data.readers._polygons import crosses_itself
-from bts_tune.data.readers._split_folders import possible_split_folders, require_splits, split_folders
+from bts_tune.data.readers._split_folders import (
+    image_and_mask_folders,
+    possible_split_folders,
+    require_training,
+    split_folders,
+    subfolders,
+)
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.records import MAX_PIXELS, Annotation, Dataset, Issue, Level, SliceRecord, image_files
+from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord, image_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import nearest, quoted
 
 ANNOTATION_FILE = "_annotations.coco.json"
 
+_FEW = 3
 _LONGEST_PATH = 4096  # Linux opens no longer one
 
 _Id = int | str
@@ -79,12 +93,12 @@ class CocoReader(Reader):
     """COCO exports, as Roboflow writes them. All annotations of the chosen categories are tumour."""
 
     title = "COCO export"
-    expects = f"train/ and valid/ (test/ is optional), each with {ANNOTATION_FILE}"
+    expects = f"train/ and valid/ (test/ is optional), each with {ANNOTATION_FILE}, or instances_train.json, …"
     has_categories = True
 
     def recognises(self, root: Path) -> bool:
-        """Return whether any split has an annotation file."""
-        return any((folder / ANNOTATION_FILE).is_file() for folder in possible_split_folders(root))
+        """Return whether there is an annotation file in a usual place, and not also folders of masks."""
+        return bool(annotation_files(root))
 
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
         """Read the annotation file of each split.
@@ -93,12 +107,24 @@ class CocoReader(Reader):
             DataError: a split or its file is missing, a file is not COCO, the files disagree about a category, or a
                 wanted category does not exist.
         """
+        found = annotation_files(root)
         folders = split_folders(root)
-        files = {split: folder / ANNOTATION_FILE for split, folder in folders.items()}
-        missing = ", ".join(str(file) for file in files.values() if not file.is_file())
-        if missing:
-            raise DataError(f"{missing}: missing; every split of a COCO export has one.")
-        require_splits(root, folders)
+        for split, paths in found.items():
+            if len(paths) > 1:
+                names = " and ".join(path.relative_to(root).as_posix() for path in paths)
+                raise DataError(f"{root}: {names} may each be the annotations of {split or 'all images'}; keep one.")
+        files = {split: found[split][0] for split in SPLITS if split in found}
+        if any(files[split].parent == folder for split, folder in folders.items() if split in files):
+            missing = ", ".join(
+                str(folder / ANNOTATION_FILE) for split, folder in folders.items() if split not in files
+            )
+            if missing:
+                raise DataError(f"{missing}: missing; every split of a COCO export has one.")
+        own: tuple[str, ...] | None = None
+        if "train" not in files and None in found:
+            own = ("train", *files) if files else ()
+            files = {"train": found[None][0], **files}
+        require_training(root, files)
         parsed = {split: _parse(path) for split, path in files.items()}
         categories: dict[int, str] = {}
         for split, content in parsed.items():
@@ -112,11 +138,21 @@ class CocoReader(Reader):
         records: dict[str, tuple[SliceRecord, ...]] = {}
         issues: list[Issue] = []
         counts: dict[str, dict[int, int]] = {}
+        listed: set[str] = set()
+        of_split = {split: _image_folders(root, None if own == () else split, path) for split, path in files.items()}
         for split, content in parsed.items():
             file = _AnnotationFile(root, split, files[split], content, categories, frozenset(chosen))
-            records[split] = file.records()
+            records[split] = file.records(of_split[split], listed)
             issues += file.issues
             counts[split] = dict(file.counts)
+        reported: set[str] = set()
+        for split, places in of_split.items():
+            for path in _images_in(places):
+                name = path.relative_to(root).as_posix()
+                if name not in listed and name not in reported:
+                    reported.add(name)
+                    message = f"not listed in {files[split].relative_to(root).as_posix()}, hence not used."
+                    issues.append(Issue("warning", "unlisted-file", name, None, message))
         return Dataset(
             root=root,
             layout=self.name,
@@ -125,13 +161,75 @@ class CocoReader(Reader):
             issues=tuple(issues),
             tumor_categories=chosen,
             annotation_counts=counts,
+            own_splits=own,
         )
 
     def hint(self, root: Path) -> str | None:
         """Tell a single split from a dataset."""
-        if (root / ANNOTATION_FILE).is_file():
+        if (root / ANNOTATION_FILE).is_file() and _is_one_of_several_splits(root):
             return "is a single split; name the folder above it, which holds train/ and valid/."
         return None
+
+
+def annotation_files(root: Path) -> dict[str | None, list[Path]]:
+    """Return the annotation files in their usual places, judged by their names, by split; None for no one split.
+
+    Of several for one split, those are returned whose names say most clearly that they are annotations.
+    """
+    splits = {folder: said.split for folder in possible_split_folders(root) if (said := meaning(folder.name))}
+    if (root / ANNOTATION_FILE).is_file() and not splits and _is_one_of_several_splits(root):
+        return {}
+    places: list[tuple[Path, str | None]] = [(root, None), *splits.items()]
+    for folder, split in list(places):
+        named = [(child, meaning(child.name)) for child in subfolders(folder)]
+        places += [(child, said.split or split) for child, said in named if said and said.kind == "masks"]
+    ranked: dict[str | None, dict[int, list[Path]]] = {}
+    for folder, split in places:
+        for path in sorted(folder.glob("*.json")):
+            rank = _rank(path.stem)
+            if rank is not None and path.is_file() and not path.name.startswith("."):
+                ranked.setdefault(split or split_in(path.stem), {}).setdefault(rank, []).append(path)
+    found = {split: ranks[min(ranks)] for split, ranks in ranked.items()}
+    if all(path.name != ANNOTATION_FILE for paths in found.values() for path in paths):
+        masks = [place for kinds in image_and_mask_folders(root).values() for place in kinds["masks"]]
+        if any(place.files() for place in masks):
+            return {}
+    return found
+
+
+_NAMES = (r"_annotations\.coco", r"instances.*", r".*[_.-]coco|coco([_.-].*)?", r"results?|default|via_export_coco")
+
+
+def _rank(stem: str) -> int | None:
+    """Return how clearly a file's stem says that it holds annotations, from 0 for most; None where it does not."""
+    for rank, pattern in enumerate(_NAMES):
+        if re.fullmatch(pattern, stem, re.IGNORECASE):
+            return rank
+    return len(_NAMES) if meaning(stem) is not None else None
+
+
+def _is_one_of_several_splits(folder: Path) -> bool:
+    own = meaning(folder.absolute().name)
+    if own is None or own.split is None:
+        return False
+    return any((other / ANNOTATION_FILE).is_file() for other in possible_split_folders(folder.absolute().parent))
+
+
+def _image_folders(root: Path, split: str | None, annotations: Path) -> list[Path]:
+    """Return the folders whose images an annotation file may be about: those of its split, where there are such."""
+    folders = {folder: said.split for folder in possible_split_folders(root) if (said := meaning(folder.name))}
+    named = image_and_mask_folders(root)
+    own = [place.folder for place in named.get(split, {}).get("images", [])]
+    for folder in (annotations.parent, annotations.parent.parent):
+        if folder in folders:
+            return [folder, *(one for one in own if one.is_relative_to(folder))]
+    own += [folder for folder, of in folders.items() if of == split]
+    return own or [place.folder for place in named.get(None, {}).get("images", [])] or [root]
+
+
+def _images_in(folders: Sequence[Path]) -> list[Path]:
+    """Return the image files below folders, of which one may lie in another."""
+    return sorted({path for folder in folders for path in image_files(folder, recursive=True)})
 
 
 def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str]) -> tuple[int, ...]:
@@ -207,9 +305,17 @@ class _AnnotationFile:
         self.chosen = chosen
         self.issues: list[Issue] = []
         self.counts: Counter[int] = Counter()
+        self.dropped: frozenset[_Id] = frozenset()
 
-    def records(self) -> tuple[SliceRecord, ...]:
-        images = self._images()
+    def records(self, folders: Sequence[Path], listed: set[str]) -> tuple[SliceRecord, ...]:
+        """Return the records, and note what is wrong.
+
+        Args:
+            folders: where its images may lie.
+            listed: names that earlier files list; those of this one are added.
+        """
+        images = self._images(folders, listed)
+        outlines = ScaledOutlines()
         annotations: dict[_Id, list[Annotation]] = {number: [] for number in images}
         seen: set[_Id] = set()
         for index, fields in enumerate(self.content.annotations):
@@ -219,6 +325,8 @@ class _AnnotationFile:
             try:
                 head = _Annotation.model_validate(fields)
                 entry = images.get(head.image_id)
+                if entry is None and head.image_id in self.dropped:
+                    continue
                 if entry is None:
                     raise _BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
                 where = entry[0]
@@ -230,6 +338,9 @@ class _AnnotationFile:
                 seen.add(head.id)
                 if head.category_id in self.chosen:
                     segmentation = _segmentation(fields.get("segmentation"), entry[1])
+                    if isinstance(segmentation, list):
+                        size = (entry[1].width, entry[1].height)
+                        outlines.compare(segmentation, head.bbox, fields.get("area"), size)
                     if isinstance(segmentation, list) and any(map(crosses_itself, segmentation)):
                         message = "its outline crosses itself, so what is inside of it is for COCO's drawing to say."
                         self._find("warning", "self-crossing", where, head.id, message)
@@ -239,6 +350,9 @@ class _AnnotationFile:
                 self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {_explain(error)}.")
             except _BrokenError as error:
                 self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {error}.")
+        problem = outlines.problem()
+        if problem is not None:
+            self._find(problem.level, problem.code, self.file_name, None, problem.message)
         return tuple(
             SliceRecord(
                 name=name,
@@ -252,38 +366,70 @@ class _AnnotationFile:
             for number, (name, image) in images.items()
         )
 
-    def _images(self) -> dict[_Id, tuple[str, _Image]]:
+    def _images(self, folders: Sequence[Path], listed: set[str]) -> dict[_Id, tuple[str, _Image]]:
         """Return name and entry of the usable images by id."""
         images: dict[_Id, tuple[str, _Image]] = {}
-        listed: set[str] = set()
-        for index, image in enumerate(self.content.images):
-            name = _inside(self.root, self.folder, image.file_name)
+        names = FileNames(self.root, self.folder, folders, _images_in(folders))
+        inside = [_inside(self.root, self.folder, image.file_name) for image in self.content.images]
+        resolved = names.resolve(
+            [
+                (image.file_name, name)
+                for image, name in zip(self.content.images, inside, strict=True)
+                if name is not None
+            ]
+        )
+        missing: list[str] = []
+        outside = [image.file_name for image, name in zip(self.content.images, inside, strict=True) if name is None]
+        own: set[str] = set()
+        dropped: set[_Id] = set()
+        for index, (image, plain) in enumerate(zip(self.content.images, inside, strict=True)):
+            name = None if plain is None else resolved.get(plain, plain)
             problem = None
             if name is None:
                 code = "unsafe-path"
                 problem = f"file_name {quoted(image.file_name)} is not a path inside the dataset's folder."
+                if len(outside) > _FEW:  # one cause, one error
+                    if image.file_name != outside[0]:
+                        dropped.add(image.id)
+                        continue
+                    problem = problem.removesuffix(".") + (
+                        f", and so are {len(outside) - 1} more of {len(self.content.images)}; write them relative to "
+                        "the annotation file."
+                    )
             elif image.width * image.height > MAX_PIXELS:
                 code = "too-large"
                 problem = f"{image.width} x {image.height} pixels are declared; at most {MAX_PIXELS} are allowed."
             elif image.id in images:
                 code = "duplicate-image"
                 problem = f"id {quoted(image.id)} is that of another image too, so annotations cannot be told apart."
-            elif name in listed:
+            elif name in own:
                 code = "duplicate-image"
                 problem = (
                     f"file_name {quoted(image.file_name)} is listed twice, so one entry lacks the other's annotations."
                 )
             if name is not None and problem is None:
                 images[image.id] = (name, image)
+                if not names.exists(name):
+                    missing.append(name)
             elif problem is not None:
+                dropped.add(image.id)
                 where = self.file_name if name is None else name
                 self._find("error", code, where, None, f"images[{index}]: {problem}")
             if name is not None:
-                listed.add(name)
-        for path in image_files(self.folder, recursive=True):
-            name = path.relative_to(self.root).as_posix()
-            if name not in listed:
-                self._find("warning", "unlisted-file", name, None, f"not listed in {self.file_name}, hence not used.")
+                own.add(name)
+        listed |= own
+        if names.resolved:
+            self._find("warning", "resolved-names", self.file_name, None, names.said(len(self.content.images)))
+        if missing:
+            absent = {number for number, one in images.items() if one[0] in set(missing)}
+            images = {number: one for number, one in images.items() if number not in absent}
+            dropped |= absent
+            cause = names.cause(missing, listed)
+            count = "" if len(missing) == 1 else f" This is so of {len(missing)} of {len(self.content.images)} images: "
+            count += examples(missing) + "." if count else ""
+            self._find("error", "missing-image", missing[0], None, f"the file does not exist{cause}.{count}")
+        # Of the annotations of these, nothing is to be said: their images' errors stand for them.
+        self.dropped = frozenset(dropped - images.keys())
         return images
 
     def _find(self, level: Level, code: str, file: str, annotation: _Id | None, message: str) -> None:
@@ -335,6 +481,7 @@ def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, An
         return {"size": rle.size, "counts": rle.counts}
     if value is None or value == []:
         raise _BrokenError("segmentation is missing; a box alone is not drawn")
+    value = _without_pairs(_without_names(value))
     polygons = _validated(_POLYGONS.validate_python, value, "segmentation")
     for index, polygon in enumerate(polygons):
         if len(polygon) % 2:
@@ -350,6 +497,29 @@ def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, An
             f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g}"
         )
     return polygons
+
+
+def _without_names(value: Any) -> Any:
+    """Return points that are written as `{"x": …, "y": …}` as pairs."""
+    if isinstance(value, list) and value:
+        if all(isinstance(point, dict) and point.keys() == {"x", "y"} for point in value):
+            return [[point["x"], point["y"]] for point in value]
+        if all(isinstance(one, list) and one and isinstance(one[0], dict) for one in value):
+            return [_without_names(one) for one in value]
+    return value
+
+
+def _without_pairs(value: Any) -> Any:
+    """Return polygons as flat lists where their points are pairs: `[[x, y], …]` is one, `[[[x, y], …], …]` several."""
+    if not isinstance(value, list):
+        return value
+    if len(value) >= 3 and all(isinstance(point, list) and len(point) == 2 for point in value):
+        several = any(isinstance(step, list) for point in value for step in point)
+        return value if several else [[number for point in value for number in point]]
+    nested = all(isinstance(one, list) and one and all(isinstance(point, list) for point in one) for one in value)
+    if nested and all(len(point) == 2 for one in value for point in one):
+        return [[number for point in one for number in point] for one in value]
+    return value
 
 
 def _validated(validate: Callable[[Any], Value], value: Any, field: str) -> Value:

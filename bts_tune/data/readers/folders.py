@@ -1,138 +1,292 @@
-"""Image/mask folders: `images/` and `masks/` with files of the same stem, in `train/ valid/ test/` or alone.
+"""Image/mask folders: images in one, masks in another, paired by the stem of their names.
 
-`val` is read as `valid`. The test split may be missing. Any non-zero pixel of a mask is tumour. Without
-`train/ valid/ test/` above them the slices are split 70/20/10; the split knows nothing of patients, so neighbouring
-slices of one patient may come to lie in different splits.
+The folders have their usual names in any case (`images`, `imgs`, …; `masks`, `labels`, `annotations`, …), below the
+splits (`train/images`), above them (`images/train`), or without splits; the slices are split later then, by groups. A
+mask's name may say that it is one (`x_mask.png` for `x.png`). A folder within is a patient, whose slices are a group,
+unless it is named after a kind of tumour or a plane. NIfTI volumes are cut into slices; each is a patient.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from bts_tune.data.readers._split_folders import possible_split_folders, require_splits, split_folders
+from bts_tune.data.readers._names import bare, examples, folded, meaning, one_of_several_masks, tells_strata
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers._split_folders import (
+    Found,
+    Kind,
+    Place,
+    image_and_mask_folders,
+    possible_split_folders,
+    require_training,
+    subfolders,
+)
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.readers.coco import ANNOTATION_FILE
-from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
+from bts_tune.data.readers.coco import annotation_files
+from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
+from bts_tune.text import plural
 
-IMAGES = "images"
-MASKS = "masks"
-
-VALID_SHARE = 0.2
-TEST_SHARE = 0.1
-
-_Records = dict[str, tuple[SliceRecord, ...]]
+_Key = tuple[str, str]
+"""Of a file: the folder below that of images or masks, and the stem."""
 
 
 @READERS.register("folders")
 class FoldersReader(Reader):
-    """Folders of images and masks, with the splits as folders above them or with no splits."""
+    """Folders of images and masks, with splits or without."""
 
     title = "image/mask folders"
-    expects = (
-        f"train/ and valid/ (test/ is optional), each with {IMAGES}/ and {MASKS}/, or {IMAGES}/ and {MASKS}/ alone"
-    )
+    expects = "train/ and valid/ (test/ is optional), each with images/ and masks/, or images/ and masks/ alone"
 
     def recognises(self, root: Path) -> bool:
         """Return whether a split has a folder of images or of masks, or the dataset has both.
 
-        A split with an annotation file is of a COCO export, whose images may lie in a folder `images/`.
+        A folder with an annotation file is a COCO export, whose images may lie in a folder `images/`.
         """
-        folders = possible_split_folders(root)
-        if any((folder / ANNOTATION_FILE).is_file() for folder in folders):
+        if annotation_files(root):
             return False
-        return any(map(_has_either, folders)) or ((root / IMAGES).is_dir() and (root / MASKS).is_dir())
+        return self._is_found(image_and_mask_folders(root)) or bool(_patients(root))
+
+    def _is_found(self, found: Found) -> bool:
+        whole = found.get(None, {"images": [], "masks": []})
+        return any(split is not None for split in found) or bool(whole["images"] and whole["masks"])
+
+    def _read_patients(self, root: Path) -> Dataset:
+        """Read a folder of images and one of masks in each patient's folder."""
+        patients = _patients(root)
+        if not patients:
+            raise DataError(f"{root}: has no folder images/ beside a folder masks/; image/mask folders need both.")
+        splits = {split for _, split in patients}
+        if splits != {None}:
+            require_training(root, {split: True for split in splits if split is not None})
+        records: dict[str, list[SliceRecord]] = {split: [] for split in SPLITS if split in splits} or {"train": []}
+        issues: list[Issue] = []
+        for folder, split in patients:
+            found = {"train": image_and_mask_folders(folder)[None]}
+            images, masks = (_one(folder, found, "train", kind) for kind in ("images", "masks"))  # type: ignore[arg-type]
+            pairs = pair(root, split or "train", images, masks)
+            records[split or "train"] += [replace(one, group=folder.name) for one in pairs.records]
+            issues += pairs.issues
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories={},
+            records={split: tuple(members) for split, members in records.items()},
+            issues=tuple(issues),
+            own_splits=() if splits == {None} else None,
+        )
 
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
-        """Read the pairs of each split, or of the whole dataset, which is then split.
+        """Read the pairs of each split, or of the whole dataset, which is split later.
 
         Raises:
-            DataError: a split or one of its folders is missing, or there are too few slices to split.
+            DataError: the training split or one of a split's folders is missing.
         """
-        folders = split_folders(root)
-        if any(map(_has_either, folders.values())):
-            require_splits(root, folders)
-            records, issues = _read_splits(root, folders)
+        found = image_and_mask_folders(root)
+        own: tuple[str, ...] | None = None
+        if not self._is_found(found):
+            return self._read_patients(root)
+        if any(split is not None for split in found):
+            require_training(root, {split: True for split in found if split is not None})
         else:
-            records, issues = _read_alone(root, options.split_seed)
-        return Dataset(root=root, layout=self.name, categories={}, records=records, issues=tuple(issues))
-
-
-def _has_either(folder: Path) -> bool:
-    return (folder / IMAGES).is_dir() or (folder / MASKS).is_dir()
-
-
-def _read_splits(root: Path, folders: Mapping[str, Path]) -> tuple[_Records, list[Issue]]:
-    """Read `images/` and `masks/` in the folder of each split."""
-    records: _Records = {}
-    issues: list[Issue] = []
-    for split, folder in folders.items():
-        pairs, found = _pairs(root, folder, split)
-        records[split] = tuple(pairs)
-        issues += found
-    return records, issues
-
-
-def _read_alone(root: Path, seed: int) -> tuple[_Records, list[Issue]]:
-    """Read `images/` and `masks/` in `root` and split the slices 70/20/10.
-
-    The slices are ordered by a hash of the seed and their name. Hence a split depends on nothing but the two, and
-    further slices leave most of the others where they are.
-    """
-    pairs, issues = _pairs(root, root, "train")
-    if len(pairs) < 2:
-        raise DataError(
-            f"{root}: {len(pairs)} image(s) with a mask of the same stem in {IMAGES}/ and {MASKS}/; "
-            "at least 2 are needed for a training and a validation split."
+            own, found = (), {"train": found.get(None, {"images": [], "masks": []})}
+        records: dict[str, tuple[SliceRecord, ...]] = {}
+        issues: list[Issue] = []
+        for split in SPLITS:
+            if split in found:
+                images, masks = (_one(root, found, split, kind) for kind in ("images", "masks"))
+                pairs = pair(root, split, images, masks)
+                issues += pairs.issues
+                volumes: list[SliceRecord] = []
+                if any(map(is_nifti, images.files(*NIFTI_SUFFIXES))):
+                    found_volumes = pair(root, split, images, masks, volumes=True)
+                    issues += found_volumes.issues
+                    cases = [
+                        Case(one.image, one.mask, split, one.group or volume_stem(one.image))
+                        for one in found_volumes.records
+                        if one.mask is not None
+                    ]
+                    volumes = slices_of(root, cases, options, issues)
+                records[split] = (*pairs.records, *volumes)
+        records = with_lone_groups(records, issues)
+        return Dataset(
+            root=root, layout=self.name, categories={}, records=records, issues=tuple(issues), own_splits=own
         )
-    shuffled = sorted(
-        pairs, key=lambda record: hashlib.sha256(f"{seed}:{record.name}".encode(errors="surrogateescape")).digest()
-    )
-    valid = max(1, round(VALID_SHARE * len(shuffled)))
-    test = round(TEST_SHARE * len(shuffled))
-    parts = {"valid": shuffled[:valid], "test": shuffled[valid : valid + test], "train": shuffled[valid + test :]}
-    records = {
-        split: tuple(replace(one, split=split) for one in sorted(part, key=lambda one: one.name))
-        for split, part in parts.items()
-    }
-    return records, issues
 
 
-def _pairs(root: Path, folder: Path, split: str) -> tuple[list[SliceRecord], list[Issue]]:
-    """Return the images of a folder that have a mask, and what is wrong with the others."""
-    for needed in (IMAGES, MASKS):
-        if not (folder / needed).is_dir():
-            raise DataError(f"{folder}: has no folder {needed}/; image/mask folders need both {IMAGES}/ and {MASKS}/.")
-    images = _by_stem(image_files(folder / IMAGES))
-    masks = _by_stem(image_files(folder / MASKS))
-    records: list[SliceRecord] = []
-    issues: list[Issue] = []
-    for stem, files in images.items():
+def _patients(root: Path) -> list[tuple[Path, str | None]]:
+    """Return the patients' folders that hold a folder of images and one of masks, each with its split, if any."""
+    places: list[tuple[Path, str | None]] = [(root, None)]
+    places += [(folder, said.split) for folder in possible_split_folders(root) if (said := meaning(folder.name))]
+    found: list[tuple[Path, str | None]] = []
+    for place, split in places:
+        for folder in subfolders(place):
+            if meaning(folder.name) is None:
+                within = image_and_mask_folders(folder).get(None)
+                if within is not None and within["images"] and within["masks"]:
+                    found.append((folder, split))
+    # One such folder is a dataset in a folder.
+    return found if len(found) > 1 and len({split is None for _, split in found}) == 1 else []
+
+
+def _one(root: Path, found: Found, split: str, kind: Kind) -> Place:
+    """Return the one folder of a split's images or masks."""
+    places = found[split][kind]
+    if len(places) > 1 and kind == "masks":
+        places = [place for place in places if place.files(*NIFTI_SUFFIXES)] or places
+    if not places:
+        other = next((place.folder for place in found[split]["masks" if kind == "images" else "images"]), root)
+        where = other.parent if other != root else root
+        raise DataError(f"{where}: has no folder {kind}/; image/mask folders need both images/ and masks/.")
+    if len(places) > 1:
+        names = " and ".join(f"{place.folder.relative_to(root).as_posix()}/" for place in places)
+        raise DataError(f"{root}: {names} may each hold the {kind} of {split}; keep one.")
+    if kind == "masks" and not places[0].files(*NIFTI_SUFFIXES):
+        outlines = [path for path in all_files(places[0].folder) if path.suffix.lower() == ".txt"]
+        if outlines:
+            raise DataError(
+                f"{places[0].folder}: holds {plural(len(outlines), 'text file')} and no image; YOLO's boxes and "
+                "outlines are not read: export masks, or a COCO file."
+            )
+    return places[0]
+
+
+class Pairs:
+    """Images with their masks, and what is wrong with the others."""
+
+    def __init__(self) -> None:
+        self.records: list[SliceRecord] = []
+        self.issues: list[Issue] = []
+
+
+def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool = False) -> Pairs:
+    """Pair the files of two folders by their stems: image files, or volumes.
+
+    A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
+    stem differs in case or in how accents are put together; then one in another folder. Only one may fit each time.
+    """
+    result = Pairs()
+    of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
+    open_images, open_masks = dict(of_image), dict(of_mask)
+    pairs: dict[_Key, _Key] = {}
+    for alike in (_itself, _bare, _folded, _stem_alone):
+        for image, mask in _matches(open_images, open_masks, alike):
+            pairs[image] = mask
+            del open_images[image], open_masks[mask]
+    several: dict[_Key, list[Path]] = defaultdict(list)
+    for key, files in open_masks.items():
+        stem = one_of_several_masks(key[1])
+        if stem is not None and (key[0], stem) in of_image:
+            several[key[0], stem] += files
+    lone: list[str] = []
+    for key, files in of_image.items():
         name = files[0].relative_to(root).as_posix()
-        of_stem = masks.get(stem, [])
+        of_stem = [*of_mask.get(pairs.get(key, key), []), *several.get(key, [])]
         if len(files) > 1 or len(of_stem) > 1:
             listed = ", ".join(path.name for path in (*files, *of_stem))
-            message = f"several files share the stem {stem!r}, so image and mask cannot be paired: {listed}."
-            issues.append(Issue("error", "duplicate-stem", name, None, message))
+            message = f"several files share the stem {key[1]!r}, so image and mask cannot be paired: {listed}."
+            result.issues.append(Issue("error", "duplicate-stem", name, None, message))
         elif not of_stem:
-            message = f"no mask of the stem {stem!r} in {MASKS}/; a slice without a tumour needs an all-zero mask."
-            issues.append(Issue("error", "missing-mask", name, None, message))
+            lone.append(name)
         else:
-            records.append(SliceRecord(name, split, files[0], stem, mask=of_stem[0]))
-    for stem in masks.keys() - images.keys():
-        for path in masks[stem]:
-            message = f"no image of the stem {stem!r} in {IMAGES}/, hence not used."
-            issues.append(Issue("warning", "unlisted-file", path.relative_to(root).as_posix(), None, message))
-    return records, sorted(issues, key=lambda issue: (issue.level, issue.file))
+            group, stem = _group(key[0]), key[1]
+            result.records.append(SliceRecord(name, split, files[0], stem, mask=of_stem[0], group=group))
+    taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
+    masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
+    if lone:
+        result.issues.append(_missing_masks(root, lone, len(of_image), masks.folder, masks_left))
+    for path in masks_left:
+        message = f"no image of the stem {path.stem!r} in {images.folder.name}/, hence not used."
+        result.issues.append(Issue("warning", "unlisted-file", path.relative_to(root).as_posix(), None, message))
+    result.issues.sort(key=lambda issue: (issue.level, issue.file))
+    result.records.sort(key=lambda record: record.image)
+    return result
 
 
-def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        files[path.stem].append(path)
+def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: list[Path]) -> Issue:
+    stem = Path(lone[0]).stem
+    message = f"no mask of the stem {stem!r} in {folder.name}/; a slice without a tumour needs an all-zero mask."
+    if len(lone) > 1:
+        message = f"{len(lone)} of {count} images have no mask of their stem in {folder.name}/ ({examples(lone)}); "
+        if left:
+            message += f"it holds {plural(len(left), 'file')} that fit no image, such as {left[0].name}: "
+            message += "give a mask the name of its image, with _mask behind it if you like."
+        else:
+            message += "a slice without a tumour needs an all-zero mask."
+    return Issue("error", "missing-mask", lone[0], None, message)
+
+
+def _itself(key: _Key) -> _Key:
+    return key
+
+
+def _bare(key: _Key) -> _Key:
+    return key[0], bare(key[1])
+
+
+def _folded(key: _Key) -> _Key:
+    return folded(key[0]), folded(bare(key[1]))
+
+
+def _stem_alone(key: _Key) -> _Key:
+    return "", folded(bare(key[1]))
+
+
+def _matches(
+    images: dict[_Key, list[Path]], masks: dict[_Key, list[Path]], key: Callable[[_Key], _Key]
+) -> list[tuple[_Key, _Key]]:
+    """Return the keys of images and masks that are alike, where only one of each is."""
+    of_image, of_mask = _grouped(images, key), _grouped(masks, key)
+    return [
+        (found[0], of_mask[name][0])
+        for name, found in of_image.items()
+        if len(found) == 1 and len(of_mask.get(name, ())) == 1
+    ]
+
+
+def _grouped(keys: Iterable[_Key], key: Callable[[_Key], _Key]) -> dict[_Key, list[_Key]]:
+    groups: dict[_Key, list[_Key]] = defaultdict(list)
+    for one in keys:
+        groups[key(one)].append(one)
+    return groups
+
+
+def _by_key(place: Place, volumes: bool) -> dict[_Key, list[Path]]:
+    files: dict[_Key, list[Path]] = defaultdict(list)
+    for path in filter(is_nifti, place.files(*NIFTI_SUFFIXES)) if volumes else place.files():
+        files[path.parent.relative_to(place.folder).as_posix(), _stem(path)].append(path)
     return files
+
+
+def _stem(path: Path) -> str:
+    return volume_stem(path) if is_nifti(path) else path.stem
+
+
+def _group(folder: str) -> str | None:
+    """Return the patient that a folder below that of the images says, if any."""
+    return next((part for part in Path(folder).parts if part != "." and not tells_strata(part)), None)
+
+
+def with_lone_groups(
+    records: dict[str, tuple[SliceRecord, ...]], issues: list[Issue]
+) -> dict[str, tuple[SliceRecord, ...]]:
+    """Return the records such that all have a group where some have: a slice in no patient's folder is its own.
+
+    An issue says how many these are.
+    """
+    alone = [record.name for members in records.values() for record in members if record.group is None]
+    if not alone or len(alone) == sum(map(len, records.values())):
+        return records
+    message = (
+        f"{plural(len(alone), 'slice')} in no patient's folder, while others are ({examples(alone)}); each is taken "
+        "for a patient of its own: put it into its patient's folder, or give the patients with --group-by."
+    )
+    issues.append(Issue("warning", "no-patient", alone[0], None, message))
+    return {
+        split: tuple(one if one.group is not None else replace(one, group=one.name) for one in members)
+        for split, members in records.items()
+    }

@@ -11,7 +11,7 @@ from bts_tune.data.checks.scan import Scan
 from bts_tune.data.records import Dataset
 from bts_tune.data.splits.leakage import measure_leak
 from bts_tune.data.splits.split import Split
-from bts_tune.data.splits.stratified import stratified_folds, tumor_areas
+from bts_tune.data.splits.stratified import kinds_of_slices, stratified_folds, tumor_areas
 from bts_tune.errors import DataError
 
 
@@ -32,13 +32,14 @@ def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> 
         DataError: there are fewer groups than folds.
     """
     labels = split.labels(scan)
+    kinds = kinds_of_slices(dataset, scan.names)
     places = np.flatnonzero([split.splits[name] != "test" for name in scan.names])
     _, members, sizes = np.unique(labels[places], return_inverse=True, return_counts=True)
     movable = places[sizes[members] * folds <= len(places)]
     groups = len(np.unique(labels[movable]))
     if not 2 <= folds <= groups:
         raise DataError(f"--folds {folds}: must be from 2 to {groups}, the number of groups that can be validated on.")
-    numbers = stratified_folds(labels[movable], tumor_areas(scan)[movable], folds, split.seed)
+    numbers = stratified_folds(labels[movable], tumor_areas(scan)[movable], folds, split.seed, kinds[movable])
     fold = {scan.names[place]: int(number) + 1 for place, number in zip(movable, numbers, strict=True)}
     datasets = fold_datasets(dataset, fold)
     described = [

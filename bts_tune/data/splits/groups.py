@@ -14,7 +14,6 @@ that Roboflow made, those before `_jpg.rf.` (`1000_jpg.rf.1c16148495900a466a53f1
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from scipy.sparse.csgraph import connected_components
 from bts_tune.data.checks.scan import Scan
 from bts_tune.data.checks.similarity import Indices, correlations
 from bts_tune.data.records import SPLITS
+from bts_tune.data.splits.group_table import read_group_table
 from bts_tune.errors import DataError
 
 COPY = 0.95
@@ -109,14 +109,14 @@ def read_patients(names: Sequence[str], group_by: str) -> list[str]:
 
     Args:
         names: names of the slices.
-        group_by: a CSV file with the columns `file` and `group`, where it ends in `.csv`; a `file` is a slice's name,
-            or the last part of it. Else a regular expression with one group, searched for in each name.
+        group_by: a CSV file with the columns `file` and `group`, where it ends in `.csv` (see `group_table`); else a
+            regular expression with one group, searched for in each name.
 
     Raises:
         DataError: the file or the expression cannot be used, or leaves a slice without a patient.
     """
     if group_by.lower().endswith(".csv"):
-        return _from_table(names, Path(group_by))
+        return read_group_table(names, Path(group_by))
     try:
         pattern = re.compile(group_by)
     except re.error as error:
@@ -131,27 +131,6 @@ def read_patients(names: Sequence[str], group_by: str) -> list[str]:
         if match is None or not match[1]:
             raise DataError(f"--group-by {group_by!r}: finds nothing in {name!r}; every file name must tell its group.")
         patients.append(match[1])
-    return patients
-
-
-def _from_table(names: Sequence[str], path: Path) -> list[str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            missing = {"file", "group"} - set(table.fieldnames or ())
-            if missing:
-                raise DataError(f"{path}: has no column {min(missing)!r}; the columns file and group are needed.")
-            given = {row["file"]: row["group"] for row in table}
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no CSV file: {error}.") from None
-    patients = []
-    for name in names:
-        patient = given.get(name) or given.get(PurePosixPath(name).name)
-        if not patient:
-            raise DataError(f"{path}: gives no group for {name!r}; every image of the dataset needs one.")
-        patients.append(patient)
     return patients
 
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from bts_tune.data.checks.scan import Scan
 from bts_tune.data.checks.similarity import NEAR_DUPLICATE, ORIENTATIONS, REORIENTED, Indices
-from bts_tune.data.prepared.images import read_grey
-from bts_tune.data.records import SPLITS, Dataset
+from bts_tune.data.prepared.images import read_slice
+from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 
 WORST = 24
 """Pairs that are kept."""
@@ -154,11 +154,13 @@ def draw_pairs(dataset: Dataset, leak: Leak) -> bytes:
     Raises:
         DataError: an image cannot be read any more.
     """
-    paths = {record.name: record.image for record in dataset}
+    records = {record.name: record for record in dataset}
     tiles = [
         np.vstack(
             [
-                np.hstack([_tile(paths[pair.file]), np.full((_TILE, 2), 255, np.uint8), _tile(paths[pair.train_file])]),
+                np.hstack(
+                    [_tile(records[pair.file]), np.full((_TILE, 2), 255, np.uint8), _tile(records[pair.train_file])]
+                ),
                 *(
                     _caption(text, 2 * _TILE + 2)
                     for text in (
@@ -181,8 +183,8 @@ def draw_pairs(dataset: Dataset, leak: Leak) -> bytes:
     return encoded.tobytes()
 
 
-def _tile(path: Path) -> np.ndarray:
-    image = read_grey(path)
+def _tile(record: SliceRecord) -> np.ndarray:
+    image = read_slice(record)
     scale = _TILE / max(image.shape)
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -20,16 +20,19 @@ from bts_tune.errors import DataError
 from bts_tune.registry import SPLIT_METHODS
 from bts_tune.text import nearest
 
+PROVIDED, GROUPED = "provided", "grouped"
+
 
 def make_split(
-    dataset: Dataset, scan: Scan, method: str = "provided", *, seed: int = 0, group_by: str | None = None
+    dataset: Dataset, scan: Scan, method: str | None = None, *, seed: int = 0, group_by: str | None = None
 ) -> tuple[Dataset, Split]:
     """Return the dataset in its new splits, and the split.
 
     Args:
         dataset: in the splits that it came with.
         scan: of its slices.
-        method: name of a split method, such as `provided` or `grouped`.
+        method: name of a split method, such as `provided` or `grouped`; by default the dataset's own split where it
+            has one, else `grouped`.
         seed: of what is random in it.
         group_by: a CSV file or a regular expression that gives the patients, see `groups.read_patients`. By default
             patients are those that the dataset's reader knows, if any.
@@ -39,6 +42,8 @@ def make_split(
     Raises:
         DataError: the method is unknown, `group_by` cannot be used, or the method cannot split the dataset.
     """
+    if method is None:
+        method = default_method(dataset)
     if method not in SPLIT_METHODS:
         names = SPLIT_METHODS.names()
         raise DataError(f"--split {method!r}: must be one of {', '.join(names)}.{nearest(method, names)}")
@@ -48,7 +53,8 @@ def make_split(
     else:
         patients = _known_groups(dataset, scan)
         group_by = GROUPS_OF_THE_DATASET if patients is not None else None
-    groups = group_slices(scan, patients, join_near_duplicates=chosen.joins_near_duplicates)
+    groups = group_slices(scan, patients, join_near_duplicates=chosen.joins_near_duplicates or dataset.needs_splitting)
+    validation_taken = method == PROVIDED and dataset.needs_splitting
     splits = chosen.assign(dataset, scan, groups, seed)
     # A dataset in its own split keeps its counts of all annotations, also of categories that are no tumour.
     if splits != {record.name: record.split for record in dataset}:
@@ -60,7 +66,15 @@ def make_split(
         splits={record.name: record.split for record in dataset},
         groups=dict(zip(scan.names, groups.tolist(), strict=True)),
     )
-    return dataset, replace(split, summary=_summary(dataset, scan, split, groups))
+    summary = _summary(dataset, scan, split, groups)
+    if validation_taken:
+        summary["validation_from"] = "train"
+    return dataset, replace(split, summary=summary)
+
+
+def default_method(dataset: Dataset) -> str:
+    """Return the name of the split method that a dataset is split by unless told otherwise."""
+    return GROUPED if dataset.needs_splitting and "train" not in (dataset.own_splits or ()) else PROVIDED
 
 
 def _known_groups(dataset: Dataset, scan: Scan) -> list[str] | None:

@@ -82,9 +82,13 @@ class Split:
             " and ".join(f"{one[kind]:.1%} of {name}" for name, one in leak.items())
             for kind in ("related_share", "look_alike_share")
         )
+        taken = self.summary.get("validation_from")
+        taken = f" (validation taken from {taken} by groups, seed {self.seed})" if taken else ""
+        known = " by the dataset's own patients" if self.group_by == GROUPS_OF_THE_DATASET else ""
         text = (
-            f"Split {self.method}: {sizes} train/valid/test, {groups['count']} groups (largest {groups['largest']}, "
-            f"median {groups['median']:g}); {related} is related to train, {alike} has a near-duplicate in it."
+            f"Split {self.method}{taken}: {sizes} train/valid/test, {groups['count']} groups{known} "
+            f"(largest {groups['largest']}, median {groups['median']:g}); {related} is related to train, "
+            f"{alike} has a near-duplicate in it."
         )
         if not self.folds:
             return text

@@ -12,6 +12,7 @@ from rich.console import Console
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.checks.check import CheckReport, check_dataset, render
 from bts_tune.data.checks.scan_cache import cached_scan
+from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import default_cache
 from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
@@ -28,11 +29,11 @@ from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.build import parameters_of
 from bts_tune.models.weights import resolve_weights
 from bts_tune.progress_bar import progress_bar
-from bts_tune.registry import SPLIT_METHODS
+from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.space import ResolvedSpace
-from bts_tune.text import plural
+from bts_tune.text import plural, printable
 
 
 def open_data(options: RunOptions, console: Console) -> Dataset:
@@ -46,7 +47,15 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
         with progress_bar(console, "generating phantoms") as progress:
             root = demo_dataset(_cache(options), progress)
         return open_dataset(root)
-    return open_dataset(Path(options.data), tumor_categories=options.tumor_categories, split_seed=options.split_seed)
+    return open_dataset(
+        Path(options.data),
+        tumor_categories=options.tumor_categories,
+        split_seed=options.split_seed,
+        reader=options.reader,
+        plane=options.plane,
+        empty_slices=options.empty_slices,
+        sequence=options.sequence,
+    )
 
 
 def _cache(options: RunOptions) -> Path:
@@ -77,7 +86,16 @@ def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDatase
         BrokenDatasetError: it has errors, which were printed.
         DataError: it cannot be read, or not be split as asked for.
     """
-    dataset = open_data(options, console)
+    return check_and_split(open_data(options, console), options, console)
+
+
+def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> CheckedDataset:
+    """Open every slice of a new run's dataset, and split it.
+
+    Raises:
+        BrokenDatasetError: it has errors, which were printed.
+        DataError: it cannot be split as asked for.
+    """
     with progress_bar(console, "checking the dataset") as progress:
         scan = cached_scan(dataset, _cache(options), progress=progress)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
@@ -99,8 +117,13 @@ def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDatase
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
     warnings = len(checked.warnings)
     also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
-    console.print(f"Dataset {dataset.root}: {counts}{also}", highlight=False, markup=False, soft_wrap=True)
-    console.print(split.sentence(), highlight=False, markup=False, soft_wrap=True)
+    title = READERS.get(dataset.layout).title
+    for line in (
+        f"Dataset {dataset.root}: {counts}; read as {title}{also}",
+        *map(printable, left_out_lines(dataset)),
+        split.sentence(),
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return CheckedDataset(dataset, folds, checked, split)
 
 
@@ -110,7 +133,7 @@ def reopen_dataset(
     """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
     dataset = open_data(options, console)
     method = run["dataset"].get("split", {}).get("method")
-    if method is not None and SPLIT_METHODS.get(method).read_back_on_resume:
+    if method is not None and (SPLIT_METHODS.get(method).read_back_on_resume or dataset.needs_splitting):
         dataset = dataset.with_splits(read_split(folder.split_file))
     if options.folds is None:
         return dataset, {None: dataset}

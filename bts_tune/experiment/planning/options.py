@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from bts_tune.errors import ConfigError
-from bts_tune.registry import SPLIT_METHODS
+from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.text import nearest, quoted
 
 if TYPE_CHECKING:
@@ -92,9 +92,18 @@ class RunOptions:
     data: str | None = option(
         "dataset; without it, a demo on generated slices. With --resume: where it is now", "DIR", anew=True
     )
+    reader: str | None = option("how the dataset's folder is laid out (found by itself)", "NAME")
+    plane: Literal["axial", "coronal", "sagittal"] = option(
+        "axial, coronal or sagittal: how volumes are cut into slices (axial)", "NAME", default="axial"
+    )
+    empty_slices: Annotated[float, Between(0, 1)] = option(
+        "of a volume's slices, the share without a tumour; 1: all (0.2)", "X", default=0.2, kind="share"
+    )
+    sequence: str | None = option("of a dataset with several MRI sequences, the one to read", "NAME")
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
-    split: str = option(
-        "provided, grouped (related slices stay together) or a method of a plugin (provided)", "HOW", default="provided"
+    split: str | None = option(
+        "provided, grouped (related slices stay together) or a method of a plugin (the dataset's own; else grouped)",
+        "HOW",
     )
     group_by: str | None = option("patients: a regular expression on file names, or a CSV file", "HOW")
     split_seed: Annotated[int, Between(0)] = option(
@@ -197,10 +206,15 @@ class RunOptions:
         Raises:
             ConfigError: one sentence with the option, its value and what is allowed.
         """
-        if self.split not in SPLIT_METHODS:
+        if self.split is not None and self.split not in SPLIT_METHODS:
             raise ConfigError(
                 f"{flag('split')}: unknown split method {self.split!r}.{nearest(self.split, SPLIT_METHODS.names())} "
                 f"{SPLIT_METHODS.allowed()}"
+            )
+        if self.reader is not None and self.reader not in READERS:
+            raise ConfigError(
+                f"{flag('reader')}: unknown reader {self.reader!r}.{nearest(self.reader, READERS.names())} "
+                f"{READERS.allowed()}"
             )
 
     def replaced(self, **changes: Any) -> Self:

@@ -32,8 +32,10 @@ class Split(Section):
         patients = (
             f" Patients were given by {split['group_by']}." if split.get("group_by") else " No patients were given."
         )
+        taken = split.get("validation_from")
+        taken = f"; validation taken from {taken} by groups, seed {split.get('seed')}" if taken else ""
         yield paragraph(
-            f"Split {method} ({_described(method, split.get('seed'))}), SHA-256 of the assignment ",
+            f"Split {method} ({_described(method, split.get('seed'))}{taken}), SHA-256 of the assignment ",
             Code(str(split.get("hash", MISSING))),
             f".{patients} Metrics of two runs can be set beside each other only where this hash is the same; ",
             Code("split.csv"),

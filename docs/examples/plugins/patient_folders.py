@@ -1,5 +1,7 @@
 """A reader of one's own: a folder for each patient, with x.png and x_mask.png side by side.
 
+The reader `pairs`, which the program brings, reads such a folder too; it gives way to any other that recognises it.
+
 bts-tune data check DIR --plugin patient_folders.py
 bts-tune --space baseline --data DIR --plugin patient_folders.py --split grouped      # patients stay together
 """

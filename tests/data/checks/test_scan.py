@@ -27,8 +27,9 @@ def test_what_a_slice_shows(tmp_path: Path) -> None:
 def test_a_slice_that_cannot_be_read_has_issues_alone_and_resembles_nothing(tmp_path: Path) -> None:
     root = write_coco(tmp_path)
     (root / "train" / "1.png").write_bytes(b"no image")
+    dataset = open_dataset(root)
     (root / "train" / "2.png").unlink()
-    found = scan(root)
+    found = scan_dataset(dataset)
     assert [found.slices[f"train/{n}.png"].issues[0].code for n in (1, 2)] == ["unreadable-image", "missing-image"]
     assert (found.slices["train/1.png"].digest, found.slices["train/1.png"].tumor_share) == (None, None)
     norms = np.linalg.norm(found.vectors, axis=1)

@@ -83,7 +83,9 @@ def test_the_number_of_workers_changes_nothing(root: Path, tmp_path: Path) -> No
 
 
 def test_folders_and_an_empty_test_split(tmp_path: Path, cache: Path) -> None:
-    data = prepared(write_pairs(tmp_path / "data", 4), cache)
+    for split, count in (("train", 3), ("valid", 1)):
+        write_pairs(tmp_path / "data" / split, count)
+    data = prepared(tmp_path / "data", cache)
     assert (len(data.train), len(data.valid), len(data.test)) == (3, 1, 0)
     assert data.test.images.shape == (0, 32, 32)
     assert set(np.unique(data.train.masks)) == {0, 1}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from tests.data.builders import (
     annotation,
     coco_content,
     compressed,
+    noise,
     read_json,
     rectangle,
     uncompressed,
     write_coco,
+    write_image,
     write_json,
+    write_pairs,
 )
 
 HEIGHT, WIDTH = 40, 60
@@ -293,6 +297,237 @@ class TestBrokenAnnotations:
     def test_a_message_does_not_quote_a_whole_file(self, tmp_path: Path) -> None:
         ((*_, message),) = issues_of(tmp_path, annotation(1, 0, "x" * 10_000))
         assert len(message) < 400
+
+
+class TestLayouts:
+    """Where annotation files and images lie in other exports than Roboflow's."""
+
+    def write(self, root: Path, json_name: str, image_name: str, *, listed: str = "{number}.png") -> None:
+        """Write three images with a rectangle each."""
+        images, annotations = [], []
+        for number in range(3):
+            write_image(root / image_name.format(number=number), noise(HEIGHT, WIDTH, number))
+            name = listed.format(number=number)
+            images.append({"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT})
+            annotations.append(annotation(number, number, [rectangle(10, 5, 20, 15 + number)]))
+        file = root / json_name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(coco_content(images, annotations)))
+
+    @pytest.mark.parametrize(
+        ("json_name", "image_name", "names"),
+        [
+            ("annotations/instances_{}.json", "images/{}/{{number}}.png", ("train", "val")),
+            ("annotations/instances_{}.json", "{}/{{number}}.png", ("train2017", "val2017")),
+            ("annotations/instances_{}.json", "images/{}/{{number}}.png", ("Train", "Validation")),
+            ("annotations/{}.json", "{}/images/{{number}}.png", ("training", "dev")),
+            ("{}.json", "images/{}-{{number}}.png", ("train", "val")),
+            ("{}_annotations.coco.json", "{}/{{number}}.png", ("train", "valid")),
+            ("{}/annotations.json", "{}/images/{{number}}.png", ("train", "val")),
+            ("{}/annotations/instances_default.json", "{}/images/{{number}}.png", ("train", "val")),
+            ("{}/_annotations.coco.json", "{}/images/{{number}}.png", ("Train", "Valid")),
+        ],
+    )
+    def test_with_splits(self, tmp_path: Path, json_name: str, image_name: str, names: tuple[str, str]) -> None:
+        for name in names:
+            listed = f"{name}-{{number}}.png" if image_name.startswith("images/{}-") else "{number}.png"
+            self.write(tmp_path, json_name.format(name), image_name.format(name), listed=listed)
+        dataset = open_dataset(tmp_path)
+        assert (dataset.layout, dataset.issues, dataset.needs_splitting) == ("coco", (), False)
+        assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [3, 3, 0]
+        for record in dataset:
+            assert read_mask(record).sum() == 20 * (15 + int(record.image_id))
+
+    @pytest.mark.parametrize(
+        ("json_name", "listed"),
+        [
+            ("result.json", "images/{number}.png"),
+            ("result.json", "images\\{number}.png"),
+            ("result.json", "../../upload/1/{number}.png"),
+            ("annotations/instances_default.json", "{number}.png"),
+            ("annotations.json", "images/{number}.png"),
+            ("_annotations.coco.json", "{number}.png"),
+            ("my_project.coco.json", "{number}.png"),
+        ],
+    )
+    def test_one_file_for_all_images_waits_to_be_split(self, tmp_path: Path, json_name: str, listed: str) -> None:
+        root = tmp_path / "a" / "b" / "dataset"
+        self.write(root, json_name, "images/{number}.png", listed=listed)
+        if ".." in listed:
+            assert {one.code for one in open_dataset(root).errors} == {"unsafe-path"}
+            return
+        dataset = open_dataset(root)
+        assert (dataset.layout, dataset.errors, dataset.own_splits) == ("coco", (), ())
+        assert [record.name for record in dataset.records["train"]] == [f"images/{number}.png" for number in range(3)]
+
+    def test_two_files_for_one_split_are_refused(self, tmp_path: Path) -> None:
+        for name in ("instances_train.json", "instances_train2.json"):
+            self.write(tmp_path, f"annotations/{name}", "images/train/{number}.png")
+        with pytest.raises(
+            DataError, match=r"instances_train\.json and .*train2\.json may each be the annotations of train"
+        ):
+            open_dataset(tmp_path)
+
+    def test_other_json_files_are_no_annotations(self, tmp_path: Path) -> None:
+        write_pairs(tmp_path, 4)
+        for name in ("dataset.json", "package.json", "train.json", "annotations.json"):
+            (tmp_path / name).write_text("{}")
+        assert open_dataset(tmp_path).layout == "folders"
+
+
+class TestFileNames:
+    """Names that nearly are those of files."""
+
+    def write(self, root: Path, listed: str, on_disk: str) -> Path:
+        for split in ("train", "valid"):
+            images, annotations = [], []
+            for number in range(3):
+                write_image(root / split / on_disk.format(number, split), noise(HEIGHT, WIDTH, number))
+                images.append(
+                    {"id": number, "file_name": listed.format(number, split), "width": WIDTH, "height": HEIGHT}
+                )
+                annotations.append(annotation(number, number, [rectangle(10, 5, 20, 15 + number)]))
+            write_json(root / split, coco_content(images, annotations))
+        return root
+
+    @pytest.mark.parametrize(
+        ("listed", "on_disk", "why"),
+        [
+            ("images\\{}.png", "images/{}.png", "backslashes"),
+            ("{1}/{0}.png", "{}.png", "relative to the dataset's folder"),
+            ("data/{}.png", "{}.png", "other folders"),
+            ("{}.png", "scans/of/{}.png", "other folders"),
+            ("C:\\Users\\me\\{}.png", "{}.png", "backslashes, other folders"),
+            ("http://localhost:8080/data/{}.png?x=1", "{}.png", "other folders"),
+            ("{}.PNG", "{}.png", "letter case"),
+            ("{}.jpg", "{}.png", "another suffix"),
+            ("M\u00fcller {}.png", "Mu\u0308ller {}.png", "accents put together otherwise"),
+            ("a%20b{}.png", "a b{}.png", "escaped characters"),
+        ],
+    )
+    def test_the_one_file_that_fits_is_read_and_that_is_said_once(
+        self, tmp_path: Path, listed: str, on_disk: str, why: str
+    ) -> None:
+        dataset = open_dataset(self.write(tmp_path, listed, on_disk))
+        assert dataset.errors == ()
+        for record in dataset:
+            assert record.name == f"{record.split}/{on_disk.format(record.image_id, record.split)}"
+            assert read_mask(record).sum() == 20 * (15 + int(record.image_id))
+        said = [issue for issue in dataset.issues if issue.code == "resolved-names"]
+        assert [(issue.level, issue.file) for issue in said] == [
+            ("warning", f"{split}/_annotations.coco.json") for split in ("train", "valid")
+        ]
+        assert "3 of its 3 file names" in said[0].message
+        assert f"({why})" in said[0].message
+        assert len(dataset.issues) == 2
+
+    def test_names_relative_to_the_folder_of_images_are_usual(self, tmp_path: Path) -> None:
+        dataset = open_dataset(self.write(tmp_path, "{}.png", "images/{}.png"))
+        assert (dataset.issues, dataset.records["train"][0].name) == ((), "train/images/0.png")
+
+    def test_a_name_that_is_a_files_stays_that_files(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, "{}.png", "{}.png")
+        write_image(root / "train" / "0.jpg", noise())
+        (issue,) = open_dataset(root).issues
+        assert (issue.code, issue.file) == ("unlisted-file", "train/0.jpg")
+
+    def test_where_two_files_fit_none_is_taken(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, "{}.png", "a/{}.png")
+        write_image(root / "train" / "b" / "1.png", noise())
+        dataset = open_dataset(root)
+        (error,) = dataset.errors
+        assert (error.code, error.file) == ("missing-image", "train/1.png")
+        assert "several files or entries fit its name (train/a/1.png, train/b/1.png)" in error.message
+        assert [record.image_id for record in dataset.records["train"]] == [0, 2]
+
+    def test_where_two_entries_mean_one_file_none_gets_it(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, "{}.png", "{}.png")
+        content = read_json(root / "train")
+        content["images"][0]["file_name"], content["images"][1]["file_name"] = "x/2.PNG", "y/2.PNG"
+        content["images"].pop()
+        content["annotations"].pop()
+        write_json(root / "train", content)
+        (error,) = open_dataset(root).errors
+        assert error.code == "missing-image"
+        assert "2 of 2 images" in error.message
+
+    def test_all_names_missing_are_one_error_with_the_likely_cause(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, "scan_{}.png", "renamed-{}.png")
+        errors = open_dataset(root).errors
+        assert [error.code for error in errors] == ["missing-image", "missing-image"]
+        assert (
+            "3 image files that no entry lists, such as train/renamed-0.png: were files renamed?" in errors[0].message
+        )
+
+    def test_no_image_at_all(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, "{}.png", "{}.png")
+        for path in (root / "valid").glob("*.png"):
+            path.unlink()
+        (error,) = open_dataset(root).errors
+        assert "valid/ holds no image file at all" in error.message
+
+    def test_names_that_lead_out_are_one_error(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path, count=6)
+        content = read_json(root / "train")
+        for image in content["images"][:5]:
+            image["file_name"] = f"/content/{image['file_name']}"
+        content["annotations"] = content["annotations"][5:]
+        write_json(root / "train", content)
+        (error,) = open_dataset(root).errors
+        assert error.code == "unsafe-path"
+        assert "and so are 4 more of 6" in error.message
+
+
+class TestOutlines:
+    """Outlines in another unit than pixels, and points in other forms than a flat list."""
+
+    SIZE = 256
+    BOX = (90, 60, 50, 40)
+
+    def issues(self, tmp_path: Path, outline: Any, box: Any = BOX, area: Any = 2000) -> list[str]:
+        root = write_coco(tmp_path / "dataset", height=self.SIZE, width=self.SIZE)
+        content = read_json(root / "train")
+        content["annotations"] = [
+            {**annotation(number, number, outline), "bbox": box, "area": area} for number in range(3)
+        ]
+        write_json(root / "train", content)
+        dataset = open_dataset(root)
+        if not dataset.issues:
+            assert {int(read_mask(record).sum()) for record in dataset.records["train"]} == {2000}
+        return [f"{issue.level} {issue.code}" for issue in dataset.issues]
+
+    def outline(self, factor: float = 1.0) -> list[float]:
+        return [factor * value for value in rectangle(*self.BOX)]
+
+    def test_pixels_are_not_suspected(self, tmp_path: Path) -> None:
+        assert self.issues(tmp_path, [self.outline()]) == []
+
+    @pytest.mark.parametrize(
+        ("box", "area"), [(BOX, 2000), (BOX, None), (None, 2000), ([35.2, 23.4, 19.5, 15.6], 2000)]
+    )
+    def test_percent(self, tmp_path: Path, box: Any, area: Any) -> None:
+        assert self.issues(tmp_path, [self.outline(100 / self.SIZE)], box, area) == ["error outlines-not-in-pixels"]
+
+    @pytest.mark.parametrize(("box", "area"), [(BOX, 2000), (None, None), ([0.352, 0.234, 0.195, 0.156], None)])
+    def test_shares_of_the_image(self, tmp_path: Path, box: Any, area: Any) -> None:
+        assert self.issues(tmp_path, [self.outline(1 / self.SIZE)], box, area) == ["error outlines-not-in-pixels"]
+
+    def test_swapped_coordinates(self, tmp_path: Path) -> None:
+        x, y, width, height = self.BOX
+        assert self.issues(tmp_path, [rectangle(y, x, height, width)]) == ["error outlines-swapped"]
+
+    def test_outlines_beside_their_boxes(self, tmp_path: Path) -> None:
+        assert self.issues(tmp_path, [rectangle(10, 150, 50, 40)]) == ["warning outlines-and-boxes-disagree"]
+
+    @pytest.mark.parametrize("box", ["x", [1, 2, 3], [1, 2, None, 4], [0, 0, 0, 0], [1e300] * 4])
+    def test_boxes_that_say_nothing(self, tmp_path: Path, box: Any) -> None:
+        assert self.issues(tmp_path, [self.outline()], box, "many") == []
+
+    @pytest.mark.parametrize("form", ["pairs", "rings", "names"])
+    def test_points_in_other_forms(self, tmp_path: Path, form: str) -> None:
+        points = np.array(self.outline()).reshape(-1, 2).tolist()
+        named = [{"x": x, "y": y} for x, y in points]
+        assert self.issues(tmp_path, {"pairs": points, "rings": [points], "names": named}[form]) == []
 
 
 junk = st.recursive(

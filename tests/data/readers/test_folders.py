@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.prepared.images import read_mask
+from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.records import SPLITS
 from bts_tune.errors import DataError
@@ -71,27 +74,11 @@ def test_image_and_mask_may_have_different_formats(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(record), mask)
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(2, (1, 1, 0)), (3, (2, 1, 0)), (10, (7, 2, 1)), (100, (70, 20, 10))])
-def test_flat_folders_are_split(tmp_path: Path, count: int, sizes: tuple[int, int, int]) -> None:
-    dataset = open_dataset(write_pairs(tmp_path, count, height=8, width=8))
-    assert tuple(len(dataset.records[split]) for split in SPLITS) == sizes
-    assert len({record.name for record in dataset}) == count
-    for split in SPLITS:
-        assert all(record.split == split for record in dataset.records[split])
-
-
-def test_the_seed_decides_the_split(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 30, height=8, width=8)
-    assert open_dataset(tmp_path, split_seed=1).records == open_dataset(tmp_path, split_seed=1).records
-    assert open_dataset(tmp_path, split_seed=1).records != open_dataset(tmp_path, split_seed=2).records
-
-
-def test_few_slices_move_when_one_is_added(tmp_path: Path) -> None:
-    write_pairs(tmp_path, 100, height=8, width=8)
-    before = {record.name: record.split for record in open_dataset(tmp_path)}
-    write_pairs(tmp_path, 101, height=8, width=8)
-    after = {record.name: record.split for record in open_dataset(tmp_path)}
-    assert sum(after[name] != split for name, split in before.items()) <= 2
+def test_without_splits_all_slices_wait_to_be_split(tmp_path: Path) -> None:
+    dataset = open_dataset(write_pairs(tmp_path, 12, height=8, width=8))
+    assert dataset.own_splits == ()
+    assert dataset.needs_splitting
+    assert [len(dataset.records[split]) for split in SPLITS] == [12, 0, 0]
 
 
 def test_an_image_without_a_mask_is_an_error(tmp_path: Path) -> None:
@@ -118,6 +105,180 @@ def test_two_files_of_one_stem_are_an_error(tmp_path: Path, where: str) -> None:
     assert "s001.tif" in issue.message
 
 
-def test_too_few_slices(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least 2 are needed"):
-        open_dataset(write_pairs(tmp_path, 1))
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("{split}/images", "{split}/masks"),
+        ("{split}/Images", "{split}/Labels"),
+        ("imgs/{split}", "segmentations/{split}"),
+        ("{split}_images", "{split}_masks"),
+        ("{split}", "{split}_masks"),
+    ],
+)
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Training", "Validation", "Testing")])
+def test_usual_names_of_folders(tmp_path: Path, images: str, masks: str, names: tuple[str, str, str]) -> None:
+    for name in names:
+        write_pairs(tmp_path / "made", 3)
+        for kind, pattern in (("images", images), ("masks", masks)):
+            target = tmp_path / "dataset" / pattern.format(split=name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "made" / kind).rename(target)
+    dataset = open_dataset(tmp_path / "dataset")
+    assert dataset.issues == ()
+    assert [len(dataset.records[split]) for split in SPLITS] == [3, 3, 3]
+    assert not dataset.needs_splitting
+    for record in dataset:
+        assert read_mask(record).sum() == 15 * 20
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}.png", "{}_mask.png"),
+        ("{}.png", "{}-seg.png"),
+        ("{}.png", "{}_segmentation.png"),
+        ("{}.png", "mask_{}.png"),
+        ("{}_image.png", "{}_mask.png"),
+        ("image{}.png", "mask{}.png"),
+        ("{}a.PNG", "{}A.png"),
+        ("{}\u00fc.png", "{}u\u0308.png"),
+    ],
+)
+def test_names_of_masks(tmp_path: Path, image: str, mask: str) -> None:
+    for number in range(4):
+        write_image(tmp_path / "images" / image.format(number), noise(seed=number))
+        square = np.zeros((40, 60), dtype=np.uint8)
+        square[: number + 1] = 1
+        write_image(tmp_path / "masks" / mask.format(number), square)
+    dataset = open_dataset(tmp_path)
+    assert dataset.issues == ()
+    assert [int(read_mask(record).sum()) for record in dataset] == [60, 120, 180, 240]
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".tiff", ".gif", ".npy"])
+def test_formats_beside_png(tmp_path: Path, suffix: str) -> None:
+    root = write_pairs(tmp_path, 4)
+    for number in range(4):
+        mask = root / "masks" / f"s{number:03}.png"
+        pixels = np.zeros((40, 60), dtype=np.uint8)
+        pixels[: number + 1] = 255
+        mask.unlink()
+        if suffix == ".npy":
+            np.save(mask.with_suffix(suffix), pixels)
+        elif suffix == ".webp":
+            Image.fromarray(pixels).convert("RGB").save(mask.with_suffix(suffix), lossless=True)
+        else:
+            Image.fromarray(pixels).save(mask.with_suffix(suffix))
+    dataset = open_dataset(root)
+    assert dataset.issues == ()
+    assert [int(read_mask(record).sum()) for record in dataset] == [60, 120, 180, 240]
+
+
+@pytest.mark.parametrize("first", ["images/{}", "{}/images"])
+def test_a_patients_folder_is_a_group(tmp_path: Path, first: str) -> None:
+    for number in range(4):
+        for kind in ("images", "masks"):
+            write_image(tmp_path / first.format(f"p{number}").replace("images", kind) / "0.png", noise(seed=number))
+    dataset = open_dataset(tmp_path)
+    assert dataset.issues == ()
+    assert [record.group for record in dataset] == ["p0", "p1", "p2", "p3"]
+
+
+def test_folders_of_a_kind_of_tumour_are_strata_and_no_patients(tmp_path: Path) -> None:
+    for kind in ("glioma", "Meningioma", "pituitary"):
+        for part in ("images", "masks"):
+            write_image(tmp_path / part / kind / "0.png", noise())
+    records = list(open_dataset(tmp_path))
+    assert {record.group for record in records} == {None}
+    assert {record.strata for record in records} == {
+        (("tumour", kind),) for kind in ("glioma", "meningioma", "pituitary")
+    }
+
+
+def test_slices_in_no_patients_folder_are_read_and_said(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 2)
+    for kind in ("images", "masks"):
+        for number in range(3):
+            write_image(root / kind / "p1" / f"{number}.png", noise(seed=number))
+    dataset = open_dataset(root)
+    assert sorted(record.group or "" for record in dataset) == ["images/s000.png", "images/s001.png", "p1", "p1", "p1"]
+    (issue,) = dataset.issues
+    assert (issue.code, issue.level) == ("no-patient", "warning")
+    assert "2 slices in no patient's folder" in issue.message
+
+
+def test_many_images_without_a_mask_are_one_error_with_the_cause(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 6)
+    for path in sorted((root / "masks").iterdir()):
+        path.rename(path.with_name(f"tumour of {path.name}"))
+    (error,) = open_dataset(root).errors
+    assert "6 of 6 images have no mask of their stem" in error.message
+    assert "such as tumour of s000.png" in error.message
+
+
+def test_outlines_of_yolo_are_told(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_image(tmp_path / split / "images" / "x.png", noise())
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / "x.txt").write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(DataError, match=r"train/labels: holds 1 text file and no image; YOLO's"):
+        open_dataset(tmp_path)
+
+
+def test_two_folders_of_one_kind_are_refused(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 4)
+    write_image(root / "labels" / "s000.png", noise())
+    with pytest.raises(DataError, match="labels/ and masks/ may each hold the masks of train; keep one"):
+        open_dataset(root)
+
+
+def test_a_dataset_in_a_folder_within_is_named(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "archive" / "brisc", 4)
+    with pytest.raises(DataError, match=r"is not a dataset, but .*archive/brisc is; name that folder"):
+        open_dataset(tmp_path)
+
+
+def test_links_of_a_hub_are_one_error_with_the_way_out(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "snapshot", 6)
+    for path in sorted(root.rglob("*.png")):
+        blob = tmp_path / "blobs" / f"{path.parent.name}-{path.stem}"
+        blob.parent.mkdir(exist_ok=True)
+        path.rename(blob)
+        path.symlink_to(blob)
+    (error,) = open_dataset(root).errors
+    assert "6 slices lie behind a link that leads out" in error.message
+    assert f"cp -rL {root} COPY" in error.message
+
+
+def test_brisc_has_its_own_test_split_and_tells_kind_and_plane(brisc2025: Path) -> None:
+    dataset = open_dataset(brisc2025)
+    assert (dataset.layout, dataset.issues, dataset.own_splits) == ("folders", (), ("train", "test"))
+    assert [len(dataset.records[split]) for split in SPLITS] == [3933, 0, 860]
+    assert {len(record.strata) for record in dataset} == {2}
+    assert {value for record in dataset for _, value in record.strata} == {
+        *("glioma", "meningioma", "pituitary"),
+        *("axial", "coronal", "sagittal"),
+    }
+
+
+@given(st.binary(max_size=60), st.sampled_from(["s000_mask.png", "mask.npy", "s001.gif", "s9.nii.gz", "_.bmp"]))
+@settings(deadline=None, max_examples=60)
+def test_any_file_gives_a_dataset_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "any"
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            write_pairs(root / split, 2, height=8, width=8)
+    for kind in ("images", "masks"):
+        (root / "train" / kind / name).write_bytes(data)
+    refusal = ""
+    try:
+        for record in open_dataset(root):
+            read_slice(record), read_mask(record)
+    except DataError as error:
+        refusal = str(error)
+    finally:
+        for kind in ("images", "masks"):
+            (root / "train" / kind / name).unlink()
+    assert "\n" not in refusal

@@ -126,7 +126,7 @@ class TestPatients:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("file,patient\n", "has no column 'group'"),
+            ("file,scanner\n", "has no column 'group'"),
             ("", "has no column"),
             ("file,group\np1_s0.png,x\n", r"gives no group for 'valid/p1_s1\.png'"),
             ("file,group\np1_s0.png\n", r"gives no group for 'train/p1_s0\.png'"),

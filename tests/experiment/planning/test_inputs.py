@@ -11,11 +11,12 @@ from rich.console import Console
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.prepare import load_prepared
 from bts_tune.data.splits.split import read_split
-from bts_tune.errors import BrokenDatasetError, RunError
+from bts_tune.errors import BrokenDatasetError, ConfigError, DataError, RunError
 from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import load_space
+from tests.data.builders import write_pairs
 
 PATIENT = r"(p\d+)_"
 
@@ -73,6 +74,55 @@ def test_a_run_that_goes_on_has_the_folds_that_it_began_with(
     folder.split_file.write_text(text.replace(",1\n", ",2\n", 1))
     with pytest.raises(RunError, match=r"split\.csv: the folds are no longer what run run began with"):
         reopen_dataset(folder, json.loads(folder.run_file.read_text()), folds, console)
+
+
+def write_flat(root: Path) -> Path:
+    """Write slices without splits, of which two files are of a format that is not read."""
+    write_pairs(root, 30)
+    for number in range(2):
+        (root / "images" / f"d{number}.dcm").touch()
+    return root
+
+
+def test_files_that_are_left_out_are_named_in_the_first_lines(tmp_path: Path, cache: Path, console: Console) -> None:
+    opened = open_checked_dataset(options(write_flat(tmp_path), cache), console)
+    assert opened.split.method == "grouped"
+    assert all(opened.dataset.records.values())
+    assert "read as image/mask folders" in output(console)
+    assert "2 .dcm files left out" in output(console)
+    assert "images/d0.dcm, images/d1.dcm" in output(console)
+
+
+@pytest.mark.parametrize("method", ["provided", "grouped"])
+def test_a_dataset_without_splits_goes_on_with_those_on_record(
+    tmp_path: Path, cache: Path, console: Console, method: str
+) -> None:
+    """Earlier versions recorded the split that they dealt at random as the dataset's own."""
+    root = write_flat(tmp_path / "data")
+    names = [f"images/s{number:03}.png" for number in range(30)]
+    splits = dict(zip(names, ["valid"] * 6 + ["test"] * 3 + ["train"] * 21, strict=True))
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    lines = [f"{name},{split},0" for name, split in splits.items()]
+    folder.split_file.write_text("\n".join(["file,split,group", *lines]) + "\n")
+    run = {"dataset": {"split": {"method": method}}}
+    dataset, _ = reopen_dataset(folder, run, options(root, cache, split=method), console)
+    assert {record.name: record.split for record in dataset} == splits
+
+
+def test_one_training_image_is_refused_before_training(tmp_path: Path, cache: Path, console: Console) -> None:
+    for split, count in (("train", 1), ("valid", 2)):
+        write_pairs(tmp_path / split, count)
+    with pytest.raises(BrokenDatasetError, match="nothing was trained"):
+        open_checked_dataset(options(tmp_path, cache), console)
+    assert "the split holds one usable image; batch normalisation trains on at least 2" in output(console)
+
+
+def test_the_reader_can_be_named(tmp_path: Path, cache: Path, console: Console) -> None:
+    with pytest.raises(ConfigError, match=r"--reader: unknown reader 'folder'\. Did you mean 'folders'\?"):
+        options(tmp_path, cache, reader="folder").require_known_names()
+    with pytest.raises(DataError, match=r"has no train split|missing|nnU-Net"):
+        open_data(options(write_flat(tmp_path), cache, reader="nnunet"), console)
 
 
 def test_what_trials_need_is_ready_before_the_first_one(small_data: Path, cache: Path, console: Console) -> None:

@@ -1,0 +1,67 @@
+"""Files of a dataset's folder that look like slices and are used by no reader: each kind is counted and named."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, all_files
+from bts_tune.text import plural
+
+_OTHER_FORMATS = (
+    *(".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".hdr", ".mgz", ".mat", ".npz", ".h5"),
+    *(".hdf5", ".jp2", ".heic", ".avif", ".svs", ".pgm", ".ppm", ".jfif", ".jpe", ".tga", ".exr", ".svg"),
+)
+"""Formats of images, or of files that hold images, which are read in some layouts only, or not at all."""
+
+LEFT_OUT = ("left-out", "unlisted-file")
+"""Codes of issues that say that a file is not used."""
+
+
+def with_left_out_files(dataset: Dataset) -> Dataset:
+    """Return a dataset with an issue for each kind of file that looks like slices and is in no record or issue."""
+    used: set[Path | None] = {
+        path for members in dataset.records.values() for one in members for path in (one.image, one.mask)
+    }
+    root = dataset.root.resolve()
+    targets = {path.resolve() for path in used if path is not None and path.is_symlink()}
+    used |= {dataset.root / path.relative_to(root) for path in targets if path.is_relative_to(root)}
+    named = {dataset.root / issue.file for issue in dataset.issues}
+    folders = {path.parent for path in used if path is not None}
+    by_kind: dict[str, list[Path]] = defaultdict(list)
+    in_other_issues = {issue.code for issue in dataset.issues if issue.code in ("missing-mask", "duplicate-stem")}
+    for path in all_files(dataset.root):
+        kind = _kind(path) or ("unnamed" if path.parent in folders and "." not in path.name else None)
+        if kind is None or path in used or path in named:
+            continue
+        by_kind[kind].append(path)
+    issues = list(dataset.issues)
+    for kind, paths in sorted(by_kind.items()):
+        if kind in IMAGE_SUFFIXES and in_other_issues:
+            continue  # those issues say of them, by their number, that they have no mask
+        names = [path.relative_to(dataset.root).as_posix() for path in paths]
+        what = "file without a suffix" if kind == "unnamed" else f"{kind} file"
+        count = plural(len(paths), what).replace("suffixs", "suffix")
+        message = f"{count} left out, as the layout has no use for them: "
+        message += ", ".join(names[:3])
+        message += f", … and {len(names) - 3} more." if len(names) > 3 else "."
+        issues.append(Issue("warning", "left-out", names[0], None, message))
+    return replace(dataset, issues=tuple(issues))
+
+
+def left_out_lines(dataset: Dataset) -> list[str]:
+    """Return what the first lines of a run say of files that are left out."""
+    lines = [issue.message for issue in dataset.issues if issue.code == "left-out"]
+    unlisted = [issue.file for issue in dataset.issues if issue.code == "unlisted-file"]
+    if unlisted:
+        more = f", … and {len(unlisted) - 3} more" if len(unlisted) > 3 else ""
+        lines.append(
+            f"{plural(len(unlisted), 'file')} without a counterpart, left out: {', '.join(unlisted[:3])}{more}."
+        )
+    return lines
+
+
+def _kind(path: Path) -> str | None:
+    name = path.name.lower()
+    return next((suffix for suffix in (*IMAGE_SUFFIXES, ".nii.gz", *_OTHER_FORMATS) if name.endswith(suffix)), None)

@@ -1,0 +1,146 @@
+"""What the names of folders and files say: the split, images or masks, the kind of tumour, the plane.
+
+A folder's name is taken apart into words, whatever its case and whatever stands between them: `Train`, `train2017`,
+`Training Set`, `train_images` and `TrainImages` all name the training split.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Literal
+
+Kind = Literal["images", "masks"]
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "trainset", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "valset", "validset", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing", "testset", "tst"), "test"),
+}
+_IMAGES = ("images", "image", "imgs", "img", "scans", "slices")
+_MASKS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "segmentations", "segmentation"),
+    *("segs", "seg", "gt", "gts", "groundtruth", "ground", "truth"),
+)
+_FILLERS = ("set", "data", "dataset", "split", "mri", "all", "files", "png", "jpg", "jpeg", "tif", "tiff", "npy", "nii")
+
+_STRATA = {
+    **dict.fromkeys(("glioma", "gliomas"), ("tumour", "glioma")),
+    **dict.fromkeys(("meningioma", "meningiomas"), ("tumour", "meningioma")),
+    "pituitary": ("tumour", "pituitary"),
+    **dict.fromkeys(("notumor", "notumour", "healthy"), ("tumour", "none")),
+    **dict.fromkeys(("axial", "transversal"), ("plane", "axial")),
+    "coronal": ("plane", "coronal"),
+    "sagittal": ("plane", "sagittal"),
+}
+# BRISC 2025: brisc2025_train_00001_gl_ax_t1
+_BRISC = re.compile(r"_(gl|me|pi|nt|no)_(ax|co|sa)_t1", re.IGNORECASE)
+_BRISC_WORDS = {
+    "gl": "glioma",
+    "me": "meningioma",
+    "pi": "pituitary",
+    "nt": "none",
+    "no": "none",
+    "ax": "axial",
+    "co": "coronal",
+    "sa": "sagittal",
+}
+
+_AFFIX = r"(?:masks?|segs?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
+_MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
+_SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
+_NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
+_IMAGE_NAME = re.compile(r"(?:(.+?)[_\-. ]+(?:image|img)|(?:image|img)[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a folder's name says; None of what it does not say."""
+
+    split: str | None = None
+    kind: Kind | None = None
+
+
+@cache
+def meaning(name: str) -> Meaning | None:
+    """Return what a folder's name says; None where it has a word that says neither split nor images nor masks."""
+    words = _words(name)
+    splits = {_SPLITS[word] for word in words if word in _SPLITS}
+    known = all(word in _SPLITS or word in _IMAGES or word in _MASKS or word in _FILLERS for word in words)
+    if not words or not known or len(splits) > 1:
+        return None
+    kind: Kind | None = None
+    if any(word in _MASKS for word in words):
+        kind = "masks"  # `mask_images` too
+    elif any(word in _IMAGES for word in words):
+        kind = "images"
+    split = splits.pop() if splits else None
+    return None if split is None and kind is None else Meaning(split, kind)
+
+
+def split_in(name: str) -> str | None:
+    """Return the one split that a word of a file's name says, such as that of `instances_train2017.json`."""
+    found = {_SPLITS[word] for word in _words(name) if word in _SPLITS}
+    return found.pop() if len(found) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
+    return [word for word in re.split(r"[\W\d_]+", apart.lower()) if word]
+
+
+def strata_of(name: str) -> tuple[tuple[str, str], ...]:
+    """Return the kind of tumour and the plane that a slice's name tells, sorted; nothing where it tells neither."""
+    found: dict[str, str] = {}
+    path = PurePosixPath(name)
+    code = _BRISC.search(path.stem)
+    if code is not None:
+        found = {"tumour": _BRISC_WORDS[code[1].lower()], "plane": _BRISC_WORDS[code[2].lower()]}
+    else:
+        for word in (word for part in (*path.parts[:-1], path.stem) for word in _words(part)):
+            if word in _STRATA:
+                found.setdefault(*_STRATA[word])
+    return tuple(sorted(found.items()))
+
+
+def tells_strata(folder: str) -> bool:
+    """Return whether a folder's name is that of a kind of tumour or of a plane, hence no patient's."""
+    words = _words(folder)
+    return any(word in _STRATA for word in words) or words in (["no", "tumor"], ["no", "tumour"], ["normal"])
+
+
+def mask_of(stem: str) -> str | None:
+    """Return the stem of the image that a file's stem says it is the mask of; None where it does not say so."""
+    match = _MASK_NAME.fullmatch(stem)
+    return None if match is None else match[1] or match[2]
+
+
+def one_of_several_masks(stem: str) -> str | None:
+    """Return the stem of the image of which `x_mask_1` is one of several masks; None of any other stem."""
+    match = _SEVERAL.fullmatch(stem)
+    return None if match is None else match[1]
+
+
+def bare(stem: str) -> str:
+    """Return a stem without what says image or mask: what is left is the same for an image and its mask."""
+    numbered = _NUMBERED.fullmatch(stem)  # image12 and mask12
+    if numbered is not None:
+        return numbered[1]
+    match = _MASK_NAME.fullmatch(stem) or _IMAGE_NAME.fullmatch(stem)
+    return stem if match is None else match[1] or match[2]
+
+
+def folded(name: str) -> str:
+    """Return a name without the differences that systems make: case, and how accents are put together."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def examples(names: Iterable[str], shown: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    listed = list(names)
+    more = len(listed) - shown
+    return ", ".join(listed[:shown]) + (f", … and {more} more" if more > 0 else "")

@@ -1,0 +1,131 @@
+"""nnU-Net's raw layout: `imagesTr/case_0000.png`, `labelsTr/case.png` and `dataset.json`, in 2-D or as NIfTI volumes.
+
+A case whose name ends in `_0000`, `_0001`, … has a file for each sequence, of which one is read. `imagesTs/` is the
+test split where `labelsTs/` holds its masks. A volume is one patient.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from bts_tune.data.files import read_file
+from bts_tune.data.readers._names import examples
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
+from bts_tune.errors import DataError
+from bts_tune.registry import READERS
+from bts_tune.text import quoted
+
+_CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
+_FOLDERS = {"train": ("imagesTr", "labelsTr"), "test": ("imagesTs", "labelsTs")}
+
+
+@READERS.register("nnunet")
+class NnunetReader(Reader):
+    """nnU-Net's raw datasets."""
+
+    title = "nnU-Net raw dataset"
+    expects = "imagesTr/, labelsTr/ and dataset.json"
+    opens_files = True
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether there are images or labels for training under nnU-Net's names."""
+        return any((root / name).is_dir() for name in _FOLDERS["train"])
+
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Read the cases of the training split, and of the test split where it has labels.
+
+        Raises:
+            DataError: a folder is missing, a sequence must be chosen, or a package that reads the files is missing.
+        """
+        for name in _FOLDERS["train"]:
+            if not (root / name).is_dir():
+                raise DataError(f"{root}: has no folder {name}/; an nnU-Net dataset needs imagesTr/ and labelsTr/.")
+        sequences = _sequences(root / "dataset.json")
+        records: dict[str, tuple[SliceRecord, ...]] = {}
+        issues: list[Issue] = []
+        for split, (images, labels) in _FOLDERS.items():
+            if (root / images).is_dir() and (root / labels).is_dir():
+                records[split] = _read(root, split, images, labels, sequences, options, issues)
+        own = () if "test" not in records else tuple(records)
+        return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own)
+
+
+def _read(
+    root: Path,
+    split: str,
+    images: str,
+    labels: str,
+    sequences: dict[int, str],
+    options: ReaderOptions,
+    issues: list[Issue],
+) -> tuple[SliceRecord, ...]:
+    masks = {_stem(path): path for path in image_files(root / labels, more=NIFTI_SUFFIXES)}
+    of_case: dict[str, dict[int, Path]] = defaultdict(dict)
+    for path in image_files(root / images, more=NIFTI_SUFFIXES):
+        match = _CHANNEL.fullmatch(_stem(path))
+        case, number = (match[1], int(match[2])) if match else (_stem(path), 0)
+        of_case[case][number] = path
+    numbers = sorted({number for channels in of_case.values() for number in channels})
+    chosen = _chosen(root, numbers, sequences, options.sequence)
+    lone = sorted(case for case in of_case if case not in masks)
+    if lone:
+        name = next(iter(of_case[lone[0]].values())).relative_to(root).as_posix()
+        message = f"{len(lone)} of {len(of_case)} cases have no file of their name in {labels}/: {examples(lone)}."
+        issues.append(Issue("error", "missing-mask", name, None, message))
+    for case in sorted(masks.keys() - of_case.keys()):
+        name = masks[case].relative_to(root).as_posix()
+        issues.append(Issue("warning", "unlisted-file", name, None, f"no image of the case in {images}/, not used."))
+    plain: list[SliceRecord] = []
+    volumes: list[Case] = []
+    for case in sorted(of_case.keys() & masks.keys()):
+        image = of_case[case].get(chosen)
+        if image is None:
+            some = next(iter(of_case[case].values())).relative_to(root).as_posix()
+            message = f"the case has no file of the sequence {sequences.get(chosen, chosen)!r}."
+            issues.append(Issue("error", "missing-image", some, None, message))
+        elif is_nifti(image):
+            volumes.append(Case(image, masks[case], split, case))
+        else:
+            name = image.relative_to(root).as_posix()
+            plain.append(SliceRecord(name, split, image, case, mask=masks[case]))
+    return (*plain, *slices_of(root, volumes, options, issues))
+
+
+def _stem(path: Path) -> str:
+    return volume_stem(path)
+
+
+def _chosen(root: Path, numbers: list[int], sequences: dict[int, str], wanted: str | None) -> int:
+    """Return the number of the sequence that is read."""
+    named = {number: sequences.get(number, str(number)) for number in numbers}
+    if wanted is None:
+        if len(numbers) > 1:
+            listed = ", ".join(named.values())
+            raise DataError(
+                f"{root}: has {len(numbers)} sequences ({listed}); choose one: --sequence {named[numbers[0]]}."
+            )
+        return numbers[0] if numbers else 0
+    for number, name in named.items():
+        if wanted.casefold() in (name.casefold(), str(number), f"{number:04}"):
+            return number
+    raise DataError(f"{root}: --sequence {wanted!r}: must be one of {', '.join(named.values())}.")
+
+
+def _sequences(path: Path) -> dict[int, str]:
+    """Return the names of the sequences by number, as `dataset.json` has them; none where it is missing."""
+    if not path.is_file():
+        return {}
+    try:
+        content: Any = json.loads(read_file(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: is not JSON.") from None
+    named = content.get("channel_names", content.get("modality", {})) if isinstance(content, dict) else {}
+    if not isinstance(named, dict):
+        raise DataError(f"{path}: channel_names: must map numbers to names, got {quoted(named)}.")
+    return {int(number): str(name) for number, name in named.items() if str(number).isdecimal()}

@@ -1,0 +1,187 @@
+"""Pairs side by side: `x.tif` and its mask `x_mask.tif` in one folder, often one folder for each patient.
+
+So the LGG set (`kaggle_3m`) comes. Folders named like splits are the splits; without any, the slices are split later. A
+folder in which pairs lie is a patient, whose slices are a group, unless it is named after a kind of tumour or a plane.
+NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`), are cut into slices; each volume is a
+patient, where no folder is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bts_tune.data.readers._names import examples, folded, mask_of, meaning, one_of_several_masks, tells_strata
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
+from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.coco import annotation_files
+from bts_tune.data.readers.folders import FoldersReader, with_lone_groups
+from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, image_files
+from bts_tune.errors import DataError
+from bts_tune.registry import READERS
+
+_DEPTH = 3
+"""Folders below the dataset's in which pairs are looked for: a split, a patient, and one more."""
+
+
+@READERS.register("pairs")
+class PairsReader(Reader):
+    """Images with their masks beside them."""
+
+    title = "image/mask pairs side by side"
+    expects = "x.png and x_mask.png side by side, also in patients' folders"
+    gives_way = True
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether a folder holds an image and its mask, and neither an annotation file nor mask folders."""
+        if annotation_files(root) or FoldersReader().recognises(root):
+            return False
+        return any(_has_pair(folder) for folder in _folders(root, _DEPTH))
+
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Read every pair.
+
+        Raises:
+            DataError: there is none, or the training split is missing.
+        """
+        if not root.is_dir():
+            raise DataError(f"{root}: is not a folder.")
+        splits = split_folders(root)
+        issues: list[Issue] = []
+        if splits:
+            require_training(root, splits)
+        folders = {split: splits[split] for split in SPLITS if split in splits} if splits else {"train": root}
+        records = {
+            split: (
+                *_read(root, folder, split, issues),
+                *_read_volumes(root, folder, split, options, issues),
+            )
+            for split, folder in folders.items()
+        }
+        if not any(records.values()):
+            raise DataError(f"{root}: holds no image with its mask beside it, such as x.png and x_mask.png.")
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories={},
+            records=with_lone_groups(records, issues),
+            issues=tuple(issues),
+            own_splits=None if splits else (),
+        )
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    yield root
+    if depth:
+        for folder in subfolders(root):
+            if not folder.is_symlink():
+                yield from _folders(folder, depth - 1)
+
+
+def _has_pair(folder: Path) -> bool:
+    stems = {path.stem for path in image_files(folder)}
+    return any(mask_of(stem) in stems for stem in stems) or bool(_volumes(image_files(folder, more=NIFTI_SUFFIXES)))
+
+
+def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
+    """Return the volumes of each sequence by their mask, of files in one folder."""
+    volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
+    found: dict[Path, dict[str, Path]] = {}
+    for path, stem in volumes.items():
+        case = mask_of(stem)
+        if case is not None:
+            of_case = {
+                other_stem[len(case) :].strip("_-. ") or "image": other
+                for other, other_stem in volumes.items()
+                if other_stem.startswith(case) and mask_of(other_stem) is None
+            }
+            if of_case:
+                found[path] = of_case
+    return found
+
+
+def _read_volumes(
+    root: Path, folder: Path, split: str, options: ReaderOptions, issues: list[Issue]
+) -> list[SliceRecord]:
+    """Return the slices of the volumes below a folder, and note what is wrong.
+
+    Raises:
+        DataError: there are several sequences, and none of them is chosen.
+    """
+    by_parent: dict[Path, list[Path]] = defaultdict(list)
+    for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
+        by_parent[path.parent].append(path)
+    found = {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+    names = sorted({name for of in found.values() for name in of})
+    wanted = options.sequence
+    if wanted is None and len(names) > 1:
+        raise DataError(
+            f"{root}: has {len(names)} sequences ({examples(names, 8)}); choose one: --sequence {names[0]}."
+        )
+    if wanted is not None and found and wanted.casefold() not in map(str.casefold, names):
+        raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(names, 8)}.")
+    chosen = wanted.casefold() if wanted is not None else names[0].casefold() if names else ""
+    cases: list[Case] = []
+    for mask, of in sorted(found.items()):
+        image = next((path for name, path in of.items() if name.casefold() == chosen), None)
+        if image is None:
+            name = mask.relative_to(root).as_posix()
+            issues.append(
+                Issue("error", "missing-image", name, None, f"no volume of the sequence {chosen!r} beside it.")
+            )
+        else:
+            patient = _group(mask.parent.relative_to(folder)) or mask_of(volume_stem(mask)) or mask.name
+            cases.append(Case(image, mask, split, patient))
+    return slices_of(root, cases, options, issues)
+
+
+def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[SliceRecord, ...]:
+    """Return the pairs below a folder, and note what is wrong with other files."""
+    files: dict[Path, list[Path]] = defaultdict(list)
+    for path in image_files(folder, recursive=True):
+        files[path.parent].append(path)
+    records: list[SliceRecord] = []
+    lone: list[str] = []
+    count = 0
+    for parent, members in files.items():
+        stems = {folded(path.stem) for path in members}
+        masks: dict[str, list[Path]] = defaultdict(list)
+        images: dict[str, list[Path]] = defaultdict(list)
+        for path in members:
+            stem = folded(path.stem)
+            of = one_of_several_masks(stem) or mask_of(stem)
+            if of is not None and (of in stems or mask_of(stem) is not None):
+                masks[of].append(path)
+            else:
+                images[stem].append(path)
+        for stem, paths in images.items():
+            count += len(paths)
+            name = paths[0].relative_to(root).as_posix()
+            of_stem = masks.pop(stem, [])
+            if len(paths) > 1 or len(of_stem) > 1:
+                listed = ", ".join(path.name for path in (*paths, *of_stem))
+                message = f"image and mask cannot be told apart, as several files fit: {listed}."
+                issues.append(Issue("error", "duplicate-stem", name, None, message))
+            elif not of_stem:
+                lone.append(name)
+            else:
+                group = _group(parent.relative_to(folder))
+                records.append(SliceRecord(name, split, paths[0], paths[0].stem, mask=of_stem[0], group=group))
+        for paths in masks.values():
+            for path in paths:
+                name = path.relative_to(root).as_posix()
+                issues.append(Issue("warning", "unlisted-file", name, None, "no image fits it, hence not used."))
+    if lone:
+        some = (
+            "it has no mask beside it" if len(lone) == 1 else f"{len(lone)} of {count} images have no mask beside them"
+        )
+        message = f"{some} ({examples(lone)}); a slice without a tumour needs an all-zero mask, such as x_mask.png."
+        issues.append(Issue("error", "missing-mask", lone[0], None, message))
+    return tuple(sorted(records, key=lambda record: record.image))
+
+
+def _group(folder: Path) -> str | None:
+    """Return the patient that a folder below the split's says, if any."""
+    return next((part for part in folder.parts if not tells_strata(part) and meaning(part) is None), None)

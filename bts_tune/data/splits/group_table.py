@@ -1,0 +1,125 @@
+"""The table that `--group-by FILE.csv` names: the group of each slice, as spreadsheets and scripts write such tables.
+
+Columns may be separated by commas, semicolons or tabs, titles may be in capitals, and the text may be UTF-8, UTF-16 or
+Windows-1252. A `file` is a slice's name, or the last part of it, with or without its suffix.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from bts_tune.data.files import read_file
+from bts_tune.data.records import IMAGE_SUFFIXES
+from bts_tune.errors import DataError
+from bts_tune.text import plural, quoted
+
+_FILE_TITLES = ("file", "filename", "file_name", "file name", "name", "image", "image_name", "path", "slice")
+_GROUP_TITLES = ("group", "patient", "patient_id", "patientid", "patient id", "pid", "subject", "subject_id", "case")
+
+
+def read_group_table(names: Sequence[str], path: Path) -> list[str]:
+    """Return the group of each slice.
+
+    Args:
+        names: names of the slices.
+        path: the table.
+
+    Raises:
+        DataError: it cannot be read, has not the two columns, gives a slice two groups, or none.
+    """
+    text = _decoded(path)
+    delimiter = _delimiter(text)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: is no CSV file: {error}.") from None
+    titles = [title.strip() for title in rows[0]] if rows else []
+    file = _column(titles, _FILE_TITLES, "file", path, delimiter)
+    group = _column(titles, _GROUP_TITLES, "group", path, delimiter)
+    given: dict[str, dict[str, int]] = defaultdict(dict)
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) > max(file, group) and row[file].strip():
+            given[_plain(row[file])].setdefault(row[group].strip(), number)
+    groups = []
+    for name in names:
+        found = next((given[form] for form in _forms(name) if form in given), {})
+        if len(found) > 1:
+            (one, first), (other, second), *_ = found.items()
+            raise DataError(
+                f"{path}: gives {name!r} two groups, {quoted(one)} in line {first} and {quoted(other)} in line {second}"
+                "; give each image one group, by its whole path in the dataset where names repeat."
+            )
+        if not next(iter(found), ""):
+            raise DataError(f"{path}: gives no group for {name!r}; every image of the dataset needs one.")
+        groups.append(next(iter(found)))
+    _require_one_meaning(names, given, path)
+    return groups
+
+
+def _require_one_meaning(names: Sequence[str], given: dict[str, dict[str, int]], path: Path) -> None:
+    """Refuse a last part of a name that stands for several slices, which may be of different groups."""
+    by_last: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        forms = _forms(name)
+        form = next(form for form in forms if form in given)
+        if "/" not in form and "/" in name:
+            by_last[form].append(name)
+    for last, several in by_last.items():
+        if len(several) > 1:
+            raise DataError(
+                f"{path}: {last!r} fits {plural(len(several), 'image')}, such as {several[0]} and {several[1]}, which "
+                "may be of different groups; give the whole path in the dataset."
+            )
+
+
+def _decoded(path: Path) -> str:
+    data = read_file(path)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        codes: tuple[str, ...] = ("utf-16",)
+    else:
+        codes = ("utf-8-sig", "cp1252")
+    for code in codes:
+        try:
+            text = data.decode(code)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise DataError(f"{path}: is no CSV file: it is no text in UTF-8, UTF-16 or Windows-1252.")
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the columns, judged by the titles."""
+    titles = text.lstrip().partition("\n")[0]
+    return max(",;\t", key=titles.count)
+
+
+def _column(titles: Sequence[str], known: Sequence[str], wanted: str, path: Path, delimiter: str) -> int:
+    for title in known:
+        for place, one in enumerate(titles):
+            if one.casefold() == title:
+                return place
+    found = ", ".join(map(quoted, titles[:8])) or "none"
+    raise DataError(
+        f"{path}: has no column {wanted!r}; the columns file and group are needed, found are {found} (separated by "
+        f"{delimiter!r})."
+    )
+
+
+def _plain(written: str) -> str:
+    return written.strip().replace("\\", "/").removeprefix("./")
+
+
+def _forms(name: str) -> list[str]:
+    """Return how a table may name a slice, the most exact form first."""
+    forms = []
+    for form in (name, PurePosixPath(name).name):
+        forms.append(form)
+        suffix = PurePosixPath(form).suffix
+        if suffix.lower() in IMAGE_SUFFIXES:
+            forms.append(form.removesuffix(suffix))
+    return forms

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import gzip
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask, read_slice
+from bts_tune.data.readers import _nifti
+from bts_tune.data.readers._nifti import chosen_slices
+from bts_tune.data.records import Dataset
+from bts_tune.errors import DataError
+
+OBLIQUE = np.array([[-0.9, 0.1, 0.0, 3.0], [0.1, 0.9, 0.05, 4.0], [0.0, 0.05, -2.5, 7.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+def volume(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image of 20 x 24 x 30 voxels, and a mask with a tumour in slices 10 to 14 of the last axis."""
+    image = np.random.default_rng(seed).integers(0, 4000, (20, 24, 30)).astype(np.int16)
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    mask[3:9, 4:12, 10:15] = 1
+    return image, mask
+
+
+def save(path: Path, values: np.ndarray, affine: np.ndarray = OBLIQUE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    return path
+
+
+def write_volumes(root: Path, count: int = 3) -> Path:
+    for number in range(count):
+        image, mask = volume(number)
+        save(root / "images" / f"v{number}.nii.gz", image)
+        save(root / "masks" / f"v{number}_seg.nii", mask)
+    return root
+
+
+def indices(dataset: Dataset, group: str = "v0") -> list[int]:
+    return [int(record.name.rpartition("/")[2]) for record in dataset if record.group == group]
+
+
+def test_slices_are_those_of_the_body_whatever_the_affine(tmp_path: Path) -> None:
+    dataset = open_dataset(write_volumes(tmp_path))
+    assert (dataset.layout, {record.group for record in dataset}) == ("folders", {"v0", "v1", "v2"})
+    for record in dataset.records["train"]:
+        paths = (record.image, tmp_path / "masks" / f"{record.group}_seg.nii")
+        image, mask = (nibabel.as_closest_canonical(nibabel.load(path)).get_fdata() for path in paths)
+        place = int(record.name.rpartition("/")[2])
+        assert np.array_equal(read_mask(record), np.rot90(mask[:, :, place]))
+        low, high = np.quantile(image, (0.005, 0.995))
+        expected = np.clip((np.rot90(image[:, :, place]) - low) / (high - low), 0, 1) * 255
+        assert np.abs(read_slice(record) - expected).max() <= 0.51
+
+
+def test_all_slices_with_a_tumour_and_the_share_of_others(tmp_path: Path) -> None:
+    root = write_volumes(tmp_path)
+    # The last axis runs from head to foot in the file, and the other way round in the body's axes.
+    tumour = {15, 16, 17, 18, 19}
+    few = indices(open_dataset(root))
+    assert tumour < set(few)
+    assert len(few) == 6
+    assert indices(open_dataset(root, empty_slices=1)) == list(range(30))
+    assert set(indices(open_dataset(root, empty_slices=0))) == tumour
+    assert len(indices(open_dataset(root, empty_slices=0.5))) == 10
+
+
+@pytest.mark.parametrize(
+    ("plane", "shape", "spacing"),
+    [("axial", (24, 20), (0.907, 0.906)), ("coronal", (30, 20), (2.5, 0.906)), ("sagittal", (30, 24), (2.5, 0.907))],
+)
+def test_planes_and_their_spacing(
+    tmp_path: Path, plane: str, shape: tuple[int, int], spacing: tuple[float, float]
+) -> None:
+    record = open_dataset(write_volumes(tmp_path, 1), plane=plane).records["train"][0]
+    assert read_slice(record).shape == read_mask(record).shape == shape
+    assert record.spacing == pytest.approx(spacing, abs=2e-3)
+
+
+@pytest.mark.parametrize("given", [{"plane": "oblique"}, {"empty_slices": -0.5}, {"empty_slices": 20.0}])
+def test_choices_that_do_not_exist_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"--plane 'oblique': must be one of|--empty-slices -?[0-9.]+: must be a share"):
+        open_dataset(write_volumes(tmp_path, 1), **given)
+
+
+def test_a_choice_of_slices_changes_the_fingerprint(tmp_path: Path) -> None:
+    root = write_volumes(tmp_path, 1)
+    seen = {open_dataset(root, plane=plane, empty_slices=1).fingerprint() for plane in ("axial", "coronal", "sagittal")}
+    assert len(seen) == 3
+
+
+def test_sequences_beside_their_segmentation(tmp_path: Path) -> None:
+    for number in range(2):
+        image, mask = volume(number)
+        folder = tmp_path / f"BraTS-GLI-0000{number}-000"
+        for name, values in (("t1c", image), ("t2f", image + 1), ("seg", mask)):
+            save(folder / f"{folder.name}-{name}.nii.gz", values)
+    with pytest.raises(DataError, match=r"has 2 sequences \(t1c, t2f\); choose one: --sequence t1c"):
+        open_dataset(tmp_path)
+    dataset = open_dataset(tmp_path, sequence="T2F")
+    assert {record.image.name[-10:] for record in dataset} == {"t2f.nii.gz"}
+    assert {record.group for record in dataset} == {"BraTS-GLI-00000-000", "BraTS-GLI-00001-000"}
+
+
+@pytest.mark.parametrize(
+    ("values", "affine", "sentence"),
+    [
+        (np.zeros((20, 24, 29), np.uint8), OBLIQUE, "has 20 x 24 x 29 voxels, the image 20 x 24 x 30"),
+        (np.zeros((20, 24, 30), np.uint8), np.diag([1.0, 1.0, 2.0, 1.0]), "lies elsewhere in space"),
+        (np.zeros((20, 24, 30, 2), np.uint8), OBLIQUE, "one volume of numbers is needed"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_told(
+    tmp_path: Path, values: np.ndarray, affine: np.ndarray, sentence: str
+) -> None:
+    root = write_volumes(tmp_path)
+    save(root / "masks" / "v1_seg.nii", values, affine)
+    dataset = open_dataset(root)
+    (error,) = dataset.errors
+    assert (error.code, error.file) == ("unreadable-volume", "images/v1.nii.gz")
+    assert sentence in error.message
+    assert {record.group for record in dataset} == {"v0", "v2"}
+
+
+def test_broken_and_too_large_volumes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_volumes(tmp_path)
+    (root / "images" / "v0.nii.gz").write_bytes(b"no volume")
+    whole = gzip.decompress((root / "images" / "v1.nii.gz").read_bytes())
+    (root / "masks" / "v1_seg.nii").write_bytes(whole[:900])
+    dataset = open_dataset(root)
+    assert [error.file for error in dataset.errors] == ["images/v0.nii.gz", "images/v1.nii.gz"]
+    monkeypatch.setattr(_nifti, "MAX_VOXELS", 1000)
+    assert all("at most 1000 are allowed" in error.message for error in open_dataset(root).errors[1:2])
+
+
+def test_no_more_volumes_are_held_than_are_allowed(tmp_path: Path) -> None:
+    dataset = open_dataset(write_volumes(tmp_path, 6))
+    for record in dataset:
+        read_slice(record), read_mask(record)
+    assert _nifti._load.cache_info().currsize <= 4
+
+
+def test_without_nibabel_one_sentence_says_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_volumes(tmp_path)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(DataError, match=r"which is not installed: pip install 'bts-tune\[nifti\]'"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.2, 20), (1.0, 100)])
+def test_a_volume_without_a_tumour_gives_the_share_of_its_slices(share: float, count: int) -> None:
+    assert len(chosen_slices(np.zeros(100, dtype=bool), share)) == count

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask, read_slice
+from bts_tune.data.readers.pairs import PairsReader
+from bts_tune.errors import DataError
+from bts_tune.testing.readers import ReaderContract
+from tests.data.builders import noise, write_image
+
+
+def write_patients(root: Path, patients: int = 3, count: int = 4) -> Path:
+    """Write three-channel TIFFs with masks beside them, a folder for each patient, as the LGG set has them."""
+    for number in range(patients):
+        folder = root / f"TCGA_CS_494{number}_19960909"
+        for index in range(count):
+            mask = np.zeros((40, 60), dtype=np.uint8)
+            mask[5 : 9 + index, 10:30] = 255
+            image = noise(seed=10 * number + index)
+            write_image(folder / f"{folder.name}_{index}.tif", np.dstack([image] * 3))
+            write_image(folder / f"{folder.name}_{index}_mask.tif", mask)
+    return root
+
+
+class TestContract(ReaderContract):
+    @pytest.fixture
+    def reader(self) -> PairsReader:
+        return PairsReader()
+
+    @pytest.fixture
+    def dataset_folder(self, tmp_path: Path) -> Path:
+        return write_patients(tmp_path / "dataset")
+
+    @pytest.fixture
+    def broken_folder(self, tmp_path: Path) -> Path:
+        root = write_patients(tmp_path / "dataset")
+        next(root.rglob("*_mask.tif")).unlink()
+        return root
+
+
+def test_patients_are_groups_and_masks_are_those_beside(tmp_path: Path) -> None:
+    dataset = open_dataset(write_patients(tmp_path))
+    assert (dataset.layout, len(dataset), dataset.own_splits) == ("pairs", 12, ())
+    assert {record.group for record in dataset} == {f"TCGA_CS_494{number}_19960909" for number in range(3)}
+    for record in dataset:
+        index = int(record.image.stem.rsplit("_", 1)[1])
+        assert read_mask(record).sum() == (4 + index) * 20
+        assert np.array_equal(read_slice(record), noise(seed=10 * int(record.group[11]) + index))  # type: ignore[index]
+
+
+def test_folders_named_like_splits_are_the_splits(tmp_path: Path) -> None:
+    for split in ("Training", "validation"):
+        write_patients(tmp_path / split, patients=1)
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 4, 0]
+    assert not dataset.needs_splitting
+
+
+def test_flat_pairs_have_no_patients(tmp_path: Path) -> None:
+    for index in range(4):
+        write_image(tmp_path / f"{index}.png", noise(seed=index))
+        write_image(tmp_path / f"{index}-seg.png", np.eye(40, 60, dtype=np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert len(dataset) == 4
+    assert {record.group for record in dataset} == {None}
+
+
+def test_many_images_without_a_mask_are_one_error(tmp_path: Path) -> None:
+    root = write_patients(tmp_path)
+    masks = sorted(root.rglob("*_mask.tif"))
+    for path in masks[:7]:
+        path.unlink()
+    (error,) = open_dataset(root).errors
+    assert error.code == "missing-mask"
+    assert "7 of 12 images" in error.message
+    assert "all-zero mask" in error.message
+
+
+def test_several_masks_of_one_image_are_refused(tmp_path: Path) -> None:
+    root = write_patients(tmp_path)
+    mask = next(root.rglob("*_0_mask.tif"))
+    write_image(mask.with_name(mask.stem + "_1.tif"), noise())
+    (error,) = open_dataset(root).errors
+    assert mask.name in error.message
+
+
+def test_no_pairs_at_all(tmp_path: Path) -> None:
+    write_image(tmp_path / "x.png", noise())
+    with pytest.raises(DataError, match="holds no image with its mask beside it"):
+        open_dataset(tmp_path, reader="pairs")

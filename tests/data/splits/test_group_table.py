@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bts_tune.data.splits.group_table import read_group_table
+from bts_tune.errors import DataError
+
+NAMES = [f"{split}/images/s{number}.png" for split in ("train", "valid") for number in range(3)]
+GROUPS = ["Müller0", "Müller0", "Müller1", "p2", "p2", "p3"]
+
+
+def table(separator: str = ",", title: str = "file,group", form: Callable[[str], str] = str) -> str:
+    rows = [f"{form(name)}{separator}{group}" for name, group in zip(NAMES, GROUPS, strict=True)]
+    return "\n".join([title.replace(",", separator), *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (table(), "utf-8"),
+        (table(), "utf-8-sig"),
+        (table(), "utf-16"),
+        (table(), "cp1252"),
+        (table(";"), "utf-8"),
+        (table("\t"), "utf-8"),
+        (table(", "), "utf-8"),
+        (table(title="File,Group"), "utf-8"),
+        (table(title="FILENAME,Patient_ID"), "utf-8"),
+        (table(form=lambda name: name.replace("/", "\\")), "utf-8"),
+        (table(form=lambda name: name.removesuffix(".png")), "utf-8"),
+        (table(form=lambda name: f'"{name}"'), "utf-8"),
+        (table().replace("\n", "\r\n"), "utf-8"),
+    ],
+)
+def test_tables_as_programs_write_them(tmp_path: Path, text: str, encoding: str) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_bytes(text.encode(encoding))
+    assert read_group_table(NAMES, path) == GROUPS
+
+
+def test_a_row_that_says_the_same_again_is_no_contradiction(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text(table() + f"{NAMES[0]},{GROUPS[0]}\n")
+    assert read_group_table(NAMES, path) == GROUPS
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (table() + f"{NAMES[0]},other\n", r"two groups, 'Müller0' in line 2 and 'other' in line 8"),
+        (table(form=lambda name: name.rpartition("/")[2]), r"'train/images/s0\.png' two groups"),
+        ("file,group\ns0.png,a\ns1.png,b\ns2.png,c\n", r"'s0\.png' fits 2 images, such as train/images/s0\.png"),
+        (table(title="file,scanner"), r"no column 'group'; .* found are 'file', 'scanner'"),
+        ("nothing at all", "has no column 'file'"),
+        (table().replace(NAMES[4], "x.png"), r"gives no group for 'valid/images/s1\.png'"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=sentence) as refusal:
+        read_group_table(NAMES, path)
+    assert str(refusal.value).startswith(f"{path}: ")
+
+
+def test_what_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_bytes(b"PK\x03\x04\x00\x00\x81")
+    with pytest.raises(DataError, match="is no text in UTF-8, UTF-16 or Windows-1252"):
+        read_group_table(NAMES, path)

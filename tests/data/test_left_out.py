@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bts_tune.data.left_out import left_out_lines
+from bts_tune.data.open import open_dataset
+from bts_tune.errors import DataError
+from tests.data.builders import noise, write_coco, write_image, write_pairs
+
+
+def write_splits(root: Path) -> Path:
+    for split in ("train", "valid"):
+        write_pairs(root / split, 3)
+    return root
+
+
+def test_each_kind_of_file_that_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
+    root = write_splits(tmp_path)
+    for number in range(6):
+        (root / "train" / "images" / f"d{number}.dcm").touch()
+    (root / "train" / "masks" / "d0.nii.gz").touch()
+    (root / "valid" / "images" / "IM0001").touch()
+    write_image(root / "elsewhere" / "x.png", noise())
+    for name in ("README.md", "train/notes.txt", ".hidden.png"):
+        (root / name).touch()
+    dataset = open_dataset(root)
+    assert dataset.errors == ()
+    lines = "\n".join(left_out_lines(dataset))
+    assert "6 .dcm files left out" in lines
+    assert "train/images/d0.dcm, train/images/d1.dcm, train/images/d2.dcm, … and 3 more." in lines
+    assert "1 .nii.gz file left out" in lines
+    assert "valid/images/IM0001" in lines
+    assert "elsewhere/x.png" in lines
+    assert not any(name in lines for name in ("README", "notes", "hidden"))
+    assert {issue.code for issue in dataset.issues} == {"left-out"}
+
+
+def test_nothing_is_said_where_all_files_are_used(tmp_path: Path) -> None:
+    for root in (write_splits(tmp_path / "pairs"), write_coco(tmp_path / "coco")):
+        dataset = open_dataset(root)
+        assert (dataset.issues, left_out_lines(dataset)) == ((), [])
+
+
+def test_masks_without_an_image_are_said_at_once(tmp_path: Path) -> None:
+    root = write_splits(tmp_path)
+    (root / "train" / "images" / "s001.png").unlink()
+    (line,) = left_out_lines(open_dataset(root))
+    assert line == "1 file without a counterpart, left out: train/masks/s001.png."
+
+
+def test_a_layout_whose_files_are_all_of_another_format(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "x.dcm").touch()
+    with pytest.raises(DataError, match=r"is read as image/mask folders, and holds no slice of it; 2 \.dcm files"):
+        open_dataset(tmp_path)
