@@ -67,8 +67,9 @@ def test_a_mistake_gets_one_sentence(refused: Callable[..., str]) -> None:
 
 
 def test_the_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["export", "--help"])
-    _, _, examples = capsys.readouterr().out.partition("examples:")
-    assert "--to onnx" in examples
-    assert examples.count("bts-tune ") >= 2
+    for command, shown in (("export", "--to onnx"), ("list", "bts-tune list"), ("watch", "bts-tune watch RUN")):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        _, _, examples = capsys.readouterr().out.partition("examples:")
+        assert shown in examples
+        assert examples.count("bts-tune ") >= 2
