@@ -23,7 +23,7 @@ from bts_tune.experiment.planning.definitions import definitions_of_losses, defi
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.preview import preview
+from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
@@ -298,8 +298,8 @@ def _absolute(options: RunOptions) -> RunOptions:
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
-def dry_run(options: RunOptions, console: Console) -> None:
-    """Print what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
+def dry_run(options: RunOptions, console: Console) -> DryRun:
+    """Return what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
     load_installed()
     load_plugins(options.plugins)
     options.require_known_names()
@@ -311,9 +311,7 @@ def dry_run(options: RunOptions, console: Console) -> None:
         folds: Mapping[int | None, Dataset] = {None: open_data(options, console)}
     else:
         folds = open_checked_dataset(options, console).folds
-    console.print(f"Dry run of space {space.name!r}; nothing is trained.", highlight=False)
-    text = preview(resolved, [len(dataset.records["train"]) for dataset in folds.values()])
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return DryRun(space.name, resolved, [len(dataset.records["train"]) for dataset in folds.values()])
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
