@@ -38,7 +38,7 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
     from rich.live import Live
 
     from bts_tune.results.find import find_run
-    from bts_tune.results.listing import next_command
+    from bts_tune.results.listing import next_command, run_state
 
     folder = find_run(parsed.run, Path(parsed.results))
     console = make_console()
@@ -49,17 +49,26 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
     else:
         try:
             with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-                while True:
-                    state, table = look(folder, console.size.height)
-                    live.update(table, refresh=True)
-                    if state != "running":
-                        break
-                    time.sleep(_SECONDS)
+                seen, state = None, "running"
+                while state == "running":
+                    now = (_stamps(folder), run_state(folder, folder.read_run()), console.size)
+                    if now != seen:  # of a long run, reading takes its time
+                        state, table = look(folder, console.size.height)
+                        live.update(table, refresh=True)
+                        seen = now
+                    if state == "running":
+                        time.sleep(_SECONDS)
         except KeyboardInterrupt:  # how one stops watching
             return EXIT_OK
     if state != "running":
         say(console, f"Go on with:  {next_command(folder, state, model=any(folder.path.glob('models/*/model.json')))}")
     return EXIT_OK
+
+
+def _stamps(folder: RunFolder) -> list[tuple[int, int]]:
+    """Return what tells whether the record has changed."""
+    files = (path for path in (folder.run_file, folder.trials_file, folder.rows_file) if path.exists())
+    return [(found.st_mtime_ns, found.st_size) for path in files for found in [path.stat()]]
 
 
 def look(folder: RunFolder, height: int | None = None) -> tuple[str, RenderableType]:

@@ -71,7 +71,7 @@ def loading_code(context: ExportContext, *, smp: bool) -> str:
     """Return five lines of Python, or fewer, that load the model and segment `scan.png`."""
     config = context.segmenter.config
     if not smp:
-        loaded = [f'bt.load_plugin("{name}")' for name in _plugins(context)]
+        loaded = [f"bt.load_plugin({name!r})" for name in _plugins(context)]
         return "\n".join(
             [
                 "import bts_tune as bt",

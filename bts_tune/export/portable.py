@@ -82,16 +82,16 @@ def resize_by_area(image: torch.Tensor, size: int) -> torch.Tensor:
 
 def _area(old: int, new: int) -> torch.Tensor:
     """Return the matrix [new, old] that averages over what each new pixel covers."""
-    ratio, old_pixels, new_pixels = _grid(old, new)
-    overlap = torch.minimum((new_pixels + 1) * ratio, old_pixels + 1) - torch.maximum(new_pixels * ratio, old_pixels)
-    return overlap.clamp(min=0) / ratio
+    scale, old_pixels, new_pixels = _grid(old, new)
+    overlap = torch.minimum((new_pixels + 1) * scale, old_pixels + 1) - torch.maximum(new_pixels * scale, old_pixels)
+    return (overlap.clamp(min=0) / scale).float()
 
 
 def _area_linear(old: int, new: int) -> torch.Tensor:
     """Return the matrix [new, old] of OpenCV's `INTER_AREA` where another side is enlarged: of two pixels each."""
-    ratio, old_pixels, new_pixels = _grid(old, new)
-    first = (new_pixels * ratio).floor()
-    share = (new_pixels + 1) - (first + 1) / ratio
+    scale, old_pixels, new_pixels = _grid(old, new)
+    first = (new_pixels * scale).floor()
+    share = ((new_pixels + 1) - (first + 1) * (1 / scale)).float()
     share = torch.where(share <= 0, torch.zeros_like(share), share - share.floor())
     second = (first + 1).clamp(max=old - 1)
     return (1 - share) * (old_pixels == first) + share * (old_pixels == second)
@@ -99,13 +99,17 @@ def _area_linear(old: int, new: int) -> torch.Tensor:
 
 def _linear(old: int, new: int) -> torch.Tensor:
     """Return the matrix [new, old] of linear interpolation between the centres of pixels."""
-    ratio, old_pixels, new_pixels = _grid(old, new)
-    place = ((new_pixels + 0.5) * ratio - 0.5).clamp(0, old - 1)
-    return (1 - (place - old_pixels).abs()).clamp(min=0)
+    scale, old_pixels, new_pixels = _grid(old, new)
+    place = ((new_pixels + 0.5) * scale - 0.5).clamp(0, old - 1)
+    return (1 - (place - old_pixels).abs()).clamp(min=0).float()
 
 
-def _grid(old: int, new: int) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Return how many old pixels a new one is, the old pixels as a row, and the new ones as a column."""
-    old_pixels = torch.arange(old, dtype=torch.float32).unsqueeze(0)
-    new_pixels = torch.arange(new, dtype=torch.float32).unsqueeze(1)
-    return old / new, old_pixels, new_pixels
+def _grid(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return how many old pixels a new one is, the old pixels as a row, and the new ones as a column.
+
+    In float64, as OpenCV has them: where the edges of pixels meet, a hair decides which pixel is taken.
+    """
+    scale = 1 / (torch.full((), new, dtype=torch.float64) / torch.full((), old, dtype=torch.float64))
+    old_pixels = torch.arange(old, dtype=torch.float64).unsqueeze(0)
+    new_pixels = torch.arange(new, dtype=torch.float64).unsqueeze(1)
+    return scale, old_pixels, new_pixels

@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from bts_tune.config import PreprocessingPart
+from bts_tune.errors import RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import FileExport
 from bts_tune.export.parity import check_parity
 from bts_tune.export.portable import PortableModel
 from bts_tune.results.warnings import demo_sentence
+from bts_tune.text import first_line
 from bts_tune.training.measure import THRESHOLD
 
 INPUT, OUTPUT = "image", "probability"
@@ -58,7 +60,16 @@ class PortableExport(FileExport):
         # Sizes that differ from one another and from the network's, so that the exporter takes none for another.
         size = context.segmenter.config.image_size
         example = torch.zeros(2, 1, size + 3, size + 5, dtype=torch.uint8)
-        self.convert(model, example, description, target)
+        try:
+            self.convert(model, example, description, target)
+        except OSError:
+            raise
+        except Exception as error:  # whatever an exporter stumbles on in a network; PyTorch's have errors of many kinds
+            config = context.segmenter.config
+            raise RunError(
+                f"--to {self.name}: cannot write decoder {config.decoder!r} on encoder {config.encoder!r}: "
+                f"{first_line(error)}"
+            ) from None
         parity = check_parity(context, self.load(target), equalizes=model.equalizes)
         text = json.dumps({**description, "checked": asdict(parity)}, indent=2, ensure_ascii=False)
         target.with_name(f"{target.name}.json").write_text(text + "\n", encoding="utf-8")

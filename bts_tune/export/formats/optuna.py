@@ -104,6 +104,8 @@ def _parameters(context: ExportContext) -> tuple[dict[str, Parameter], list[str]
         try:
             space = Space.from_document(context.run["space"])
             overrides = options.get("overrides")
+            if not isinstance(overrides, dict):
+                overrides = {}
             search = space.resolve(overrides=overrides, demo=context.run.get("profile") == "demo").search
             if search is not None:
                 return search.parameters, []
@@ -175,7 +177,7 @@ def _frozen(record: TrialRecord, parameters: Mapping[str, Parameter]) -> FrozenT
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
         content = setting(record, name)
-        if parameter.holds(values) and content is not None and parameter.contains(content):
+        if parameter.holds(values) and _contains(parameter, content):
             values[name] = content
     reported = {row["epoch"]: row[REPORTED] for row in record.rows if row.get(REPORTED) is not None}
     best = record.best_row
@@ -196,10 +198,24 @@ def _frozen(record: TrialRecord, parameters: Mapping[str, Parameter]) -> FrozenT
     )
     # `create_trial` would have taken the present for its times.
     frozen.state, frozen.values = state, None if result is None else [result]
-    frozen.datetime_start = None if state is TrialState.WAITING else datetime.fromtimestamp(started)
+    frozen.datetime_start = None if state is TrialState.WAITING else _moment(started)
     if state.is_finished():
-        frozen.datetime_complete = datetime.fromtimestamp(max(started, _ended(record, started)))
+        frozen.datetime_complete = _moment(max(started, _ended(record, started)))
     return frozen
+
+
+def _contains(parameter: Parameter, content: Any) -> bool:
+    try:
+        return content is not None and parameter.contains(content)
+    except TypeError:  # a text where the space has numbers: a record may be damaged
+        return False
+
+
+def _moment(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds)
+    except (OverflowError, ValueError, OSError):  # a damaged record
+        return datetime.fromtimestamp(0)
 
 
 def _started(record: TrialRecord) -> float:

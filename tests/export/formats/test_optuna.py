@@ -186,6 +186,20 @@ def test_a_file_that_is_no_storage_is_left_as_it_is(folder: RunFolder, tmp_path:
         assert not list(tmp_path.glob("*.lock"))
 
 
+def test_a_damaged_record_is_exported_as_far_as_it_goes(tmp_path: Path) -> None:
+    record = make_trial("a", rows=make_curve("a", 2, 0.3))
+    record.rows[0]["time"] = record.rows[1]["time"] = 1e90
+    folder = write_run(
+        tmp_path / "run", [record], make_run(space=load_space("extended").document, options={"overrides": "x"})
+    )
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    api.Run(folder).export("optuna", url)
+    (trial,) = studies(url)["spring-search"].trials
+    assert trial.state == TrialState.COMPLETE
+    with pytest.raises(RunError, match="no trial of this run is planned yet"):
+        api.Run(write_run(tmp_path / "none", [], make_run())).export("optuna", url)
+
+
 def test_a_single_trial_cannot_be_asked_for(folder: RunFolder) -> None:
     with pytest.raises(ConfigError, match="--trial: a study has all trials"):
         api.Run(folder).export("optuna", trial="t0001")

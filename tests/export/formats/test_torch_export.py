@@ -6,14 +6,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from bts_tune import api
+from bts_tune.config import Part, TrialConfig
 from bts_tune.data.prepared.images import equalize
 from bts_tune.data.synthetic.phantom import generate_slice
+from bts_tune.errors import RunError
 from bts_tune.export.formats.torch_export import DESCRIPTION
-from bts_tune.testing.exports import ExportContract, example_run, validation_images
+from bts_tune.models.decoders.base import DECODERS, Decoder
+from bts_tune.testing.exports import ExportContract, example_run, train_run, validation_images
 
 
 class TestTorchExport(ExportContract):
@@ -67,6 +72,32 @@ def test_what_it_is_stands_in_the_file_and_beside_it_with_how_it_was_checked(tmp
     assert checked["images"] == len(validation_images())
     assert checked["source"] == "of the run's validation split"
     assert 0 <= checked["largest_difference"] < 1e-4
+
+
+def test_a_network_that_cannot_be_exported_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    class Branching(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image if float(image.mean()) > 0 else -image
+
+    @DECODERS.register("branching")
+    class BranchingDecoder(Decoder):
+        uses_encoder = False
+
+        class Parameters(Part):
+            pass
+
+        def build(self, config: TrialConfig) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(1, 1, 1), Branching())
+
+    try:
+        fields = {"decoder": "branching", "encoder": "none", "decoder_dropout": 0.0, "head_dropout": 0.0}
+        run = api.Run(train_run(tmp_path / "run", {"branching": fields}))
+        with pytest.raises(RunError, match="cannot write decoder 'branching' on encoder 'none'") as refused:
+            run.export("torch-export", tmp_path / "out" / "m.pt2")
+    finally:
+        del DECODERS._entries["branching"]
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_clahe_is_done_before_it(tmp_path: Path) -> None:
