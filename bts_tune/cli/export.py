@@ -20,7 +20,8 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune export`."""
     parser.usage = (
-        "bts-tune export RUN --to FORMAT [--output PATH] [--trial NAME] | bts-tune export FORMAT RUN [options]"
+        "bts-tune export RUN --to FORMAT [--output PATH] [--trial NAME] | bts-tune export FORMAT RUN [options] | "
+        "bts-tune export --formats"
     )
     parser.description = (
         "Write a run's best model, or the run itself, in a form that other programs read. Nothing is written over what "
@@ -28,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "words", metavar="RUN", nargs="+", help="a run's folder or name; the format may stand before it"
+        "words", metavar="RUN", nargs="*", help="a run's folder or name; the format may stand before it"
     )
     parser.add_argument("--to", metavar="FORMAT", help=f"{', '.join(EXPORTS)}, or one of a plugin")
+    parser.add_argument("--formats", action="store_true", help="say what each format is, and end")
     parser.add_argument(
         "--output",
         "--storage",
@@ -48,6 +50,10 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
 
     load_given_plugins(parsed)
+    if parsed.formats:
+        for name, export in EXPORTS.all().items():
+            print(f"{name:<13}{export.title}")
+        return EXIT_OK
     to, run = _format_and_run(parsed)
     EXPORTS.get(to)  # an unknown format is told before an unknown run
     exported = open_run(run, parsed.results).export(to, parsed.output, trial=parsed.trial)
@@ -64,6 +70,8 @@ def _format_and_run(parsed: argparse.Namespace) -> tuple[str, str]:
         return parsed.to, words[0]
     if len(words) == 2 and parsed.to is None:
         return words[0], words[1]
+    if not words:
+        raise ConfigError("export: give a run, by its folder or its name.")
     if len(words) == 1:
         raise ConfigError(f"export: give the format, --to FORMAT. {EXPORTS.allowed()}")
     raise ConfigError(f"export: got {' '.join(map(repr, words))}; give one run and one format.")

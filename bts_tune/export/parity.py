@@ -32,6 +32,7 @@ class Parity:
         source: what images those are.
         mean_difference: of the two probabilities of a pixel.
         largest_difference: the largest of these.
+        pixels: of all images.
         flipped_share: share of the pixels that are tumour by one and not by the other, at the threshold.
     """
 
@@ -39,13 +40,15 @@ class Parity:
     source: str
     mean_difference: float
     largest_difference: float
+    pixels: int
     flipped_share: float
 
     def sentence(self) -> str:
         """Return it for a person."""
+        flipped = round(self.flipped_share * self.pixels)
         return (
             f"Checked against bts-tune predict on {self.images} images ({self.source}): probabilities differ by at "
-            f"most {self.largest_difference:.2g}, and {self.flipped_share:.2%} of the pixels flip."
+            f"most {self.largest_difference:.2g}, and {flipped} of {self.pixels} pixels flip."
         )
 
 
@@ -74,7 +77,7 @@ def check_parity(
         largest = max(largest, float(difference.max()))
         flipped += int(((found > THRESHOLD) != (expected > THRESHOLD)).sum())
         pixels += expected.size
-    parity = Parity(len(images), source, total / pixels, largest, flipped / pixels)
+    parity = Parity(len(images), source, total / pixels, largest, pixels, flipped / pixels)
     if not parity.mean_difference <= _LARGEST_MEAN:  # not a number is refused as well
         raise RunError(
             f"{context.model_folder}: the exported model is not the run's: on {len(images)} images its "

@@ -51,10 +51,20 @@ def test_a_format_may_come_from_a_plugin(
     assert Path("w.npz").is_file()
 
 
+def test_formats_are_listed_those_of_plugins_too(
+    capsys: pytest.CaptureFixture[str], forget_plugins: Callable[[], None]
+) -> None:
+    assert main(["export", "--formats", "--plugin", str(PLUGIN)]) == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert listed.keys() == {"folder", "onnx", "optuna", "torch-export", "npz"}
+    assert listed["npz"] == "the weights as a NumPy archive"
+
+
 def test_a_mistake_gets_one_sentence(refused: Callable[..., str]) -> None:
     run = example_run().path
     assert "give the format, --to FORMAT. Allowed: folder, onnx, optuna, torch-export." in refused("export", run)
     assert "Did you mean 'onnx'" in refused("export", run, "--to", "onxx")
+    assert "give a run" in refused("export", "--to", "onnx")
     assert "give one run and one format" in refused("export", "onnx", run, "--to", "onnx")
     assert "nothing: no such run" in refused("export", "nothing", "--to", "folder")
     assert "kept no model of that name; it has clahe, plain" in refused("export", run, "--to", "folder", "--trial", "x")
