@@ -77,7 +77,7 @@ def test_what_it_is_stands_in_the_file_and_beside_it_with_how_it_was_checked(tmp
 def test_a_network_that_cannot_be_exported_is_refused_in_one_sentence(tmp_path: Path) -> None:
     class Branching(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return image if float(image.mean()) > 0 else -image
+            return image if float(image.detach().mean()) > 0 else -image
 
     @DECODERS.register("branching")
     class BranchingDecoder(Decoder):
