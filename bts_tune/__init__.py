@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         build_space,
         check_dataset,
         extend,
+        load_model,
         load_plugin,
         load_space,
         open_dataset,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from bts_tune.registry import (
         AUGMENTATION_STEPS,
         DECODERS,
+        EXPORTS,
         LOSSES,
         METRICS,
         READERS,
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AUGMENTATION_STEPS",
     "DECODERS",
+    "EXPORTS",
     "LOSSES",
     "METRICS",
     "READERS",
@@ -61,6 +64,7 @@ __all__ = [
     "build_space",
     "check_dataset",
     "extend",
+    "load_model",
     "load_plugin",
     "load_space",
     "open_dataset",

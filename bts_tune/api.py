@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bts_tune import plugins
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.registry import EXPORTS
 from bts_tune.results.find import best_model, ensemble_models, find_run
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import Space, loader
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bts_tune.data.records import Dataset
     from bts_tune.experiment.planning.options import RunOptions
     from bts_tune.experiment.run import FinishedRun
+    from bts_tune.export.formats.base import Exported
     from bts_tune.plugins import Plugin
     from bts_tune.report.write import ReportFiles
     from bts_tune.training.prediction import Prediction
@@ -42,6 +44,7 @@ __all__ = [
     "build_space",
     "check_dataset",
     "extend",
+    "load_model",
     "load_plugin",
     "load_space",
     "open_dataset",
@@ -178,6 +181,25 @@ class Run:
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         return list(predict(model, [Path(one) for one in listed], Path(out)))
 
+    def export(self, to: str, output: Path | str | None = None, *, trial: str | None = None) -> Exported:
+        """Write the best model, or the run itself, in a form that other programs read.
+
+        Args:
+            to: the format: 'folder', 'onnx', 'torch-export', 'optuna', or one of a plugin.
+            output: the path to write to, or for 'optuna' the address of a storage; by default `exports/` of the run's
+                folder. `output` of what is returned says where it is, `notes` what to know of it.
+            trial: take this trial's model instead of the best.
+
+        Raises:
+            ConfigError: there is no such format, or a package that it needs is missing.
+            RunError: no trial has left a model, something is there already, or it cannot be written.
+        """
+        from bts_tune.export.context import ExportContext
+
+        export = EXPORTS.get(to)()
+        exported: Exported = export.write(ExportContext(self.folder, trial), os.fspath(output) if output else None)
+        return exported
+
     def report(self) -> ReportFiles:
         """Write the report anew from the record alone, and return its files: `page` is `report.html`.
 
@@ -200,6 +222,26 @@ def open_run(run: Path | str, results: Path | str = "results") -> Run:
     """
     plugins.load_installed()
     return Run(find_run(str(run), Path(results)))
+
+
+def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
+    """Return the model of a folder that `Run.export("folder")` wrote, as `Run.best_model` returns it.
+
+    Args:
+        folder: it holds `model.safetensors` and `model.json`, as `models/<trial>/` of a run does.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+
+    Raises:
+        RunError: it cannot be read, or needs a plugin that is not loaded.
+        ConfigError: there is no such device.
+
+    Example:
+        >>> load_model("unet-b0").predict("scan.png")  # doctest: +SKIP
+    """
+    from bts_tune.training.segmenter import Segmenter
+
+    plugins.load_installed()
+    return Segmenter.load(Path(folder), device).eval()
 
 
 def load_plugin(plugin: Path | str) -> Plugin:

@@ -116,3 +116,4 @@ SPLIT_METHODS: Registry[Any] = Registry("split method", "bts_tune.data.splits.me
 AUGMENTATION_STEPS: Registry[Any] = Registry("augmentation step", "bts_tune.augmentation.steps", "Step")
 TRACKERS: Registry[Any] = Registry("tracker", "bts_tune.experiment.callbacks.trackers", "Tracker")
 SECTIONS: Registry[Any] = Registry("report section", "bts_tune.report.sections", "Section")
+EXPORTS: Registry[Any] = Registry("export", "bts_tune.export.formats", "Export")

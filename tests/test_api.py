@@ -411,6 +411,26 @@ def test_images_are_predicted_into_a_folder(study: Study, slices: Path, tmp_path
         study.run.predict("nowhere.png", "none")
 
 
+def test_a_model_is_exported_into_the_run_s_folder_and_opened_again(study: Study, slices: Path, tmp_path: Path) -> None:
+    # On a copy, so that the other tests find the run as it was.
+    run = bt.Run(type(study.run.folder)(Path(shutil.copytree(study.run.path, tmp_path / "copy"))))
+    exported = run.export("folder")
+    best = run.leaderboard["trial"][0]
+    assert exported.output == str(run.path / "exports" / best)
+    assert all("\n" not in note for note in exported.notes)
+    file = next((slices / "test").glob("*.png"))
+    np.testing.assert_array_equal(
+        bt.load_model(exported.output, device="cpu").predict(file), run.best_model(device="cpu").predict(file)
+    )
+    assert run.export("folder", "unet", trial="unet").output == "unet"
+    with pytest.raises(RunError, match="unet: exists already"):
+        run.export("folder", Path("unet"))
+    with pytest.raises(ConfigError, match=r"unknown export 'onxx'\. Did you mean 'onnx'"):
+        run.export("onxx")
+    with pytest.raises(RunError, match="nowhere: the saved model cannot be read"):
+        bt.load_model("nowhere")
+
+
 def test_the_report_is_written_anew(study: Study) -> None:
     run = bt.open_run("study", study.run.path.parent)
     assert run.report_files is None

@@ -20,6 +20,7 @@ ROOMS = (
     "__init__",
     "api",
     "experiment",
+    "export",
     "report",
     "training",
     "models",
@@ -112,7 +113,7 @@ def test_no_circle() -> None:
     [
         (("report", "results", "space", "config", "registry", "plugins"), ("torch", "ray")),
         (("data",), ("torch", "ray")),
-        (("training", "models", "losses", "metrics", "augmentation"), ("ray",)),
+        (("export", "training", "models", "losses", "metrics", "augmentation"), ("ray",)),
     ],
 )
 def test_rooms_without_torch_or_ray(rooms: tuple[str, ...], forbidden: tuple[str, ...]) -> None:

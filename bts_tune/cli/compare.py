@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM
+
+if TYPE_CHECKING:
+    from bts_tune.report.compare import RunComparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders or names of at least two runs")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write compare.html and compare.md into this folder")
     add_results(parser)
+    add_json(parser)
     parser.set_defaults(action=_compare)
 
 
@@ -26,9 +32,43 @@ def _compare(parsed: argparse.Namespace, _command: list[str]) -> int:
     console = make_console()
     results = Path(parsed.results)
     comparison = compare([find_run(name, results) for name in parsed.runs])
-    say(console, to_text(comparison_document(comparison)))
-    if parsed.out is not None:
+    if not parsed.json:
+        say(console, to_text(comparison_document(comparison)))
+    written = [] if parsed.out is None else write_comparison(comparison, parsed.out)
+    if parsed.json:
+        print_json("compare", {**_content(comparison), "files": written})
+    elif written:
         console.print()
-        for path in write_comparison(comparison, parsed.out):
+        for path in written:
             say(console, str(path))
     return EXIT_OK if comparison.ranked else EXIT_PROBLEM
+
+
+def _content(comparison: RunComparison) -> dict[str, Any]:
+    from bts_tune.report.compare import differences
+    from bts_tune.results.tables import configurations_table
+
+    leaders = [group[0] for group in comparison.groups]
+    return {
+        "ranked": comparison.ranked,
+        "groups": [[run.label for run in group] for group in comparison.groups],
+        "reasons": [
+            {"runs": [one.label, other.label], "differences": differences(one, other)}
+            for place, one in enumerate(leaders)
+            for other in leaders[place + 1 :]
+        ],
+        "runs": [
+            {
+                "run": run.label,
+                "state": run.run.get("status"),
+                "demo": run.run.get("profile") == "demo",
+                "split": run.method,
+                "dataset_fingerprint": run.fingerprint,
+                "stage": run.stage,
+                "folds": run.folds,
+                "trials": len(run.trials),
+                "configurations": rows_of(configurations_table(run.trials)),
+            }
+            for run in comparison.runs
+        ],
+    }

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from bts_tune import __version__
-from bts_tune.cli import compare, data, final, predict, report, run, spaces
+from bts_tune.cli import compare, data, export, final, listing, predict, report, run, spaces, watch
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
 from bts_tune.imports import leave_out_working_folder
 from bts_tune.text import nearest, printable, shortened
@@ -33,9 +33,12 @@ Find out which model and which hyperparameters segment brain tumours best on you
 
 # What each command does, in a line of the help, and what adds its arguments to its parser.
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "list": ("list the runs of a results folder", listing.add_arguments),
+    "watch": ("show how far a run is, in another terminal", watch.add_arguments),
     "report": ("make a run's report anew", report.add_arguments),
     "compare": ("set runs side by side, ranked where they were measured alike", compare.add_arguments),
     "predict": ("segment images with a run's best model", predict.add_arguments),
+    "export": ("write a run's best model, or the run, for other programs", export.add_arguments),
     "final": ("train a run's best configurations and baselines again", final.add_arguments),
     "data": ("check, generate and cache datasets", data.add_arguments),
     "spaces": ("list and explain search spaces", spaces.add_arguments),

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, print_ranking, say, warn
 from bts_tune.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from bts_tune.api import Run
+    from bts_tune.report.write import ReportFiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune report`."""
     parser.add_argument("run", help="a run's folder or name")
     add_results(parser)
+    add_json(parser)
     add_plugin(parser)
     parser.set_defaults(action=_report)
 
@@ -26,9 +34,12 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     load_given_plugins(parsed)
     files = opened.report()
     trials, run = opened.folder.trials(), opened.folder.read_run()
-    for sentence in (demo_sentence(run), partial_sentence(run), leak_sentence(run)):
-        if sentence:
-            console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
+    warnings = [one for one in (demo_sentence(run), partial_sentence(run), leak_sentence(run)) if one]
+    if parsed.json:
+        print_json("report", _content(opened, files, warnings))
+        return EXIT_OK
+    for sentence in warnings:
+        console.print(sentence, style="bold yellow", highlight=False, soft_wrap=True)
     print_ranking(trials, console)
     console.print()
     tables = (files.configurations, files.leaderboard, files.epochs)
@@ -38,3 +49,20 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     if files.failed:
         warn(files.failed)
     return EXIT_OK
+
+
+def _content(opened: Run, files: ReportFiles, warnings: Sequence[str]) -> dict[str, Any]:
+    from bts_tune.results.listing import run_state
+
+    run = opened.folder.read_run()
+    written = {name: getattr(files, name) for name in ("page", "report", "configurations", "leaderboard", "epochs")}
+    return {
+        "run": run.get("run"),
+        "path": opened.path,
+        "state": run_state(opened.folder, run),
+        "demo": run.get("profile") == "demo",
+        "warnings": [*warnings, *filter(None, [files.failed])],
+        "files": {**written, "figures": files.figures},
+        "configurations": rows_of(opened.configurations),
+        "trials": rows_of(opened.leaderboard),
+    }

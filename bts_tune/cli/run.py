@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import Any
 
+from bts_tune.cli.json_output import add_json, print_json
 from bts_tune.cli.options import (
     add_allow_changed,
     add_results,
@@ -15,7 +16,7 @@ from bts_tune.cli.options import (
     names_of,
 )
 from bts_tune.cli.outcome import conclude
-from bts_tune.cli.output import make_console
+from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 from bts_tune.experiment.planning.options import RunOptions, flag
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_options(what, [name for name in names_of("what") if name != "space"])
     for name, text in _SHORTCUTS.items():
         what.add_argument("--" + name.replace("_", "-"), metavar="N", type=_number, help=text)
+    add_json(what)
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
     how = parser.add_argument_group("how to run it")
     how.add_argument("--name", metavar="RUN", help="name of the run's folder (date, time and space)")
@@ -51,6 +53,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} are both given; give one of them.")
     if not asked:
         raise ConfigError("nothing to do: give --space NAME or --resume RUN, or a command; see 'bts-tune --help'.")
+    if parsed.json and not parsed.dry_run:
+        raise ConfigError("--json goes with --dry-run; of a run that was carried out: bts-tune report RUN --json.")
     from bts_tune import api
 
     console = make_console()
@@ -71,7 +75,11 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
     if parsed.dry_run:
         from bts_tune.experiment.run import dry_run
 
-        dry_run(options, console)
+        planned = dry_run(options, make_console(stderr=True) if parsed.json else console)
+        if parsed.json:
+            print_json("dry-run", planned.to_dict())
+        else:
+            say(console, planned.text())
         return EXIT_OK
     run = api.start(options, results=parsed.results, name=parsed.name, command=command, console=console)
     return conclude(run, console)

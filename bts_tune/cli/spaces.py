@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import argparse
 
+from bts_tune.cli.json_output import add_json, print_json
 from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.errors import EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `bts-tune spaces`."""
-    parser.set_defaults(action=_list)
+    parser.set_defaults(action=_list, json=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    commands.add_parser("list", help="list the search spaces").set_defaults(action=_list)
+    listed = commands.add_parser("list", help="list the search spaces", allow_abbrev=False)
+    add_json(listed)
+    listed.set_defaults(action=_list)
     show = commands.add_parser("show", help="explain a search space", allow_abbrev=False)
     show.add_argument("name")
+    add_json(show)
     add_plugin(show)
     show.set_defaults(action=_show)
     commands.add_parser("schema", help="print the JSON schema of a space file").set_defaults(action=_schema)
 
 
-def _list(_parsed: argparse.Namespace, _command: list[str]) -> int:
+def _list(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.space import list_spaces
 
-    for space in list_spaces():
-        first = space.description.strip().split(":")[0].split(". ")[0].rstrip(".")
-        print(f"{space.name:<12}{first}.")
+    described = [
+        (space, space.description.strip().split(":")[0].split(". ")[0].rstrip(".") + ".") for space in list_spaces()
+    ]
+    if parsed.json:
+        spaces = [{"name": space.name, "description": text, "source": space.source} for space, text in described]
+        print_json("spaces list", {"spaces": spaces})
+        return EXIT_OK
+    for space, text in described:
+        print(f"{space.name:<12}{text}")
     return EXIT_OK
 
 
@@ -34,7 +44,11 @@ def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.space.text import render_space
 
     load_given_plugins(parsed)
-    print(render_space(load_space(parsed.name)))
+    space = load_space(parsed.name)
+    if parsed.json:
+        print_json("spaces show", {"space": space.document})
+    else:
+        print(render_space(space))
     return EXIT_OK
 
 

@@ -30,7 +30,7 @@ from bts_tune.experiment.planning.inputs import (
     reopen_dataset,
 )
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.preview import preview
+from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
@@ -306,8 +306,8 @@ def _absolute(options: RunOptions) -> RunOptions:
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
-def dry_run(options: RunOptions, console: Console) -> None:
-    """Print what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
+def dry_run(options: RunOptions, console: Console) -> DryRun:
+    """Return what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
     load_installed()
     load_plugins(options.plugins)
     options.require_known_names()
@@ -319,9 +319,7 @@ def dry_run(options: RunOptions, console: Console) -> None:
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
     if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
         folds = check_and_split(dataset, options, console).folds
-    console.print(f"Dry run of space {space.name!r}; nothing is trained.", highlight=False)
-    text = preview(resolved, [len(dataset.records["train"]) for dataset in folds.values()])
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return DryRun(space.name, resolved, [len(dataset.records["train"]) for dataset in folds.values()])
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:

@@ -31,6 +31,8 @@ class Segmenter(nn.Module):
         network: the network, in evaluation mode.
         config: the configuration that it was trained with.
         epoch: the epoch that the weights are from.
+        mean: of the training split's pixels, which images are standardised with; in 0..255.
+        std: their standard deviation.
     """
 
     postprocessing = Postprocessing()
@@ -42,7 +44,7 @@ class Segmenter(nn.Module):
         self.network = to_device(saved.model, self._arithmetic.device).eval()
         self.config: TrialConfig = saved.config
         self.epoch = saved.epoch
-        self._mean, self._std = saved.mean, saved.std
+        self.mean, self.std = saved.mean, saved.std
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Segmenter:
@@ -59,7 +61,7 @@ class Segmenter(nn.Module):
         Args:
             images: prepared grey values from 0 to 255, of any dtype, [n, 1, S, S] with S as in `config.image_size`.
         """
-        batch = standardize(images.to(self._arithmetic.device), self._mean, self._std)
+        batch = standardize(images.to(self._arithmetic.device), self.mean, self.std)
         with self._arithmetic.autocast():
             logits: torch.Tensor = self.network(batch)
         return logits

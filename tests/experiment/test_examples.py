@@ -110,6 +110,11 @@ def test_all_of_them_together(command: Command, patients: Path, tmp_path: Path) 
     code, _, errors = command(*predict, *given)
     assert code == 0, errors
 
+    code, output, errors = command("export", run, "--to", "npz", "--output", tmp_path / "weights.npz", *given)
+    assert code == 0, errors
+    assert str(tmp_path / "weights.npz") in output
+    assert (tmp_path / "weights.npz").is_file()
+
     # A run that goes on with another plugin than it began with is refused.
     changed = tmp_path / "plugins"
     shutil.copytree(EXAMPLES, changed)

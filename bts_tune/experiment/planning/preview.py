@@ -1,12 +1,72 @@
-"""What a run would do and what it would cost, in words: `--dry-run`."""
+"""What a run would do and what it would cost, in words and for programs: `--dry-run`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from bts_tune.space import Final, ResolvedSpace
 from bts_tune.space.text import range_text
 from bts_tune.text import plural
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do.
+
+    Attributes:
+        name: the search space's name.
+        space: its trials.
+        train_images: training images of each fold; of the one split where there are no folds.
+    """
+
+    name: str
+    space: ResolvedSpace
+    train_images: Sequence[int]
+
+    def text(self) -> str:
+        """Return it in words."""
+        return f"Dry run of space {self.name!r}; nothing is trained.\n{preview(self.space, self.train_images)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it in the types of JSON."""
+        trials, epochs = cost(self.space)
+        search, folds = self.space.search, len(self.train_images)
+        return {
+            "space": self.name,
+            "trials": [
+                {
+                    "trial": named.trial,
+                    "name": named.name,
+                    "baseline": named.baseline,
+                    "changed": list(named.changed),
+                    "config": named.config.to_dict(),
+                }
+                for named in self.space.named
+            ],
+            "search": None
+            if search is None
+            else {
+                "num_trials": search.num_trials,
+                "epochs": search.epochs,
+                "grace_period": search.grace_period,
+                "parameters": {
+                    name: parameter.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+                    for name, parameter in search.parameters.items()
+                },
+            },
+            "final": None
+            if self.space.final is None
+            else {"top": self.space.final.top, "seeds": self.space.final.seeds},
+            "folds": folds if folds > 1 else None,
+            "train_images": list(self.train_images),
+            "cost": {
+                "trials": trials * folds,
+                "epochs_at_most": epochs * folds,
+                "images_at_most": epochs * sum(self.train_images),
+            },
+        }
 
 
 def cost(space: ResolvedSpace) -> tuple[int, int]:

@@ -1,0 +1,77 @@
+"""`bts-tune export`: a run's best model, or the run itself, in a form that other programs read."""
+
+from __future__ import annotations
+
+import argparse
+
+from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
+from bts_tune.cli.output import make_console, say
+from bts_tune.errors import EXIT_OK, ConfigError
+from bts_tune.registry import EXPORTS
+
+_EPILOG = """\
+examples:
+  bts-tune export RUN --to folder                     for SMP and the Hugging Face Hub, with a model card
+  bts-tune export RUN --to onnx --output tumour.onnx  one file, checked against the run's own model
+  bts-tune export optuna RUN --storage sqlite:///study.db && optuna-dashboard sqlite:///study.db
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `bts-tune export`."""
+    parser.usage = (
+        "bts-tune export RUN --to FORMAT [--output PATH] [--trial NAME] | bts-tune export FORMAT RUN [options] | "
+        "bts-tune export --formats"
+    )
+    parser.description = (
+        "Write a run's best model, or the run itself, in a form that other programs read. Nothing is written over what "
+        "is there, and nothing is sent anywhere, but where --storage names a database elsewhere."
+    )
+    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "words", metavar="RUN", nargs="*", help="a run's folder or name; the format may stand before it"
+    )
+    parser.add_argument("--to", metavar="FORMAT", help=f"{', '.join(EXPORTS)}, or one of a plugin")
+    parser.add_argument("--formats", action="store_true", help="say what each format is, and end")
+    parser.add_argument(
+        "--output",
+        "--storage",
+        dest="output",
+        metavar="PATH",
+        help="where to; for optuna the URL of a storage or the path of a journal (exports/ in the run's folder)",
+    )
+    parser.add_argument("--trial", metavar="NAME", help="export this trial's model instead of the best one")
+    add_results(parser)
+    add_plugin(parser)
+    parser.set_defaults(action=_export)
+
+
+def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.api import open_run
+
+    load_given_plugins(parsed)
+    if parsed.formats:
+        for name, export in EXPORTS.all().items():
+            print(f"{name:<13}{export.title}")
+        return EXIT_OK
+    to, run = _format_and_run(parsed)
+    EXPORTS.get(to)  # an unknown format is told before an unknown run
+    exported = open_run(run, parsed.results).export(to, parsed.output, trial=parsed.trial)
+    console = make_console()
+    say(console, exported.output)
+    for note in exported.notes:
+        say(console, note)
+    return EXIT_OK
+
+
+def _format_and_run(parsed: argparse.Namespace) -> tuple[str, str]:
+    words = parsed.words
+    if len(words) == 1 and parsed.to is not None:
+        return parsed.to, words[0]
+    if len(words) == 2 and parsed.to is None:
+        return words[0], words[1]
+    if not words:
+        raise ConfigError("export: give a run, by its folder or its name.")
+    if len(words) == 1:
+        raise ConfigError(f"export: give the format, --to FORMAT. {EXPORTS.allowed()}")
+    raise ConfigError(f"export: got {' '.join(map(repr, words))}; give one run and one format.")

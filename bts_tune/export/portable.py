@@ -1,0 +1,115 @@
+"""A trained network with what stands before and behind it, in torch alone, so that it can leave this program whole.
+
+A grey image of any size goes in and its probability map of the same size comes out, as `Segmenter.probability` has it:
+equalised, resized, standardised, segmented, resized back. OpenCV does the resizing there. Here it is done by products
+with matrices whose sizes follow from the image, which every exporter can carry. They have OpenCV's values, up to
+rounding: one grey level in a few pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bts_tune.config import PreprocessingPart
+from bts_tune.training.segmenter import Segmenter
+
+_GREY_VALUES = 256
+
+
+class PortableModel(nn.Module):
+    """The network of a segmenter with its preprocessing, on the CPU in float32 and in evaluation mode.
+
+    CLAHE is left to whoever calls it: its tiles and their interpolation are OpenCV's own.
+
+    Attributes:
+        equalizes: whether the image is equalised inside; if not and the configuration has an equalisation, the caller
+            does it.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        preprocessing = segmenter.config.part(PreprocessingPart)
+        self.network = segmenter.network
+        self.equalizes = preprocessing.equalization == "histogram"
+        self._size = preprocessing.image_size
+        self._mean, self._std = segmenter.mean, segmenter.std
+        self.eval()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the tumour probability of each pixel, float32 [n, 1, H, W].
+
+        Args:
+            image: grey values from 0 to 255, uint8 [n, 1, H, W]; equalised already where `equalizes` is not enough.
+        """
+        height, width = image.shape[2], image.shape[3]
+        if self.equalizes:
+            image = equalize_histogram(image)
+        prepared = resize_by_area(image.float(), self._size)
+        probability = torch.sigmoid(self.network((prepared - self._mean) / self._std).float())
+        rows, columns = _linear(self._size, height), _linear(self._size, width)
+        return rows @ probability @ columns.T
+
+
+def equalize_histogram(image: torch.Tensor) -> torch.Tensor:
+    """Return images with their histogram equalised as `cv2.equalizeHist` does, uint8 [n, 1, H, W], each by itself."""
+    values = image.flatten(1).long()
+    counts = torch.zeros(image.shape[0], _GREY_VALUES).scatter_add(1, values, torch.ones(values.shape))
+    total = counts.sum(1, keepdim=True)
+    lowest = counts.gather(1, (counts > 0).float().argmax(1, keepdim=True))
+    # The lowest value becomes 0 and the highest 255.
+    scale = (_GREY_VALUES - 1) / (total - lowest).clamp(min=1)
+    table = ((counts.cumsum(1) - lowest).clamp(min=0) * scale).round().clamp(max=_GREY_VALUES - 1)
+    unchanged = torch.arange(_GREY_VALUES, dtype=torch.float32).unsqueeze(0)
+    table = torch.where(total == lowest, unchanged, table)  # an image of one value stays as it is
+    return table.gather(1, values).to(torch.uint8).reshape(image.shape)
+
+
+def resize_by_area(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Return float32 images of whole numbers, [n, 1, H, W], as `cv2.resize` with `INTER_AREA` makes them [n, 1, S, S].
+
+    OpenCV averages over areas where neither side is enlarged, and otherwise interpolates along both.
+    """
+    height, width = image.shape[2], image.shape[3]
+    sides = torch.stack([torch.full((), height), torch.full((), width)])
+    averaged = (sides >= size).all()
+    rows = torch.where(averaged, _area(height, size), _area_linear(height, size))
+    columns = torch.where(averaged, _area(width, size), _area_linear(width, size))
+    # OpenCV rounds halves up where four pixels become one, and elsewhere to the even number.
+    halves_up = 0.1 * (sides == 2 * size).all()
+    return (rows @ image @ columns.T + halves_up).round()
+
+
+def _area(old: int, new: int) -> torch.Tensor:
+    """Return the matrix [new, old] that averages over what each new pixel covers."""
+    scale, old_pixels, new_pixels = _grid(old, new)
+    overlap = torch.minimum((new_pixels + 1) * scale, old_pixels + 1) - torch.maximum(new_pixels * scale, old_pixels)
+    return (overlap.clamp(min=0) / scale).float()
+
+
+def _area_linear(old: int, new: int) -> torch.Tensor:
+    """Return the matrix [new, old] of OpenCV's `INTER_AREA` where another side is enlarged: of two pixels each."""
+    scale, old_pixels, new_pixels = _grid(old, new)
+    first = (new_pixels * scale).floor()
+    share = ((new_pixels + 1) - (first + 1) * (1 / scale)).float()
+    share = torch.where(share <= 0, torch.zeros_like(share), share - share.floor())
+    second = (first + 1).clamp(max=old - 1)
+    return (1 - share) * (old_pixels == first) + share * (old_pixels == second)
+
+
+def _linear(old: int, new: int) -> torch.Tensor:
+    """Return the matrix [new, old] of linear interpolation between the centres of pixels."""
+    scale, old_pixels, new_pixels = _grid(old, new)
+    place = ((new_pixels + 0.5) * scale - 0.5).clamp(0, old - 1)
+    return (1 - (place - old_pixels).abs()).clamp(min=0).float()
+
+
+def _grid(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return how many old pixels a new one is, the old pixels as a row, and the new ones as a column.
+
+    In float64, as OpenCV has them: where the edges of pixels meet, a hair decides which pixel is taken.
+    """
+    scale = 1 / (torch.full((), new, dtype=torch.float64) / torch.full((), old, dtype=torch.float64))
+    old_pixels = torch.arange(old, dtype=torch.float64).unsqueeze(0)
+    new_pixels = torch.arange(new, dtype=torch.float64).unsqueeze(1)
+    return scale, old_pixels, new_pixels

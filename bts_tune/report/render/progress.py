@@ -1,0 +1,86 @@
+"""How far the trials of a run are, from its record alone: a table for a terminal that is looked at again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bts_tune.report.wording import MISSING, duration, metric
+from bts_tune.results.configurations import result_stage
+from bts_tune.results.leaderboard import total_seconds
+from bts_tune.results.run_folder import FINISHED, TrialRecord
+from bts_tune.results.settings import setting
+from bts_tune.results.status import STATUSES
+
+_LEFT = ("trial", "status")
+_RIGHT = ("epoch", "Dice loss", "IoU", "best so far", "time")
+_FEWEST = 4
+
+
+def progress_table(
+    run: Mapping[str, Any], trials: Sequence[TrialRecord], *, state: str, height: int | None = None
+) -> RenderableType:
+    """Return the running trials, then the best of the others, and a line that says how the run stands.
+
+    Args:
+        run: the content of `run.json`.
+        trials: its trials.
+        state: how it stands.
+        height: lines of the terminal; as many trials are shown as fit. None for all of them.
+    """
+    listed = _ordered(trials)
+    room = len(listed) if height is None else max(_FEWEST, height - 5)
+    leader = min((_best(record) for record in trials if record.rows), default=None)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in _LEFT:
+        table.add_column(name, no_wrap=True)
+    for name in _RIGHT:
+        table.add_column(name, justify="right", no_wrap=True)
+    for record in listed[:room]:
+        last = record.rows[-1] if record.rows else {}
+        best = _best(record) if record.rows else None
+        table.add_row(
+            Text(record.trial + ("*" if record.baseline else "")),
+            Text(record.status, style=STATUSES[record.status].style),
+            f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
+            metric(last.get("val_dice_loss")),
+            metric(last.get("val_iou")),
+            Text(metric(best), style="bold green" if best is not None and best == leader else ""),
+            duration(total_seconds(record)),
+        )
+    parts: list[RenderableType] = [Text(str(run.get("run") or ""), style="bold"), table]
+    if len(listed) > room:
+        parts.append(Text(f"… and {len(listed) - room} more", style="dim"))
+    return Group(*parts, Text(_summary(run, trials, state), style="dim"))
+
+
+def _ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    stage = result_stage(trials)
+
+    def key(record: TrialRecord) -> tuple[bool, bool, bool, float, int]:
+        best = _best(record) if record.rows else 0.0
+        return (record.status != "running", record.stage != stage, not record.rows, best, record.index)
+
+    return sorted(trials, key=key)
+
+
+def _best(record: TrialRecord) -> float:
+    row = record.best_row
+    assert row is not None
+    return float(row["val_dice_loss"])
+
+
+def _summary(run: Mapping[str, Any], trials: Sequence[TrialRecord], state: str) -> str:
+    ended = sum(record.status in FINISHED for record in trials)
+    epochs = sum(len(record.rows) for record in trials)
+    options = run.get("options") or {}
+    searched = f", of a search for {options['num_trials']}" if options.get("num_trials") else ""
+    dataset = "demo" if run.get("profile") == "demo" else str((run.get("dataset") or {}).get("path") or MISSING)
+    return (
+        f"{state}: {ended} of {len(trials)} planned trials ended{searched}, {epochs} epochs trained; dataset "
+        f"{dataset}; * baseline"
+    )

@@ -1,0 +1,38 @@
+"""The lines of docs/export.md load what the commands there wrote."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bts_tune import api
+from bts_tune.registry import EXPORTS
+from bts_tune.testing.exports import example_run, validation_images
+
+PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+def test_a_file_is_loaded_in_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = api.Run(example_run())
+    run.export("onnx" if "onnx" in code else "torch-export", re.findall(r"tumour\.\w+", code)[0], trial="plain")
+    image = validation_images()[0, 0]
+    assert cv2.imwrite("scan.png", image)
+    names: dict[str, Any] = {}
+    with torch.no_grad():
+        exec(code, names)
+    expected = run.best_model("plain", device="cpu").probability(image)
+    np.testing.assert_allclose(np.asarray(names["probability"]), expected, atol=1e-4)
+
+
+def test_every_format_has_a_row() -> None:
+    assert {f"| `{name}` |" for name in EXPORTS if not EXPORTS.is_plugin(name)} <= set(
+        re.findall(r"^\| `[\w-]+` \|", PAGE, re.M)
+    )

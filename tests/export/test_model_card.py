@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bts_tune.export.context import ExportContext
+from bts_tune.export.model_card import loading_code, model_card
+from bts_tune.report.sections.limits import limits
+from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.testing.exports import example_run
+from bts_tune.testing.runs import make_baselines, make_run, make_test, write_run, write_scores
+
+
+def with_model(path: Path, trials: list[TrialRecord], **run: Any) -> RunFolder:
+    """An invented run, the best of whose trials has a model of `example_run`."""
+    folder = write_run(path, trials, make_run(**run))
+    shutil.copytree(example_run().model_folder("plain"), folder.model_folder(trials[0].trial))
+    return folder
+
+
+def test_it_has_the_data_the_split_the_metrics_and_the_limits(tmp_path: Path) -> None:
+    trials = make_baselines(epochs=4, seeds=3)
+    trials[0] = replace(trials[0], test=make_test(0.31))
+    folder = with_model(tmp_path / "run", trials)
+    for record in trials:
+        write_scores(folder, record, images=30, test=20)
+    card = model_card(ExportContext(folder), smp=True)
+    best = trials[0].best_row
+    assert best is not None
+    assert f"| validation | Dice loss | {best['val_dice_loss']:.4f} |" in card
+    assert "| test | Dice loss | 0.3100 |" in card
+    compared = compare_configurations(folder, folder.trials()).splits["test"]
+    place = next(place for place, one in enumerate(compared.configurations) if one.name == "unet-b0")
+    interval = compared.resampled.dice_loss[place]
+    assert interval.low is not None
+    assert interval.high is not None
+    assert f"| {interval.low:.4f} to {interval.high:.4f} |" in card
+    assert "3 trainings" in card
+    assert "1502 train, 429 valid, 215 test images" in card
+    assert "LEAK: in the provided split, 86% of the validation images" in card
+    assert "near-duplicate in training" in card
+    assert limits(folder.read_run(), folder.trials())[:60] in card
+    assert "Not for diagnosis" in card
+    assert "licence" in card
+    # The folder's name is enough: the rest of its path is about a computer.
+    assert "'brain tumours'" in card
+    assert "scans/brain tumours" not in card
+
+
+def test_a_demo_and_a_run_that_is_not_complete_are_called_so_at_the_top(tmp_path: Path) -> None:
+    folder = with_model(tmp_path / "run", make_baselines(epochs=2), profile="demo", status="interrupted")
+    top = model_card(ExportContext(folder), smp=True).partition("## ")[0]
+    assert "DEMO: this run trained on generated phantoms" in top
+    assert "PARTIAL: the run was interrupted" in top
+
+
+def test_a_trial_that_was_stopped_has_its_own_metrics_alone(tmp_path: Path) -> None:
+    (first, *others) = make_baselines(epochs=4)
+    stopped = replace(first, status="stopped", rows=first.rows[:2], test={})
+    folder = with_model(tmp_path / "run", [stopped, *others])
+    card = model_card(ExportContext(folder, stopped.trial), smp=True)
+    assert "not trained to its full budget: it is stopped" in card
+    assert "its configuration" not in card
+    assert "The test split was not scored with this model." in card
+
+
+@pytest.mark.parametrize("keep", ["no record", "no metrics"])
+def test_a_damaged_run_has_a_card_too(tmp_path: Path, keep: str) -> None:
+    trials = make_baselines(epochs=2)
+    folder = with_model(tmp_path / "run", trials)
+    if keep == "no record":
+        folder.model_folder(trials[0].trial).rename(folder.model_folder("other"))
+        context = ExportContext(folder, "other")
+    else:
+        folder.rows_file.unlink()
+        context = ExportContext(folder, trials[0].trial)
+    assert "No metrics of this model are on record." in model_card(context, smp=True)
+
+
+@pytest.mark.parametrize(
+    ("equalization", "line"),
+    [
+        ("none", 'image = cv2.imread("scan'),
+        ("histogram", "image = cv2.equalizeHist("),
+        ("clahe", "createCLAHE(2.0, (8"),
+    ],
+)
+def test_the_lines_prepare_an_image_as_the_training_images_were(tmp_path: Path, equalization: str, line: str) -> None:
+    folder = with_model(tmp_path / "run", make_baselines(epochs=2))
+    card = folder.model_folder("unet-b0-s0") / "model.json"
+    content = json.loads(card.read_text())
+    content["config"]["equalization"] = equalization
+    card.write_text(json.dumps(content))
+    code = loading_code(ExportContext(folder), smp=True)
+    assert line in code
+    assert repr(content["mean"]) in code

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from bts_tune.report.render.progress import progress_table
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.testing.runs import make_curve, make_final, make_run, make_search, make_trial
+
+
+def lines(trials: Sequence[TrialRecord], *, height: int | None = None, **run: object) -> list[str]:
+    file = io.StringIO()
+    Console(file=file, width=120).print(progress_table(make_run(**run), trials, state="running", height=height))
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_running_trials_first_then_the_best_then_those_without_an_epoch() -> None:
+    trials = [
+        make_trial("worse", rows=make_curve("worse", 2, 0.5)),
+        make_trial("waits", index=1, status="waiting"),
+        make_trial("better", index=2, rows=make_curve("better", 2, 0.2), baseline=True),
+        make_trial("runs", index=3, status="running", rows=make_curve("runs", 1, 0.9)),
+    ]
+    name, _, *rows, summary = lines(trials)
+    assert name == "spring-search"
+    assert [row.split()[0] for row in rows] == ["runs", "better*", "worse", "waits"]
+    assert rows[-1].split()[1:] == ["waiting", "0/35", "–", "–", "–", "–"]
+    assert summary.startswith("running: 2 of 4 planned trials ended, of a search for 12, 5 epochs trained;")
+
+
+def test_best_so_far_is_that_of_all_epochs() -> None:
+    rows = make_curve("a", 6, 0.3)
+    rows[-1] |= {"val_dice_loss": 0.9}
+    (_, _, row, _) = lines([make_trial("a", rows=rows)])
+    assert row.split()[3] == "0.9000"
+    assert row.split()[5] == f"{min(one['val_dice_loss'] for one in rows):.4f}"
+
+
+def test_as_many_as_fit_and_the_stage_that_counts_before_the_search() -> None:
+    search = make_search(epochs=3, searched=20)
+    listed = lines(search + make_final(search), height=12)
+    assert len(listed) <= 12
+    assert all(line.startswith("final-") for line in listed[2:9])
+    assert any("more" in line for line in listed)
+
+
+def test_a_run_that_has_only_begun() -> None:
+    assert lines([], dataset={}, options={})[-1].startswith("running: 0 of 0 planned trials ended, 0 epochs trained")
