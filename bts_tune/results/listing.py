@@ -100,11 +100,11 @@ def best_so_far(trials: list[TrialRecord]) -> tuple[str, bool, float | None, flo
     ranked = configurations(trials)
     if ranked:
         return ranked[0].name, True, ranked[0].dice_loss, ranked[0].iou
-    rows = [(record.best_row, record.name) for record in trials if record.best_row is not None]
+    rows = [(record, record.best_row) for record in trials if record.best_row is not None]
     if not rows:
         return "", False, None, None
-    best, name = min(rows, key=lambda pair: (pair[0]["val_dice_loss"], -pair[0]["val_iou"], pair[1]))
-    return name, False, best["val_dice_loss"], best["val_iou"]
+    first, best = min(rows, key=lambda pair: (pair[0].objective.cost_of(pair[1]), pair[0].name))
+    return first.name, False, best["val_dice_loss"], best["val_iou"]
 
 
 def _listed(path: Path) -> ListedRun:

@@ -28,15 +28,13 @@ from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
 from bts_tune.export.whole import whole
 from bts_tune.results.leaderboard import total_seconds
+from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import Stage, TrialRecord
 from bts_tune.results.settings import setting, varied_fields
 from bts_tune.results.status import TrialStatus
 from bts_tune.space import Space
 from bts_tune.space.parameter import Parameter
 from bts_tune.text import first_line, plural
-
-VALUE, REPORTED = "val_dice_loss", "best_val_dice_loss"
-"""What a study minimises, and what a trial reports of it at each epoch: the running best, as in the search itself."""
 
 _STATES: Mapping[TrialStatus, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -143,8 +141,9 @@ def _write_study(
     stage: Stage,
     parameters: Mapping[str, Parameter],
 ) -> None:
+    objective = Objective.of_run(context.run)
     try:
-        study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        study = optuna.create_study(storage=storage, study_name=name, direction=objective.direction)
     except optuna.exceptions.DuplicatedStudyError:
         raise ConfigError(
             f"--storage {_without_password(address)}: has a study named {name!r} already; name another storage, or "
@@ -153,7 +152,7 @@ def _write_study(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([VALUE])
+            study.set_metric_names([objective.column])
         dataset = context.run.get("dataset") or {}
         attributes = {
             "bts_tune": __version__,
@@ -179,13 +178,14 @@ def _frozen(record: TrialRecord, parameters: Mapping[str, Parameter]) -> FrozenT
         content = setting(record, name)
         if parameter.holds(values) and _contains(parameter, content):
             values[name] = content
-    reported = {row["epoch"]: row[REPORTED] for row in record.rows if row.get(REPORTED) is not None}
+    column = record.objective.best_column  # as in the search itself
+    reported = {row["epoch"]: row[column] for row in record.rows if row.get(column) is not None}
     best = record.best_row
     result = None
     if state is TrialState.COMPLETE and best is None:  # its rows are lost
         state = TrialState.FAIL
     elif state is TrialState.COMPLETE and best is not None:
-        result = best[VALUE]
+        result = record.objective.value(best)
     elif state is TrialState.PRUNED and reported:
         result = reported[max(reported)]  # as `study.tell` has it
     started = _started(record)
