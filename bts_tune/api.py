@@ -258,6 +258,7 @@ def open_dataset(
     root: Path | str,
     *,
     tumor_categories: Sequence[str] | None = None,
+    tumor_labels: Sequence[float] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
 ) -> Dataset:
@@ -266,6 +267,7 @@ def open_dataset(
     Args:
         root: the dataset's folder.
         tumor_categories: names or ids of the categories that count as tumour; by default all.
+        tumor_labels: values of mask files that are tumour; by default the masks themselves tell.
         split_seed: seed of the split of a dataset that comes without one.
         reader: name of the reader; by default the one that recognises the folder.
 
@@ -280,7 +282,13 @@ def open_dataset(
     from bts_tune.data.open import open_dataset as read
 
     plugins.load_installed()
-    return read(Path(root), tumor_categories=tumor_categories, split_seed=split_seed, reader=reader)
+    return read(
+        Path(root),
+        tumor_categories=tumor_categories,
+        tumor_labels=tumor_labels,
+        split_seed=split_seed,
+        reader=reader,
+    )
 
 
 def check_dataset(data: Dataset | Path | str) -> CheckReport:

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = commands.add_parser("check", help="look for what is wrong with a dataset", allow_abbrev=False)
     check.add_argument("folder", type=Path)
     check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
+    check.add_argument("--tumor-labels", metavar="VALUE", nargs="+", help="values of mask files that are tumour")
     check.add_argument("--split-seed", metavar="N", type=int, default=0)
     check.add_argument("--split", metavar="HOW", default="provided", help=f"{' or '.join(SPLIT_METHODS)} (provided)")
     check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
@@ -54,7 +55,12 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = make_console()
     load_given_plugins(parsed)
-    dataset = open_dataset(parsed.folder, tumor_categories=parsed.tumor_categories, split_seed=parsed.split_seed)
+    dataset = open_dataset(
+        parsed.folder,
+        tumor_categories=parsed.tumor_categories,
+        tumor_labels=parsed.tumor_labels,
+        split_seed=parsed.split_seed,
+    )
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)

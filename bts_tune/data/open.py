@@ -5,6 +5,7 @@ The layouts are in `readers/`, one a file; further ones come from plugins (see `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,16 @@ from bts_tune.data.records import SPLITS, Dataset
 from bts_tune.data.unsafe_names import without_unsafe_names
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
+from bts_tune.text import quoted
 
 
 def open_dataset(
-    root: Path, *, tumor_categories: Sequence[str] | None = None, split_seed: int = 0, reader: str | None = None
+    root: Path,
+    *,
+    tumor_categories: Sequence[str] | None = None,
+    tumor_labels: Sequence[str | float] | None = None,
+    split_seed: int = 0,
+    reader: str | None = None,
 ) -> Dataset:
     """Read what a folder says of its slices; no image is opened.
 
@@ -25,6 +32,8 @@ def open_dataset(
         root: folder of the dataset.
         tumor_categories: names or ids of the categories that count as tumour, None for all; a name is preferred to an
             id, `id:1` and `name:1` say which is meant (see `coco.choose_categories`).
+        tumor_labels: the values of mask files that are tumour; None where the masks themselves tell, see
+            `bts_tune.data.mask_rule`.
         split_seed: seed of the split of a dataset that comes without one.
         reader: name of the reader; by default the one that recognises the folder.
 
@@ -47,10 +56,24 @@ def open_dataset(
         dataset = chosen.read(root, ReaderOptions(tumor_categories, split_seed))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
+    if tumor_labels is not None:
+        if len(dataset) and not any(record.mask is not None for record in dataset):
+            raise DataError(f"{root}: has no mask files to choose labels in; leave --tumor-labels out.")
+        dataset = replace(dataset, tumor_labels=tuple(sorted({_label(one) for one in tumor_labels})))
     dataset = without_unsafe_names(dataset)
     records = {split: dataset.records.get(split, ()) for split in SPLITS}
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
     return replace(dataset, records=records, annotation_counts=counts)
+
+
+def _label(value: str | float) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"--tumor-labels {quoted(value)}: must be a value that masks hold, such as 1.")
+    return number
 
 
 def _readers() -> list[Reader]:

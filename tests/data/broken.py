@@ -327,7 +327,7 @@ _add("folder in place of an image", "train/1.png: the file does not exist", _ima
 _add("pipe in place of an image", "train/1.png: the file does not exist", _image(lambda path: os.mkfifo(path)))
 _add("empty image", "train/1.png: is not an image that can be read", _image(b""))
 _add("text in place of an image", "is not an image that can be read", _image(b"<svg/>"))
-_add("GIF", "is not an image that can be read (PNG, JPEG, or TIFF", _image(_animated("GIF")))
+_add("animated GIF", "has 3 pages; an image of one slice is needed", _image(_animated("GIF")))
 _add("cut-off PNG", "is broken, truncated or of a pixel type", _image(_encoded(".png", noise())[:900]))
 _add("cut-off JPEG", "is broken, truncated or of a pixel type", _image(_encoded(".jpg", noise())[:900]))
 _add("cut-off TIFF", "train/1.png: is ", _image(_encoded(".tif", noise())[:900]))

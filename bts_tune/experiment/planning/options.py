@@ -93,6 +93,9 @@ class RunOptions:
         "dataset; without it, a demo on generated slices. With --resume: where it is now", "DIR", anew=True
     )
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
+    tumor_labels: list[str] | None = option(
+        "values of mask files that are tumour (the masks tell)", "VALUE", kind="texts"
+    )
     split: str = option(
         "provided, grouped (related slices stay together) or a method of a plugin (provided)", "HOW", default="provided"
     )
