@@ -150,8 +150,9 @@ class MaskRule:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> MaskRule:
-        """Return what `to_dict` made."""
-        return cls(content["rule"], content["cut"], tuple(content["labels"]), tuple(content["ignored"]))
+        """Return what `to_dict` made; what is missing is as in `MaskRule()`."""
+        kind = content.get("rule", "nonzero")
+        return cls(kind, content.get("cut"), tuple(content.get("labels", ())), tuple(content.get("ignored", ())))
 
 
 def listed(values: Any) -> str:

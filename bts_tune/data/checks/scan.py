@@ -151,7 +151,10 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
         if marks is not None:
             find("warning", "burned-in-marks", marks)
     if header.orientation != 1:
-        message = f"its orientation tag ({header.orientation}) was followed: the image is {_turn(header)}."
+        message = (
+            f"its orientation tag ({header.orientation}) was followed, as viewers do: the stored pixels are "
+            f"{_turn(header)}; the tumour must be annotated on the image as it is shown."
+        )
         find("warning", "orientation", message)
     share = values = None
     shown = small(grey)
