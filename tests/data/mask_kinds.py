@@ -87,7 +87,8 @@ def _jpeg(path: Path, mask: np.ndarray, image: np.ndarray, number: int) -> None:
 
 
 def _once_jpeg(mask: np.ndarray) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", _grey(mask), [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_GRAYSCALE)
+    found = cv2.imdecode(cv2.imencode(".jpg", _grey(mask), [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_GRAYSCALE)
+    return np.asarray(found)
 
 
 def _antialiased(mask: np.ndarray) -> np.ndarray:

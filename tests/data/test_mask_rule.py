@@ -22,7 +22,8 @@ RULES = [
 def test_says_which_values_are_tumour(rule: MaskRule, expected: list[int]) -> None:
     plane = np.array([[0, 1, 4, 128, 255]], dtype=np.uint8)
     applied = rule.apply(plane)
-    assert (applied.dtype, applied.tolist()) == (np.uint8, [expected])
+    assert applied.dtype == np.uint8
+    assert applied.tolist() == [expected]
     counts = np.array([6, 1, 1, 1, 1], dtype=np.uint32)
     assert rule.share(MaskValues("a", plane[0].astype(np.float32), counts, counts)) == sum(expected) / 10
 

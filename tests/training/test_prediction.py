@@ -181,7 +181,7 @@ def test_masks_lie_on_the_image_as_a_viewer_shows_it(folder: Path, tmp_path: Pat
     tag[0x0112] = 6
     stored = Image.fromarray(np.rot90(shown))
     (tmp_path / "in").mkdir()
-    stored.save(tmp_path / "in" / f"turned{suffix}", exif=tag, **({"quality": 100} if suffix == ".jpg" else {}))
+    stored.save(tmp_path / "in" / f"turned{suffix}", exif=tag, quality=100)
     write(tmp_path / "in" / "upright.png", shown)
     turned, upright = predict(folder, [tmp_path / "in"], tmp_path / "out", device="cpu")
     assert read(upright.mask).any()

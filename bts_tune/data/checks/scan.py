@@ -16,8 +16,8 @@ import numpy as np
 from bts_tune.data.checks.similarity import SIDE, Floats, Pairs, find_similar, signatures, small
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
-from bts_tune.data.prepared.decoding import ORIENTATIONS, Header, decode, read_header
-from bts_tune.data.prepared.images import range_without_marks, read_bytes, read_mask, to_grey
+from bts_tune.data.prepared.decoding import ORIENTATIONS, Header, decode_with_header
+from bts_tune.data.prepared.images import range_without_marks, read_bytes, read_mask, read_plane, to_grey
 from bts_tune.data.prepared.judge_masks import JudgedMasks, judge_masks
 from bts_tune.data.prepared.masks import UnclearMaskError, drawn_area, mask_values
 from bts_tune.data.records import Annotation, Dataset, Issue, Level, SliceRecord
@@ -130,8 +130,7 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
         return SliceScan(tuple(issues))
     try:
         data = read_bytes(record.image)
-        header = read_header(data, record.name)
-        pixels = decode(data, record.name)
+        pixels, header = decode_with_header(data, record.name)
         grey = to_grey(pixels, record.name)
     except DataError as error:
         find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))
@@ -167,12 +166,13 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
     else:
         file = _relative(record.mask, root)
         try:
-            values, plane = mask_values(read_bytes(record.mask), f"the mask {file}", file)
+            plane, source = read_plane(record, f"the mask {file}")
         except UnclearMaskError as error:
             find("error", "unclear-mask", str(error))
         except DataError as error:
             find("error", "unreadable-mask", str(error))
         else:
+            values = mask_values(plane, source, file)
             issues += _mask_issues(record, plane, header)
             if len(values.values) > 2 and _alike(shown, small(plane)):
                 message = f"the mask {values.file} is the image itself or a copy of it; put the mask in its place."

@@ -35,12 +35,11 @@ ORIENTATIONS = {
 """What a viewer does with the stored pixels, by the number in the orientation tag; 1 is as stored."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
-_READABLE = "PNG, JPEG, or TIFF of 8-, 16- or 32-bit values are, and GIF, BMP, WebP and NPY"
+_READABLE = "PNG, JPEG, GIF, BMP, WebP, or TIFF of 8-, 16- or 32-bit values are"
 # OpenCV hands out the inks of a TIFF as if they were colours and transparency.
 _FOREIGN_COLORS = ("CMYK", "LAB")
 _FLAGS = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 _ORIENTATION_TAG = 274
-_NPY = b"\x93NUMPY"
 _WHITE_IS_ZERO = 0
 _PHOTOMETRIC_INKS = {5: "CMYK", 8: "LAB", 9: "LAB", 10: "LAB"}
 _FLOAT = 3
@@ -56,7 +55,7 @@ class Header:
     """What a file says of its pixels before they are decoded.
 
     Attributes:
-        kind: its format, as Pillow calls it, or `NPY`.
+        kind: its format, as Pillow calls it.
         width, height: as a viewer shows it.
         orientation: number in its orientation tag, 1 where there is none.
         palette: whether its pixels are indices of colours.
@@ -101,7 +100,7 @@ def read_header(data: bytes, name: str) -> Header:
         DataError: it is no image, broken, of several pages, of a pixel type that is not supported, or above
             `MAX_PIXELS`.
     """
-    header = _npy_header(data, name) if data.startswith(_NPY) else _image_header(data, name)
+    header = _image_header(data, name)
     if header.width * header.height > MAX_PIXELS:
         raise DataError(f"{name}: has {header.width} x {header.height} pixels; at most {MAX_PIXELS} are allowed.")
     if header.width * header.height == 0:
@@ -121,6 +120,11 @@ def decode(data: bytes, name: str) -> np.ndarray:
     Raises:
         DataError: see `read_header`, before anything is decoded; or the pixels are broken.
     """
+    return decode_with_header(data, name)[0]
+
+
+def decode_with_header(data: bytes, name: str) -> tuple[np.ndarray, Header]:
+    """Return what `decode` does, and the header."""
     header = read_header(data, name)
     # Some versions of OpenCV fill the rest of a truncated JPEG with grey: look for the end-of-image marker.
     truncated = header.kind == "JPEG" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
@@ -133,7 +137,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
     if header.white_is_zero and pixels.dtype.itemsize > 1:  # OpenCV inverts those of 8 bits
         pixels = -pixels if pixels.dtype.kind == "f" else ~pixels
     # OpenCV has turned a TIFF already.
-    return pixels if header.kind == "TIFF" else upright(pixels, header.orientation)
+    return (pixels if header.kind == "TIFF" else upright(pixels, header.orientation)), header
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -162,34 +166,15 @@ def palette_of(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pixels(data: bytes, header: Header) -> np.ndarray | None:
-    if header.kind == "NPY":
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-        array = array.astype(np.uint8) if array.dtype == bool else array.astype(array.dtype.newbyteorder("="))
-        if array.ndim == 3:
-            array = array.squeeze(-1) if array.shape[2] == 1 else array[..., [2, 1, 0, *range(3, array.shape[2])]]
-        return np.ascontiguousarray(array)
     if header.kind == "GIF":  # not every version of OpenCV reads it
         with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
-            return np.ascontiguousarray(np.array(image.convert("RGB"))[..., ::-1])
+            transparent = "transparency" in image.info
+            colours = np.array(image.convert("RGBA" if transparent else "RGB"))
+        return np.ascontiguousarray(colours[..., [2, 1, 0, 3] if transparent else [2, 1, 0]])
     if header.grey_alpha:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
             return np.ascontiguousarray(np.array(image.convert("LA"))[..., [0, 0, 0, 1]])
     return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
-
-
-def _npy_header(data: bytes, name: str) -> Header:
-    try:
-        file = io.BytesIO(data)
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    except Exception:
-        raise DataError(f"{name}: is broken; its header cannot be read.") from None
-    if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))):
-        raise DataError(f"{name}: has the shape {list(shape)}; [height, width] is needed, or with 1, 3 or 4 channels.")
-    if dtype.kind not in "buif" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
-        raise DataError(f"{name}: holds values of the type {dtype}; save it as integers or as 32-bit floats.")
-    return Header("NPY", shape[1], shape[0], plain=dtype == np.uint8)
 
 
 def _image_header(data: bytes, name: str) -> Header:

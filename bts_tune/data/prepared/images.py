@@ -19,7 +19,7 @@ from bts_tune.config import Equalization, PreprocessingPart
 from bts_tune.data.files import read_file
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.prepared.decoding import decode
-from bts_tune.data.prepared.masks import draw_mask, mask_plane
+from bts_tune.data.prepared.masks import PlaneSource, draw_mask, mask_plane
 from bts_tune.data.records import SliceRecord
 from bts_tune.errors import DataError
 
@@ -50,11 +50,24 @@ def read_mask(record: SliceRecord, rule: MaskRule | None = None) -> np.ndarray:
         DataError: the mask's file cannot be read, see `read_grey` and `mask_plane`.
     """
     if record.mask is not None:
-        plane, _ = mask_plane(read_bytes(record.mask), str(record.mask))
-        return (rule or MaskRule()).apply(plane)
+        return (rule or MaskRule()).apply(read_plane(record, str(record.mask))[0])
     if record.width is None or record.height is None:
         raise DataError(f"{record.name}: has neither a mask nor a declared size.")
     return draw_mask(record.annotations, record.height, record.width)
+
+
+def read_plane(record: SliceRecord, name: str) -> tuple[np.ndarray, PlaneSource]:
+    """Return the values of a slice's mask, [height, width], and where in its file they were.
+
+    Args:
+        record: a slice with a mask.
+        name: what to call the mask in an error.
+
+    Raises:
+        DataError: see `mask_plane`.
+    """
+    assert record.mask is not None
+    return mask_plane(read_bytes(record.mask), name)
 
 
 def preprocess(image: np.ndarray, preprocessing: PreprocessingPart) -> np.ndarray:

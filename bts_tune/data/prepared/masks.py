@@ -18,7 +18,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from bts_tune.data.mask_rule import MaskValues
-from bts_tune.data.prepared.decoding import decode, palette_of, read_header
+from bts_tune.data.prepared.decoding import decode_with_header, palette_of
 from bts_tune.data.records import Annotation
 from bts_tune.errors import DataError
 
@@ -96,9 +96,7 @@ class PlaneSource:
 def mask_plane(data: bytes, name: str) -> tuple[np.ndarray, PlaneSource]:
     """Return the values of a mask's file, [height, width], and where they were.
 
-    Grey values are kept. Of a palette in colours they are the indices. Equal channels are one. Where channels differ,
-    one colour on black is read, as its largest channel. Transparent pixels are 0; where the colours say nothing of a
-    tumour, alpha is the mask.
+    Of a palette in colours the values are the indices; for all else see `plane_of`.
 
     Args:
         data: content of the file.
@@ -108,13 +106,27 @@ def mask_plane(data: bytes, name: str) -> tuple[np.ndarray, PlaneSource]:
         UnclearMaskError: it is colour-mapped, holds NaN, or a palette that is no list of labels.
         DataError: it cannot be decoded.
     """
-    pixels = decode(data, name)
+    pixels, header = decode_with_header(data, name)
+    return (_palette_plane(data, name), PlaneSource()) if header.palette else plane_of(pixels, name)
+
+
+def plane_of(pixels: np.ndarray, name: str) -> tuple[np.ndarray, PlaneSource]:
+    """Return the values of a mask's pixels, [height, width], and where they were.
+
+    Grey values are kept. Equal channels are one. Where channels differ, one colour on black is read, as its largest
+    channel. Transparent pixels are 0; where the colours say nothing of a tumour, alpha is the mask.
+
+    Args:
+        pixels: as `decode` returns them.
+        name: what to call them in an error.
+
+    Raises:
+        UnclearMaskError: they are colour-mapped, or not numbers.
+    """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise UnclearMaskError(
             f"{name}: holds values that are infinite or not numbers (NaN); save 0 where there is no tumour."
         )
-    if read_header(data, name).palette:
-        return _palette_plane(data, name), PlaneSource()
     if pixels.ndim == 2:
         return pixels, PlaneSource()
     colours = pixels[..., :3]
@@ -164,18 +176,14 @@ def _palette_plane(data: bytes, name: str) -> np.ndarray:
     return colours[indices, 0] if grey else indices
 
 
-def mask_values(data: bytes, name: str, file: str) -> tuple[MaskValues, np.ndarray]:
-    """Return what a mask's file holds, and its values as [height, width].
+def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues:
+    """Return what a mask holds.
 
     Args:
-        data: content of the file.
-        name: what to call it in an error.
-        file: its path relative to the dataset's folder.
-
-    Raises:
-        DataError: see `mask_plane`.
+        plane: its values, [height, width].
+        source: where they were.
+        file: the mask's path relative to the dataset's folder.
     """
-    plane, source = mask_plane(data, name)
     places = plane
     values: np.ndarray
     if plane.dtype == np.uint8:
@@ -195,17 +203,14 @@ def mask_values(data: bytes, name: str, file: str) -> tuple[MaskValues, np.ndarr
             values[0], values[-1] = low, high
     held = counts > 0
     flat = counts if held.sum() <= 1 else np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
-    return (
-        MaskValues(
-            file,
-            values[held].astype(np.float32),
-            counts[held].astype(np.uint32),
-            flat[held].astype(np.uint32),
-            exact,
-            source.colour,
-            source.alpha,
-        ),
-        plane,
+    return MaskValues(
+        file,
+        values[held].astype(np.float32),
+        counts[held].astype(np.uint32),
+        flat[held].astype(np.uint32),
+        exact,
+        source.colour,
+        source.alpha,
     )
 
 

@@ -29,7 +29,7 @@ from bts_tune.data.mask_rule import MaskRule, MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.cache import META_FILE, Lease, building, default_cache, remove, temporary_folder
 from bts_tune.data.prepared.decoding import read_header
-from bts_tune.data.prepared.images import preprocess, read_bytes, read_grey, read_mask, resize_mask
+from bts_tune.data.prepared.images import preprocess, read_bytes, read_grey, read_mask, read_plane, resize_mask
 from bts_tune.data.prepared.judge_masks import judge_masks
 from bts_tune.data.prepared.masks import mask_values
 from bts_tune.data.records import SPLITS, Dataset, FileDigests, SliceRecord
@@ -169,8 +169,7 @@ def with_mask_rule(dataset: Dataset, *, workers: int | None = None) -> Dataset:
     records = [record for record in dataset if record.mask is not None]
 
     def look(record: SliceRecord) -> MaskValues:
-        assert record.mask is not None
-        return mask_values(read_bytes(record.mask), str(record.mask), str(record.mask))[0]
+        return mask_values(*read_plane(record, str(record.mask)), str(record.mask))
 
     found = parallel_map(look, records, workers=workers)
     judged = judge_masks({record.name: one for record, one in zip(records, found, strict=True)}, dataset.tumor_labels)

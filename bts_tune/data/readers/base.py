@@ -37,7 +37,7 @@ class Reader(ABC):
     - `layout` is the reader's name, and the keys of `records` are among `SPLITS`; `train` and `valid` are there.
     - A record's `name` is the path of its image relative to `root`, with forward slashes and without `..`; no two
       records have the same name. Image and mask lie below `root`.
-    - A record has a `mask` (any non-zero pixel is tumour) or, with the image's size, `annotations`.
+    - A record has a `mask` (see `bts_tune.data.mask_rule`) or, with the image's size, `annotations`.
     - Either every record has a `group`, or none has. A group is a patient or whatever else must stay in one split.
     - Reading the same folder twice gives equal datasets, with the records in the same order.
 

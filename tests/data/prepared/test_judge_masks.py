@@ -12,7 +12,7 @@ from bts_tune.data.checks.check import CheckReport, check_dataset, render
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.judge_masks import judge_masks
-from bts_tune.data.prepared.masks import mask_values
+from bts_tune.data.prepared.masks import mask_plane, mask_values
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.errors import DataError
 from tests.data.builders import write_image
@@ -134,7 +134,7 @@ def test_the_rule_is_that_of_all_masks_whatever_their_order_and_split(tmp_path: 
     for number, (_, mask) in enumerate(slices(4, seed=1)):
         grey = (mask * 255).astype(np.uint8)
         path = write_image(tmp_path / f"{number}.png", grey)
-        values[path.name] = mask_values(path.read_bytes(), path.name, path.name)[0]
+        values[path.name] = mask_values(*mask_plane(path.read_bytes(), path.name), path.name)
     assert judge_masks(values).rule == judge_masks(dict(reversed(values.items()))).rule == MaskRule()
     assert judge_masks({}).rule == MaskRule()
     assert judge_masks({}).number == 0
