@@ -22,6 +22,7 @@ SHOWN_VALUES = 8
 """Values that are listed, the commonest first."""
 
 IGNORED = (255.0, 65535.0, -1.0)
+FULL_SCALES = (1.0, 255.0, 65535.0)
 SMALL_LABEL = 31
 _DRAWN = 0.3
 # Labels are regions, however thin; of what lossy compression leaves one pixel in a hundred has four equal neighbours at
@@ -35,10 +36,10 @@ class MaskValues:
 
     Attributes:
         file: its path relative to the dataset's folder.
-        values: float32 [K], ascending; in 256 equal bins where there are more different ones.
+        values: float32 [K], ascending; where there are more than 256, the middles of equal bins.
         counts: uint32 [K], the number of pixels of each.
         flat: uint32 [K], the number of those whose four neighbours have the same value.
-        exact: whether `values` are the values themselves.
+        exact: whether `values` are the values themselves, rather than those of bins.
         colour: the one colour of its tumour, such as `#ff0000`, where its channels differ.
         alpha: whether the tumour is in the alpha channel alone.
     """
@@ -121,11 +122,7 @@ class MaskRule:
         """Return a mask's values, [height, width], as uint8 0 and 1."""
         return self.is_tumor(plane).astype(np.uint8)
 
-    def share(self, mask: MaskValues) -> float | None:
-        """Return the tumour's share of a mask's pixels; None where its values are known too roughly."""
-        return self.rough_share(mask) if mask.exact else None
-
-    def rough_share(self, mask: MaskValues) -> float:
+    def share(self, mask: MaskValues) -> float:
         """Return the tumour's share of a mask's pixels, as well as its values are known."""
         return float(mask.counts[self.is_tumor(mask.values)].sum() / mask.counts.sum())
 

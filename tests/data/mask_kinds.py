@@ -179,6 +179,11 @@ KINDS = [
     MaskKind("red on black", _png(lambda mask: _rgb(mask, (200, 0, 0)))),
     MaskKind("palette of labels", _pillow(lambda mask: _palette(mask, 0, 0, 0, 128, 0, 0))),
     MaskKind("palette of greys", _pillow(lambda mask: _palette(mask, 0, 0, 0, 255, 255, 255))),
+    MaskKind(
+        "palette with a transparent background",
+        _pillow(lambda mask: _palette(mask, 255, 255, 255, 128, 0, 0), transparency=0),
+    ),
+    MaskKind("GIF", _pillow(lambda mask: _palette(mask, 0, 0, 0, 128, 0, 0), format="GIF")),
     MaskKind("opaque", _png(lambda mask: np.dstack([_rgb(mask, (255, 255, 255)), np.full(mask.shape, 255, np.uint8)]))),
     MaskKind(
         "grey and alpha, opaque",

@@ -28,11 +28,6 @@ def test_says_which_values_are_tumour(rule: MaskRule, expected: list[int]) -> No
     assert rule.share(MaskValues("a", plane[0].astype(np.float32), counts, counts)) == sum(expected) / 10
 
 
-def test_a_share_of_rough_values_is_not_known() -> None:
-    rough = MaskValues("a", np.zeros(1, np.float32), np.ones(1, np.uint32), np.ones(1, np.uint32), exact=False)
-    assert MaskRule("half", cut=0.5).share(rough) is None
-
-
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_kept_as_json(rule: MaskRule) -> None:
     content = json.loads(json.dumps(rule.to_dict(), allow_nan=False))

@@ -101,15 +101,12 @@ def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Scan:
     """Return the scan of a dataset whose slices were opened: what masks mean is decided from all of them."""
     masks = {name: one.mask for name, one in slices.items() if one.mask is not None}
     judged = judge_masks(masks, dataset.tumor_labels)
-    records = {record.name: record for record in dataset}
     found: dict[str, SliceScan] = {}
     for name, one in slices.items():
         issues = list(one.issues)
         share = one.tumor_share
         if one.mask is not None:
             share = judged.rule.share(one.mask)
-            if share is None:
-                share = float(read_mask(records[name], judged.rule).mean())
             if share == 1:
                 issues.append(Issue("warning", "full-mask", name, None, "every pixel of the mask is tumour."))
         if share == 0:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def decode_with_header(data: bytes, name: str) -> tuple[np.ndarray, Header]:
     truncated = header.kind == "JPEG" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
     try:
         pixels = None if truncated else _pixels(data, header)
-    except (cv2.error, OSError, ValueError, EOFError, SyntaxError, struct.error):
+    except Exception:  # cv2.error, and whatever Pillow's decoders stumble on
         pixels = None
     if pixels is None:
         raise DataError(f"{name}: is broken, truncated or of a pixel type that is not supported; it cannot be decoded.")
@@ -151,17 +150,29 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def palette_of(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+def palette_of(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices [height, width] of a palette image as a viewer shows it, and its colours, uint8 [n, 3] in RGB.
 
+    Transparent ones are black.
+
+    Args:
+        data: content of a file that `read_header` calls a palette image.
+        name: what to call it in an error.
+
     Raises:
-        OSError and the like: it is broken; `decode` it first.
+        DataError: it is broken.
     """
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        orientation = _exif_orientation(image, data)
-        indices = np.array(image)  # Pillow turns a TIFF as it loads it
-        colours = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
-        turned = image.format == "TIFF"
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            orientation = _exif_orientation(image, data)
+            indices = np.array(image)  # Pillow turns a TIFF as it loads it
+            colours = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
+            transparent = image.info.get("transparency", ())
+            turned = image.format == "TIFF"
+    except Exception:  # the same parsers as below
+        raise DataError(f"{name}: is broken; its palette cannot be read.") from None
+    clear = [transparent] if isinstance(transparent, int) else [i for i, opaque in enumerate(transparent) if not opaque]
+    colours[[index for index in clear if index < len(colours)]] = 0
     return (indices if turned else upright(indices, orientation)), colours
 
 

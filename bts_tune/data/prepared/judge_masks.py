@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from bts_tune.data.mask_rule import IGNORED, SHOWN_VALUES, SMALL_LABEL, MaskRule, MaskValues, listed
+from bts_tune.data.mask_rule import FULL_SCALES, IGNORED, SHOWN_VALUES, SMALL_LABEL, MaskRule, MaskValues, listed
 from bts_tune.data.records import Issue, Level
 from bts_tune.text import plural
 
-_FULL_SCALES = (1.0, 255.0, 65535.0)
 _MOST_BETWEEN = 2.0
 """Most pixels in the middle half of the range, as a multiple of those above half: blurred blobs have 1.6."""
 
@@ -69,7 +68,7 @@ class _Judge:
         self.pixels: Counter[float] = Counter()
         self.holders: Counter[float] = Counter()
         for one in self.masks.values():
-            for value, count in zip(one.values.tolist(), one.counts.tolist(), strict=True):
+            for value, count in _listable(one):
                 self.pixels[value] += count
                 self.holders[value] += 1
 
@@ -176,8 +175,8 @@ class _Judge:
                 "that its tumour would be lost; save it like those.",
             )
         name = next(iter(grey))
-        before = [plain.rough_share(one) for one in grey.values()]
-        after = [rule.rough_share(one) for one in grey.values()]
+        before = [plain.share(one) for one in grey.values()]
+        after = [rule.share(one) for one in grey.values()]
         example = grey[name]
         inner = example.values[1:-1]
         shown = [f"{value:g}" for value in (inner if len(inner) < 4 else (inner[0], inner[1], inner[-1]))]
@@ -194,7 +193,7 @@ class _Judge:
 
     def _areas(self, rule: MaskRule) -> None:
         """Look for tumours that are too large to be one."""
-        shares = {name: rule.rough_share(one) for name, one in self.masks.items()}
+        shares = {name: rule.share(one) for name, one in self.masks.items()}
         some = {name: share for name, share in shares.items() if share > 0}
         large = {name: share for name, share in some.items() if share > 0.5}
         if not large:
@@ -252,11 +251,22 @@ class _Judge:
             )
 
 
+def _listable(one: MaskValues) -> Iterator[tuple[float, int]]:
+    """Yield values and their number of pixels; fractions in two digits, so that all masks together hold few."""
+    if one.exact and (one.values == np.rint(one.values)).all():
+        yield from zip(one.values.tolist(), one.counts.tolist(), strict=True)
+        return
+    counted: Counter[float] = Counter()
+    for value, count in zip(one.values.tolist(), one.counts.tolist(), strict=True):
+        counted[float(f"{value:.2g}")] += count
+    yield from counted.items()
+
+
 def _half(masks: Iterable[MaskValues]) -> float:
     """Return the middle of the range of masks that hold values between."""
     lowest, highest = np.median([(one.values[0], one.values[-1]) for one in masks], axis=0).tolist()
     # Lossy masks and probabilities stop a little below the end of their scale.
-    for scale in _FULL_SCALES:
+    for scale in FULL_SCALES:
         if (0.6 if scale == 1 else 0.9) * scale <= highest <= scale:
             return scale / 2
     return float(min(lowest, 0) + highest) / 2

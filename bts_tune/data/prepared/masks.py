@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from bts_tune.data.mask_rule import MaskValues
+from bts_tune.data.mask_rule import FULL_SCALES, MaskValues
 from bts_tune.data.prepared.decoding import decode_with_header, palette_of
 from bts_tune.data.records import Annotation
 from bts_tune.errors import DataError
@@ -160,7 +160,7 @@ def plane_of(pixels: np.ndarray, name: str) -> tuple[np.ndarray, PlaneSource]:
 
 
 def _palette_plane(data: bytes, name: str) -> np.ndarray:
-    indices, colours = palette_of(data)
+    indices, colours = palette_of(data, name)
     used = np.unique(indices)
     if used.max(initial=0) >= len(colours):
         raise UnclearMaskError(f"{name}: holds index {used.max()}, which its palette of {len(colours)} colours lacks.")
@@ -195,12 +195,12 @@ def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues
         exact = len(values) <= _MOST_VALUES
         places = inverse.reshape(plane.shape)
         if not exact:
-            low, high = float(values[0]), float(values[-1])
-            bins = ((plane - low) * ((_MOST_VALUES - 1e-6) / (high - low))).astype(np.int64)
-            places = bins.clip(0, _MOST_VALUES - 1)
-            counts = np.bincount(places.ravel(), minlength=_MOST_VALUES)
-            values = low + (np.arange(_MOST_VALUES) + 0.5) * (high - low) / _MOST_VALUES
-            values[0], values[-1] = low, high
+            edges = _edges(float(values[0]), float(values[-1]))
+            bins = np.searchsorted(edges, values, side="left")
+            places = bins[places]
+            counts = np.bincount(bins, weights=counts, minlength=len(edges) + 1).astype(np.int64)
+            middles = (edges[:-1] + edges[1:]) / 2
+            values = np.concatenate([edges[:1], middles, [float(values[-1])]])
     held = counts > 0
     flat = counts if held.sum() <= 1 else np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
     return MaskValues(
@@ -212,6 +212,16 @@ def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues
         source.colour,
         source.alpha,
     )
+
+
+def _edges(low: float, high: float) -> np.ndarray:
+    """Return the upper edges of the bins that many values are put into, the first of them for 0 or less.
+
+    Half of the scale of probabilities, of 8 and of 16 bits is an edge, so that what lies above it is known exactly.
+    """
+    top = next((scale for scale in FULL_SCALES if low >= 0 and scale / 2 < high <= scale), high)
+    bottom = min(low, 0.0)
+    return np.linspace(bottom, top, _MOST_VALUES + 1)
 
 
 def _flat(places: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Image/mask folders: `images/` and `masks/` with files of the same stem, in `train/ valid/ test/` or alone.
 
-`val` is read as `valid`. The test split may be missing. Which values of masks are tumour says `bts_tune.data.mask_rule`. Without
+`val` is read as `valid`. The test split may be missing. Any non-zero pixel of a mask is tumour. Without
 `train/ valid/ test/` above them the slices are split 70/20/10; the split knows nothing of patients, so neighbouring
 slices of one patient may come to lie in different splits.
 """

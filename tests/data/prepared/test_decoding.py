@@ -93,7 +93,7 @@ class TestOrientation:
             picture = Image.fromarray(PIXELS % 2).convert("P")
             picture.putpalette([0, 0, 0, 128, 0, 0])
             picture.save(file, "PNG", exif=exif(orientation))
-            indices, colours = palette_of(file.getvalue())
+            indices, colours = palette_of(file.getvalue(), "a")
             assert np.array_equal(indices, shown(orientation) % 2)
             assert colours[:2].tolist() == [[0, 0, 0], [128, 0, 0]]
 

@@ -56,10 +56,11 @@ def test_is_read_as_drawn_or_refused(tmp_path: Path, kind: MaskKind) -> None:
     for split in ("train", "valid"):
         masks = getattr(data, split).masks
         assert dice(masks, drawn(split)) >= kind.agrees
-        # The check shows the areas that training sees.
+        # The check shows the areas that training sees; of noise around 0 and 1 it keeps the bins.
+        tolerance = 1e-3 if "noise" in kind.name else 1e-9
         shares = masks.mean(axis=(1, 2))
         assert report.splits[split].tumor_share == pytest.approx(
-            np.quantile(shares, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1))
+            np.quantile(shares, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)), abs=tolerance
         )
 
 
