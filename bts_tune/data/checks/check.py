@@ -87,6 +87,13 @@ class CheckReport:
         """What deserves a look."""
         return tuple(issue for issue in self.issues if issue.level == "warning")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return all that the check found, each issue included, in plain JSON types; names are escaped as in texts."""
+        found = self.to_dict()
+        found["root"] = printable(str(self.root))
+        found["issues"] = [_plain(issue) for issue in self.issues]
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Return the summaries and the number of issues by level and code, in plain JSON types."""
         counted: dict[str, Counter[str]] = {"error": Counter(), "warning": Counter()}
@@ -110,6 +117,10 @@ class CheckReport:
             "errors": dict(counted["error"]),
             "warnings": dict(counted["warning"]),
         }
+
+
+def _plain(issue: Issue) -> dict[str, Any]:
+    return {**asdict(issue), "file": printable(issue.file), "message": printable(issue.message)}
 
 
 def check_dataset(
