@@ -195,6 +195,11 @@ KINDS = [
     MaskKind("labels spread over 8 bits", _png(lambda mask: _labels(mask, 85, 170, 255))),
     MaskKind("0, 128 and 255", _png(lambda mask: _labels(mask, 128, 255))),
     MaskKind("BraTS labels and 255 to ignore", _png(_with_ignored), ("ignore-label",)),
+    MaskKind(
+        "255 to ignore in a few",
+        _by_number(_png(_with_ignored), _png(lambda mask: _labels(mask, 1, 4))),
+        ("ignore-label",),
+    ),
     MaskKind("labels, of which both are chosen", _png(lambda mask: _labels(mask, 1, 4)), labels=("1", "4")),
     MaskKind("labels from 1, tumour named", _png(lambda mask: mask.astype(np.uint8) + 1), labels=("2",)),
     MaskKind("inverted, background named", _png(lambda mask: _grey(~mask)), labels=("0",)),
@@ -207,6 +212,7 @@ KINDS = [
     MaskKind(
         "probabilities of 16 bits", _png(lambda mask: _grey(_probability(mask), 65535, np.uint16)), ("lossy-masks",)
     ),
+    MaskKind("labels of lossy masks", _png(_once_jpeg), ("labels-in-grey",), 0.5, labels=("255",)),
     MaskKind("0 and 1 with noise", _tiff(_noisy), ("lossy-masks",)),
     MaskKind("few levels of a rim", _png(lambda mask: cv2.blur(_grey(mask), (3, 1))), ("lossy-masks",), 0.95),
     MaskKind("lossy but for one of two values", _by_number(_png(_grey), _jpeg), ("lossy-masks",)),
@@ -256,6 +262,12 @@ KINDS = [
         0,
     ),
     MaskKind("0 and 1 but for one lossy", _by_number(_jpeg, _png(lambda mask: _grey(mask, 1))), ("odd-mask",), 0),
+    MaskKind(
+        "lossy masks of two depths",
+        _by_number(_png(lambda mask: _grey(_probability(mask), 65535, np.uint16)), _png(_once_jpeg)),
+        ("lossy-masks", "no-tumor", "odd-mask"),
+        0,
+    ),
     MaskKind("a label that is nowhere", _png(_grey), ("no-tumor", "unknown-label"), 0, labels=("7",)),
     MaskKind(
         "five channels",

@@ -113,7 +113,19 @@ def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Scan:
             message = "nothing is annotated as tumour; the slice counts as tumour-free."
             issues.append(Issue("warning", "no-tumor", name, None, message))
         found[name] = replace(one, tumor_share=share, issues=tuple(issues))
-    return Scan(found, judged)
+    return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))))
+
+
+def _large_annotations(slices: Mapping[str, SliceScan]) -> Iterator[Issue]:
+    """Yield a warning where annotations are larger than tumours are; masks are judged by their values."""
+    annotated = {name: one.tumor_share for name, one in slices.items() if one.mask is None and one.tumor_share}
+    large = [name for name, share in annotated.items() if share > 0.5]
+    if 2 * len(large) > len(annotated):
+        message = (
+            f"the annotations cover more than half of the image in {len(large)} of {len(annotated)} images that have "
+            "any; do they outline the tumour, or all else?"
+        )
+        yield Issue("warning", "large-annotations", large[0], None, message)
 
 
 def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:

@@ -93,15 +93,29 @@ class _Judge:
                 self._find(
                     "error", "unknown-label", "masks", f"--tumor-labels {label:g}: no mask holds it; they hold {known}."
                 )
+        grey = {name: one for name, one in self.masks.items() if one.between}
+        if grey:
+            name, one = next(iter(grey.items()))
+            self._find(
+                "warning",
+                "labels-in-grey",
+                name,
+                f"{len(grey)} of {plural(len(self.masks), 'mask')}, such as {one.file}, hold values between, of which "
+                "--tumor-labels takes none; leave it out to cut such masks at half.",
+            )
         return MaskRule("labels", labels=labels)
 
     def _found(self) -> MaskRule:
         """Return the rule for masks of which the user said nothing."""
         grey = {name: one for name, one in self.masks.items() if one.between}
         if grey:
-            cut = _half(grey.values())
-            drawn = {name: one for name, one in self.masks.items() if name not in grey}
-            erased = {name: one for name, one in drawn.items() if one.values[-1] <= cut and one.drawn}
+            cut = _half(grey.values(), self.masks.values())
+            # A map of low probabilities, or the noise of an empty mask, holds no tumour; a drawn one would lose it.
+            erased = {
+                name: one
+                for name, one in self.masks.items()
+                if one.values[-1] <= cut and (one.drawn if name not in grey else _fills_a_scale(one))
+            }
             if len(erased) <= len(grey):
                 return self._cut(grey, erased, cut)
             for name, one in grey.items():
@@ -140,18 +154,21 @@ class _Judge:
         return MaskRule(ignored=ignored)
 
     def _is_ignored(self, value: float) -> bool:
-        """Return whether a value stands beside small labels in most of the masks that hold these."""
+        """Return whether a value stands beside small labels in most of the masks that hold these, or that hold it.
+
+        A dataset of which some masks are 0 and 1 and others 0 and 255 has no mask with both.
+        """
         if value not in self.pixels:
             return False
         small = [one for one in self.masks.values() if ((one.values > 0) & (one.values <= SMALL_LABEL)).any()]
         beside = sum(value in one.values for one in small)
-        return bool(small) and 2 * beside >= len(small)
+        return beside > 0 and 2 * beside >= min(len(small), self.holders[value])
 
     def _cut(self, grey: Mapping[str, MaskValues], erased: Mapping[str, MaskValues], cut: float) -> MaskRule:
         """Return the cut at half, and say what it changes."""
         rule, plain = MaskRule("half", cut=cut), MaskRule()
         between = above = 0
-        for one in grey.values():
+        for one in (one for one in grey.values() if one.values[-1] > cut):
             middle = (one.values > cut / 2) & (one.values <= 1.5 * cut)
             between += int(one.counts[middle].sum())
             above += int(one.counts[one.values > cut].sum())
@@ -262,9 +279,18 @@ def _listable(one: MaskValues) -> Iterator[tuple[float, int]]:
     yield from counted.items()
 
 
-def _half(masks: Iterable[MaskValues]) -> float:
-    """Return the middle of the range of masks that hold values between."""
-    lowest, highest = np.median([(one.values[0], one.values[-1]) for one in masks], axis=0).tolist()
+def _fills_a_scale(one: MaskValues) -> bool:
+    return any(0.9 * scale <= one.values[-1] <= scale for scale in FULL_SCALES)
+
+
+def _half(grey: Iterable[MaskValues], masks: Iterable[MaskValues]) -> float:
+    """Return the middle of the range of masks some of which hold values between.
+
+    The largest values decide, as most masks may be empty and hold next to nothing; a few of another depth do not.
+    """
+    lowest, highest = np.median([(one.values[0], one.values[-1]) for one in grey], axis=0).tolist()
+    largest = [one.values[-1] for one in masks if one.values[-1] > 0]
+    highest = max(highest, float(np.quantile(largest, 0.98, method="lower")) if largest else highest)
     # Lossy masks and probabilities stop a little below the end of their scale.
     for scale in FULL_SCALES:
         if (0.6 if scale == 1 else 0.9) * scale <= highest <= scale:

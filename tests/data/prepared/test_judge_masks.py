@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from bts_tune.data.checks.check import CheckReport, check_dataset, render
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.judge_masks import judge_masks
-from bts_tune.data.prepared.masks import mask_plane, mask_values
+from bts_tune.data.prepared.masks import PlaneSource, mask_plane, mask_values
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.errors import DataError
 from tests.data.builders import write_image
@@ -139,6 +140,27 @@ def test_the_rule_is_that_of_all_masks_whatever_their_order_and_split(tmp_path: 
     assert judge_masks(values).rule == judge_masks(dict(reversed(values.items()))).rule == MaskRule()
     assert judge_masks({}).rule == MaskRule()
     assert judge_masks({}).number == 0
+
+
+def test_maps_of_low_probabilities_hold_no_tumour(tmp_path: Path) -> None:
+    """Where most slices are free of tumour, the few others say what the scale is."""
+    values = {}
+    for number, (_, mask) in enumerate(slices(40, seed=2)):
+        smooth = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2) * (1 if number < 4 else 0.3)
+        values[str(number)] = mask_values(smooth, PlaneSource(), f"masks/{number}.tif")
+    judged = judge_masks(values)
+    assert judged.rule == MaskRule("half", cut=0.5)
+    assert [issue.code for issue in judged.issues] == ["lossy-masks"]
+    assert [judged.rule.share(one) > 0 for one in values.values()] == [number < 4 for number in range(40)]
+
+
+def test_many_masks_of_fractions_are_listed_in_few_values() -> None:
+    rng = np.random.default_rng(0)
+    values = {
+        str(number): mask_values(rng.random((30, 30)).astype(np.float32) ** 8, PlaneSource(), "a")
+        for number in range(50)
+    }
+    assert judge_masks(values).different < 2000
 
 
 @pytest.mark.parametrize("word", ["tumour", "nan", ""])
