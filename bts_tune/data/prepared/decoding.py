@@ -195,8 +195,9 @@ def _image_header(data: bytes, name: str) -> Header:
             pages = getattr(image, "n_frames", 1)
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 return _tiff_header(dict(image.tag_v2), pages, mode, name)
-            orientation = _exif_orientation(image, data)
             width, height = image.size
+            # A tag behind the pixels is found by decoding them, which a gigantic image must not get to.
+            orientation = _exif_orientation(image, data) if width * height <= MAX_PIXELS else 1
     except DataError:
         raise
     except Image.DecompressionBombError:

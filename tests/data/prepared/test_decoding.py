@@ -87,6 +87,14 @@ class TestOrientation:
         broken = data[: place + 6] + b"\xff" * 12 + data[place + 18 :]
         assert decode(broken, "a").shape == PIXELS.shape
 
+    def test_a_gigantic_image_is_not_decoded_for_its_tag(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        header = struct.pack(">IIBBBBB", 10_001, 10_000, 8, 0, 0, 0, 0)
+        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"eXIf", exif(6)), (b"IEND", b""))
+        data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts)
+        monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
+        with pytest.raises(DataError, match="has 10001 x 10000 pixels; at most"):
+            read_header(data, "a")
+
     def test_palettes_are_turned_too(self) -> None:
         for orientation in (1, 6):
             file = io.BytesIO()
