@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from bts_tune.data.prepared.decoding import ORIENTATIONS, decode, displayed_size, palette_of, read_header
 from bts_tune.data.prepared.images import to_grey
@@ -91,7 +91,7 @@ class TestOrientation:
         header = struct.pack(">IIBBBBB", 10_001, 10_000, 8, 0, 0, 0, 0)
         parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"eXIf", exif(6)), (b"IEND", b""))
         data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts)
-        monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
+        monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
         with pytest.raises(DataError, match="has 10001 x 10000 pixels; at most"):
             read_header(data, "a")
 
