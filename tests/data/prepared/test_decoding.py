@@ -87,6 +87,7 @@ class TestOrientation:
         broken = data[: place + 6] + b"\xff" * 12 + data[place + 18 :]
         assert decode(broken, "a").shape == PIXELS.shape
 
+    @pytest.mark.filterwarnings("ignore:Image size")  # outside of pytest the module silences it
     def test_a_gigantic_image_is_not_decoded_for_its_tag(self, monkeypatch: pytest.MonkeyPatch) -> None:
         header = struct.pack(">IIBBBBB", 10_001, 10_000, 8, 0, 0, 0, 0)
         parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"eXIf", exif(6)), (b"IEND", b""))
