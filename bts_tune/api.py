@@ -309,6 +309,7 @@ def open_dataset(
     root: Path | str,
     *,
     tumor_categories: Sequence[str] | None = None,
+    tumor_labels: Sequence[float] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
     plane: str = "axial",
@@ -320,6 +321,7 @@ def open_dataset(
     Args:
         root: the dataset's folder.
         tumor_categories: names or ids of the categories that count as tumour; by default all.
+        tumor_labels: values of mask files that are tumour; by default the masks themselves tell.
         split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
         plane: how volumes are cut into slices: `axial`, `coronal` or `sagittal`.
@@ -340,6 +342,7 @@ def open_dataset(
     return read(
         Path(root),
         tumor_categories=tumor_categories,
+        tumor_labels=tumor_labels,
         split_seed=split_seed,
         reader=reader,
         plane=plane,

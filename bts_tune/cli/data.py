@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from bts_tune.cli.options import add_plugin, load_given_plugins
@@ -22,12 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--empty-slices", metavar="X", type=float, default=0.2, help="share without a tumour (0.2)")
     check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read")
     check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
+    check.add_argument("--tumor-labels", metavar="VALUE", nargs="+", help="values of mask files that are tumour")
     check.add_argument("--split-seed", metavar="N", type=int, default=0)
     check.add_argument(
         "--split", metavar="HOW", help=f"{' or '.join(SPLIT_METHODS)} (the dataset's own; where it has none, grouped)"
     )
     check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
+    check.add_argument(
+        "--preview", metavar="FILE", type=Path, help="draw slices with their masks, suspicious first (.png or .html)"
+    )
+    check.add_argument("--json", action="store_true", help="print the outcome as JSON")
     check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
     check.add_argument("--verbose", action="store_true", help="list every issue")
     add_plugin(check)
@@ -51,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.checks.check import check_dataset, render
+    from bts_tune.data.checks.preview import require_format, write_preview
     from bts_tune.data.checks.scan_cache import cached_scan
     from bts_tune.data.open import open_dataset
     from bts_tune.data.prepared.cache import default_cache
@@ -61,9 +68,12 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = make_console()
     load_given_plugins(parsed)
+    if parsed.preview is not None:
+        require_format(parsed.preview)
     dataset = open_dataset(
         parsed.folder,
         tumor_categories=parsed.tumor_categories,
+        tumor_labels=parsed.tumor_labels,
         split_seed=parsed.split_seed,
         reader=parsed.reader,
         plane=parsed.plane,
@@ -74,14 +84,23 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
-    say(console, render(checked, verbose=parsed.verbose))
-    say(console, split.sentence())
+    if parsed.json:
+        print(json.dumps({**checked.to_json(), "split": split.to_dict()}, allow_nan=False, indent=2))
+    else:
+        say(console, render(checked, verbose=parsed.verbose))
+        say(console, split.sentence())
+    if parsed.preview is not None:
+        with progress_bar(make_console(stderr=True), "drawing masks") as progress:
+            write_preview(parsed.preview, dataset, scan, progress=progress)
+        if not parsed.json:
+            say(console, f"Preview: {parsed.preview}")
     if parsed.pairs is not None:
         try:
             write_atomically(parsed.pairs, draw_pairs(dataset, checked.leak))
         except OSError as error:
             raise DataError(f"--pairs {parsed.pairs}: cannot be written: {error.strerror}.") from None
-        say(console, f"Worst pairs: {parsed.pairs}")
+        if not parsed.json:
+            say(console, f"Worst pairs: {parsed.pairs}")
     return EXIT_PROBLEM if checked.errors else EXIT_OK
 
 

@@ -5,6 +5,7 @@ The layouts are in `readers/`, one a file; further ones come from plugins (see `
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from bts_tune.data.records import SPLITS, Dataset, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
+from bts_tune.text import quoted
 
 _DEPTH, _FOLDERS = 3, 100
 """How deep, and in how many folders of a level, a dataset is looked for below a folder that is none."""
@@ -28,6 +30,7 @@ def open_dataset(
     root: Path,
     *,
     tumor_categories: Sequence[str] | None = None,
+    tumor_labels: Sequence[str | float] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
     plane: str = "axial",
@@ -40,6 +43,8 @@ def open_dataset(
         root: folder of the dataset.
         tumor_categories: names or ids of the categories that count as tumour, None for all; a name is preferred to an
             id, `id:1` and `name:1` say which is meant (see `coco.choose_categories`).
+        tumor_labels: the values of mask files that are tumour; None where the masks themselves tell, see
+            `bts_tune.data.mask_rule`.
         split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
         plane, empty_slices, sequence: of volumes; see `ReaderOptions`.
@@ -68,6 +73,10 @@ def open_dataset(
     # With splits, the check says which of them is empty; without, nothing could be split.
     if not len(dataset) and dataset.own_splits == () and not dataset.errors and left_out:
         raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it; {' '.join(left_out)}")
+    if tumor_labels is not None:
+        if len(dataset) and not any(record.mask is not None for record in dataset):
+            raise DataError(f"{root}: has no mask files to choose labels in; leave --tumor-labels out.")
+        dataset = replace(dataset, tumor_labels=tuple(sorted({_label(one) for one in tumor_labels})))
     dataset = without_unsafe_names(dataset)
     own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits
     if own and not {"valid", "test"} & set(own):
@@ -78,6 +87,16 @@ def open_dataset(
     }
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
     return replace(dataset, records=records, annotation_counts=counts, own_splits=own)
+
+
+def _label(value: str | float) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"--tumor-labels {quoted(value)}: must be a value that masks hold, such as 1.")
+    return number
 
 
 def _readers() -> list[Reader]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bts_tune.data.files import open_file
+from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.parallel import parallel_map
 from bts_tune.errors import DataError
 
@@ -161,6 +162,8 @@ class Dataset:
         annotation_counts: number of annotations in the files by split and category id, chosen or not.
         own_splits: names of the splits that the dataset came with; a reader leaves it at None where those are the keys
             of `records`, and gives none where it knows no split: all slices are in `train` then, to be split later.
+        tumor_labels: the values of mask files that the user chose as tumour; None where the masks themselves tell.
+        mask_rule: which values of mask files are tumour; None as long as nobody has looked at them.
         digests: of its files, shared with the same dataset in other splits.
     """
 
@@ -172,6 +175,8 @@ class Dataset:
     tumor_categories: tuple[int, ...] = ()
     annotation_counts: dict[str, dict[int, int]] = field(default_factory=dict)
     own_splits: tuple[str, ...] | None = None
+    tumor_labels: tuple[float, ...] | None = None
+    mask_rule: MaskRule | None = None
     digests: FileDigests = field(default_factory=FileDigests, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[SliceRecord]:
@@ -202,16 +207,19 @@ class Dataset:
         alone.
 
         The SHA-256 covers, for each record in order, its split, name, declared size, the bytes of its image and mask
-        and its annotations, and the chosen categories. The folder's own path is left out, so a copied dataset is the
-        same dataset, and so is the group, which changes no array. A file is read when its digest is first asked for,
-        and not again.
+        and its annotations, and the chosen categories and labels. The folder's own path is left out, so a copied
+        dataset is the same dataset, and so is the group, which changes no array. A file is read when its digest is
+        first asked for, and not again.
 
         Raises:
             DataError: a file cannot be read.
         """
         records = list(self)
         digests = self.file_digests()
-        whole = hashlib.sha256(canonical({"categories": sorted(self.tumor_categories)}))
+        chosen: dict[str, Any] = {"categories": sorted(self.tumor_categories)}
+        if self.tumor_labels is not None:
+            chosen["labels"] = sorted(self.tumor_labels)
+        whole = hashlib.sha256(canonical(chosen))
         for record in records if splits else sorted(records, key=lambda record: record.name):
             described: dict[str, Any] = {
                 "split": record.split if splits else None,

@@ -116,6 +116,7 @@ def _start(
             "content": dataset.fingerprint(splits=False),
             "splits": {split: len(records) for split, records in dataset.records.items()},
             "categories": {str(number): label for number, label in dataset.categories.items()},
+            "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
             "split": split.to_dict(),
             "check": opened.checked.to_dict(),
         },

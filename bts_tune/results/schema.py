@@ -190,13 +190,23 @@ class _CheckedSplit(_Line):
     tumor_share: dict[str, _Number] = {}
 
 
+class _Masks(_Line):
+    rule: Literal["nonzero", "half", "labels"] = "nonzero"
+    cut: _Number | None = None
+    labels: list[_Number] = []
+    ignored: list[_Number] = []
+    says: str = ""
+
+
 class _DataCheck(_Line):
+    masks: _Masks | None = None
     errors: dict[str, _Count] = {}
     warnings: dict[str, _Count] = {}
     splits: dict[str, _CheckedSplit] = {}
 
 
 class _Dataset(_Line):
+    masks: _Masks | None = None
     split: _Split = _Split()
     check: _DataCheck | None = None
 

@@ -14,6 +14,7 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
 from bts_tune.data.prepared.prepare import prepare
+from tests.data.mask_kinds import KINDS
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -117,3 +118,22 @@ def test_the_cache_is_shown_and_cleared(capsys: pytest.CaptureFixture[str], phan
     assert "1 entries removed" in capsys.readouterr().out
     assert main(["data", "cache"]) == 0
     assert "image_size" not in capsys.readouterr().out
+
+
+def test_labels_of_masks_are_listed_and_chosen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root = next(kind for kind in KINDS if kind.name == "two labels").build(tmp_path / "data")
+    assert main(["data", "check", str(root)]) == 0
+    listed = capsys.readouterr().out
+    assert "Values of 9 masks" in listed
+    assert "All values but 0 are tumour." in listed
+    assert main(["data", "check", str(root), "--tumor-labels", "1"]) == 0
+    assert "1 is tumour, as chosen." in capsys.readouterr().out
+    assert main(["data", "check", str(root), "--tumor-labels", "5"]) == 1
+    assert "--tumor-labels 5: no mask holds it; they hold 0, 1 and 2." in capsys.readouterr().out
+    assert main(["data", "check", str(root), "--tumor-labels", "one"]) == 2
+    assert "--tumor-labels 'one': must be a value that masks hold, such as 1." in capsys.readouterr().err
+
+
+def test_labels_need_masks(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
+    assert main(["data", "check", str(phantom), "--tumor-labels", "1"]) == 2
+    assert "has no mask files to choose labels in; leave --tumor-labels out." in capsys.readouterr().err

@@ -25,6 +25,16 @@ def _beside_the_checkout(name: str) -> Path:
     pytest.skip(f"the dataset shared/data/{name} is not beside the checkout")
 
 
+@pytest.fixture(scope="session")
+def brisc() -> Path:
+    """A second real dataset, with masks that once were JPEGs; not part of the repository either."""
+    for folder in Path(__file__).resolve().parents:
+        dataset = folder / "shared" / "data" / "brisc2025"
+        if dataset.is_dir():
+            return dataset
+    pytest.skip("the dataset shared/data/brisc2025 is not beside the checkout")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what commands put into the cache away from the user's own."""

@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.images import preprocess, read_grey
@@ -169,3 +171,31 @@ def test_a_run_without_a_model_is_refused(tmp_path: Path) -> None:
     image = write(tmp_path / "a.png", slice_of())
     with pytest.raises(RunError, match="the saved model cannot be read"):
         list(predict(tmp_path / "model", [image], tmp_path / "out", device="cpu"))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_masks_lie_on_the_image_as_a_viewer_shows_it(folder: Path, tmp_path: Path, suffix: str) -> None:
+    """A turned photograph and the same one saved upright get the same mask, without a tag."""
+    shown = slice_of(60, 90)
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    stored = Image.fromarray(np.rot90(shown))
+    (tmp_path / "in").mkdir()
+    stored.save(tmp_path / "in" / f"turned{suffix}", exif=tag, quality=100)
+    write(tmp_path / "in" / "upright.png", shown)
+    turned, upright = predict(folder, [tmp_path / "in"], tmp_path / "out", device="cpu")
+    assert read(upright.mask).any()
+    assert read(turned.mask).shape == (60, 90)
+    assert (read(turned.mask) != read(upright.mask)).mean() < 0.01 * (suffix == ".jpg") + 1e-9
+    assert read(turned.overlay).shape == (60, 90, 3)
+    assert Image.open(turned.mask).getexif().get(0x0112) is None
+    assert Segmenter.load(folder, "cpu").predict(tmp_path / "in" / f"turned{suffix}").shape == (60, 90)
+
+
+def test_white_is_zero_in_sixteen_bits_too(folder: Path, tmp_path: Path) -> None:
+    values = slice_of(60, 90).astype(np.uint16) * 16
+    tifffile.imwrite(tmp_path / "black.tif", values)
+    tifffile.imwrite(tmp_path / "white.tif", 4080 - values, photometric="miniswhite")
+    black, white = predict(folder, [tmp_path / "black.tif", tmp_path / "white.tif"], tmp_path / "out", device="cpu")
+    assert read(black.mask).any()
+    assert np.array_equal(read(black.mask), read(white.mask))

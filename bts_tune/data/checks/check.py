@@ -16,11 +16,12 @@ import numpy as np
 from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
 from bts_tune.data.checks.similarity import NEAR_DUPLICATE, ORIENTATIONS, REORIENTED, Indices
 from bts_tune.data.parallel import Progress
+from bts_tune.data.prepared.judge_masks import JudgedMasks
 from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import Leak, measure_leak
 from bts_tune.registry import READERS
-from bts_tune.text import printable
+from bts_tune.text import plural, printable
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -64,6 +65,7 @@ class CheckReport:
         splits: summary by split.
         issues: errors first, then by code, file and annotation.
         leak: how much of the validation and test splits has a near-duplicate in the training split.
+        masks: which values of the mask files are tumour.
     """
 
     root: Path
@@ -73,6 +75,7 @@ class CheckReport:
     splits: dict[str, SplitSummary]
     issues: tuple[Issue, ...]
     leak: Leak = field(default_factory=Leak)
+    masks: JudgedMasks = field(default_factory=JudgedMasks)
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -83,6 +86,13 @@ class CheckReport:
     def warnings(self) -> tuple[Issue, ...]:
         """What deserves a look."""
         return tuple(issue for issue in self.issues if issue.level == "warning")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that the check found, each issue included, in plain JSON types; names are escaped as in texts."""
+        found = self.to_dict()
+        found["root"] = printable(str(self.root))
+        found["issues"] = [_plain(issue) for issue in self.issues]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summaries and the number of issues by level and code, in plain JSON types."""
@@ -103,9 +113,14 @@ class CheckReport:
             "tumor_categories": list(self.tumor_categories),
             "splits": splits,
             "leak": self.leak.to_dict(),
+            "masks": self.masks.to_dict() if self.masks.number else None,
             "errors": dict(counted["error"]),
             "warnings": dict(counted["warning"]),
         }
+
+
+def _plain(issue: Issue) -> dict[str, Any]:
+    return {**asdict(issue), "file": printable(issue.file), "message": printable(issue.message)}
 
 
 def check_dataset(
@@ -127,7 +142,7 @@ def check_dataset(
     scan = scan_dataset(dataset, progress=progress) if scan is None else scan
     records = list(dataset)
     slices = [scan.slices[record.name] for record in records]
-    issues = list(dataset.issues)
+    issues = [*dataset.issues, *scan.masks.issues]
     splits: dict[str, SplitSummary] = {}
     for split in SPLITS:
         members = [(record, one) for record, one in zip(records, slices, strict=True) if record.split == split]
@@ -147,6 +162,7 @@ def check_dataset(
         splits=splits,
         issues=tuple(issues),
         leak=leak,
+        masks=scan.masks,
     )
 
 
@@ -219,6 +235,8 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
         shown = [f"{what} ({count})" for what, count in total.most_common(None if verbose else SHOWN_PER_CODE)]
         more = len(total) - len(shown)
         parts.append([f"{title}: {', '.join(shown) or 'none'}{f', and {more} more' if more else ''}"])
+    if report.masks.number:
+        parts.append(_mask_table(report.masks))
     parts.append(_share_table(report))
     parts.append(_leak_table(report.leak, verbose))
     for title, issues in (("Errors", report.errors), ("Warnings", report.warnings)):
@@ -242,6 +260,16 @@ def _category_table(report: CheckReport) -> list[str]:
         counts = [str(summary.annotations.get(number, 0)) for summary in report.splits.values()]
         rows.append([str(number), name, "yes" if number in report.tumor_categories else "no", *counts])
     return ["Annotations by category", *_table(rows, left=2)]
+
+
+def _mask_table(masks: JudgedMasks) -> list[str]:
+    rows = [["value", "% of pixels", "masks", "tumour"]]
+    for value, share, number in masks.values:
+        tumour = bool(masks.rule.is_tumor(np.array(value)))
+        rows.append([f"{value:g}", f"{100 * share:.2f}", str(number), "yes" if tumour else "no"])
+    more = masks.different - len(masks.values)
+    title = f"Values of {plural(masks.number, 'mask')}" + (f", the commonest of {masks.different}" if more else "")
+    return [title, *_table(rows), masks.rule.sentence()]
 
 
 def _share_table(report: CheckReport) -> list[str]:

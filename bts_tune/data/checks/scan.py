@@ -6,22 +6,28 @@ The data check, the search for near-duplicates and the grouped split are all mad
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from bts_tune.data.checks.similarity import SIDE, Floats, Pairs, find_similar, signatures, small
+from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
-from bts_tune.data.prepared.images import decode, read_bytes, read_mask, to_grey
-from bts_tune.data.prepared.masks import drawn_area
+from bts_tune.data.prepared.decoding import ORIENTATIONS, Header, decode_with_header
+from bts_tune.data.prepared.images import range_without_marks, read_bytes, read_mask, read_plane, to_grey
+from bts_tune.data.prepared.judge_masks import JudgedMasks, judge_masks
+from bts_tune.data.prepared.masks import UnclearMaskError, drawn_area, mask_values
 from bts_tune.data.records import Annotation, Dataset, Issue, Level, SliceRecord
 from bts_tune.errors import DataError
 
 TINY_AREA = 32
 """Annotations that cover fewer pixels are reported: a slip of the mouse rather than a tumour."""
+
+SAME_PICTURE = 0.97
+"""A mask whose small version correlates more than this with its image's is the image itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +41,7 @@ class SliceScan:
         kind: channels and depth.
         tumor_share: the tumour's share of the image's area.
         small: its small version, float32 [32, 32].
+        mask: what its mask's file holds, where it has one.
     """
 
     issues: tuple[Issue, ...]
@@ -43,6 +50,7 @@ class SliceScan:
     kind: str | None = None
     tumor_share: float | None = None
     small: Floats | None = None
+    mask: MaskValues | None = None
 
 
 class Scan:
@@ -51,11 +59,13 @@ class Scan:
     Attributes:
         slices: by name of the slice.
         names: names of the slices; arrays by slice have this order.
+        masks: which values of its mask files are tumour.
     """
 
-    def __init__(self, slices: dict[str, SliceScan]) -> None:
+    def __init__(self, slices: dict[str, SliceScan], masks: JudgedMasks | None = None) -> None:
         self.slices = slices
         self.names = list(slices)
+        self.masks = masks or JudgedMasks()
 
     @cached_property
     def vectors(self) -> Floats:
@@ -71,18 +81,54 @@ class Scan:
 
 
 def scan_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Scan:
-    """Open every image and mask of a dataset.
+    """Open every image and mask of a dataset, and judge what they show.
 
     Args:
         dataset: as `open_dataset` read it.
         progress: called after each slice.
     """
+    return judge_scan(dataset, open_slices(dataset, progress=progress))
+
+
+def open_slices(dataset: Dataset, *, progress: Progress | None = None) -> dict[str, SliceScan]:
+    """Return what each slice shows by itself; the tumour's share is not known yet where it has a mask's file."""
     records = list(dataset)
-    scans = parallel_map(_scan_slice, records, progress=progress)
-    return Scan({record.name: one for record, one in zip(records, scans, strict=True)})
+    scans = parallel_map(lambda record: _scan_slice(record, dataset.root), records, progress=progress)
+    return {record.name: one for record, one in zip(records, scans, strict=True)}
 
 
-def _scan_slice(record: SliceRecord) -> SliceScan:
+def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Scan:
+    """Return the scan of a dataset whose slices were opened: what masks mean is decided from all of them."""
+    masks = {name: one.mask for name, one in slices.items() if one.mask is not None}
+    judged = judge_masks(masks, dataset.tumor_labels)
+    found: dict[str, SliceScan] = {}
+    for name, one in slices.items():
+        issues = list(one.issues)
+        share = one.tumor_share
+        if one.mask is not None:
+            share = judged.rule.share(one.mask)
+            if share == 1:
+                issues.append(Issue("warning", "full-mask", name, None, "every pixel of the mask is tumour."))
+        if share == 0:
+            message = "nothing is annotated as tumour; the slice counts as tumour-free."
+            issues.append(Issue("warning", "no-tumor", name, None, message))
+        found[name] = replace(one, tumor_share=share, issues=tuple(issues))
+    return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))))
+
+
+def _large_annotations(slices: Mapping[str, SliceScan]) -> Iterator[Issue]:
+    """Yield a warning where annotations are larger than tumours are; masks are judged by their values."""
+    annotated = {name: one.tumor_share for name, one in slices.items() if one.mask is None and one.tumor_share}
+    large = [name for name, share in annotated.items() if share > 0.5]
+    if 2 * len(large) > len(annotated):
+        message = (
+            f"the annotations cover more than half of the image in {len(large)} of {len(annotated)} images that have "
+            "any; do they outline the tumour, or all else?"
+        )
+        yield Issue("warning", "large-annotations", large[0], None, message)
+
+
+def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
     issues: list[Issue] = []
 
     def find(level: Level, code: str, message: str) -> None:
@@ -94,10 +140,11 @@ def _scan_slice(record: SliceRecord) -> SliceScan:
     try:
         if record.source is None:
             data = read_bytes(record.image)
-            pixels = decode(data, record.name)
+            pixels, header = decode_with_header(data, record.name)
         else:
             pixels = record.source.image()
             data = pixels.tobytes()
+            header = Header("", pixels.shape[1], pixels.shape[0])
         grey = to_grey(pixels, record.name)
     except DataError as error:
         find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))
@@ -109,34 +156,91 @@ def _scan_slice(record: SliceRecord) -> SliceScan:
         find(
             "error",
             "wrong-size",
-            f"the image has {width} x {height} pixels, its entry declares {record.width} x {record.height}.",
+            f"the image has {width} x {height} pixels{_as_shown(header)}, its entry declares "
+            f"{record.width} x {record.height}{_cure(header, (record.width, record.height))}.",
         )
-    share = None
-    try:
-        mask = read_mask(record)
-    except DataError as error:
-        find("error", "unreadable-mask", str(error))
-    else:
-        share = float(mask.mean())
-        if record.mask is not None:
-            issues += _mask_issues(record, record.mask, mask, (height, width))
+    if pixels.dtype != np.uint8:
+        marks = _marks(pixels)
+        if marks is not None:
+            find("warning", "burned-in-marks", marks)
+    if header.orientation != 1:
+        message = (
+            f"its orientation tag ({header.orientation}) was followed, as viewers do: the stored pixels are "
+            f"{_turn(header)}; the tumour must be annotated on the image as it is shown."
+        )
+        find("warning", "orientation", message)
+    share = values = None
+    shown = small(grey)
     if record.mask is None:
+        try:
+            share = float(read_mask(record).mean())
+        except DataError as error:
+            find("error", "unreadable-mask", str(error))
         issues += _annotation_issues(record)
-    if share == 0:
-        find("warning", "no-tumor", "nothing is annotated as tumour; the slice counts as tumour-free.")
+    else:
+        file = _relative(record.mask, root)
+        try:
+            plane, source = read_plane(record, f"the mask {file}")
+        except UnclearMaskError as error:
+            find("error", "unclear-mask", str(error))
+        except DataError as error:
+            find("error", "unreadable-mask", str(error))
+        else:
+            values = mask_values(plane, source, file)
+            issues += _mask_issues(record, plane, header)
+            if len(values.values) > 2 and _alike(shown, small(plane)):
+                message = f"the mask {values.file} is the image itself or a copy of it; put the mask in its place."
+                find("error", "mask-is-image", message)
     digest = hashlib.sha256(data).hexdigest()
-    return SliceScan(tuple(issues), digest, f"{width} x {height}", _kind(pixels), share, small(grey))
+    return SliceScan(tuple(issues), digest, f"{width} x {height}", _kind(pixels), share, shown, values)
 
 
-def _mask_issues(record: SliceRecord, path: Path, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Issue]:
-    if mask.shape != size:
-        message = f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, its image {size[1]} x {size[0]}."
+def _as_shown(header: Header) -> str:
+    return "" if header.orientation == 1 else f" as a viewer shows it ({_turn(header)} by its orientation tag)"
+
+
+def _cure(header: Header, size: tuple[int | None, int | None]) -> str:
+    """Return what to do where an annotation or a mask was made for the pixels as they are stored."""
+    if header.orientation == 1 or header.stored_size != size:
+        return ""
+    return ", as it is stored; annotate it as it is shown, or save it without the tag"
+
+
+def _turn(header: Header) -> str:
+    return ORIENTATIONS[header.orientation]
+
+
+def _marks(pixels: np.ndarray) -> str | None:
+    """Return a sentence on burned-in marks; None where there are none."""
+    values = pixels[..., :3].max(axis=-1) if pixels.ndim == 3 else pixels
+    low, high = float(values.min()), float(values.max())
+    kept = range_without_marks(values.astype(np.float64)) if low < high else None
+    if kept is None:
+        return None
+    share = np.mean((values < kept[0]) | (values > kept[1]))
+    return (
+        f"{share:.2%} of its pixels reach from {low:g} to {high:g}, all others from {kept[0]:g} to {kept[1]:g}, as "
+        "burned-in marks do; it is scaled by the range of the others."
+    )
+
+
+def _alike(first: Floats, second: Floats) -> bool:
+    """Return whether two small versions show the same, brightness and contrast aside."""
+    vectors = signatures(np.stack([first, second]))
+    return float(vectors[0] @ vectors[1]) > SAME_PICTURE
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _mask_issues(record: SliceRecord, plane: np.ndarray, header: Header) -> Iterator[Issue]:
+    if plane.shape != (header.height, header.width):
+        message = (
+            f"the mask has {plane.shape[1]} x {plane.shape[0]} pixels, its image {header.width} x {header.height}"
+            f"{_as_shown(header)}{_cure(header, (plane.shape[1], plane.shape[0]))}."
+        )
         yield Issue("error", "wrong-mask-size", record.name, None, message)
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        message = f"the mask {path.name} is a JPEG, whose compression leaves non-zero pixels around a tumour; use PNG."
-        yield Issue("warning", "lossy-mask", record.name, None, message)
-    if mask.all():
-        yield Issue("warning", "full-mask", record.name, None, "every pixel of the mask is tumour.")
 
 
 def _annotation_issues(record: SliceRecord) -> Iterator[Issue]:

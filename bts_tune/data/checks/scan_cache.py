@@ -1,8 +1,9 @@
 """What opening every slice showed, kept in the cache beside the prepared images: the next run need not open them again.
 
-An entry holds `slices.json`, all that a `SliceScan` says but its small version, `smalls.npy` with those, float32
-[N, 32, 32], and `meta.json`. Its key is a hash of everything that a scan depends on: names, files and annotations of
-the slices, the versions that decode images, and the code that judges them.
+An entry holds `slices.json`, all that opening a slice showed but its small version, `smalls.npy` with those, float32
+[N, 32, 32], and `meta.json`. Its key is a hash of everything that this depends on: names, files and annotations of the
+slices, the versions that decode images, and the code that judges them. What masks mean is judged anew each time, so
+that other tumour labels open nothing again.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import cv2
 import numpy as np
 import PIL
 
-from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
+from bts_tune.data.checks.scan import Scan, SliceScan, judge_scan, open_slices, scan_dataset
 from bts_tune.data.checks.similarity import SIDE
+from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress
 from bts_tune.data.prepared.cache import META_FILE, building, remove, temporary_folder
 from bts_tune.data.records import Dataset, Issue, canonical
@@ -50,13 +52,13 @@ def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = No
     folder = cache.absolute() / key
     names = [record.name for record in dataset]
     with contextlib.suppress(*_BROKEN):
-        return _load(folder, names)
-    scan = scan_dataset(dataset, progress=progress)
+        return judge_scan(dataset, _load(folder, names))
+    slices = open_slices(dataset, progress=progress)
     with contextlib.suppress(OSError), building(folder.parent, key):
         with contextlib.suppress(*_BROKEN):
-            return _load(folder, names)  # another run has kept it meanwhile
-        _write(folder, dataset, scan)
-    return scan
+            return judge_scan(dataset, _load(folder, names))  # another run has kept it meanwhile
+        _write(folder, dataset, slices)
+    return judge_scan(dataset, slices)
 
 
 def _key(dataset: Dataset) -> str:
@@ -85,7 +87,7 @@ def _code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _load(folder: Path, names: list[str]) -> Scan:
+def _load(folder: Path, names: list[str]) -> dict[str, SliceScan]:
     """Read an entry.
 
     Raises:
@@ -96,24 +98,26 @@ def _load(folder: Path, names: list[str]) -> Scan:
     if smalls.dtype != np.float32 or smalls.shape != (len(names), SIDE, SIDE) or described.keys() != set(names):
         raise ValueError(f"{folder}: is of other slices")
     places = {name: place for place, name in enumerate(described)}
-    return Scan({name: _slice(described[name], smalls[places[name]]) for name in names})
+    return {name: _slice(described[name], smalls[places[name]]) for name in names}
 
 
 def _slice(described: dict[str, Any], small: np.ndarray) -> SliceScan:
     issues = tuple(Issue(*found) for found in described["issues"])
     if described["digest"] is None:
         return SliceScan(issues)
-    return SliceScan(issues, described["digest"], described["size"], described["kind"], described["tumor_share"], small)
+    mask = None if described["mask"] is None else MaskValues.from_dict(described["mask"])
+    fields = (described["digest"], described["size"], described["kind"])
+    return SliceScan(issues, *fields, described["tumor_share"], small, mask)
 
 
-def _write(folder: Path, dataset: Dataset, scan: Scan) -> None:
+def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan]) -> None:
     """Write an entry; the right to build it is the caller's."""
     if folder.exists():
         remove(folder)
     temporary = temporary_folder(folder.parent, folder.name)
     try:
         blank = np.zeros((SIDE, SIDE), dtype=np.float32)
-        smalls = [blank if one.small is None else one.small for one in scan.slices.values()]
+        smalls = [blank if one.small is None else one.small for one in slices.values()]
         np.save(temporary / "smalls.npy", np.stack(smalls) if smalls else np.empty((0, SIDE, SIDE), np.float32))
         described = {
             name: {
@@ -121,9 +125,10 @@ def _write(folder: Path, dataset: Dataset, scan: Scan) -> None:
                 "digest": one.digest,
                 "size": one.size,
                 "kind": one.kind,
+                "mask": None if one.mask is None else one.mask.to_dict(),
                 "tumor_share": one.tumor_share,
             }
-            for name, one in scan.slices.items()
+            for name, one in slices.items()
         }
         (temporary / "slices.json").write_text(json.dumps(described), encoding="utf-8")
         meta = {"holds": HOLDS, "dataset": str(dataset.root.absolute())}

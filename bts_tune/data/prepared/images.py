@@ -1,47 +1,40 @@
 """Files -> pixels: one definition of how an image is read, equalised and resized, for training and prediction alike.
 
+- Pixels lie as a viewer shows them, see `decoding`.
 - Grey, colour and palette images become one channel (Rec. 601 luma, OpenCV's). Transparency is taken for black.
 - 8-bit values are kept. 16-bit, 32-bit and floating-point values are scaled linearly from the image's own smallest and
-  largest value to 0 … 255; a constant image becomes 0.
-- Pixels are used as they are stored: an orientation in the EXIF data is ignored, as it is by masks and annotations.
+  largest value to 0 … 255; a constant image becomes 0. Burned-in marks, which lie far beyond all other values, are left
+  out of the range, see `range_without_marks`.
 - Equalisation happens at the image's own size, before resizing.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from bts_tune.config import Equalization, PreprocessingPart
 from bts_tune.data.files import read_file
-from bts_tune.data.prepared.arrays import ARRAY_SIGNATURE, decode_array
-from bts_tune.data.prepared.masks import draw_mask
-from bts_tune.data.records import MAX_PIXELS, SliceRecord
+from bts_tune.data.mask_rule import MaskRule
+from bts_tune.data.prepared.decoding import decode
+from bts_tune.data.prepared.masks import PlaneSource, draw_mask, mask_plane, plane_of
+from bts_tune.data.records import SliceRecord
 from bts_tune.errors import DataError
 
 CLAHE_CLIP_LIMIT = 2.0
 CLAHE_TILES = (8, 8)
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
-# OpenCV hands out the inks of a TIFF as if they were colours and transparency.
-_FOREIGN_COLORS = ("CMYK", "LAB")
-_FLAGS = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-
-# What is wrong with a file is said once, in our own sentence. OpenCV 5 has the function in another place than OpenCV 4.
-(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
-warnings.filterwarnings("ignore", module=r"PIL\.")
+MOST_MARKED = 0.03
+"""Largest share of an image's pixels that is taken for burned-in marks."""
 
 
 def read_grey(path: Path) -> np.ndarray:
     """Return an image as uint8 [height, width].
 
     Raises:
-        DataError: the file is missing, is no PNG, JPEG or TIFF, is broken, has several pages or is too large.
+        DataError: the file is missing, is no image that can be read, is broken, has several pages or is too large.
     """
     return to_grey(decode(read_bytes(path), str(path)), str(path))
 
@@ -57,19 +50,37 @@ def read_slice(record: SliceRecord) -> np.ndarray:
     return read_grey(record.image)
 
 
-def read_mask(record: SliceRecord) -> np.ndarray:
+def read_mask(record: SliceRecord, rule: MaskRule | None = None) -> np.ndarray:
     """Return the tumour of a slice as uint8 [height, width] of 0 and 1, at the native size.
 
+    Args:
+        record: the slice.
+        rule: which values of a mask's file are tumour; by default all but 0.
+
     Raises:
-        DataError: the mask's file cannot be read, see `read_grey`.
+        DataError: the mask's file cannot be read, see `read_grey` and `mask_plane`.
     """
-    if record.source is not None:
-        return to_mask(record.source.mask())
     if record.mask is not None:
-        return to_mask(decode(read_bytes(record.mask), str(record.mask)))
+        return (rule or MaskRule()).apply(read_plane(record, str(record.mask))[0])
     if record.width is None or record.height is None:
         raise DataError(f"{record.name}: has neither a mask nor a declared size.")
     return draw_mask(record.annotations, record.height, record.width)
+
+
+def read_plane(record: SliceRecord, name: str) -> tuple[np.ndarray, PlaneSource]:
+    """Return the values of a slice's mask, [height, width], and where in its file they were.
+
+    Args:
+        record: a slice with a mask.
+        name: what to call the mask in an error.
+
+    Raises:
+        DataError: see `mask_plane`.
+    """
+    if record.source is not None:
+        return plane_of(record.source.mask(), name)
+    assert record.mask is not None
+    return mask_plane(read_bytes(record.mask), name)
 
 
 def preprocess(image: np.ndarray, preprocessing: PreprocessingPart) -> np.ndarray:
@@ -112,65 +123,6 @@ def read_bytes(path: Path) -> bytes:
     return read_file(path)
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
-    """Return the pixels of an image file as stored: [height, width] or [height, width, 3 or 4] in BGR(A) order.
-
-    Args:
-        data: content of the file.
-        name: what to call it in an error.
-
-    Raises:
-        DataError: it is no image, broken, of several pages, in inks (CMYK) or above `MAX_PIXELS`; the size is taken
-            from the header, before anything is decoded.
-    """
-    if data.startswith(ARRAY_SIGNATURE):
-        return decode_array(data, name)
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
-            width, height = header.size
-            pages = getattr(header, "n_frames", 1)
-            kind, mode = header.format, header.mode
-    except Image.DecompressionBombError:
-        raise DataError(f"{name}: has more than {MAX_PIXELS} pixels.") from None
-    except UnidentifiedImageError:
-        raise DataError(
-            f"{name}: is not an image that can be read (PNG, JPEG, GIF, BMP, WebP, NPY, or TIFF of 8-, 16- or 32-bit "
-            "values are)."
-        ) from None
-    except Exception:
-        # Pillow raises whatever its header parsers stumble on: SyntaxError, struct.error, ValueError, KeyError …
-        raise DataError(f"{name}: is broken; its header cannot be read.") from None
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{name}: has {width} x {height} pixels; at most {MAX_PIXELS} are allowed.")
-    if width * height == 0:
-        raise DataError(f"{name}: has {width} x {height} pixels; an image needs at least one.")
-    if mode in _FOREIGN_COLORS:
-        raise DataError(f"{name}: has its colours as {mode}; convert it to grey or RGB.")
-    if pages > 1:
-        raise DataError(f"{name}: has {pages} pages; an image of one slice is needed.")
-    # Some versions of OpenCV fill the rest of a truncated JPEG with grey: look for the end-of-image marker.
-    truncated = kind == "JPEG" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
-    if kind == "GIF":  # of which OpenCV's builds differ
-        return _decode_gif(data, name)
-    try:
-        pixels = None if truncated else cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise DataError(f"{name}: is broken, truncated or of a pixel type that is not supported; it cannot be decoded.")
-    return pixels
-
-
-def _decode_gif(data: bytes, name: str) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
-            transparent = "transparency" in image.info
-            colours = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-    except Exception:
-        raise DataError(f"{name}: is broken or truncated; it cannot be decoded.") from None
-    return np.ascontiguousarray(colours[..., [2, 1, 0, 3] if transparent else [2, 1, 0]])
-
-
 def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:
     """Return decoded pixels as uint8 [height, width]; see the module's first lines.
 
@@ -194,14 +146,35 @@ def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:
         raise DataError(f"{name}: holds values that are infinite or not numbers.")
     if low == high:
         return np.zeros(values.shape, dtype=np.uint8)
+    without_marks = range_without_marks(values)
+    if without_marks is not None:
+        low, high = without_marks
+        values = values.clip(low, high)
     return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
 
 
-def to_mask(pixels: np.ndarray) -> np.ndarray:
-    """Return decoded pixels as uint8 [height, width]: 1 where any colour is non-zero and not fully transparent."""
-    if pixels.ndim == 2:
-        return (pixels != 0).astype(np.uint8)
-    mask = (pixels[..., :3] != 0).any(axis=-1)
-    if pixels.shape[2] == 4:
-        mask &= pixels[..., 3] != 0
-    return mask.astype(np.uint8)
+def range_without_marks(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the range of an image's values but for burned-in marks, None where there are no such marks.
+
+    Marks are at most `MOST_MARKED` of the pixels, most of which have the largest (or the smallest) value, while all
+    other pixels lie within the nearest quarter of the range: scaled with them, the image would be almost black (or
+    white).
+
+    Args:
+        values: float64 [height, width], finite and not constant.
+    """
+    for sign in (1, -1):
+        signed = sign * values
+        low, high = signed.min(), signed.max()
+        body = np.quantile(signed, 1 - MOST_MARKED)
+        quarter = low + (high - low) / 4
+        if body >= quarter:
+            continue
+        beyond = signed[signed > quarter]
+        marks = np.count_nonzero(beyond > high - (high - low) / 256)
+        inside = signed[signed <= quarter].max()
+        # A smooth tail of bright vessels reaches up to the quarter and holds few pixels of the largest value.
+        if inside > low and marks >= max(4, len(beyond) / 3):
+            found = sorted((sign * low, sign * inside))
+            return float(found[0]), float(found[1])
+    return None

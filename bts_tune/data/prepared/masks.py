@@ -1,19 +1,31 @@
-"""Annotations -> masks.
+"""Annotations and mask files -> masks.
 
-They are drawn by pycocotools, hence exactly as COCO defines them: the polygons of an annotation are united, and so are
-the annotations of an image; holes can only be expressed by run-length encodings.
+Annotations are drawn by pycocotools, hence exactly as COCO defines them: the polygons of an annotation are united, and
+so are the annotations of an image; holes can only be expressed by run-length encodings.
+
+A mask's file becomes one plane of values, [height, width]; which of them are tumour is decided for the whole dataset,
+see `bts_tune.data.mask_rule`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from bts_tune.data.mask_rule import FULL_SCALES, MaskValues
+from bts_tune.data.prepared.decoding import decode_with_header, palette_of
 from bts_tune.data.records import Annotation
+from bts_tune.errors import DataError
+
+_MOST_VALUES = 256
+_LABELS_IN_COLOUR = 16
+_COLOUR_NOISE = 12
+"""Channels of an 8-bit mask that differ by no more are taken for equal: lossy compression leaves that."""
 
 # A number of a compressed run-length encoding: characters with the continuation bit set, then one without it.
 _COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
@@ -67,3 +79,158 @@ def run_lengths(counts: str) -> list[int] | None:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return runs
+
+
+class UnclearMaskError(DataError):
+    """A mask's file can be decoded, but what in it is tumour cannot be known."""
+
+
+@dataclass(frozen=True)
+class PlaneSource:
+    """Where a mask's values were in its file; see `MaskValues`."""
+
+    colour: str = ""
+    alpha: bool = False
+
+
+def mask_plane(data: bytes, name: str) -> tuple[np.ndarray, PlaneSource]:
+    """Return the values of a mask's file, [height, width], and where they were.
+
+    Of a palette in colours the values are the indices; for all else see `plane_of`.
+
+    Args:
+        data: content of the file.
+        name: what to call it in an error.
+
+    Raises:
+        UnclearMaskError: it is colour-mapped, holds NaN, or a palette that is no list of labels.
+        DataError: it cannot be decoded.
+    """
+    pixels, header = decode_with_header(data, name)
+    return (_palette_plane(data, name), PlaneSource()) if header.palette else plane_of(pixels, name)
+
+
+def plane_of(pixels: np.ndarray, name: str) -> tuple[np.ndarray, PlaneSource]:
+    """Return the values of a mask's pixels, [height, width], and where they were.
+
+    Grey values are kept. Equal channels are one. Where channels differ, one colour on black is read, as its largest
+    channel. Transparent pixels are 0; where the colours say nothing of a tumour, alpha is the mask.
+
+    Args:
+        pixels: as `decode` returns them.
+        name: what to call them in an error.
+
+    Raises:
+        UnclearMaskError: they are colour-mapped, or not numbers.
+    """
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise UnclearMaskError(
+            f"{name}: holds values that are infinite or not numbers (NaN); save 0 where there is no tumour."
+        )
+    if pixels.ndim == 2:
+        return pixels, PlaneSource()
+    colours = pixels[..., :3]
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3]
+        visible = alpha != 0
+        if not visible.all() and (alpha.min() != alpha.max() or not visible.any()):
+            seen = colours[visible]
+            if len(seen) == 0:
+                return np.zeros(alpha.shape, dtype=alpha.dtype), PlaneSource()
+            # One colour tells nothing that alpha does not; many are the image, cut out along the tumour.
+            different = len(np.unique(seen.reshape(-1, 3)[:: max(1, len(seen) // 100_000)], axis=0))
+            if different == 1 or different > _LABELS_IN_COLOUR:
+                return alpha, PlaneSource(alpha=True)
+            colours = np.where(visible[..., None], colours, 0).astype(pixels.dtype)
+    plane = colours.max(axis=-1)
+    spread = plane - colours.min(axis=-1)
+    noise = _COLOUR_NOISE if pixels.dtype == np.uint8 and plane.max() > 64 else 0
+    if spread.max() <= noise:
+        return plane, PlaneSource()
+    differing = colours[spread > noise]
+    one = differing[0]
+    if (colours[plane != 0] != one).any() or plane.min() != 0:
+        y, x = np.argwhere(spread > noise)[0]
+        raise UnclearMaskError(
+            f"{name}: is in colours, such as RGB {tuple(one[::-1].tolist())} at x {x}, y {y}, so which are tumour is "
+            "unknown; save it in grey, with 0 for the background."
+        )
+    scale = 255 / np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 255.0
+    return plane, PlaneSource("#" + "".join(f"{min(255, max(0, round(c * scale))):02x}" for c in one[::-1].tolist()))
+
+
+def _palette_plane(data: bytes, name: str) -> np.ndarray:
+    indices, colours = palette_of(data, name)
+    used = np.unique(indices)
+    if used.max(initial=0) >= len(colours):
+        raise UnclearMaskError(f"{name}: holds index {used.max()}, which its palette of {len(colours)} colours lacks.")
+    shown = colours[used]
+    grey = bool((shown == shown[:, :1]).all())
+    # Both readings of a palette must agree: by index, where 0 is the background, and by colour, where black is.
+    for index, colour in zip(used.tolist(), shown.tolist(), strict=True):
+        if (index == 0) != (not any(colour)):
+            raise UnclearMaskError(
+                f"{name}: its palette shows index {index} as RGB {tuple(colour)}, so whether it means background is "
+                "unclear; save it in grey, with 0 for the background."
+            )
+    return colours[indices, 0] if grey else indices
+
+
+def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues:
+    """Return what a mask holds.
+
+    Args:
+        plane: its values, [height, width].
+        source: where they were.
+        file: the mask's path relative to the dataset's folder.
+    """
+    places = plane
+    values: np.ndarray
+    if plane.dtype == np.uint8:
+        counts = np.bincount(plane.ravel(), minlength=256)
+        values = np.arange(256)
+        exact = True
+    else:
+        values, inverse, counts = np.unique(plane, return_inverse=True, return_counts=True)
+        exact = len(values) <= _MOST_VALUES
+        places = inverse.reshape(plane.shape)
+        if not exact:
+            edges = _edges(float(values[0]), float(values[-1]))
+            bins = np.searchsorted(edges, values, side="left")
+            places = bins[places]
+            counts = np.bincount(bins, weights=counts, minlength=len(edges) + 1).astype(np.int64)
+            middles = (edges[:-1] + edges[1:]) / 2
+            values = np.concatenate([edges[:1], middles, [float(values[-1])]])
+    held = counts > 0
+    flat = counts if held.sum() <= 1 else np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
+    return MaskValues(
+        file,
+        values[held].astype(np.float32),
+        counts[held].astype(np.uint32),
+        flat[held].astype(np.uint32),
+        exact,
+        source.colour,
+        source.alpha,
+    )
+
+
+def _edges(low: float, high: float) -> np.ndarray:
+    """Return the upper edges of the bins that many values are put into, the first of them for 0 or less.
+
+    Half of the scale of probabilities, of 8 and of 16 bits is an edge, so that what lies above it is known exactly.
+    """
+    top = next((scale for scale in FULL_SCALES if low >= 0 and scale / 2 < high <= scale), high)
+    bottom = min(low, 0.0)
+    return np.linspace(bottom, top, _MOST_VALUES + 1)
+
+
+def _flat(places: np.ndarray) -> np.ndarray:
+    """Return which pixels have the same value as their four neighbours, those inside of the image."""
+    flat = np.ones(places.shape, dtype=bool)
+    down = places[1:] == places[:-1]
+    right = places[:, 1:] == places[:, :-1]
+    flat[1:] &= down
+    flat[:-1] &= down
+    flat[:, 1:] &= right
+    flat[:, :-1] &= right
+    return flat

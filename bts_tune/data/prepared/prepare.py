@@ -16,22 +16,33 @@ import json
 import math
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 
 from bts_tune.config import PreprocessingPart
+from bts_tune.data.mask_rule import MaskRule, MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.cache import META_FILE, Lease, building, default_cache, remove, temporary_folder
-from bts_tune.data.prepared.images import preprocess, read_mask, read_slice, resize_mask
-from bts_tune.data.records import SPLITS, Dataset, SliceRecord
+from bts_tune.data.prepared.decoding import read_header
+from bts_tune.data.prepared.images import preprocess, read_bytes, read_mask, read_plane, read_slice, resize_mask
+from bts_tune.data.prepared.judge_masks import judge_masks
+from bts_tune.data.prepared.masks import mask_values
+from bts_tune.data.records import SPLITS, Dataset, FileDigests, SliceRecord
 from bts_tune.errors import DataError
 
 FORMAT = 1
 """Version of the entries; raise it whenever the same files would give other pixels."""
+
+DECODING = 2
+"""Version of the decoding of files that are turned, inverted or scaled; the others' has never changed."""
+
+# By a dataset's files: every search of the cache asks for it again.
+_KNOWN_PLAIN: WeakKeyDictionary[FileDigests, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +122,7 @@ def prepare(
     for split in ("train", "valid"):
         if not dataset.records[split]:
             raise DataError(f"{dataset.root}: the {split} split holds no image.")
+    dataset = with_mask_rule(dataset, workers=workers)
     # Absolute, because the processes that open the entry may work in another folder.
     cache = (default_cache() if cache is None else Path(cache)).absolute()
     key = _key(dataset, preprocessing)
@@ -139,10 +151,32 @@ def prepare(
 
 def bytes_to_prepare(dataset: Dataset, preprocessing: PreprocessingPart, *, cache: Path | None = None) -> int:
     """Return how many bytes `prepare` would write: an image and a mask of each slice; 0 where the cache has them."""
+    dataset = with_mask_rule(dataset)
     folder = (default_cache() if cache is None else Path(cache)).absolute() / _key(dataset, preprocessing)
     if (folder / META_FILE).is_file():
         return 0
     return 2 * preprocessing.image_size**2 * sum(len(records) for records in dataset.records.values())
+
+
+def with_mask_rule(dataset: Dataset, *, workers: int | None = None) -> Dataset:
+    """Return a dataset that knows which values of its masks are tumour: all masks are looked at, where nobody has.
+
+    Raises:
+        DataError: a mask cannot be read, or what is tumour in the masks cannot be known.
+    """
+    if dataset.mask_rule is not None:
+        return dataset
+    records = [record for record in dataset if record.mask is not None]
+
+    def look(record: SliceRecord) -> MaskValues:
+        return mask_values(*read_plane(record, str(record.mask)), str(record.mask))
+
+    found = parallel_map(look, records, workers=workers)
+    judged = judge_masks({record.name: one for record, one in zip(records, found, strict=True)}, dataset.tumor_labels)
+    for issue in judged.issues:
+        if issue.level == "error":
+            raise DataError(f"{dataset.root}: {issue.message}")
+    return replace(dataset, mask_rule=judged.rule)
 
 
 def load_prepared(folder: Path) -> PreparedData:
@@ -187,13 +221,34 @@ def _load(folder: Path, held: Lease) -> PreparedData:
 
 def _key(dataset: Dataset, preprocessing: PreprocessingPart) -> str:
     # Decoders and resizing may change in the last bit from one version of OpenCV to the next.
-    made_from = {
+    made_from: dict[str, Any] = {
         "format": FORMAT,
         "dataset": dataset.fingerprint(),
         "preprocessing": preprocessing.model_dump(mode="json"),
         "opencv": cv2.__version__,
     }
+    # What is read as it always was keeps its key.
+    if dataset.mask_rule not in (None, MaskRule()):
+        made_from["masks"] = dataset.mask_rule.to_dict()
+    if not _all_plain(dataset):
+        made_from["decoding"] = DECODING
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _all_plain(dataset: Dataset) -> bool:
+    """Return whether all files hold 8-bit values that are used as they are stored."""
+    if dataset.digests not in _KNOWN_PLAIN:
+        own = (record for record in dataset if record.source is None)
+        paths = sorted({path for record in own for path in (record.image, record.mask) if path is not None})
+        _KNOWN_PLAIN[dataset.digests] = all(parallel_map(_plain, paths))
+    return _KNOWN_PLAIN[dataset.digests]
+
+
+def _plain(path: Path) -> bool:
+    try:
+        return read_header(read_bytes(path), str(path)).plain
+    except DataError:  # preparing it says so
+        return True
 
 
 def _build(
@@ -213,7 +268,7 @@ def _build(
     def work(place: tuple[str, int]) -> np.ndarray | None:
         """Prepare one slice; return the histogram of a training image."""
         split, index = place
-        image, mask = _prepare_slice(dataset.records[split][index], preprocessing)
+        image, mask = _prepare_slice(dataset.records[split][index], preprocessing, dataset.mask_rule)
         images[split][index] = image
         masks[split][index] = mask
         return np.bincount(image.ravel(), minlength=256) if split == "train" else None
@@ -245,10 +300,12 @@ def _build(
         os.fsync(file.fileno())
 
 
-def _prepare_slice(record: SliceRecord, preprocessing: PreprocessingPart) -> tuple[np.ndarray, np.ndarray]:
+def _prepare_slice(
+    record: SliceRecord, preprocessing: PreprocessingPart, rule: MaskRule | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return image and mask of one slice, uint8 [S, S] each."""
     image = read_slice(record)
-    mask = read_mask(record)
+    mask = read_mask(record, rule)
     if image.shape != mask.shape:
         raise DataError(
             f"{record.image}: has {image.shape[1]} x {image.shape[0]} pixels, "

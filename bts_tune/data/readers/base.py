@@ -47,9 +47,9 @@ class Reader(ABC):
     - A record's `name` is the path of its image relative to `root`, with forward slashes and without `..`; of a file
       that holds several slices, `/` and the slice follow. No two records have the same name. Image and mask lie below
       `root`.
-    - A record has a `mask`, or, with the image's size, `annotations`. Where no image file of its own holds the
-      pixels, it has a `source` that reads them (`bts_tune.data.records.PixelSource`), and `image` and `mask` are the
-      files that the source reads.
+    - A record has a `mask` (see `bts_tune.data.mask_rule`) or, with the image's size, `annotations`. Where no image
+      file of its own holds the pixels, it has a `source` that reads them (`bts_tune.data.records.PixelSource`), and
+      `image` and `mask` are the files that the source reads.
     - Either every record has a `group`, or none has. A group is a patient or whatever else must stay in one split.
     - Reading the same folder twice gives equal datasets, with the records in the same order.
 

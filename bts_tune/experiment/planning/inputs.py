@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.checks.check import CheckReport, check_dataset, render
 from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.left_out import left_out_lines
+from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import default_cache
 from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
@@ -50,6 +51,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     return open_dataset(
         Path(options.data),
         tumor_categories=options.tumor_categories,
+        tumor_labels=options.tumor_labels,
         split_seed=options.split_seed,
         reader=options.reader,
         plane=options.plane,
@@ -98,6 +100,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
     """
     with progress_bar(console, "checking the dataset") as progress:
         scan = cached_scan(dataset, _cache(options), progress=progress)
+    dataset = replace(dataset, mask_rule=scan.masks.rule)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
@@ -121,6 +124,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
     for line in (
         f"Dataset {dataset.root}: {counts}; read as {title}{also}",
         *map(printable, left_out_lines(dataset)),
+        *([scan.masks.sentence()] if scan.masks.number else []),
         split.sentence(),
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -131,7 +135,7 @@ def reopen_dataset(
     folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console
 ) -> tuple[Dataset, dict[int | None, Dataset]]:
     """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
-    dataset = open_data(options, console)
+    dataset = replace(open_data(options, console), mask_rule=_recorded_rule(run))
     method = run["dataset"].get("split", {}).get("method")
     if method is not None and (SPLIT_METHODS.get(method).read_back_on_resume or dataset.needs_splitting):
         dataset = dataset.with_splits(read_split(folder.split_file))
@@ -144,6 +148,12 @@ def reopen_dataset(
             "as it was, or start a new run."
         )
     return dataset, dict(enumerate(fold_datasets(dataset, folds), start=1))
+
+
+def _recorded_rule(run: Mapping[str, Any]) -> MaskRule:
+    """Return the rule that masks were read by when the run began; that of earlier versions, which recorded none."""
+    recorded = run["dataset"].get("masks")
+    return MaskRule.from_dict(recorded) if recorded else MaskRule()
 
 
 def prepare_inputs(

@@ -101,6 +101,9 @@ class RunOptions:
     )
     sequence: str | None = option("of a dataset with several MRI sequences, the one to read", "NAME")
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
+    tumor_labels: list[str] | None = option(
+        "values of mask files that are tumour (the masks tell)", "VALUE", kind="texts"
+    )
     split: str | None = option(
         "provided, grouped (related slices stay together) or a method of a plugin (the dataset's own; else grouped)",
         "HOW",

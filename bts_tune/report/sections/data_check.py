@@ -25,6 +25,9 @@ class DataCheck(Section):
             return
         found = [_issues(check.get(f"{noun}s", {}), noun) for noun in ("error", "warning")]
         yield paragraph(f"{'; '.join(found)}.")
+        masks = check.get("masks")
+        if masks is not None and masks.get("says"):
+            yield paragraph(f"Masks: {masks['says']}")
         rows = []
         for name, split in check.get("splits", {}).items():
             shares = split.get("tumor_share", {})

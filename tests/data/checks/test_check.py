@@ -152,6 +152,17 @@ def test_a_blank_image(tmp_path: Path) -> None:
     assert codes(check(root)) == [("warning", "blank-image", "test/0.png", None)]
 
 
+def test_annotations_of_all_but_the_tumour(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    for split, count in (("train", 3), ("valid", 2)):
+        content = read_json(root / split)
+        content["annotations"] = [annotation(number, number, [rectangle(2, 2, 50, 35)]) for number in range(count)]
+        write_json(root / split, content)
+    (issue,) = check(root).issues
+    assert (issue.level, issue.code) == ("warning", "large-annotations")
+    assert "more than half of the image in 5 of 6 images" in issue.message
+
+
 def test_masks_of_folders(tmp_path: Path) -> None:
     for number, split in enumerate(("train", "valid", "test")):
         write_pairs(tmp_path / split, 6, seed=10 * number)
@@ -162,10 +173,10 @@ def test_masks_of_folders(tmp_path: Path) -> None:
     write_image(masks / "s002.jpg", noise())
     write_image(masks / "s003.png", np.zeros((40, 60), dtype=np.uint8))
     assert [one[:3] for one in codes(check(tmp_path))] == [
+        ("error", "odd-mask", "train/images/s002.png"),
         ("error", "unreadable-mask", "train/images/s001.png"),
         ("error", "wrong-mask-size", "train/images/s000.png"),
         ("warning", "full-mask", "train/images/s000.png"),
-        ("warning", "lossy-mask", "train/images/s002.png"),
         ("warning", "no-tumor", "train/images/s003.png"),
     ]
 

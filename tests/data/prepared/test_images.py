@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.data.prepared.images import equalize, preprocess, read_grey, read_mask, resize_image, resize_mask
+from bts_tune.data.prepared.images import (
+    equalize,
+    preprocess,
+    range_without_marks,
+    read_grey,
+    read_mask,
+    resize_image,
+    resize_mask,
+    to_grey,
+)
 from bts_tune.data.records import Annotation, SliceRecord
 from bts_tune.errors import DataError
 from tests.data.builders import noise, rectangle, write_image
@@ -94,11 +103,53 @@ class TestReading:
         Image.fromarray(pixels > 99).save(tmp_path / "b.png")
         assert np.array_equal(read_grey(tmp_path / "b.png"), (pixels > 99) * np.uint8(255))
 
-    def test_the_orientation_in_exif_data_is_ignored(self, tmp_path: Path) -> None:
+    def test_the_orientation_in_exif_data_is_followed(self, tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6
-        Image.fromarray(noise(20, 30)).save(tmp_path / "a.jpg", exif=exif)
-        assert read_grey(tmp_path / "a.jpg").shape == (20, 30)
+        Image.fromarray(noise(20, 30)).save(tmp_path / "a.png", exif=exif)
+        assert np.array_equal(read_grey(tmp_path / "a.png"), np.rot90(noise(20, 30), -1))
+
+
+class TestBurnedInMarks:
+    @staticmethod
+    def body(dtype: Any = np.uint16) -> np.ndarray:
+        return (cv2.GaussianBlur(noise(60, 60), (0, 0), 3).astype(float) * 3).astype(dtype)
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+    @pytest.mark.parametrize("value", [30_000, -30_000])
+    def test_they_do_not_spoil_the_range(self, tmp_path: Path, dtype: Any, value: int) -> None:
+        values = self.body(np.int32).astype(dtype)
+        if dtype == np.uint16 and value < 0:
+            values += 30_000
+            value = 0
+        plain = to_grey(values, "a")
+        marked = values.copy()
+        marked[2:6, 3:15] = value
+        marked[6, 3:15] = (value + int(values[6, 3])) // 2  # their rim is smoothed
+        tifffile.imwrite(tmp_path / "a.tif", marked)
+        read = read_grey(tmp_path / "a.tif")
+        assert read[8:].std() > 20
+        assert np.abs(read[8:].astype(int) - plain[8:]).max() <= 12  # the range is that of the other pixels
+        assert set(read[2:6, 3:15].ravel().tolist()) == {255 if value > int(values.max()) else 0}
+
+    def test_bright_vessels_are_no_marks(self) -> None:
+        """A tail of large values is part of the image; scaling stays what it always was."""
+        rng = np.random.default_rng(0)
+        values = np.minimum(rng.exponential(60, (200, 200)), 4000).astype(np.uint16)
+        values[:3, :100] = rng.integers(300, 4000, (3, 100))
+        scaled = np.rint((values.astype(float) - values.min()) * (255 / (int(values.max()) - int(values.min()))))
+        assert range_without_marks(values.astype(float)) is None
+        assert np.array_equal(to_grey(values, "a"), scaled)
+
+    def test_eight_bits_are_never_scaled(self) -> None:
+        values = noise(60, 60) // 8
+        values[2:6, 3:15] = 255
+        assert np.array_equal(to_grey(values, "a"), values)
+
+    def test_a_picture_of_two_values_has_none(self) -> None:
+        values = np.zeros((60, 60))
+        values[2:6, 3:15] = 900
+        assert range_without_marks(values) is None
 
 
 class TestRefusing:

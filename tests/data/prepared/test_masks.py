@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 from typing import Any
 
@@ -8,10 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from bts_tune.data.prepared.masks import draw_mask, drawn_area, run_lengths
+from bts_tune.data.prepared.masks import (
+    PlaneSource,
+    draw_mask,
+    drawn_area,
+    mask_plane,
+    mask_values,
+    run_lengths,
+)
 from bts_tune.data.records import Annotation
+from bts_tune.errors import DataError
 from tests.data.builders import compressed, rectangle, uncompressed
+
+# The module that decodes silences these outside of pytest, which resets the filters.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 HEIGHT, WIDTH = 40, 60
 
@@ -95,6 +108,72 @@ class TestDrawing:
 
     def test_what_reaches_beyond_the_image_is_cut_off(self) -> None:
         assert drawn([rectangle(-5, -5, 10, 10)]).sum() == 25
+
+
+def pictures() -> dict[str, bytes]:
+    """Return a mask in files of several kinds."""
+    mask = np.zeros((30, 30), dtype=np.uint8)
+    mask[5:20, 10:25] = 1
+    palette = Image.fromarray(mask).convert("P")
+    palette.putpalette([0, 0, 0, 200, 0, 0])
+    grey = Image.fromarray(mask * 255)
+    found = {}
+    for name, picture, kind in (
+        ("palette", palette, "PNG"),
+        ("palette in a TIFF", palette, "TIFF"),
+        ("GIF", palette, "GIF"),
+        ("grey and alpha", Image.merge("LA", [grey, grey]), "TIFF"),
+        ("transparent", Image.merge("RGBA", [grey, grey, grey, grey]), "PNG"),
+        ("WebP", grey, "WEBP"),
+        ("BMP", grey, "BMP"),
+        ("one bit", grey.convert("1"), "TIFF"),
+    ):
+        file = io.BytesIO()
+        picture.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
+        found[name] = file.getvalue()
+    return found
+
+
+class TestFiles:
+    def test_of_several_kinds_hold_the_same(self) -> None:
+        for name, data in pictures().items():
+            plane, _ = mask_plane(data, name)
+            assert (plane != 0).sum() == 225, name
+            assert (plane[5:20, 10:25] != 0).all(), name
+
+    @given(st.sampled_from(sorted(pictures())), st.integers(0, 10**6), st.binary(min_size=1, max_size=20))
+    def test_damaged_ones_give_values_or_a_data_error(self, name: str, place: int, damage: bytes) -> None:
+        data = bytearray(pictures()[name])
+        start = place % len(data)
+        data[start : start + len(damage)] = damage
+        try:
+            plane, source = mask_plane(bytes(data), name)
+        except DataError:
+            return
+        assert plane.ndim == 2
+        values = mask_values(plane, source, name)
+        assert values.counts.sum() == plane.size
+
+
+class TestValues:
+    def test_are_counted_with_those_in_flat_regions(self) -> None:
+        plane = np.zeros((5, 6), dtype=np.uint8)
+        plane[1:4, 1:4] = 7
+        values = mask_values(plane, PlaneSource(), "masks/a.png")
+        assert (values.values.tolist(), values.counts.tolist()) == ([0, 7], [21, 9])
+        assert values.flat.tolist() == [9, 1]
+        assert values.exact
+
+    @given(st.integers(0, 1000), st.sampled_from([1.0, 255.0, 65535.0]), st.sampled_from([np.float32, np.float64]))
+    def test_too_many_are_binned_such_that_half_of_the_scale_is_exact(self, seed: int, scale: float, kind: Any) -> None:
+        plane = (np.random.default_rng(seed).random((40, 40)) * scale).astype(kind)
+        plane[:3] = 0
+        values = mask_values(plane, PlaneSource(), "a")
+        assert not values.exact
+        assert len(values.values) <= 258
+        assert values.counts[values.values > scale / 2].sum() == (plane > scale / 2).sum()
+        assert values.counts[values.values != 0].sum() == (plane != 0).sum()
+        assert (np.diff(values.values) > 0).all()
 
 
 class TestRunLengths:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bts_tune.config import PreprocessingPart
+from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared import prepare as module
 from bts_tune.data.prepared.images import preprocess, read_grey, read_mask, resize_mask
@@ -282,3 +285,36 @@ def test_the_real_dataset(brain_tumor_coco: Path, cache: Path) -> None:
             rows, columns = np.nonzero(mask)
             found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert np.abs(np.array(found) - [x, y, x + width, y + height]).max() <= 1
+
+
+class TestKeys:
+    """What is read as it always was keeps its place in the cache."""
+
+    def test_of_a_coco_export(self, root: Path) -> None:
+        made_from = {
+            "format": module.FORMAT,
+            "dataset": open_dataset(root).fingerprint(),
+            "preprocessing": PART.model_dump(mode="json"),
+            "opencv": module.cv2.__version__,
+        }
+        key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
+        assert module._key(open_dataset(root), PART) == key
+
+    def test_of_masks_of_two_values(self, tmp_path: Path, cache: Path) -> None:
+        write_pairs(tmp_path, 6)
+        dataset = open_dataset(tmp_path)
+        key = module._key(dataset, PART)
+        assert prepare(dataset, PART, cache=cache).key == key
+        assert module._key(replace(dataset, mask_rule=MaskRule("half", cut=127.5)), PART) != key
+
+    def test_of_images_that_are_turned(self, tmp_path: Path, cache: Path) -> None:
+        write_pairs(tmp_path, 6, height=40, width=40)
+        first = prepared(tmp_path, cache)
+        tag = Image.Exif()
+        tag[0x0112] = 3
+        Image.fromarray(noise(40, 40)).save(tmp_path / "images" / "s000.png", exif=tag)
+        turned = prepared(tmp_path, cache)
+        assert turned.key != first.key
+        split = next(split for split in (turned.train, turned.valid, turned.test) if "images/s000.png" in split.names)
+        shown = preprocess(noise(40, 40)[::-1, ::-1].copy(), PART)
+        assert np.array_equal(split.images[split.names.index("images/s000.png")], shown)

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
+from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.prepared.prepare import load_prepared
 from bts_tune.data.splits.split import read_split
 from bts_tune.errors import BrokenDatasetError, ConfigError, DataError, RunError
@@ -17,6 +18,7 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import load_space
 from tests.data.builders import write_pairs
+from tests.data.mask_kinds import KINDS
 
 PATIENT = r"(p\d+)_"
 
@@ -138,3 +140,22 @@ def test_what_trials_need_is_ready_before_the_first_one(small_data: Path, cache:
     assert list(inputs.prepared) == [(named.config.part(PreprocessingPart), None)]
     assert list(inputs.weights) == [("resnet18", "none")]
     assert inputs.parameters["unet", "resnet18"] > 10**6
+
+
+def test_masks_are_read_by_one_rule_which_a_run_that_goes_on_keeps(
+    tmp_path: Path, cache: Path, console: Console
+) -> None:
+    root = next(kind for kind in KINDS if kind.name == "two labels").build(tmp_path / "data")
+    opened = open_checked_dataset(options(root, cache, tumor_labels=["2"]), console)
+    rule = MaskRule("labels", labels=(2.0,))
+    assert opened.dataset.mask_rule == rule
+    assert "9 masks of the values 0 " in output(console)
+    assert "2 is tumour, as chosen." in output(console)
+    run = {"dataset": {"masks": json.loads(json.dumps(opened.checked.masks.rule.to_dict()))}}
+    folder = RunFolder(tmp_path / "run")
+    dataset, _ = reopen_dataset(folder, run, options(root, cache, tumor_labels=["2"]), console)
+    assert dataset.mask_rule == rule
+    assert dataset.fingerprint() == opened.dataset.fingerprint()
+    # An earlier version recorded no rule, and took all but 0.
+    dataset, _ = reopen_dataset(folder, {"dataset": {}}, options(root, cache), console)
+    assert dataset.mask_rule == MaskRule()

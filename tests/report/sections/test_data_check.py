@@ -29,3 +29,11 @@ def test_the_data_check_in_short() -> None:
     assert isinstance(rows, Table)
     assert rows.rows[0] == ("train", 1502, 3, 7, "0.04%", "3.10%", "12.00%", "640x640")
     assert list(DataCheck().blocks(context_of(run={}))) == []
+
+
+def test_how_masks_were_read() -> None:
+    says = "Values above 127.5, half of the masks' range, are tumour."
+    check = {"errors": {}, "warnings": {}, "splits": {}, "masks": {"rule": "half", "cut": 127.5, "says": says}}
+    _, masks = DataCheck().blocks(context_of(run={"dataset": {"check": check}}))
+    assert isinstance(masks, Paragraph)
+    assert masks.spans == (f"Masks: {says}",)

@@ -1,0 +1,160 @@
+"""Which values of mask files are tumour: one rule for a whole dataset, decided from the values that all its masks hold.
+
+- All values but 0 are tumour where masks hold two values, or a few labels. `--tumor-labels` chooses among labels; a 255
+  that stands beside small labels in the same masks marks what is to be ignored, and is not tumour by default.
+- Where masks hold values in between, which lossy compression, smooth resizing and probabilities leave, they are cut at
+  half of their range.
+
+It is one rule for all masks, so that an empty mask, or one of two values, is read like those beside it. `judge_masks`
+(in `prepared`) decides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHOWN_VALUES = 8
+"""Values that are listed, the commonest first."""
+
+IGNORED = (255.0, 65535.0, -1.0)
+FULL_SCALES = (1.0, 255.0, 65535.0)
+SMALL_LABEL = 31
+_DRAWN = 0.3
+# Labels are regions, however thin; of what lossy compression leaves one pixel in a hundred has four equal neighbours at
+# most. Only a map of many values has plateaus.
+_FEW, _FLAT_FEW, _FLAT_MANY = 32, 0.1, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class MaskValues:
+    """The values of one mask file.
+
+    Attributes:
+        file: its path relative to the dataset's folder.
+        values: float32 [K], ascending; where there are more than 256, the middles of equal bins.
+        counts: uint32 [K], the number of pixels of each.
+        flat: uint32 [K], the number of those whose four neighbours have the same value.
+        exact: whether `values` are the values themselves, rather than those of bins.
+        colour: the one colour of its tumour, such as `#ff0000`, where its channels differ.
+        alpha: whether the tumour is in the alpha channel alone.
+    """
+
+    file: str
+    values: NDArray[np.float32]
+    counts: NDArray[np.uint32]
+    flat: NDArray[np.uint32]
+    exact: bool = True
+    colour: str = ""
+    alpha: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MaskValues) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def between(self) -> bool:
+        """Whether the mask is no drawing of flat regions: it holds grey values between its smallest and its largest."""
+        inner = slice(1, -1)
+        values, pixels = self.values[inner], int(self.counts[inner].sum())
+        if not pixels or (self.values[-1] <= SMALL_LABEL and self.exact and (values == np.rint(values)).all()):
+            return False
+        return self._flat_share(inner) < (_FLAT_FEW if len(self.values) <= _FEW else _FLAT_MANY)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether what is not 0 lies in flat regions, rather than being the noise of an empty mask."""
+        return self._flat_share(self.values != 0) > _DRAWN
+
+    def _flat_share(self, where: slice | NDArray[np.bool_]) -> float:
+        return float(self.flat[where].sum() / max(1, self.counts[where].sum()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in plain JSON types."""
+        return {
+            "file": self.file,
+            "values": self.values.tolist(),
+            "counts": self.counts.tolist(),
+            "flat": self.flat.tolist(),
+            "exact": self.exact,
+            "colour": self.colour,
+            "alpha": self.alpha,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> MaskValues:
+        """Return what `to_dict` made."""
+        arrays = {"values": np.float32, "counts": np.uint32, "flat": np.uint32}
+        return cls(**{**content, **{name: np.array(content[name], dtype=dtype) for name, dtype in arrays.items()}})
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which values are tumour.
+
+    Attributes:
+        kind: `nonzero`: all but 0 and `ignored`; `half`: those above `cut`; `labels`: those in `labels`.
+        cut: half of the range.
+        labels: the values that the user chose.
+        ignored: values that are not 0 and not tumour either.
+    """
+
+    kind: Literal["nonzero", "half", "labels"] = "nonzero"
+    cut: float | None = None
+    labels: tuple[float, ...] = ()
+    ignored: tuple[float, ...] = ()
+
+    def is_tumor(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of the values are tumour."""
+        if self.kind == "half":
+            return values > self.cut
+        if self.kind == "labels":
+            return np.isin(values, self.labels)
+        found = values != 0
+        return found & ~np.isin(values, self.ignored) if self.ignored else found
+
+    def apply(self, plane: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return a mask's values, [height, width], as uint8 0 and 1."""
+        return self.is_tumor(plane).astype(np.uint8)
+
+    def share(self, mask: MaskValues) -> float:
+        """Return the tumour's share of a mask's pixels, as well as its values are known."""
+        return float(mask.counts[self.is_tumor(mask.values)].sum() / mask.counts.sum())
+
+    def sentence(self) -> str:
+        """Return what is tumour, as a sentence."""
+        if self.kind == "half":
+            return f"Values above {self.cut:g}, half of the masks' range, are tumour."
+        if self.kind == "labels":
+            return f"{listed(self.labels)} {'is' if len(self.labels) == 1 else 'are'} tumour, as chosen."
+        but = listed((0.0, *self.ignored))
+        return f"All values but {but} are tumour."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rule in plain JSON types, with what it says."""
+        return {
+            "rule": self.kind,
+            "cut": self.cut,
+            "labels": list(self.labels),
+            "ignored": list(self.ignored),
+            "says": self.sentence(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> MaskRule:
+        """Return what `to_dict` made; what is missing is as in `MaskRule()`."""
+        kind = content.get("rule", "nonzero")
+        return cls(kind, content.get("cut"), tuple(content.get("labels", ())), tuple(content.get("ignored", ())))
+
+
+def listed(values: Any) -> str:
+    """Return the smallest values, such as `0, 1 and 4`."""
+    shown = [f"{value:g}" for value in sorted(values)]
+    if len(shown) > SHOWN_VALUES:
+        shown = [*shown[: SHOWN_VALUES - 1], f"{len(shown) - SHOWN_VALUES + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
