@@ -35,10 +35,9 @@ class TestFolder(ExportContract):
 @pytest.fixture
 def registered() -> Iterator[None]:
     """Forgets the decoders that a test registers."""
-    before = dict(DECODERS._entries)
     yield
-    DECODERS._entries.clear()
-    DECODERS._entries.update(before)
+    for name in [name for name in DECODERS.registered() if DECODERS.is_plugin(name)]:
+        del DECODERS._entries[name]
 
 
 def exported(run: api.Run, folder: Path, trial: str | None = None) -> tuple[Path, str]:
