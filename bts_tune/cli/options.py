@@ -79,4 +79,4 @@ def _share(text: str) -> float | str:
     return text if text == "auto" else float(text)
 
 
-_TYPES: dict[str, Any] = {"integer": int, "time": duration, "share": _share}
+_TYPES: dict[str, Any] = {"integer": int, "number": float, "time": duration, "share": _share}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +59,17 @@ def kept_replicate(folder: RunFolder, configuration: Configuration) -> TrialReco
     """Return the best replicate of a configuration whose weights the run still has; None where it has none."""
     kept = [record for record in configuration.trials if _has_model(folder, record)]
     return replace(configuration, trials=tuple(kept)).best if kept else None
+
+
+def is_whole(model: Path) -> bool:
+    """Whether the model of a trial is in its folder, and its weights are those that its card was written for."""
+    try:
+        card = json.loads((model / "model.json").read_text(encoding="utf-8"))
+        data = (model / "model.safetensors").read_bytes()
+        # An earlier version wrote no digest.
+        return bool("sha256" not in card or hashlib.sha256(data).hexdigest() == card["sha256"])
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _has_model(folder: RunFolder, record: TrialRecord) -> bool:

@@ -11,9 +11,12 @@ from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.callbacks.tracking import Tracking
-from bts_tune.experiment.execution.cluster import Cluster, lost_sentence
+from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
 from bts_tune.experiment.execution.evaluation import evaluate_models
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
+from bts_tune.experiment.execution.node_files import Shipping
+from bts_tune.experiment.execution.node_watch import NodeWatch
+from bts_tune.experiment.execution.preflight import Preflight
 from bts_tune.experiment.execution.resources import TrialResources, allocate
 from bts_tune.experiment.execution.tune_callback import Outcome
 from bts_tune.experiment.execution.tuner import tune_trials
@@ -35,6 +38,8 @@ class Stages:
         options: how it is carried out.
         tracking: is told of every trial.
         console: where progress is shown.
+        shipping: how files reach the nodes of a cluster that is not the run's own.
+        preflight: looks at the nodes of such a cluster that join it.
     """
 
     folder: RunFolder
@@ -42,6 +47,8 @@ class Stages:
     options: RunOptions
     tracking: Tracking
     console: Console
+    shipping: Shipping | None = None
+    preflight: Preflight | None = None
 
     def resources(self, cluster: Cluster, plan: Plan) -> TrialResources:
         """Return what each trial of a plan gets.
@@ -51,13 +58,17 @@ class Stages:
         """
         # By the trials of the whole run, not by those that are left: on CPUs a trial's figures depend on its threads.
         trials = max(1, len(self.folder.trials()) + plan.to_search)
-        return allocate(self.options, cpus=cluster.cpus, gpus=cluster.gpus, trials=trials)
+        return allocate(self.options, nodes=cluster.nodes(), trials=trials)
+
+    def say(self, text: str) -> None:
+        """Print a sentence."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def train(self, cluster: Cluster, plan: Plan, search: ResolvedSearch | None, time_budget: float | None) -> Outcome:
         """Run the trials of one stage.
 
         Raises:
-            RunStoppedError: nothing more can be written, or the cluster is gone.
+            RunStoppedError: nothing more can be written, the cluster is gone, or no node of it is left.
         """
         if not plan.trials:
             return "complete"
@@ -78,9 +89,18 @@ class Stages:
                 trial_timeout=self.options.trial_timeout,
                 cluster_lost=cluster.lost,
                 earlier=earlier_trials(self.folder.read_run()) if search is not None else (),
+                nodes=NodeWatch(
+                    cluster,
+                    resources,
+                    self.say,
+                    preflight=self.preflight,
+                    fixed=self.options.concurrent is not None,
+                    autoscaling=self.options.autoscaling,
+                ),
+                shipping=self.shipping,
             )
         if outcome == "lost":
-            raise RunStoppedError(lost_sentence(self.folder.resume_command))
+            raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
         return outcome
 
     def finish(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
@@ -95,14 +115,20 @@ class Stages:
         if final is not None:
             plan_final(self.folder, final, reason)
             plan = plan_rest_of_final(self.folder)
-            text = describe_final_stage(self.folder.trials())
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.say(describe_final_stage(self.folder.trials()))
             # The time budget is the search's.
             outcome = self.train(cluster, plan, None, None)
             if outcome != "complete":
                 return outcome
         try:
-            evaluate_models(self.folder, self.inputs, self.resources(cluster, plan), self.console)
+            evaluate_models(
+                self.folder,
+                self.inputs,
+                self.resources(cluster, plan),
+                self.console,
+                left_out=sorted(cluster.left_out),
+                shipping=self.shipping,
+            )
         except KeyboardInterrupt:
             return "interrupted"
         return "complete"
