@@ -431,6 +431,7 @@ def resume(
     *,
     num_trials: int | None = None,
     allow_changed: bool = False,
+    retry_failed: bool = False,
     progress: bool | Console = True,
     **options: Any,
 ) -> Run:
@@ -440,6 +441,7 @@ def resume(
         run: the run, its folder or its name in `results/`.
         num_trials: add so many trials to its search, as `extend` does.
         allow_changed: go on although data, code, versions or device have changed.
+        retry_failed: run the trials that failed or ran out of memory again, from their beginning.
         progress: whether progress is printed, or a rich console to print it on.
         options: options of how it is carried out, given anew, such as `concurrent=2`; and `data`, where the dataset has
             moved.
@@ -462,6 +464,7 @@ def resume(
         report=_report,
         extend_by=num_trials,
         allow_changed=allow_changed,
+        retry_failed=retry_failed,
     )
     return _finished(finished)
 

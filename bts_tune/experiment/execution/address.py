@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.text import first_line
@@ -96,50 +97,54 @@ def found_address(address: str) -> str:
     return found
 
 
-def token_at_hand(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is a token that Ray would send to a protected cluster."""
-    if environment.get("RAY_AUTH_TOKEN"):
-        return True
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
-        named = environment.get("RAY_AUTH_TOKEN_PATH")
-        return (Path(named) if named else Path.home() / ".ray" / "auth_token").is_file()
-    return False
+def is_protected(address: str) -> bool:
+    """Ask the cluster whether it lets in only who has its token, and whether the one at hand is.
 
-
-def require_admission(address: str) -> None:
-    """Ask the cluster whether it lets us in, which Ray itself would find out in 20 s of retries.
-
-    The environment is the one that Ray will read: with RAY_AUTH_MODE=token, the token is sent.
+    Ray itself would find out in 20 s of retries. A token must not be sent where none is asked for: Ray then expects one
+    from the cluster in turn, and ends every actor.
 
     Raises:
         RunError: it is protected, and no token or another one is at hand; or it is of another version of Ray.
     """
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-        return
+        return False
     try:
         import grpc  # type: ignore[import-untyped]
         from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
         from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
     except ImportError:  # not public; without it, Ray finds out itself
-        return
-    token = _token() if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else None
-    metadata = [("authorization", f"Bearer {token}")] if token else []
+        return False
+    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            answer = NodeInfoGcsServiceStub(channel).CheckAlive(
-                CheckAliveRequest(), timeout=_PATIENCE, metadata=metadata
-            )
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+
+        def ask(token: str | None) -> Any:
+            metadata = [("authorization", f"Bearer {token}")] if token else []
+            stub = NodeInfoGcsServiceStub(channel)
+            try:
+                return stub.CheckAlive(CheckAliveRequest(), timeout=_PATIENCE, metadata=metadata)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                    return None
+                raise RunError(
+                    f"--address {address}: something answers there, but it is no head of a Ray cluster "
+                    f"({error.code().name.lower()}); allowed are {_FORM}."
+                ) from None
+
+        answer, protected = ask(None), False
+        if answer is None:
+            token = None if mode == "disabled" else _token()
+            answer, protected = ask(token) if token else None, True
+            if answer is None:
                 what = "is protected, and does not take the token that is at hand" if token else "is protected"
                 raise RunError(
                     f"--address {address}: the Ray cluster {what}; set RAY_AUTH_MODE=token and give its token in "
                     "RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token."
-                ) from None
+                )
+        elif mode == "token":
             raise RunError(
-                f"--address {address}: something answers there, but it is no head of a Ray cluster "
-                f"({error.code().name.lower()}); allowed are {_FORM}."
-            ) from None
+                f"--address {address}: the Ray cluster is not protected, and RAY_AUTH_MODE=token asks for one that is; "
+                "start the cluster with a token, or unset RAY_AUTH_MODE."
+            )
     import ray
 
     if answer.ray_version and answer.ray_version != ray.__version__:
@@ -147,6 +152,7 @@ def require_admission(address: str) -> None:
             f"--address {address}: the cluster runs Ray {answer.ray_version}, and here is {ray.__version__}; install "
             "the same version on both."
         )
+    return protected
 
 
 def _token() -> str | None:
@@ -154,7 +160,7 @@ def _token() -> str | None:
         return given.strip()
     with contextlib.suppress(OSError, RuntimeError):
         named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        return (Path(named) if named else Path.home() / ".ray" / "auth_token").read_text().strip()
+        return (Path(named) if named else Path.home() / ".ray" / "auth_token").read_text().strip() or None
     return None
 
 

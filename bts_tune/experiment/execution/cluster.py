@@ -15,8 +15,7 @@ from bts_tune.errors import RunError
 from bts_tune.experiment.execution.address import (
     cluster_address,
     found_address,
-    require_admission,
-    token_at_hand,
+    is_protected,
 )
 from bts_tune.experiment.execution.health_check import Address, ClusterHealthCheck
 from bts_tune.experiment.execution.nodes import Node, alive_nodes
@@ -87,8 +86,8 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
         }
         if address is not None:
             address = found_address(address)
-            _send_token_at_hand()
-            require_admission(address)
+            if is_protected(address):
+                _send_token()
         try:
             with isolated_start():
                 if address is not None:
@@ -134,9 +133,9 @@ def priorities() -> list[int]:
     return sorted(set(ray.get([task.options(num_cpus=0, scheduling_strategy=one).remote() for one in where])))
 
 
-def _send_token_at_hand() -> None:
-    """Have Ray send the token that is at hand, as it does of itself for 'auto' alone; who asks for none ignores it."""
-    if "RAY_AUTH_MODE" not in os.environ and token_at_hand():
+def _send_token() -> None:
+    """Have Ray send the token that is at hand, as it does of itself for 'auto' alone."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         os.environ["RAY_AUTH_MODE"] = "token"
         with contextlib.suppress(ImportError, AttributeError):
             # Ray has read its configuration when it was imported. Not public.

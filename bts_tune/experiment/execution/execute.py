@@ -25,7 +25,7 @@ from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
 from bts_tune.experiment.execution.preflight import Preflight, no_node_left
 from bts_tune.experiment.execution.resources import TrialResources
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, now, record_start
-from bts_tune.experiment.execution.shipping import handed_out, open_models, start_storage
+from bts_tune.experiment.execution.shipping import handed_out, start_storage
 from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.stages import Stages
 from bts_tune.experiment.execution.tune_callback import Outcome
@@ -92,6 +92,7 @@ def execute(
         if ignored := ignored_address(options.address):
             _say(console, ignored)
         stages = Stages(folder, inputs, options, tracking, console)
+        stages = replace(stages, retry_failed=resumed is not None and resumed.retry_failed)
         outcome: Outcome = "complete"
         began = False
         try:
@@ -100,7 +101,8 @@ def execute(
                 held.enter_context(signals_as_ctrl_c())
                 if cluster.address is not None:
                     _say(console, f"Ray cluster at {cluster.address}: {describe_nodes(cluster.nodes())}")
-                    stages = replace(stages, shipping=start_storage(inputs))
+                    storage, shipping = start_storage(inputs)
+                    stages = replace(stages, shipping=shipping, storage=storage)
                 stages = replace(stages, options=_with_measured_gpus(stages, space, cluster))
                 if new is None:
                     stages = replace(stages, options=_with_threads_as_before(stages, folder.read_run(), cluster))
@@ -115,7 +117,9 @@ def execute(
                 record_start(folder, options, stages.resources(cluster, NOTHING), resumed)
                 began = new is None
                 folder.update_run(gpus_per_trial=stages.options.gpus_per_trial)
-                plan = NOTHING if skip_search else plan_search(folder, space, options.folds)
+                plan = NOTHING
+                if not skip_search:
+                    plan = plan_search(folder, space, options.folds, retry_failed=stages.retry_failed)
                 resources = stages.resources(cluster, plan)
                 folder.update_run(resources=resources.to_dict())
                 needed = estimate_disk_usage(space, inputs.parameters, resources.concurrent, options.folds or 1)
@@ -137,7 +141,9 @@ def execute(
                 with connected(options, resume=lambda: folder.resume_command) as cluster:
                     held.enter_context(signals_as_ctrl_c())
                     if cluster.address is not None:
-                        stages = _after_preflight(replace(stages, shipping=start_storage(inputs)), cluster, folder)
+                        storage, shipping = start_storage(inputs)
+                        stages = replace(stages, shipping=shipping, storage=storage)
+                        stages = _after_preflight(stages, cluster, folder)
                     outcome = stages.finish(cluster, space.final, "the time budget of the search was spent")
             if outcome == "complete":
                 # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
@@ -220,7 +226,6 @@ def _after_preflight(stages: Stages, cluster: Cluster, folder: RunFolder) -> Sta
     if nodes and not cluster.nodes() and not stages.options.autoscaling:
         raise no_node_left(cluster.left_out, {node.id: node.name for node in nodes})
     shipping = replace(stages.shipping, nonce=preflight.shared)
-    open_models(shipping, folder.path / "models")
     return replace(stages, shipping=shipping, preflight=preflight)
 
 

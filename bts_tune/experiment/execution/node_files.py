@@ -87,7 +87,7 @@ class Shipping:
             yield Path(folder)
             return
         with tempfile.TemporaryDirectory(prefix="bts-tune-") as copy:
-            _write_all(Path(copy), self._call("files", Path(folder).name, MODEL_FILES))
+            _write_all(Path(copy), self._call("files", folder, MODEL_FILES))
             yield Path(copy)
 
     def _fetch_folder(self, folder: Path) -> Path:
@@ -137,15 +137,15 @@ class TrialFiles:
     """
 
     def __init__(self, folder: str, shipping: Shipping | None) -> None:
-        self._trial = Path(folder).name
+        self._home = folder
         self._shipping = None if shipping is None or shipping.shares_results() else shipping
         self._seen: dict[str, tuple[int, int]] = {}
         self.shared = self._shipping is None
         self.folder = Path(folder)
         if self._shipping is not None:
             try:
-                self.folder = Path(tempfile.mkdtemp(prefix="bts-tune-")) / self._trial
-                _write_all(self.folder, self._shipping._call("files", self._trial, [LAST]))
+                self.folder = Path(tempfile.mkdtemp(prefix="bts-tune-")) / Path(folder).name
+                _write_all(self.folder, self._shipping._call("files", folder, [LAST]))
             except OSError as error:
                 raise _fault(error) from None
             self._changed()
@@ -161,7 +161,7 @@ class TrialFiles:
         contents = {name: (self.folder / name).read_bytes() for name in self._changed()}
         if contents:
             digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-            if reason := self._shipping._call("keep", self._trial, contents, digests):
+            if reason := self._shipping._call("keep", self._home, contents, digests):
                 raise UnwritableResultsError(reason)
 
     def close(self) -> None:

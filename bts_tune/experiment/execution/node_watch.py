@@ -44,6 +44,7 @@ class NodeWatch:
         self._known = {node.id: node for node in cluster.alive()}
         self._names = {node.id: node.name for node in self._known.values()}
         self._concurrent = resources.concurrent
+        self._slots = resources.slots(self.nodes())
         self._looked = self._quiet_since = time.monotonic()
         self._patience = _SILENCE
 
@@ -116,11 +117,10 @@ class NodeWatch:
             self._say(f"Joined the cluster: {describe_nodes(joined)}")
             self._cluster.left_out.update(self._preflight.check(joined, self._say))
         self._known = alive
-        if not self._fixed:
-            count = max(1, self._resources.slots(self.nodes()))
-            if count != self._concurrent:
-                self._say(f"{plural(count, 'trial')} at a time from now on")
-            self._concurrent = count
+        slots = self._resources.slots(self.nodes())
+        if not self._fixed and slots != self._slots:
+            self._slots, self._concurrent = slots, max(1, slots)
+            self._say(f"From now on there is room for {plural(slots, 'trial')} at a time")
 
     def _what_it_waits_for(self, seconds: float) -> str:
         nodes = self.nodes()

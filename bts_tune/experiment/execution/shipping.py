@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
+from typing import Any
 
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.storage import Storage
@@ -16,8 +16,8 @@ def handed_out(inputs: TrialInputs) -> list[str]:
     return sorted({*inputs.prepared.values(), *weights})
 
 
-def start_storage(inputs: TrialInputs) -> Shipping:
-    """Start the actor of `Storage` beside this process; it ends with this process's connection to the cluster."""
+def start_storage(inputs: TrialInputs) -> tuple[Any, Shipping]:
+    """Start the actor of `Storage` beside this process; it ends when nobody holds the first thing returned any more."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -26,12 +26,4 @@ def start_storage(inputs: TrialInputs) -> Shipping:
     actor = ray.remote(Storage).options(
         name=name, num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=2
     )
-    actor.remote(handed_out(inputs))
-    return Shipping(name)
-
-
-def open_models(shipping: Shipping, models: Path) -> None:
-    """Let trials bring their models back, to a run's folder."""
-    import ray
-
-    ray.get(ray.get_actor(shipping.storage).open_models.remote(str(models.resolve())))
+    return actor.remote(handed_out(inputs)), Shipping(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 
@@ -38,7 +39,9 @@ class Stages:
         options: how it is carried out.
         tracking: is told of every trial.
         console: where progress is shown.
+        retry_failed: whether trials that failed are run again.
         shipping: how files reach the nodes of a cluster that is not the run's own.
+        storage: the actor that does it, which ends when nobody holds it.
         preflight: looks at the nodes of such a cluster that join it.
     """
 
@@ -47,7 +50,9 @@ class Stages:
     options: RunOptions
     tracking: Tracking
     console: Console
+    retry_failed: bool = False
     shipping: Shipping | None = None
+    storage: Any = None
     preflight: Preflight | None = None
 
     def resources(self, cluster: Cluster, plan: Plan) -> TrialResources:
@@ -114,7 +119,7 @@ class Stages:
         plan = NOTHING
         if final is not None:
             plan_final(self.folder, final, reason)
-            plan = plan_rest_of_final(self.folder)
+            plan = plan_rest_of_final(self.folder, retry_failed=self.retry_failed)
             self.say(describe_final_stage(self.folder.trials()))
             # The time budget is the search's.
             outcome = self.train(cluster, plan, None, None)

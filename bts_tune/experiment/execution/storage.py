@@ -24,17 +24,11 @@ class Storage:
 
     Args:
         handed_out: the files, and the folders of files, that any process of the run may have.
-        models: the folder of the run's models, once there is one.
     """
 
-    def __init__(self, handed_out: Sequence[str], models: str | None = None) -> None:
+    def __init__(self, handed_out: Sequence[str]) -> None:
         self._handed_out = frozenset(handed_out)
-        self._models = None if models is None else Path(models)
         self._parts: dict[str, dict[str, list[Any]]] = {}
-
-    def open_models(self, models: str) -> None:
-        """Name the folder of the run's models."""
-        self._models = Path(models)
 
     def parts(self, path: str) -> dict[str, list[Any]]:
         """Return references to the parts of a file, or of each file of a folder, by name.
@@ -50,33 +44,34 @@ class Storage:
             self._parts[path] = {file.name: _put(file) for file in files}
         return self._parts[path]
 
-    def files(self, trial: str, names: Sequence[str]) -> dict[str, bytes]:
+    def files(self, folder: str, names: Sequence[str]) -> dict[str, bytes]:
         """Return those files of a trial's model folder that there are, by name."""
         found = {}
         for name in names:
-            file = self._file(trial, name)
+            file = _file(folder, name)
             if file.is_file():
                 found[name] = file.read_bytes()
         return found
 
-    def keep(self, trial: str, contents: Mapping[str, bytes], digests: Mapping[str, str]) -> str:
-        """Write files of a trial; return why they cannot be written, or an empty text.
+    def keep(self, folder: str, contents: Mapping[str, bytes], digests: Mapping[str, str]) -> str:
+        """Write files of a trial into its model folder; return why they cannot be written, or an empty text.
 
         The last state comes last: an epoch that it holds has its model.
         """
         for name in sorted(contents, key=[*MODEL_FILES, LAST].index):
             if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
-                raise ValueError(f"{name} of {trial} was damaged on its way")
+                raise ValueError(f"{folder}/{name} was damaged on its way")
             try:
-                write_atomically(self._file(trial, name), contents[name])
+                write_atomically(_file(folder, name), contents[name])
             except OSError as error:
                 return f"{error.filename or name}: {error.strerror or error}"
         return ""
 
-    def _file(self, trial: str, name: str) -> Path:
-        if self._models is None or name not in (*MODEL_FILES, LAST) or Path(trial).name != trial:
-            raise PermissionError(f"{trial}/{name}: is no file of this run")
-        return self._models / trial / name
+
+def _file(folder: str, name: str) -> Path:
+    if name not in (*MODEL_FILES, LAST):
+        raise PermissionError(f"{folder}/{name}: is no file of a trial")
+    return Path(folder) / name
 
 
 def _put(file: Path) -> list[Any]:

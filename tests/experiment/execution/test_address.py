@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,7 @@ from bts_tune.experiment.execution.address import (
     cluster_address,
     found_address,
     ignored_address,
-    require_admission,
-    token_at_hand,
+    is_protected,
 )
 
 JOB = {"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}", "RAY_ADDRESS": "10.0.0.1:6379"}
@@ -75,14 +73,4 @@ def test_somebody_else_at_an_address_is_one_sentence(monkeypatch: pytest.MonkeyP
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert found_address(address) == address
         with pytest.raises(RunError, match="it is no head of a Ray cluster"):
-            require_admission(address)
-
-
-def test_a_token_at_hand_is_found_where_ray_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert not token_at_hand({})
-    assert token_at_hand({"RAY_AUTH_TOKEN": "0" * 64})
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
-    assert token_at_hand({})
-    assert not token_at_hand({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")})
+            is_protected(address)
