@@ -341,7 +341,8 @@ def train(
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
     dataset = _dataset(data)
-    weights = resolve_weights(config.encoder, config.encoder_weights, Path(weights_dir) if weights_dir else None)
+    folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
+    weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
     setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
     return _epochs(config, dataset, setup, Path(cache) if cache else None)
 

@@ -82,7 +82,12 @@ class RayCluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(
-        self, cpus: int = 1, *arguments: str, hide: Sequence[Path] = (), environment: dict[str, str] | None = None
+        self,
+        cpus: int = 1,
+        *arguments: str,
+        hide: Sequence[Path] = (),
+        room: str = "1g",
+        environment: dict[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Add a node, and wait until the cluster has it.
 
@@ -90,13 +95,15 @@ class RayCluster:
             cpus: of the node.
             arguments: of `ray start`.
             hide: folders that are empty to the node's processes.
+            room: in each of those folders, as `mount` takes it.
             environment: of the node alone.
         """
         before = self._alive()
         process = self._start(
             ["start", f"--address={self.address}", "--block", f"--num-cpus={cpus}", *arguments],
             hide=hide,
-            environment=environment or {},
+            room=room,
+            environment=environment,
         )
         self._wait(process, lambda: self._alive() > before)
         return process
@@ -109,11 +116,16 @@ class RayCluster:
         process.wait(60)
 
     def _start(
-        self, arguments: Sequence[str], *, hide: Sequence[Path] = (), environment: dict[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        hide: Sequence[Path] = (),
+        room: str = "1g",
+        environment: dict[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         command = [*_RAY, *arguments]
         if hide:
-            mounts = " && ".join(f"mount -t tmpfs none {shlex.quote(str(folder))}" for folder in hide)
+            mounts = " && ".join(f"mount -t tmpfs -o size={room} none {shlex.quote(str(folder))}" for folder in hide)
             command = ["unshare", "-m", "sh", "-c", f"{mounts} && exec {shlex.join(command)}"]
         variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         process = subprocess.Popen(

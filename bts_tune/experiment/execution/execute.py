@@ -122,6 +122,10 @@ def execute(
                     plan = plan_search(folder, space, options.folds, retry_failed=stages.retry_failed)
                 resources = stages.resources(cluster, plan)
                 folder.update_run(resources=resources.to_dict())
+                if cluster.address is not None:
+                    # As nodes come and go, a trial's share stays: on CPUs its figures depend on its threads.
+                    share = {"cpus_per_trial": resources.cpus, "device": resources.device}
+                    stages = replace(stages, options=stages.options.replaced(**share))
                 needed = estimate_disk_usage(space, inputs.parameters, resources.concurrent, options.folds or 1)
                 to_write = max(0, needed.total - bytes_on_disk([folder.path]))
                 _say(console, f"Disk: {require_free_space(folder.path, to_write, 'results, checkpoints and models')}")
@@ -217,13 +221,14 @@ def _after_preflight(stages: Stages, cluster: Cluster, folder: RunFolder) -> Sta
     """
     if cluster.address is None or stages.shipping is None:
         return stages
-    cuda = stages.resources(cluster, NOTHING).device == "cuda"
+    resources = stages.resources(cluster, NOTHING)
     paths = [Path(path) for path in handed_out(stages.inputs)]
     needed = sum(bytes_on_disk([path]) if path.is_dir() else path.stat().st_size for path in paths)
-    preflight = Preflight.of(folder.path, needed=needed, cuda=cuda)
+    preflight = Preflight.of(folder.path, needed=needed, cuda=resources.device == "cuda")
     nodes = cluster.nodes()
     cluster.left_out.update(preflight.check(nodes, stages.say))
-    if nodes and not cluster.nodes() and not stages.options.autoscaling:
+    # Without its GPUs, a run that began on some would go on with the cores of whatever is left.
+    if nodes and not resources.slots(cluster.nodes()) and not stages.options.autoscaling:
         raise no_node_left(cluster.left_out, {node.id: node.name for node in nodes})
     shipping = replace(stages.shipping, nonce=preflight.shared)
     return replace(stages, shipping=shipping, preflight=preflight)

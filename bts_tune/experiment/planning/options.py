@@ -166,7 +166,7 @@ class RunOptions:
         group="how",
         flag="--tracker",
     )
-    cache: str | None = option("folder of prepared data", "DIR", group="how")
+    cache: str | None = option("folder of prepared data and downloaded weights", "DIR", group="how")
     dashboard: bool = option("no Ray dashboard", default=True, kind="off-switch", group="how", flag="--no-dashboard")
     verbose: bool = option("show Ray's own messages", default=False, kind="switch", group="how")
 
