@@ -148,7 +148,7 @@ class RayCluster:
         return process
 
     def _alive(self) -> int:
-        from ray._raylet import GcsClient
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
         nodes = GcsClient(address=self.address).get_all_node_info(timeout=10)
         return sum(node.state == 0 for node in nodes.values())

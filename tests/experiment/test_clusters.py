@@ -54,11 +54,13 @@ def test_nodes_that_share_nothing_give_the_figures_of_one(command: Command, tmp_
         folder.mkdir()
     tensors = build_encoder(ENCODER).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights / f"{ENCODER}.safetensors")
-    space = faulty.space(tmp_path, "a", "b", "c", "d", "e", "f")
+    # Slow enough that one process is not through with them before the other nodes' have started.
+    command.environment, _ = faulty.environment(tmp_path)
+    space = faulty.space(tmp_path, "slow-a", "slow-b", "slow-c", "slow-d")
     more = ["--weights-dir", str(weights), "--set", "encoder_weights=imagenet"]
     code, _, errors = command(*command.run_arguments(space, "own", "--cpus-per-trial", "1", *more))
     assert (code, errors) == (0, "")
-    with RayCluster(1) as cluster:
+    with RayCluster(1, environment=command.environment) as cluster:
         hidden = [command.cache, results, weights, home, command.data]
         for _ in range(2):
             cluster.add(1, hide=hidden, environment={"HOME": str(home)})

@@ -108,12 +108,8 @@ def test_the_trials_of_the_kubernetes_job_fit_its_workers(job: dict[str, Any]) -
     command = shlex.split(job["spec"]["entrypoint"])
     assert command[0] == "bts-tune"
     parsed = _run_parser().parse_args(command[1:])
-    options = RunOptions.parse(
-        {
-            name: getattr(parsed, name)
-            for name in ("space", "autoscaling", "concurrent", "cpus_per_trial", "gpus_per_trial")
-        }
-    )
+    names = ("space", "autoscaling", "concurrent", "cpus_per_trial", "gpus_per_trial")
+    options = RunOptions.parse({name: getattr(parsed, name) for name in names})
     # At the beginning there is the head alone, which has no cores for trials.
     resources = allocate(options, nodes=[Node("head", "head", 0)], trials=100)
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]

@@ -133,7 +133,8 @@ class TrialActor(tune.Trainable):
     def _open(self) -> dict[str, Any]:
         from bts_tune.config import TrialConfig
         from bts_tune.data.prepared.prepare import load_prepared
-        from bts_tune.experiment.execution.node_files import TrialFiles
+        from bts_tune.errors import ConfigError
+        from bts_tune.experiment.execution.node_files import NodeFaultError, TrialFiles
         from bts_tune.models.weights import EncoderWeights
         from bts_tune.plugins import restore
         from bts_tune.training.loop import open_trial, rows
@@ -143,7 +144,12 @@ class TrialActor(tune.Trainable):
         shipping = plan["shipping"]
         if shipping is not None:
             _require_able_node(plan["versions"], plan["device"])
-        restore(plan["plugins"])
+        try:
+            restore(plan["plugins"])
+        except ConfigError as error:
+            if shipping is None:
+                raise
+            raise NodeFaultError(str(error).rstrip(".")) from None  # the driver has loaded them
         weights = EncoderWeights(**plan["weights"])
         self._files = TrialFiles(plan["folder"], shipping)
         self._trial = open_trial(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured
+from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured, models_that_lack
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_final, make_search, write_run
 
@@ -47,3 +49,22 @@ def test_other_weights_are_dropped(tmp_path: Path, count: int) -> None:
     kept = trials[:count]
     _drop_others(folder, kept)
     assert {path.name for path in (folder.path / "models").iterdir()} == {record.trial for record in kept}
+
+
+def test_a_model_that_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:
+    trials = make_search()
+    folder = write_run(tmp_path / "run", trials)
+    wanted = [record.trial for record in _measured(trials)]
+    assert sorted(models_that_lack(folder)) == sorted(wanted)
+    for trial in wanted:
+        save_model(folder.model_folder(trial))
+    assert models_that_lack(folder) == []
+    with (folder.model_folder(wanted[0]) / "model.safetensors").open("ab") as file:
+        file.write(b"?")
+    assert models_that_lack(folder) == [wanted[0]]
+
+
+def save_model(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.json").write_text(json.dumps({"sha256": hashlib.sha256(b"weights").hexdigest()}))
