@@ -48,6 +48,9 @@ class RayCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="c-", dir="/tmp"))  # sockets are to have short paths
         self._port, self._dashboard_port = _free_port(), _free_port()
         self._environment = {"RAY_AUTH_MODE": "disabled", **(environment or {})}
+        self._environment["PYTHONPATH"] = f"{self._environment.get('PYTHONPATH', '')}{os.pathsep}{_ROOT}".strip(
+            os.pathsep
+        )
         self._processes: list[subprocess.Popen[bytes]] = []
         self.address = ""
         self._head = [
@@ -133,7 +136,6 @@ class RayCluster:
             env={
                 **variables,
                 "RAY_TMPDIR": str(self._folder),
-                "PYTHONPATH": _ROOT,
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_memory_monitor_refresh_ms": "0",
                 "OMP_WAIT_POLICY": "passive",

@@ -22,8 +22,8 @@ from typing import Any
 _CUDA = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0) != 0)"
 
 
-def inspect_versions(packages: Sequence[str]) -> dict[str, str]:
-    """Return the versions here of Python and of some packages, and the hash of the source code of bts-tune."""
+def inspect_versions(packages: Sequence[str], sources: Sequence[str]) -> dict[str, str]:
+    """Return the versions here of Python and of some packages, and the hash of some source files of bts-tune."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for package in packages:
         try:
@@ -33,19 +33,22 @@ def inspect_versions(packages: Sequence[str]) -> dict[str, str]:
     found["bts-tune"] = "none"
     with contextlib.suppress(ImportError, ValueError):
         if spec := importlib.util.find_spec("bts_tune"):
-            found["bts-tune"] = _code(Path(next(iter(spec.submodule_search_locations or []))))
+            found["bts-tune"] = _code(Path(next(iter(spec.submodule_search_locations or []))), sources)
     return found
 
 
-def inspect_node(packages: Sequence[str], shared: Mapping[str, tuple[str, str]], *, cuda: bool) -> dict[str, Any]:
+def inspect_node(
+    packages: Sequence[str], sources: Sequence[str], shared: Mapping[str, tuple[str, str]], *, cuda: bool
+) -> dict[str, Any]:
     """Return what this node is like.
 
     Args:
         packages: whose versions are wanted.
+        sources: patterns of the source files of bts-tune that have to be the same.
         shared: files of the driver, by what they show, each with its content: a node that reads the same shares it.
         cuda: whether to try CUDA.
     """
-    found: dict[str, Any] = {"versions": inspect_versions(packages)}
+    found: dict[str, Any] = {"versions": inspect_versions(packages, sources)}
     found["shared"] = [what for what, (path, content) in shared.items() if reads(path, content)]
     found["free"] = shutil.disk_usage(tempfile.gettempdir()).free
     # In a process of its own: one that has begun with CUDA cannot be given other GPUs later.
@@ -67,8 +70,8 @@ def reads(path: str, content: str) -> bool:
         return False
 
 
-def _code(package: Path) -> str:
+def _code(package: Path, sources: Sequence[str]) -> str:
     whole = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
+    for file in sorted({file for pattern in sources for file in package.glob(pattern)}):
         whole.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return whole.hexdigest()[:12]

@@ -11,12 +11,16 @@ from typing import Any
 from bts_tune.errors import RunError
 from bts_tune.experiment.execution import node_check
 from bts_tune.experiment.execution.nodes import Node
+from bts_tune.experiment.planning.changes import SOURCES
 from bts_tune.experiment.planning.disk import size_text
 from bts_tune.results.files import write_atomically
 from bts_tune.text import first_line, shortened
 
 # Of these, by major and minor version, a trial's figures depend.
 PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "opencv-python-headless", "numpy")
+
+# And of these files of bts-tune; driver and trials have to speak the same language, too.
+CODE = (*SOURCES, "experiment/execution/*.py")
 
 _PATIENCE = 60.0  # seconds, with a node that starts a process
 _SHOWN = 8
@@ -60,7 +64,7 @@ class Preflight:
     def check(self, nodes: Sequence[Node], say: Callable[[str], None]) -> dict[str, str]:
         """Look at some nodes, say what they are like, and return why some cannot train, by their id."""
         found = self._inspect(nodes)
-        expected = node_check.inspect_versions(PACKAGES)
+        expected = versions_here()
         left_out = {}
         for node in nodes:
             answer = found[node.id]
@@ -88,7 +92,7 @@ class Preflight:
                     num_cpus=0,
                     max_retries=1,
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-                ).remote(PACKAGES, {"results": self.shared}, cuda=self.cuda and node.gpus > 0): node
+                ).remote(PACKAGES, CODE, {"results": self.shared}, cuda=self.cuda and node.gpus > 0): node
                 for node in nodes
             }
         finally:
@@ -113,6 +117,11 @@ class Preflight:
         return ""
 
 
+def versions_here() -> dict[str, str]:
+    """Return the versions that this process has of what every node has to have."""
+    return node_check.inspect_versions(PACKAGES, CODE)
+
+
 def version_fault(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
     """Return in what a node differs from the driver, in words; empty where they agree."""
     different = [
@@ -126,5 +135,8 @@ def version_fault(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
 
 def no_node_left(left_out: Mapping[str, str], names: Mapping[str, str]) -> RunError:
     """Return the error of a run for which no node is left."""
-    reasons = "; ".join(f"{names.get(node, node[:6])}: {reason}" for node, reason in list(left_out.items())[:_SHOWN])
+    alike: dict[str, list[str]] = {}
+    for node, reason in left_out.items():
+        alike.setdefault(reason, []).append(names.get(node, node[:6]))
+    reasons = "; ".join(f"{', '.join(nodes[:_SHOWN])}: {reason}" for reason, nodes in list(alike.items())[:_SHOWN])
     return RunError(f"no node of the cluster can train this run ({reasons}).")

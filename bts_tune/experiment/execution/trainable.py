@@ -202,11 +202,10 @@ def _require_able_node(versions: Mapping[str, str], device: str) -> None:
     """
     import torch
 
-    from bts_tune.experiment.execution.node_check import inspect_versions
     from bts_tune.experiment.execution.node_files import NodeFaultError
-    from bts_tune.experiment.execution.preflight import PACKAGES, version_fault
+    from bts_tune.experiment.execution.preflight import version_fault, versions_here
 
-    if fault := version_fault(inspect_versions(PACKAGES), versions):
+    if fault := version_fault(versions_here(), versions):
         raise NodeFaultError(fault)
     if device == "cuda" and not torch.cuda.is_available():
         raise NodeFaultError("it has no CUDA")

@@ -14,10 +14,9 @@ from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
-from bts_tune.experiment.execution.node_check import inspect_versions
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.node_watch import NodeWatch
-from bts_tune.experiment.execution.preflight import PACKAGES
+from bts_tune.experiment.execution.preflight import versions_here
 from bts_tune.experiment.execution.resources import TrialResources, cores_of_largest_node
 from bts_tune.experiment.execution.retries import RetryPolicy, is_unwritable
 from bts_tune.experiment.execution.signals import stop_requested
@@ -75,7 +74,7 @@ def tune_trials(
     """
     retries = RetryPolicy(max_failures)
     plugins = plugins_to_restore()
-    versions = inspect_versions(PACKAGES)
+    versions = versions_here()
 
     def describe(trial: PlannedTrial) -> dict[str, Any]:
         config = trial.config

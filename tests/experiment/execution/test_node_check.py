@@ -10,7 +10,7 @@ from bts_tune.experiment.execution.node_check import inspect_node, reads
 
 def test_a_node_without_any_package_answers_too() -> None:
     """What is asked is sent as it is, and may find nothing there but Python."""
-    code = Path(node_check.__file__).read_text() + "\nprint(inspect_versions(['torch'])['torch'])\n"
+    code = Path(node_check.__file__).read_text() + "\nprint(inspect_versions(['torch'], [])['torch'])\n"
     done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "none\n"
 
@@ -18,8 +18,8 @@ def test_a_node_without_any_package_answers_too() -> None:
 def test_a_node_is_asked_for_cuda_where_trials_need_it() -> None:
     import torch
 
-    assert inspect_node([], {}, cuda=False)["cuda"] is True
-    assert inspect_node([], {}, cuda=True)["cuda"] is torch.cuda.is_available()
+    assert inspect_node([], [], {}, cuda=False)["cuda"] is True
+    assert inspect_node([], [], {}, cuda=True)["cuda"] is torch.cuda.is_available()
 
 
 def test_a_file_is_read_or_not_without_an_error(tmp_path: Path) -> None:
