@@ -168,7 +168,7 @@ def test_a_run_that_waits_says_for_what_and_does_not_end_well_without_an_epoch(
 
 def test_a_node_that_joins_adds_a_trial_and_one_that_is_killed_loses_none(command: Command, tmp_path: Path) -> None:
     command.environment, _ = faulty.environment(tmp_path)
-    space = faulty.space(tmp_path, "slow", "slow-b", "slow-c", "slow-d", epochs=8)
+    space = faulty.space(tmp_path, "slow", "slow-b", "slow-c", epochs=20)
     with RayCluster(0, environment=command.environment) as cluster:
         first = cluster.add(1)
         process = command.start(*command.run_arguments(space, "moving", "--address", cluster.address))
@@ -187,7 +187,7 @@ def test_a_node_that_joins_adds_a_trial_and_one_that_is_killed_loses_none(comman
     assert "has left the cluster" in output
     for record in folder.trials():
         assert record.status == "complete"
-        assert [row["epoch"] for row in record.rows] == list(range(1, 9))
+        assert [row["epoch"] for row in record.rows] == list(range(1, 21))
         assert is_whole(folder.model_folder(record.trial))
 
 

@@ -29,7 +29,7 @@ class NodeFaultError(Exception):
 
 
 class UnwritableResultsError(Exception):
-    """The driver cannot write what a trial brings back; the message says why."""
+    """The driver cannot write what a trial brings back, or not read what it asks for; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,13 @@ class Shipping:
     def _call(self, method: str, *arguments: Any) -> Any:
         import ray
 
-        actor = ray.get_actor(self.storage)
-        return ray.get(getattr(actor, method).remote(*arguments))
+        try:
+            actor = ray.get_actor(self.storage)
+            return ray.get(getattr(actor, method).remote(*arguments))
+        except ray.exceptions.RayTaskError as error:
+            # What cannot be read is the driver's: not as an OSError, which would be this node's.
+            cause = getattr(error, "cause", None) or error
+            raise UnwritableResultsError(f"what the driver holds cannot be read: {first_line(cause)}") from None
 
 
 class TrialFiles:

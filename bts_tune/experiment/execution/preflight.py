@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ class Preflight:
     @staticmethod
     def tidy(results: Path) -> None:
         """Remove that file again."""
-        (results / _NONCE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (results / _NONCE).unlink()
 
     @property
     def shared(self) -> tuple[str, str]:

@@ -213,7 +213,9 @@ def _require_able_node(versions: Mapping[str, str], device: str) -> None:
 
 def _is_of_this_node(error: Exception) -> bool:
     """Whether an error lies with the node: its disk, a file, a package or the driver of its GPUs."""
-    if isinstance(error, ConnectionError):
+    from ray.exceptions import RayError
+
+    if isinstance(error, ConnectionError | RayError):
         return False
     without_gpu = "No CUDA GPUs are available" in str(error) or "CUDA driver version is insufficient" in str(error)
     return isinstance(error, OSError | ImportError) or without_gpu
@@ -222,9 +224,11 @@ def _is_of_this_node(error: Exception) -> bool:
 def _is_of_this_process(error: Exception) -> bool:
     """Whether an error lies with the process or its device, so that a fresh process may get past it.
 
-    After a CUDA error every further call in the process fails; a file may be read again.
+    After a CUDA error every further call in the process fails; a file may be read again, and Ray asked again.
     """
-    return isinstance(error, OSError) or "CUDA error" in str(error)
+    from ray.exceptions import RayError
+
+    return isinstance(error, OSError | RayError) or "CUDA error" in str(error)
 
 
 def _set_process_title(title: str) -> None:
