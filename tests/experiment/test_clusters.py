@@ -106,8 +106,9 @@ def test_a_node_that_cannot_train_is_left_out_and_its_trial_goes_elsewhere(comma
     require_mount_namespaces()
     command.cache = tmp_path / "cache"
     command.cache.mkdir()
-    space = faulty.space(tmp_path, "a", "b", "c")
-    with RayCluster(0) as cluster:
+    command.environment, _ = faulty.environment(tmp_path)
+    space = faulty.space(tmp_path, "slow-a", "slow-b", "slow-c", epochs=5)
+    with RayCluster(0, environment=command.environment) as cluster:
         cluster.add(1)
         cluster.add(1, hide=[command.cache], room="16k")
         arguments = command.run_arguments(space, "broken", "--address", cluster.address, "--max-failures", "0")
