@@ -414,7 +414,8 @@ def train(
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
     dataset = _split(_dataset(data))
-    weights = resolve_weights(config.encoder, config.encoder_weights, Path(weights_dir) if weights_dir else None)
+    folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
+    weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
     setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
     return _epochs(config, dataset, setup, Path(cache) if cache else None)
 
@@ -504,6 +505,7 @@ def resume(
     *,
     num_trials: int | None = None,
     allow_changed: bool = False,
+    retry_failed: bool = False,
     progress: bool | Console = True,
     **options: Any,
 ) -> Run:
@@ -513,6 +515,7 @@ def resume(
         run: the run, its folder or its name in `results/`.
         num_trials: add so many trials to its search, as `extend` does.
         allow_changed: go on although data, code, versions or device have changed.
+        retry_failed: run the trials that failed or ran out of memory again, from their beginning.
         progress: whether progress is printed, or a rich console to print it on.
         options: options of how it is carried out, given anew, such as `concurrent=2`; and `data`, where the dataset has
             moved.
@@ -535,6 +538,7 @@ def resume(
         report=_report,
         extend_by=num_trials,
         allow_changed=allow_changed,
+        retry_failed=retry_failed,
     )
     return _finished(finished)
 

@@ -67,6 +67,13 @@ def add_allow_changed(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_retry_failed(group: argparse._ArgumentGroup) -> None:
+    """Add the option that runs failed trials again."""
+    group.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: run trials that failed again, from their beginning"
+    )
+
+
 def duration(text: str) -> float:
     """Return the seconds of a time such as 90m, 8h or 1.5d: the type of an option."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
@@ -79,4 +86,4 @@ def _share(text: str) -> float | str:
     return text if text == "auto" else float(text)
 
 
-_TYPES: dict[str, Any] = {"integer": int, "time": duration, "share": _share}
+_TYPES: dict[str, Any] = {"integer": int, "number": float, "time": duration, "share": _share}

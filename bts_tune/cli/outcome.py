@@ -34,13 +34,24 @@ def conclude(ended: Run, console: Console) -> int:
         why = "interrupted" if outcome == "interrupted" else "out of time"
         say(console, f"The run was {why}: the report is partial. Go on with:")
         say(console, f"  bts-tune --resume {shlex.quote(str(folder.path))}")
-        return EXIT_INTERRUPTED if outcome == "interrupted" else EXIT_OK
+        if outcome == "interrupted":
+            return EXIT_INTERRUPTED
+        if any(record.rows for record in trials):
+            return EXIT_OK
+        warn("nothing was trained: no trial came to the end of an epoch within the time budget.")
+        return EXIT_PROBLEM
     quoted = shlex.quote(str(folder.path))
     if any(record.full_budget for record in trials):
         say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
     if run.get("profile") == "demo":
         say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
+    lacking = run.get("models_lacking") or []
+    if lacking:
+        warn(
+            f"{folder}: the run is complete, but its models of {', '.join(map(str, lacking))} are not there, or not "
+            "what was saved; their figures stand."
+        )
     # A search may try what does not work; everything else was asked for by name, or chosen because it worked.
     named = [record for record in trials if record.stage == "final" or not record.name.startswith("search-")]
     failed = any(record.status in in_group("failed") for record in named)
-    return EXIT_PROBLEM if failed or not any(record.full_budget for record in trials) else EXIT_OK
+    return EXIT_PROBLEM if failed or lacking or not any(record.full_budget for record in trials) else EXIT_OK

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any
 
 from bts_tune.cli.json_output import add_json, print_json
 from bts_tune.cli.options import (
     add_allow_changed,
     add_results,
+    add_retry_failed,
     add_run_options,
     given_options,
     names_for_resume,
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--resume", metavar="RUN", help="go on with a run, by its folder or its name")
     what.add_argument("--extend", metavar="RUN", help="add --num-trials to a run's search, finished or not")
     add_allow_changed(what)
+    add_retry_failed(what)
     add_run_options(what, [name for name in names_of("what") if name != "space"])
     for name, text in _SHORTCUTS.items():
         what.add_argument("--" + name.replace("_", "-"), metavar="N", type=_number, help=text)
@@ -59,17 +62,22 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
 
     console = make_console()
     if parsed.space is None:
+        from bts_tune.experiment.run import lasting
+
         _refuse_with_resume(parsed)
         run = api.resume(
-            api.open_run(parsed.resume or parsed.extend, parsed.results),
+            api.open_run(parsed.resume or parsed.extend, lasting(Path(parsed.results), console)),
             progress=console,
             num_trials=parsed.num_trials,
             allow_changed=parsed.allow_changed,
+            retry_failed=parsed.retry_failed,
             **given_options(parsed, names_for_resume()),
         )
         return conclude(run, console)
     if parsed.allow_changed:
         raise ConfigError("--allow-changed goes with --resume or --extend; in a new run nothing can have changed.")
+    if parsed.retry_failed:
+        raise ConfigError("--retry-failed goes with --resume or --extend; in a new run nothing has failed.")
     given = given_options(parsed, [*names_of("what"), *names_of("how")])
     options = RunOptions.parse({**given, "overrides": _overrides(parsed)})
     if parsed.dry_run:

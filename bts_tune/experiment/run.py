@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from bts_tune.data.splits.make import PROVIDED
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import choose_trackers
+from bts_tune.experiment.execution.address import in_submitted_job
 from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
@@ -69,7 +71,25 @@ def start(
         BtsTuneError: something that the user can mend; nothing was trained.
     """
     with signals_as_ctrl_c():
+        results = lasting(results, console)
         return _start(_absolute(options), results, name, command, console, report, space)
+
+
+def lasting(results: Path, console: Console) -> Path:
+    """Return where run folders are: of a job that was submitted to Ray, in the home folder of the node it runs on.
+
+    Its working folder is unpacked anew when it connects to the cluster, and removed when nobody uses it any more.
+    """
+    if not in_submitted_job() or results.expanduser().is_absolute():
+        return results
+    found = Path.home() / "bts-tune" / results
+    console.print(
+        f"Results: {found} on {socket.gethostname()}; a job's own folder does not last (--results DIR names another)",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return found
 
 
 def _start(
@@ -138,6 +158,7 @@ def resume(
     report: Report,
     extend_by: int | None = None,
     allow_changed: bool = False,
+    retry_failed: bool = False,
 ) -> FinishedRun:
     """Go on with a run: what it finished stays, what was cut off goes on from its last epoch.
 
@@ -147,6 +168,7 @@ def resume(
         extend_by: how many trials to add to its search; a final stage then trains what is best of all.
         allow_changed: go on although data, weights, code, versions or device are not what the run began with; what
             changed is recorded.
+        retry_failed: run again, from their beginning, the trials that failed or ran out of memory.
 
     Raises:
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
@@ -165,7 +187,15 @@ def resume(
             options = _extended(folder, resolved, options, extend_by)
             resolved = _resolve(Space.from_document(run["space"]), options)
         return _execute_resumed(
-            folder, run, options, resolved, console, report, extend_by=extend_by, allow_changed=allow_changed
+            folder,
+            run,
+            options,
+            resolved,
+            console,
+            report,
+            extend_by=extend_by,
+            allow_changed=allow_changed,
+            retry_failed=retry_failed,
         )
 
 
@@ -259,6 +289,7 @@ def _execute_resumed(
     extend_by: int | None = None,
     skip_search: bool = False,
     allow_changed: bool,
+    retry_failed: bool = False,
 ) -> FinishedRun:
     if options.data is not None and not Path(options.data).exists():
         raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
@@ -278,7 +309,7 @@ def _execute_resumed(
     if changed and not allow_changed:
         raise changed_run_error(folder, changed)
     record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
-    resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs))
+    resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
     return execute(
         folder,
         space,

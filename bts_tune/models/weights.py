@@ -52,13 +52,16 @@ class EncoderWeights:
         return asdict(self)
 
 
-def resolve_weights(encoder: str, encoder_weights: str, weights_dir: Path | None = None) -> EncoderWeights:
+def resolve_weights(
+    encoder: str, encoder_weights: str, weights_dir: Path | None = None, cache: Path | None = None
+) -> EncoderWeights:
     """Find the weights of an encoder, downloading them if need be.
 
     Args:
         encoder: SMP encoder name.
         encoder_weights: 'none', 'imagenet', or the path of a .safetensors/.pth file.
         weights_dir: where 'imagenet' is looked for first, as `<encoder>.safetensors`, `.pth` or `.pt`.
+        cache: folder that what is downloaded is kept in; by default `default_cache()`.
 
     Raises:
         ConfigError: there is no such encoder.
@@ -83,8 +86,9 @@ def resolve_weights(encoder: str, encoder_weights: str, weights_dir: Path | None
         files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
         if files:
             return _from_file(encoder, files[0])
-    downloads = default_cache() / "weights"
-    file = downloads / f"{encoder}.safetensors"
+    folders = [default_cache()] if cache is None else [cache.absolute(), default_cache()]
+    files = [folder / "weights" / f"{encoder}.safetensors" for folder in folders]
+    file = next((file for file in files if file.is_file()), files[0])
     if not file.is_file():
         _download(encoder, file, weights_dir)
     return _from_file(encoder, file)

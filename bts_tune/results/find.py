@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +93,17 @@ def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
             chosen = record.variants["postprocessed"]
             return {name: chosen[name] for name in ("threshold", "smallest_region")}
     raise RunError(f"{folder}: no postprocessing was chosen for {model.name}; resume the run with --postprocess.")
+
+
+def is_whole(model: Path) -> bool:
+    """Whether the model of a trial is in its folder, and its weights are those that its card was written for."""
+    try:
+        card = json.loads((model / "model.json").read_text(encoding="utf-8"))
+        data = (model / "model.safetensors").read_bytes()
+        # An earlier version wrote no digest.
+        return bool("sha256" not in card or hashlib.sha256(data).hexdigest() == card["sha256"])
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _has_model(folder: RunFolder, record: TrialRecord) -> bool:

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 SAMPLES: dict[str, tuple[list[str], Any]] = {
     "text": (["word"], "word"),
     "integer": (["3"], 3),
+    "number": (["1.5"], 1.5),
     "time": (["90m"], 5400.0),
     "share": (["0.5"], 0.5),
     "texts": (["one", "two"], ["one", "two"]),

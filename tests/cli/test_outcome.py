@@ -55,6 +55,20 @@ def test_an_unfinished_run_says_how_to_go_on(
     assert "bts-tune predict" not in output
 
 
+def test_a_time_budget_without_a_single_epoch_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ended([make_trial("mine", status="interrupted", rows=[])], status="out-of-time")
+    assert conclude(run, make_console()) == 1
+    streams = capsys.readouterr()
+    assert "nothing was trained" in streams.err
+    assert "bts-tune --resume 'results/my run'" in streams.out
+
+
+def test_a_complete_run_without_a_model_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ended(make_baselines(epochs=2), models_lacking=["unet-b0"])
+    assert conclude(run, make_console()) == 1
+    assert "its models of unet-b0 are not there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "code"), [("search-0001", 0), ("mine", 1)])
 def test_a_trial_that_was_asked_for_by_name_must_not_fail(
     capsys: pytest.CaptureFixture[str], name: str, code: int

@@ -109,7 +109,7 @@ def test_a_run_that_never_began_leaves_no_folder(command: Command, space_file: C
     arguments = command.run_arguments(space_file(epochs=1), "run", "--only", "plain")
     results = command.folder / "results"
     for more, sentence in (
-        (["--address", "127.0.0.1:1"], "Ray cannot be used at --address"),
+        (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: no Ray cluster answers there"),
         (["--concurrent", "1000"], "--concurrent 1000: there are"),
         (["--device", "cuda"], "there is no GPU"),
     ):

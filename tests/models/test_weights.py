@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -332,7 +333,7 @@ def test_an_encoder_without_imagenet_weights_is_refused(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-test_resnet"])
 def test_a_download_is_kept_as_a_file_and_used_from_there(
-    encoder: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     downloads = []
     get_encoder, create_model = smp.encoders.get_encoder, timm.create_model
@@ -354,6 +355,13 @@ def test_a_download_is_kept_as_a_file_and_used_from_there(
     assert downloads == [encoder]
     assert first.path == str((cache / "weights" / f"{encoder}.safetensors").resolve())
     assert resolve_weights(encoder, "imagenet") == first
+    # A cache of one's own is looked into first, and what is there already is not downloaded once more.
+    own = tmp_path / "own"
+    assert resolve_weights(encoder, "imagenet", None, own) == first
+    (own / "weights").mkdir(parents=True)
+    assert first.path is not None
+    copy = shutil.copy(first.path, own / "weights")
+    assert resolve_weights(encoder, "imagenet", None, own).path == str(copy)
     assert downloads == [encoder]
     load_encoder(build_encoder(encoder), first)
 

@@ -121,15 +121,17 @@ class Recorder:
             for observer in self._observers:
                 observer.row(trial, row)
 
-    def retried(self, trial: str, reason: str) -> None:
-        """An attempt at a trial failed, and another one follows; the trial keeps its state."""
-        self._folder.append_event("retried", trial, reason=reason)
+    def retried(self, trial: str, reason: str, node: str = "") -> None:
+        """An attempt at a trial failed on a node, and another one follows; the trial keeps its state."""
+        self._folder.append_event("retried", trial, reason=reason, **({"node": node} if node else {}))
         for observer in self._observers:
             observer.retried(trial, reason)
 
-    def ended(self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None) -> None:
-        """A trial ended; `best` is its best value of the objective, where it reached its full budget."""
-        self._folder.append_event("ended", trial, status=status, reason=reason)
+    def ended(
+        self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None, node: str = ""
+    ) -> None:
+        """A trial ended on a node; `best` is its best value of the objective, where it reached its full budget."""
+        self._folder.append_event("ended", trial, status=status, reason=reason, **({"node": node} if node else {}))
         self._running.discard(trial)
         self._tidy(trial, status, None if best is None else self._objective.cost(best))
         for observer in self._observers:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import RunError
+from bts_tune.experiment.execution.address import (
+    cluster_address,
+    found_address,
+    is_protected,
+)
 from bts_tune.experiment.execution.health_check import Address, ClusterHealthCheck
+from bts_tune.experiment.execution.nodes import Node, alive_nodes
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.text import first_line
-
-_PATIENCE = 20.0  # seconds, with a cluster that is to answer
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,27 @@ class Cluster:
     """A connected cluster.
 
     Attributes:
-        cpus, gpus: of all nodes together.
         dashboard: its address, where there is one.
         lost: set when the head of the cluster, or this machine's part of it, is gone.
+        address: of a cluster that others may use too; None for a Ray of the run's own.
+        left_out: why no trial runs on a node, by the node's id.
+        alive: returns the nodes that are alive.
     """
 
-    cpus: int
-    gpus: float
     dashboard: str | None
     lost: threading.Event
+    address: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    alive: Callable[[], list[Node]] = alive_nodes
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that trials may run on."""
+        return [node for node in self.alive() if node.id not in self.left_out]
+
+
+def resume_elsewhere(resume: str, address: str | None) -> str:
+    """Return what goes on with a run whose cluster is gone: its recorded address is of no use then."""
+    return resume if address is None else f"{resume} --address local (or HOST:PORT of another cluster)"
 
 
 def lost_sentence(resume: str) -> str:
@@ -47,7 +62,7 @@ def lost_sentence(resume: str) -> str:
 
 @contextlib.contextmanager
 def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Cluster]:
-    """Start Ray on this machine, or connect to the cluster at `options.address`, and leave it at the end.
+    """Start Ray on this machine, or connect to the cluster that `options.address` means, and leave it at the end.
 
     A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
     ended with the process, in bounded time and with `lost_sentence`.
@@ -59,16 +74,24 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
     Raises:
         RunError: Ray cannot be started or reached.
     """
-    with environment_variables(options):
+    address = cluster_address(options.address)
+    with environment_variables(options, address):
         import ray
 
         level = logging.INFO if options.verbose else logging.ERROR
-        common = {"log_to_driver": options.verbose, "logging_level": level, "namespace": "bts-tune"}
+        common: dict[str, Any] = {
+            "log_to_driver": options.verbose,
+            "logging_level": level,
+            "namespace": "bts-tune",
+        }
+        if address is not None:
+            address = found_address(address)
+            if is_protected(address):
+                _send_token()
         try:
             with isolated_start():
-                if options.address is not None:
-                    _require_answer(options.address)
-                    context = ray.init(address=options.address, **common)
+                if address is not None:
+                    context = ray.init(address=address, **common)
                 else:
                     # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
                     context = ray.init(
@@ -80,10 +103,8 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
                     )
         except Exception as error:  # a plain one where the machine is too busy to start it in time
             ray.shutdown()  # of a start that failed, some processes may be there already
-            where = f"at --address {options.address}" if options.address else "on this machine"
-            token = options.address and not isinstance(error, OSError) and "RAY_AUTH_MODE" not in os.environ
-            hint = " If it asks for a token, set RAY_AUTH_MODE=token here." if token else ""
-            raise RunError(f"Ray cannot be used {where}: {first_line(error)}{hint}") from None
+            where = f"at --address {address}" if address else "on this machine"
+            raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
         except BaseException:  # Ctrl-C
             ray.shutdown()
             raise
@@ -91,18 +112,12 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
             logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
 
         def exit_message() -> str:
-            return f"bts-tune: error: {lost_sentence(resume())}"
+            return f"bts-tune: error: {lost_sentence(resume_elsewhere(resume(), address))}"
 
         with ClusterHealthCheck(_servers(context), exit_message) as health:
             try:
-                resources = ray.cluster_resources()
                 url = context.dashboard_url
-                yield Cluster(
-                    int(resources.get("CPU", 1)),
-                    float(resources.get("GPU", 0)),
-                    f"http://{url}" if url else None,
-                    health.lost,
-                )
+                yield Cluster(f"http://{url}" if url else None, health.lost, address)
             finally:
                 ray.shutdown()
 
@@ -118,11 +133,15 @@ def priorities() -> list[int]:
     return sorted(set(ray.get([task.options(num_cpus=0, scheduling_strategy=one).remote() for one in where])))
 
 
-def _require_answer(address: str) -> None:
-    """Raise an OSError where nobody answers at HOST:PORT, which Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+def _send_token() -> None:
+    """Have Ray send the token that is at hand, as it does of itself for 'auto' alone."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        os.environ["RAY_AUTH_MODE"] = "token"
+        with contextlib.suppress(ImportError, AttributeError):
+            # Ray has read its configuration when it was imported. Not public.
+            from ray._private.authentication.authentication_token_setup import _enable_token_auth
+
+            _enable_token_auth()
 
 
 def _nice() -> int:

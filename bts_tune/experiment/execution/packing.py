@@ -11,6 +11,7 @@ from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.probe import ThroughputWorker, architecture, measure_peak_memory
 from bts_tune.experiment.planning.options import AUTO, RunOptions
 from bts_tune.plugins import plugins_to_restore
@@ -64,7 +65,14 @@ def largest_configurations(space: ResolvedSpace) -> list[TrialConfig]:
 
 
 def measure_throughput(
-    config: TrialConfig, folder: str, most: int, *, device: str, threads: int, seconds: float = _SECONDS
+    config: TrialConfig,
+    folder: str,
+    most: int,
+    *,
+    device: str,
+    threads: int,
+    seconds: float = _SECONDS,
+    shipping: Shipping | None = None,
 ) -> dict[int, float]:
     """Return the images a second of 1, 2, 4, … up to `most` trials at a time, all together.
 
@@ -77,6 +85,7 @@ def measure_throughput(
         device: 'cuda'; on 'cpu' they run on a core instead of a GPU.
         threads: CPU threads of each.
         seconds: length of each measurement.
+        shipping: how files reach the nodes of a cluster that is not the run's own.
 
     Raises:
         RunError: not even one can be trained.
@@ -98,7 +107,8 @@ def measure_throughput(
         for count in [*(2**power for power in range(most.bit_length()) if 2**power < most), most]:
             try:
                 workers += [
-                    worker.remote(config, folder, plugins, device, threads) for _ in range(count - len(workers))
+                    worker.remote(config, folder, plugins, device, threads, shipping)
+                    for _ in range(count - len(workers))
                 ]
                 ray.get([one.train.remote(0.0) for one in workers])
                 found[count] = sum(ray.get([one.train.remote(seconds) for one in workers]))
@@ -137,6 +147,7 @@ def with_measured_gpus_per_trial(
     cpus: int,
     gpus: float,
     say: Say,
+    shipping: Shipping | None = None,
 ) -> RunOptions:
     """Return the options with `--gpus-per-trial auto` replaced by what a probe on a GPU of the cluster finds.
 
@@ -146,6 +157,7 @@ def with_measured_gpus_per_trial(
         prepared: the folder of the prepared dataset for each preprocessing.
         cpus, gpus: of the cluster.
         say: is told in sentences what was found.
+        shipping: how files reach the nodes of a cluster that is not the run's own.
 
     Raises:
         ConfigError: there is no GPU to share, or the largest configuration does not fit on one.
@@ -162,7 +174,7 @@ def with_measured_gpus_per_trial(
     found = ray.get(
         ray.remote(measure_peak_memory)
         .options(name="probe", num_gpus=1, max_calls=1)
-        .remote(configs, folders, plugins_to_restore())
+        .remote(configs, folders, plugins_to_restore(), shipping)
     )
     most = trials_per_gpu(found.peak, found.total)
     say(
@@ -173,7 +185,7 @@ def with_measured_gpus_per_trial(
         return options.replaced(gpus_per_trial=1.0)
     folder = prepared[found.config.part(PreprocessingPart)]
     threads = max(1, int(cpus / gpus) // most)
-    by_count = measure_throughput(found.config, folder, most, device="cuda", threads=threads)
+    by_count = measure_throughput(found.config, folder, most, device="cuda", threads=threads, shipping=shipping)
     count = best_count(by_count)
     measured = ", ".join(f"{speed:.0f} with {_trials(number)}" for number, speed in by_count.items())
     say(f"Images a second together: {measured}: {_trials(count)} on a GPU")

@@ -13,6 +13,7 @@ import torch
 from bts_tune.config import TrialConfig
 from bts_tune.data.prepared.prepare import PreparedSplit, load_prepared
 from bts_tune.errors import ConfigError
+from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.plugins import restore
 from bts_tune.training.loop import open_trial, rows
@@ -44,7 +45,10 @@ class PeakMemory:
 
 
 def measure_peak_memory(
-    configs: Sequence[TrialConfig], prepared: Sequence[str], plugins: Sequence[Mapping[str, str]]
+    configs: Sequence[TrialConfig],
+    prepared: Sequence[str],
+    plugins: Sequence[Mapping[str, str]],
+    shipping: Shipping | None = None,
 ) -> PeakMemory:
     """Train each configuration for a few steps on this process's GPU; return the one that took most memory.
 
@@ -52,6 +56,7 @@ def measure_peak_memory(
         configs: what to try.
         prepared: the folder of the prepared dataset for each.
         plugins: what `plugins.restore` needs.
+        shipping: how files reach the nodes of a cluster that is not the run's own.
 
     Raises:
         ConfigError: one runs out of memory even alone on the GPU.
@@ -61,7 +66,7 @@ def measure_peak_memory(
     for config, folder in zip(configs, prepared, strict=True):
         torch.cuda.reset_peak_memory_stats()
         try:
-            trial = _opened(config.replaced({"epochs": 1}), folder, _STEPS, "cuda", threads=0)
+            trial = _opened(config.replaced({"epochs": 1}), folder, _STEPS, "cuda", threads=0, shipping=shipping)
             try:
                 next(rows(trial))
             finally:
@@ -81,11 +86,18 @@ class ThroughputWorker:
     """Trains a configuration beside other workers on the same GPU, whenever it is told to; a Ray actor."""
 
     def __init__(
-        self, config: TrialConfig, folder: str, plugins: Sequence[Mapping[str, str]], device: str, threads: int
+        self,
+        config: TrialConfig,
+        folder: str,
+        plugins: Sequence[Mapping[str, str]],
+        device: str,
+        threads: int,
+        shipping: Shipping | None = None,
     ) -> None:
         """Train an epoch, which warms up."""
         restore(plugins)
-        trial = _opened(config.replaced({"epochs": _ENDLESS}), folder, _STEPS_OF_AN_EPOCH, device, threads)
+        endless = config.replaced({"epochs": _ENDLESS})
+        trial = _opened(endless, folder, _STEPS_OF_AN_EPOCH, device, threads, shipping=shipping)
         self._rows = rows(trial)
         self._images = trial.loader.images_per_epoch
         next(self._rows)
@@ -100,14 +112,16 @@ class ThroughputWorker:
                 return images / passed
 
 
-def _opened(config: TrialConfig, folder: str, steps: int, device: str, threads: int) -> Trial:
+def _opened(
+    config: TrialConfig, folder: str, steps: int, device: str, threads: int, *, shipping: Shipping | None
+) -> Trial:
     """Open a trial whose epochs are of a few batches, with a batch to validate on."""
 
     def taken(split: PreparedSplit, count: int) -> PreparedSplit:
         places = np.resize(np.arange(len(split)), count)
         return PreparedSplit(split.images[places], split.masks[places], [split.names[place] for place in places])
 
-    data = load_prepared(Path(folder))
+    data = load_prepared(Path(folder)) if shipping is None else shipping.prepared(folder)
     few = replace(data, train=taken(data.train, steps * config.batch_size), valid=taken(data.valid, config.batch_size))
     # What the weights are makes no difference to memory or speed.
     return open_trial(config, few, TrialSetup(EncoderWeights(config.encoder), device=device, threads=threads))

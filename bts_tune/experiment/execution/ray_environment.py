@@ -44,19 +44,31 @@ _VARIABLES = {
 
 
 @contextlib.contextmanager
-def environment_variables(options: RunOptions) -> Iterator[None]:
+def environment_variables(options: RunOptions, address: str | None = None) -> Iterator[None]:
     """Set the environment variables of a run's processes until the end; what the user has set wins where it can.
+
+    Args:
+        options: the priority of trials, and how many start at a time.
+        address: of the cluster; None for a Ray of the run's own.
 
     Raises:
         RunError: there is no folder for Ray's temporary files.
     """
     changes: dict[str, str | None] = dict(_VARIABLES)
-    if options.address is None:
+    if options.autoscaling and options.concurrent is not None:
+        # An autoscaler adds nodes for what waits for them, all of it at once.
+        changes["TUNE_MAX_PENDING_TRIALS_PG"] = str(options.concurrent)
+    if address is None:
         changes["RAY_worker_niceness"] = str(LOW_PRIORITY if options.polite else 0)
         changes |= _token(os.environ)
     changes = {name: value for name, value in changes.items() if name not in os.environ}
-    if options.address is None:
-        changes |= {"RAY_ADDRESS": None, **_temporary_folder(os.environ)}
+    if address is None:
+        # The variable of a submitted job would have Ray set up that job's working folder once more, in a cluster that
+        # does not have it.
+        own = {"RAY_ADDRESS": None, "RAY_JOB_CONFIG_JSON_ENV_VAR": None}
+        changes |= {**own, **_temporary_folder(os.environ)}
+    else:
+        changes |= {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE")}  # set for the connection, and put back
     before = {name: os.environ.get(name) for name in changes}
     try:
         _set(changes)

@@ -2,7 +2,8 @@
 
 A trial's process can die of what has nothing to do with the trial: someone else's memory, a node that leaves, a signal.
 So it is retried from its own checkpoint, `--max-failures` times. An error that Python raised inside the trial is
-not such a fault: every epoch follows from the seed, so it would only happen again.
+not such a fault: every epoch follows from the seed, so it would only happen again. What a node of a cluster
+lacks is not counted at all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-FaultKind = Literal["died", "hung", "oom", "failed"]
+FaultKind = Literal["died", "hung", "oom", "node", "failed"]
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _UNWRITABLE_WORDS = tuple(os.strerror(number) for number in sorted(_UNWRITABLE))
@@ -25,7 +26,7 @@ class Fault:
     """Why an attempt at a trial ended before the trial did.
 
     Attributes:
-        kind: its process died, it hung, it ran out of memory, or it failed as it would again.
+        kind: its process died, it hung, it ran out of memory, its node cannot train it, or it failed as it would again.
         reason: the same in words, without a full stop.
     """
 
@@ -44,12 +45,14 @@ class RetryPolicy:
         """Count a fault; return whether the trial is retried.
 
         A trial that ran out of memory gets one more attempt, alone, whatever `max_failures` is: what it lacked may
-        have been in the hands of its neighbours.
+        have been in the hands of its neighbours. What is wrong with a node is not the trial's: it goes on elsewhere.
         """
         counted = self._faults.setdefault(trial, Counter())
         counted[fault.kind] += 1
         if fault.kind == "failed":
             return False
+        if fault.kind == "node":
+            return True
         if fault.kind == "oom":
             return counted["oom"] == 1
         return counted["died"] + counted["hung"] <= self._max_failures
@@ -61,6 +64,10 @@ class RetryPolicy:
     def failed_attempts(self, trial: str) -> int:
         """Return how many attempts at a trial have failed."""
         return sum(self._faults.get(trial, Counter()).values())
+
+    def charged_attempts(self, trial: str) -> int:
+        """Return how many of them failed by what was not their node's."""
+        return self.failed_attempts(trial) - self._faults.get(trial, Counter())["node"]
 
 
 def fault_of(error: BaseException) -> Fault:

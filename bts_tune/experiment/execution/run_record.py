@@ -57,6 +57,7 @@ class ResumedRun:
         allow_changed: whether the run goes on in spite of that.
         extended_by: how many trials are added to the search.
         dataset, weights: as they are now.
+        retry_failed: whether trials that failed are run again.
     """
 
     changed: list[str]
@@ -64,6 +65,7 @@ class ResumedRun:
     extended_by: int | None
     dataset: dict[str, Any]
     weights: list[dict[str, Any]]
+    retry_failed: bool = False
 
 
 def free_path(path: Path) -> Path:

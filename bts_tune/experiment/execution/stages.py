@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 
@@ -11,9 +12,12 @@ from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.callbacks.tracking import Tracking
-from bts_tune.experiment.execution.cluster import Cluster, lost_sentence
-from bts_tune.experiment.execution.evaluation import evaluate_models
+from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
+from bts_tune.experiment.execution.evaluation import Nodes, evaluate_models
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
+from bts_tune.experiment.execution.node_files import Shipping
+from bts_tune.experiment.execution.node_watch import NodeWatch
+from bts_tune.experiment.execution.preflight import Preflight
 from bts_tune.experiment.execution.resources import TrialResources, allocate
 from bts_tune.experiment.execution.tune_callback import Outcome
 from bts_tune.experiment.execution.tuner import tune_trials
@@ -36,6 +40,10 @@ class Stages:
         options: how it is carried out.
         tracking: is told of every trial.
         console: where progress is shown.
+        retry_failed: whether trials that failed are run again.
+        shipping: how files reach the nodes of a cluster that is not the run's own.
+        storage: the actor that does it, which ends when nobody holds it.
+        preflight: looks at the nodes of such a cluster that join it.
     """
 
     folder: RunFolder
@@ -43,6 +51,10 @@ class Stages:
     options: RunOptions
     tracking: Tracking
     console: Console
+    retry_failed: bool = False
+    shipping: Shipping | None = None
+    storage: Any = None
+    preflight: Preflight | None = None
 
     def resources(self, cluster: Cluster, plan: Plan) -> TrialResources:
         """Return what each trial of a plan gets.
@@ -52,13 +64,17 @@ class Stages:
         """
         # By the trials of the whole run, not by those that are left: on CPUs a trial's figures depend on its threads.
         trials = max(1, len(self.folder.trials()) + plan.to_search)
-        return allocate(self.options, cpus=cluster.cpus, gpus=cluster.gpus, trials=trials)
+        return allocate(self.options, nodes=cluster.nodes(), trials=trials)
+
+    def say(self, text: str) -> None:
+        """Print a sentence."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def train(self, cluster: Cluster, plan: Plan, search: ResolvedSearch | None, time_budget: float | None) -> Outcome:
         """Run the trials of one stage.
 
         Raises:
-            RunStoppedError: nothing more can be written, or the cluster is gone.
+            RunStoppedError: nothing more can be written, the cluster is gone, or no node of it is left.
         """
         if not plan.trials:
             return "complete"
@@ -83,9 +99,18 @@ class Stages:
                 trial_timeout=self.options.trial_timeout,
                 cluster_lost=cluster.lost,
                 earlier=earlier_trials(run) if search is not None else (),
+                nodes=NodeWatch(
+                    cluster,
+                    resources,
+                    self.say,
+                    preflight=self.preflight,
+                    fixed=self.options.concurrent is not None,
+                    autoscaling=self.options.autoscaling,
+                ),
+                shipping=self.shipping,
             )
         if outcome == "lost":
-            raise RunStoppedError(lost_sentence(self.folder.resume_command))
+            raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
         return outcome
 
     def finish(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
@@ -99,23 +124,15 @@ class Stages:
         plan = NOTHING
         if final is not None:
             plan_final(self.folder, final, reason)
-            plan = plan_rest_of_final(self.folder)
-            text = describe_final_stage(self.folder.trials())
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            plan = plan_rest_of_final(self.folder, retry_failed=self.retry_failed)
+            self.say(describe_final_stage(self.folder.trials()))
             # The time budget is the search's.
             outcome = self.train(cluster, plan, None, None)
             if outcome != "complete":
                 return outcome
         try:
-            evaluate_models(
-                self.folder,
-                self.inputs,
-                self.resources(cluster, plan),
-                self.console,
-                tta=self.options.tta,
-                ensemble=self.options.ensemble,
-                postprocess=self.options.postprocess,
-            )
+            nodes = Nodes(self.resources(cluster, plan), sorted(cluster.left_out), self.shipping)
+            evaluate_models(self.folder, self.inputs, nodes, self.options, self.console)
         except KeyboardInterrupt:
             return "interrupted"
         return "complete"

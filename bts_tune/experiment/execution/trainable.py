@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from bts_tune.experiment.execution.retries import FaultKind, is_unwritable
 from bts_tune.results.objective import Objective
 
 if TYPE_CHECKING:
+    from bts_tune.experiment.execution.node_files import TrialFiles
     from bts_tune.training.trial import Row, Trial
 
 
@@ -25,12 +26,15 @@ class BrokenProcessError(Exception):
     Ray ends a process that raises, and reuses one that reports.
 
     Attributes:
-        kind: 'oom', 'died' for what a fresh process may get past, or 'failed' for what would only happen again.
+        kind: 'oom', 'died' for what a fresh process may get past, 'node' for what another node gets past, or 'failed'
+            for what would only happen again.
+        node: the id of the node that it happened on.
     """
 
-    def __init__(self, reason: str, kind: FaultKind = "failed") -> None:
-        super().__init__(reason, kind)
+    def __init__(self, reason: str, kind: FaultKind = "failed", node: str = "") -> None:
+        super().__init__(reason, kind, node)
         self.kind: FaultKind = kind
+        self.node = node
 
     def __str__(self) -> str:
         """The reason alone."""
@@ -53,12 +57,17 @@ class TrialActor(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return the trial's cores and GPUs."""
-        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+        """Return the trial's cores and GPUs, on any node but those that are left out."""
+        bundle = {"CPU": config["cpus"], "GPU": config["gpus"]}
+        if config["memory"]:
+            bundle["memory"] = config["memory"]
+        elsewhere = {"bundle_label_selector": [anywhere_but(config["left_out"])]} if config["left_out"] else {}
+        return tune.PlacementGroupFactory([bundle], **elsewhere)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to run; the model is built in the first step, where a failure can be reported."""
         self._plan = config
+        self._files: TrialFiles | None = None
         self._trial: Trial | None = None
         self._rows: Iterator[Row] | None = None
         self._epoch = 0
@@ -72,6 +81,7 @@ class TrialActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Return the next row, or how the trial ended."""
         from bts_tune.errors import BtsTuneError
+        from bts_tune.experiment.execution.node_files import NodeFaultError, UnwritableResultsError
         from bts_tune.text import first_line
         from bts_tune.training.loop import DivergedError
 
@@ -82,7 +92,13 @@ class TrialActor(tune.Trainable):
             if self._rows is None:
                 opened = self._open()
             assert self._rows is not None
+            assert self._files is not None
             row = next(self._rows)
+            self._files.bring_back()
+        except NodeFaultError as error:
+            raise BrokenProcessError(str(error), "node", node_id()) from None
+        except UnwritableResultsError as error:
+            return self._ended("unwritable", str(error))
         except DivergedError as error:
             return self._ended("diverged", str(error))
         except BtsTuneError as error:
@@ -91,11 +107,14 @@ class TrialActor(tune.Trainable):
             if what := out_of_memory(error):
                 batch = self._plan["config"]["batch_size"]
                 raise BrokenProcessError(f"out of {what} with batch_size {batch}", "oom") from None
-            if is_unwritable(error):
+            if is_unwritable(error) and (self._files is None or self._files.shared):
                 return self._ended("unwritable", f"{type(error).__name__}: {error}")
             print(traceback.format_exc(), flush=True)
             kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
-            raise BrokenProcessError(f"{type(error).__name__}: {first_line(error).rstrip('.')}", kind) from None
+            if self._plan["shipping"] is not None and _is_of_this_node(error):
+                kind = "node"
+            reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+            raise BrokenProcessError(reason, kind, node_id()) from None
         self._epoch = row.epoch
         last = row.epoch == epochs
         if last:
@@ -105,31 +124,46 @@ class TrialActor(tune.Trainable):
     def cleanup(self) -> None:
         """Give memory and threads back; again does nothing."""
         trial, self._trial, self._rows = self._trial, None, None
+        files, self._files = self._files, None
         if trial is not None:
             trial.close()
+        if files is not None:
+            files.close()
 
     def _open(self) -> dict[str, Any]:
         from bts_tune.config import TrialConfig
         from bts_tune.data.prepared.prepare import load_prepared
+        from bts_tune.errors import ConfigError
+        from bts_tune.experiment.execution.node_files import NodeFaultError, TrialFiles
         from bts_tune.models.weights import EncoderWeights
         from bts_tune.plugins import restore
         from bts_tune.training.loop import open_trial, rows
         from bts_tune.training.trial import TrialSetup
 
         plan = self._plan
-        restore(plan["plugins"])
+        shipping = plan["shipping"]
+        if shipping is not None:
+            _require_able_node(plan["versions"], plan["device"])
+        try:
+            restore(plan["plugins"])
+        except ConfigError as error:
+            if shipping is None:
+                raise
+            raise NodeFaultError(str(error).rstrip(".")) from None  # the driver has loaded them
+        weights = EncoderWeights(**plan["weights"])
+        self._files = TrialFiles(plan["folder"], shipping)
         self._trial = open_trial(
             TrialConfig.parse(plan["config"], f"trial {plan['trial']}"),
-            load_prepared(Path(plan["prepared"])),
+            load_prepared(Path(plan["prepared"])) if shipping is None else shipping.prepared(plan["prepared"]),
             TrialSetup(
-                weights=EncoderWeights(**plan["weights"]),
+                weights=weights if shipping is None else shipping.weights(weights),
                 device=plan["device"],
                 threads=plan["threads"],
-                folder=Path(plan["folder"]),
+                folder=self._files.folder,
             ),
         )
         self._rows = rows(self._trial)
-        return {**self._trial.describe(), "pid": os.getpid()}
+        return {**self._trial.describe(), "pid": os.getpid(), "node_id": node_id()}
 
     def _ended(self, outcome: str, reason: str) -> dict[str, Any]:
         self.cleanup()
@@ -150,12 +184,53 @@ def out_of_memory(error: Exception) -> str:
     return "memory" if isinstance(error, MemoryError) or cpu else ""
 
 
+def anywhere_but(left_out: Sequence[str]) -> dict[str, str]:
+    """Return Ray's label selector of every node but some, which it knows by their ids."""
+    return {"ray.io/node-id": f"!in({','.join(left_out)})"}
+
+
+def node_id() -> str:
+    """Return Ray's name of the node that this process runs on; empty outside of Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+
+
+def _require_able_node(versions: Mapping[str, str], device: str) -> None:
+    """Refuse a node that differs from the driver, or has no CUDA where trials run on GPUs; it may have joined late.
+
+    Raises:
+        NodeFaultError: in what.
+    """
+    import torch
+
+    from bts_tune.experiment.execution.node_files import NodeFaultError
+    from bts_tune.experiment.execution.preflight import version_fault, versions_here
+
+    if fault := version_fault(versions_here(), versions):
+        raise NodeFaultError(fault)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NodeFaultError("it has no CUDA")
+
+
+def _is_of_this_node(error: Exception) -> bool:
+    """Whether an error lies with the node: its disk, a file, a package or the driver of its GPUs."""
+    from ray.exceptions import RayError
+
+    if isinstance(error, ConnectionError | RayError):
+        return False
+    without_gpu = "No CUDA GPUs are available" in str(error) or "CUDA driver version is insufficient" in str(error)
+    return isinstance(error, OSError | ImportError) or without_gpu
+
+
 def _is_of_this_process(error: Exception) -> bool:
     """Whether an error lies with the process or its device, so that a fresh process may get past it.
 
-    After a CUDA error every further call in the process fails; a file may be read again.
+    After a CUDA error every further call in the process fails; a file may be read again, and Ray asked again.
     """
-    return isinstance(error, OSError) or "CUDA error" in str(error)
+    from ray.exceptions import RayError
+
+    return isinstance(error, OSError | RayError) or "CUDA error" in str(error)
 
 
 def _set_process_title(title: str) -> None:

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import ray
 from ray import cloudpickle, tune
 
+from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.retries import Fault, RetryPolicy, fault_of
 from bts_tune.experiment.execution.trainable import BrokenProcessError
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
@@ -33,6 +35,10 @@ class UnwritableRecord(BaseException):
     """Leaves Ray Tune's loop because nothing more can be written; the message says why."""
 
 
+class NoNodeLeft(BaseException):
+    """Leaves Ray Tune's loop because no node can train; the message says why."""
+
+
 class TuneCallback(tune.Callback):
     """Records what Ray Tune tells its callbacks, retries trials, and leaves Tune's loop when the run has to end.
 
@@ -45,6 +51,7 @@ class TuneCallback(tune.Callback):
         deadline: on the monotonic clock, when the run ends.
         trial_timeout: seconds without a new epoch after which a trial counts as hung.
         cluster_lost: set when the cluster's head is gone.
+        nodes: of the cluster.
     """
 
     def __init__(
@@ -57,12 +64,14 @@ class TuneCallback(tune.Callback):
         deadline: float | None,
         trial_timeout: float | None,
         cluster_lost: threading.Event | None,
+        nodes: NodeWatch | None = None,
     ) -> None:
         self._recorder, self._searcher, self._scheduler, self._retries = recorder, searcher, scheduler, retries
         self._requested, self._deadline, self._cluster_lost = requested, deadline, cluster_lost
-        self._timeout = trial_timeout
+        self._timeout, self._nodes = trial_timeout, nodes
         self._since: dict[str, tuple[Any, float]] = {}
         self._hung: set[str] = set()
+        self._where: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # for the tuner's own pickle, which nothing reads
@@ -77,6 +86,9 @@ class TuneCallback(tune.Callback):
             raise StopTuning("lost")
         if self._timeout is not None:
             self._end_hung(self._timeout)
+        if self._nodes is not None:
+            with _node_left():
+                self._nodes.update(running=len(self._since))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that an attempt at a trial begins."""
@@ -94,15 +106,24 @@ class TuneCallback(tune.Callback):
             raise UnwritableRecord(result["reason"])
         with _writing():
             if result.get("opened"):
-                self._recorder.opened(name, result["opened"])
+                self._recorder.opened(name, self._opened(trial, dict(result["opened"])))
             if result["outcome"] in ("running", "complete"):
                 self._recorder.row(name, result)
+
+    def _opened(self, trial: Any, details: dict[str, Any]) -> dict[str, Any]:
+        """Return what a trial says of how it runs, with its node's name."""
+        node = details.pop("node_id", "")
+        if self._nodes is not None and node:
+            self._where[trial.trial_id] = self._nodes.name(node)
+            details["node"] = self._where[trial.trial_id]
+        return details
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record how a trial ended."""
         result = trial.last_result
         name, outcome = trial.config["trial"], result["outcome"]
         self._since.pop(trial.trial_id, None)
+        self._where.pop(trial.trial_id, None)
         _clear_statistics(trial)
         with _writing():
             if outcome == "running":
@@ -116,24 +137,32 @@ class TuneCallback(tune.Callback):
         """Retry a trial whose process died, or record that it failed."""
         self._since.pop(trial.trial_id, None)
         _clear_statistics(trial)
+        cause: BaseException | None = None
         if trial.trial_id in self._hung:
             fault = Fault("hung", f"no epoch within {self._timeout:g} s")
         else:
             error = _error_of(trial)
             cause = getattr(error, "cause", error)  # Ray wraps what a process raised
             fault = Fault(cause.kind, str(cause)) if isinstance(cause, BrokenProcessError) else fault_of(error)
+        where = self._where.pop(trial.trial_id, "")
+        node = cause.node if isinstance(cause, BrokenProcessError) else ""
+        if node and self._nodes is not None:
+            where = self._nodes.name(node)
         with _writing():
-            self._handle_fault(trial, fault)
+            self._handle_fault(trial, fault, where)
+        if fault.kind == "node" and self._nodes is not None:
+            with _node_left():
+                self._nodes.leave_out(node, fault.reason)
 
-    def _handle_fault(self, trial: Any, fault: Fault) -> None:
+    def _handle_fault(self, trial: Any, fault: Fault, node: str) -> None:
         name = trial.config["trial"]
         if self._retries.should_retry(name, fault):
-            self._recorder.retried(name, fault.reason)
+            self._recorder.retried(name, fault.reason, node)
             self._searcher.retry(trial.trial_id)
             return
-        attempts = self._retries.failed_attempts(name)
+        attempts = self._retries.charged_attempts(name)
         reason = fault.reason + (f" ({attempts} attempts)" if attempts > 1 else "")
-        self._recorder.ended(name, "oom" if fault.kind == "oom" else "failed", reason)
+        self._recorder.ended(name, "oom" if fault.kind == "oom" else "failed", reason, node=node)
         self._searcher.fail(trial.trial_id)
 
     def _end_hung(self, timeout: float) -> None:
@@ -167,6 +196,15 @@ def _error_of(trial: Any) -> Exception:
         return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     # A process that ended before it could begin: Tune keeps the text alone.
     return RuntimeError(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+
+
+@contextmanager
+def _node_left() -> Iterator[None]:
+    """Leave Ray Tune's loop where no node is left; Tune would take it for the trial's own error."""
+    try:
+        yield
+    except RunStoppedError as error:
+        raise NoNodeLeft(str(error)) from None
 
 
 @contextmanager

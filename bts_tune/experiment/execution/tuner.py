@@ -14,11 +14,20 @@ from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.node_files import Shipping
+from bts_tune.experiment.execution.node_watch import NodeWatch
+from bts_tune.experiment.execution.preflight import versions_here
 from bts_tune.experiment.execution.resources import TrialResources, cores_of_largest_node
 from bts_tune.experiment.execution.retries import RetryPolicy, is_unwritable
 from bts_tune.experiment.execution.signals import stop_requested
 from bts_tune.experiment.execution.trainable import TrialActor
-from bts_tune.experiment.execution.tune_callback import Outcome, StopTuning, TuneCallback, UnwritableRecord
+from bts_tune.experiment.execution.tune_callback import (
+    NoNodeLeft,
+    Outcome,
+    StopTuning,
+    TuneCallback,
+    UnwritableRecord,
+)
 from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -44,6 +53,8 @@ def tune_trials(
     trial_timeout: float | None = None,
     cluster_lost: threading.Event | None = None,
     earlier: Sequence[TrialRecord] = (),
+    nodes: NodeWatch,
+    shipping: Shipping | None = None,
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -56,13 +67,16 @@ def tune_trials(
             building the model.
         cluster_lost: set when the cluster's head is gone.
         earlier: trials of an earlier run, for the searcher alone.
+        nodes: of the cluster.
+        shipping: how files reach the nodes of a cluster that is not the run's own.
 
     Raises:
-        RunStoppedError: nothing more can be written, or the cluster is gone; what was recorded is intact.
+        RunStoppedError: nothing more can be written, or no node is left; what was recorded is intact.
     """
     objective = Objective.of_run(folder.read_run())
     retries = RetryPolicy(max_failures)
     plugins = plugins_to_restore()
+    versions = versions_here()
 
     def describe(trial: PlannedTrial) -> dict[str, Any]:
         config = trial.config
@@ -79,13 +93,25 @@ def tune_trials(
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": resources.device,
             "threads": resources.cpus,
-            "cpus": cores_of_largest_node() if alone and not resources.gpus else resources.cpus,
+            "cpus": cores_of_largest_node(nodes.nodes()) if alone and not resources.gpus else resources.cpus,
             "gpus": max(1.0, resources.gpus) if alone and resources.gpus else resources.gpus,
+            "memory": resources.memory,
+            "left_out": nodes.left_out(),
+            "shipping": shipping,
+            "versions": versions,
         }
 
     for trial in plan.fixed:
         recorder.add(trial, known=True)
-    searcher = PlanSearcher(plan, search, describe, lambda trial: recorder.add(trial, known=False), earlier, objective)
+    searcher = PlanSearcher(
+        plan,
+        search,
+        describe,
+        lambda trial: recorder.add(trial, known=False),
+        earlier,
+        objective=objective,
+        concurrent=nodes.concurrent,
+    )
     scheduler = None if search is None else _scheduler(search, plan, folder, objective)
     deadline = None if time_budget is None else time.monotonic() + time_budget
     with stop_requested() as requested:
@@ -108,7 +134,7 @@ def tune_trials(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[
                     TuneCallback(
-                        recorder, searcher, scheduler, retries, requested, deadline, trial_timeout, cluster_lost
+                        recorder, searcher, scheduler, retries, requested, deadline, trial_timeout, cluster_lost, nodes
                     )
                 ],
             ),
@@ -117,6 +143,11 @@ def tune_trials(
             tuner.fit()
         except StopTuning as stop:
             return stop.outcome
+        except NoNodeLeft as error:
+            raise RunStoppedError(
+                f"{folder}: the run was stopped: {str(error).rstrip('.')}. What was recorded is intact; go on with: "
+                f"{folder.resume_command}"
+            ) from None
         except UnwritableRecord as error:
             raise _unwritable(folder, str(error)) from None
         except Exception as error:

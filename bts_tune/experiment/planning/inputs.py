@@ -168,8 +168,8 @@ def prepare_inputs(
     """
     parameters = {pair: parameters_of(*pair) for pair in models(space)}
     weights_dir = Path(options.weights_dir) if options.weights_dir else None
-    weights = {pair: resolve_weights(*pair, weights_dir) for pair in encoders(space)}
     cache = _cache(options)
+    weights = {pair: resolve_weights(*pair, weights_dir, cache) for pair in encoders(space)}
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     require_free_space(cache, to_prepare, "the prepared data")

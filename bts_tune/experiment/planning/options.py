@@ -29,7 +29,7 @@ DEFAULT_MAX_FAILURES = 2
 """A death by chance rarely strikes one trial twice; a trial that kills its own process does so each time, and each
 attempt costs the start of a process and at most one epoch."""
 
-Kind = Literal["text", "integer", "time", "texts", "settings", "switch", "off-switch", "share"]
+Kind = Literal["text", "integer", "number", "time", "texts", "settings", "switch", "off-switch", "share"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,21 @@ class RunOptions:
     concurrent: Annotated[int, Between(1)] | None = option(
         "trials at a time (as many as the GPUs or cores take)", "N", kind="integer", group="how"
     )
-    address: str | None = option("Ray cluster to run on ('auto' finds one)", "HOST:PORT", group="how")
+    cpus_per_trial: Annotated[int, Between(1)] | None = option(
+        "cores, and CPU threads, of a trial (what its node has, divided)", "N", kind="integer", group="how"
+    )
+    memory_per_trial: Annotated[float, Between(0, low_open=True)] | None = option(
+        "GiB of a node's memory that a trial has to itself (not counted)", "GIB", kind="number", group="how"
+    )
+    address: str | None = option(
+        "Ray cluster to run on; 'auto' finds one, 'local' is a Ray of the run's own (local)", "HOST:PORT", group="how"
+    )
+    autoscaling: bool = option(
+        "nodes will come for what waits; goes with --concurrent and --cpus-per-trial",
+        default=False,
+        kind="switch",
+        group="how",
+    )
     polite: bool = option(
         "run trials at low priority, so that other programs go first", default=False, kind="switch", group="how"
     )
@@ -164,7 +178,7 @@ class RunOptions:
         group="how",
         flag="--tracker",
     )
-    cache: str | None = option("folder of prepared data", "DIR", group="how")
+    cache: str | None = option("folder of prepared data and downloaded weights", "DIR", group="how")
     tta: bool = option("measure the models with test-time augmentation too", default=False, kind="switch", group="how")
     ensemble: bool = option(
         "measure the winner's trainings as one model too, and keep them all", default=False, kind="switch", group="how"

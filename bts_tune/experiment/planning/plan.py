@@ -117,7 +117,13 @@ NOTHING = Plan((), (), 0, 0)
 """Nothing is left to do."""
 
 
-def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = None) -> Plan:
+RETRIED: frozenset[str] = frozenset({"failed", "oom"})
+"""What `--retry-failed` tries again. A trial that diverged would do so again: every epoch follows from the seed."""
+
+
+def plan_search(
+    folder: RunFolder, space: ResolvedSpace, folds: int | None = None, *, retry_failed: bool = False
+) -> Plan:
     """Return what is left to do in the search stage, recording the named trials of a new run as planned.
 
     Nothing is left once trials of the final stage are planned: they were chosen by what the search had found. A search
@@ -127,7 +133,9 @@ def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = Non
         folder: the run, which the caller holds.
         space: its trials.
         folds: of a cross-validation; the named trials are run once on each, fold by fold.
+        retry_failed: whether trials that failed are run again, from their beginning.
     """
+    finished = FINISHED - RETRIED if retry_failed else FINISHED
     records = folder.trials()
     known = {record.trial for record in records}
     named = [(one, fold) for fold in (range(1, folds + 1) if folds else (None,)) for one in space.named]
@@ -136,7 +144,7 @@ def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = Non
     searched = len(
         {record.trial for record in records if record.stage == "search"} - {trial.trial for trial in planned}
     )
-    open_trials = any(record.stage == "search" and record.status not in FINISHED for record in records)
+    open_trials = any(record.stage == "search" and record.status not in finished for record in records)
     extended = bool(folder.read_run().get("extensions")) and (searched < wanted or open_trials)
     closed = any(record.stage == "final" for record in records) and not extended
     index = len(records)
@@ -146,20 +154,21 @@ def plan_search(folder: RunFolder, space: ResolvedSpace, folds: int | None = Non
             index += 1
     records = [record for record in folder.trials() if record.stage == "search"]
     return Plan(
-        fixed=() if closed else _unfinished(records),
-        finished=tuple(record for record in records if record.status in FINISHED),
+        fixed=() if closed else _unfinished(records, finished),
+        finished=tuple(record for record in records if record.status in finished),
         searched=searched,
         to_search=0 if closed else max(0, wanted - searched),
     )
 
 
-def plan_rest_of_final(folder: RunFolder) -> Plan:
+def plan_rest_of_final(folder: RunFolder, *, retry_failed: bool = False) -> Plan:
     """Return what is left to do in the final stage, in the order in which it was planned."""
-    return Plan(_unfinished([record for record in folder.trials() if record.stage == "final"]), (), 0, 0)
+    finished = FINISHED - RETRIED if retry_failed else FINISHED
+    return Plan(_unfinished([record for record in folder.trials() if record.stage == "final"], finished), (), 0, 0)
 
 
-def _unfinished(records: Sequence[TrialRecord]) -> tuple[PlannedTrial, ...]:
-    return tuple(from_record(record) for record in records if record.status not in FINISHED)
+def _unfinished(records: Sequence[TrialRecord], finished: frozenset[str]) -> tuple[PlannedTrial, ...]:
+    return tuple(from_record(record) for record in records if record.status not in finished)
 
 
 def preprocessings(space: ResolvedSpace) -> list[PreprocessingPart]:

@@ -29,6 +29,8 @@ class PlanSearcher(Searcher):
         planned: called with each newly searched trial before it starts; the record is kept there.
         earlier: trials of an earlier run, which the sampler learns from and the plan knows nothing of.
         objective: what is optimised.
+        concurrent: returns how many trials may run at a time, which changes as nodes of a cluster come and go; without
+            it, Tune's own limit holds.
     """
 
     def __init__(
@@ -39,13 +41,14 @@ class PlanSearcher(Searcher):
         planned: Callable[[PlannedTrial], None],
         earlier: Sequence[TrialRecord] = (),
         objective: Objective = DICE_LOSS,
+        concurrent: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(metric=objective.best_column, mode=objective.mode)
         self._fixed = deque(plan.fixed)
         self._to_search = plan.to_search
         self._numbered = plan.searched
         self._next_index = len(plan.finished) + len(plan.fixed)
-        self._describe, self._planned = describe, planned
+        self._describe, self._planned, self._concurrent = describe, planned, concurrent
         self._to_retry: deque[PlannedTrial] = deque()
         self._running: dict[str, PlannedTrial] = {}
         self._sampler = OptunaTPE(search, objective) if search is not None else None
@@ -57,8 +60,14 @@ class PlanSearcher(Searcher):
         """Leave everything out of the tuner's own pickle, which nothing reads: the run's record is what lasts."""
         return {}
 
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Tell Tune whether the limit is kept here."""
+        return self._concurrent is not None
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return Ray's configuration of the next trial, FINISHED, or None while a running one may have to go again."""
+        if self._concurrent is not None and len(self._running) >= self._concurrent():
+            return None
         if self._to_retry:
             planned = self._to_retry.popleft()
         elif self._fixed:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured, _variants
+from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured, _variants, models_that_lack
+from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.results.configurations import configurations
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_final, make_search, write_run
@@ -58,9 +61,28 @@ def test_an_ensemble_keeps_every_training_of_the_winner(tmp_path: Path) -> None:
     assert len(names) == 3
     assert len(names & {record.trial for record in _kept(folder, trials)}) == 1
     assert names <= {record.trial for record in _kept(folder, trials, ensemble=True)}
-    found = _variants(folder, trials, tta=True, ensemble=True)
+    found = _variants(folder, trials, RunOptions(space="x", tta=True, ensemble=True))
     joint = [one for one in found if one.name.startswith("ensemble")]
     assert [one.name for one in joint] == ["ensemble", "ensemble-tta"]
     assert {record.trial for record in joint[0].members} == names
     assert {one.trial for one in found if one.name == "tta"} == {record.trial for record in trials}
-    assert _variants(folder, trials, tta=False, ensemble=False) == []
+    assert _variants(folder, trials, RunOptions(space="x")) == []
+
+
+def test_a_model_that_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:
+    trials = make_search()
+    folder = write_run(tmp_path / "run", trials)
+    wanted = [record.trial for record in _measured(trials)]
+    assert sorted(models_that_lack(folder)) == sorted(wanted)
+    for trial in wanted:
+        save_model(folder.model_folder(trial))
+    assert models_that_lack(folder) == []
+    with (folder.model_folder(wanted[0]) / "model.safetensors").open("ab") as file:
+        file.write(b"?")
+    assert models_that_lack(folder) == [wanted[0]]
+
+
+def save_model(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.json").write_text(json.dumps({"sha256": hashlib.sha256(b"weights").hexdigest()}))

@@ -14,6 +14,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.execution.cluster import Cluster, connected
+from bts_tune.experiment.execution.nodes import Node
 from bts_tune.experiment.execution.packing import (
     CONTEXT,
     GAIN,
@@ -48,7 +49,7 @@ def test_as_many_trials_as_fit_and_no_more(peak: int, total: int) -> None:
 def test_the_share_that_it_leads_to_is_one_that_a_gpu_can_be_split_into(peak: int) -> None:
     count = trials_per_gpu(peak, 80 * GIB)
     options = RunOptions(space="baseline", gpus_per_trial=1 / count)
-    assert allocate(options, cpus=64, gpus=2, trials=100).concurrent == 2 * count
+    assert allocate(options, nodes=[Node("a", "host", 64, 2)], trials=100).concurrent == 2 * count
 
 
 def test_every_architecture_of_a_space_is_tried_whole() -> None:
@@ -75,7 +76,7 @@ def test_without_a_gpu_it_is_refused(device: str, gpus: float) -> None:
     with pytest.raises(ConfigError, match="--gpus-per-trial auto: there is no GPU to share"):
         with_measured_gpus_per_trial(options, space, {}, cpus=4, gpus=gpus, say=print)
     with pytest.raises(ConfigError, match="--gpus-per-trial auto: there is no GPU to share"):
-        allocate(options, cpus=4, gpus=0, trials=4)
+        allocate(options, nodes=[Node("a", "host", 4)], trials=4)
 
 
 def test_a_share_that_was_given_is_left_alone() -> None:
@@ -115,7 +116,7 @@ def test_trials_that_share_are_measured_and_leave_nothing_behind(
     assert set(found) == {1, 2}
     assert all(speed > 0 for speed in found.values())
     deadline = time.monotonic() + 60
-    while ray.available_resources().get("CPU") != cluster.cpus:
+    while ray.available_resources().get("CPU") != cluster.nodes()[0].cpus:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 

@@ -34,7 +34,7 @@ def test_a_cluster_that_is_named_elsewhere_is_not_joined_by_accident(monkeypatch
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with environment_variables(OWN):
         assert "RAY_ADDRESS" not in os.environ
-    with environment_variables(OWN.replaced(address="auto")):
+    with environment_variables(OWN, "auto"):
         assert os.environ["RAY_ADDRESS"] == "10.0.0.1:6379"
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.execution.cluster import Cluster
+from bts_tune.experiment.execution.nodes import Node
 from bts_tune.experiment.execution.stages import Stages
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import Plan
@@ -27,7 +28,7 @@ def stages(folder: Path, **options: object) -> Stages:
 
 
 def cluster(cpus: int = 8, gpus: float = 0) -> Cluster:
-    return Cluster(cpus, gpus, None, threading.Event())
+    return Cluster(None, threading.Event(), alive=lambda: [Node("a", "host", cpus, gpus)])
 
 
 def test_a_stage_without_trials_is_complete(tmp_path: Path) -> None:

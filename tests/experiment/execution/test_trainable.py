@@ -91,6 +91,7 @@ def plan(small_data: Path, cache: Path, tmp_path: Path) -> Callable[..., dict[st
             "device": "cpu",
             "threads": threads,
             "gpus": 0,
+            "shipping": None,
             "plugins": [],
         }
 

@@ -12,6 +12,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.execution.cluster import Cluster, connected
+from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.resources import TrialResources
 from bts_tune.experiment.execution.tune_callback import Outcome
 from bts_tune.experiment.execution.tuner import tune_trials
@@ -30,12 +31,16 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_a_cluster_of_ones_own_has_the_cores_of_this_machine(cluster: Cluster) -> None:
-    assert cluster.cpus >= 1
+    (node,) = cluster.nodes()
+    assert node.cpus >= 1
+    assert cluster.address is None
     assert cluster.dashboard is None
     assert not cluster.lost.is_set()
 
 
-def run(folder: RunFolder, epochs: int, data: Path, cache: Path, *, time_budget: float | None = None) -> Outcome:
+def run(
+    cluster: Cluster, folder: RunFolder, epochs: int, data: Path, cache: Path, *, time_budget: float | None = None
+) -> Outcome:
     config = tiny(epochs=epochs)
     part = config.part(PreprocessingPart)
     prepared = prepare(open_dataset(data), part, cache=cache)
@@ -49,21 +54,23 @@ def run(folder: RunFolder, epochs: int, data: Path, cache: Path, *, time_budget:
     )
     for trial in trials:
         folder.append_event("planned", trial.trial, **trial.event())
+    resources = TrialResources(1, 0.0, 1, "cpu")
     with Recorder(folder, clock=lambda: 0.0) as recorder:
         return tune_trials(
             folder,
             Plan(trials, (), 0, 0),
             None,
             inputs,
-            TrialResources(1, 0.0, 1, "cpu"),
+            resources,
             recorder,
             time_budget=time_budget,
+            nodes=NodeWatch(cluster, resources, print),
         )
 
 
 def test_every_trial_of_a_plan_is_run_in_order(cluster: Cluster, small_data: Path, cache: Path, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", {"run": "run"})
-    assert run(folder, 2, small_data, cache) == "complete"
+    assert run(cluster, folder, 2, small_data, cache) == "complete"
     assert [(one.trial, one.status, len(one.rows)) for one in folder.trials()] == [
         ("a", "complete", 2),
         ("b", "complete", 2),
@@ -72,7 +79,7 @@ def test_every_trial_of_a_plan_is_run_in_order(cluster: Cluster, small_data: Pat
 
 def test_a_time_budget_ends_what_is_running(cluster: Cluster, small_data: Path, cache: Path, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", {"run": "run"})
-    assert run(folder, 1000, small_data, cache, time_budget=1.0) == "out-of-time"
+    assert run(cluster, folder, 1000, small_data, cache, time_budget=1.0) == "out-of-time"
     statuses = [one.status for one in folder.trials()]
     assert "complete" not in statuses
     assert statuses[1] == "waiting"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.experiment.planning.plan import encoders, models, plan_search, preprocessings
+from bts_tune.experiment.planning.plan import encoders, models, plan_rest_of_final, plan_search, preprocessings
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import load_space
 from tests.experiment.builders import planned, result
@@ -59,3 +59,22 @@ def test_every_model_of_a_search_is_known_beforehand() -> None:
     assert ("unetplusplus", "efficientnet-b5") in found
     assert len(set(found)) == len(found)
     assert {decoder for decoder, _ in found} >= {"unet", "unetplusplus", "manet", "fpn"}
+
+
+def test_what_failed_is_run_again_where_that_is_asked_for(folder: RunFolder) -> None:
+    space = load_space("baseline").resolve()
+    plan_search(folder, space)
+    for trial, status in (("unet-b0", "failed"), ("unet-b0-frozen", "oom"), ("unetplusplus-b5", "diverged")):
+        folder.append_event("started", trial)
+        folder.append_event("ended", trial, status=status)
+    assert plan_search(folder, space).fixed == ()
+    plan = plan_search(folder, space, retry_failed=True)
+    assert [trial.trial for trial in plan.fixed] == ["unet-b0", "unet-b0-frozen"]
+    assert [record.trial for record in plan.finished] == ["unetplusplus-b5"]
+
+
+def test_of_a_final_stage_too(folder: RunFolder) -> None:
+    folder.append_event("planned", "final-a-s1", **planned("final-a-s1").event() | {"stage": "final", "origin": "a"})
+    folder.append_event("ended", "final-a-s1", status="failed")
+    assert plan_rest_of_final(folder).trials == 0
+    assert plan_rest_of_final(folder, retry_failed=True).trials == 1
