@@ -18,9 +18,10 @@ import numpy as np
 
 from bts_tune.data.files import open_file
 from bts_tune.data.parallel import parallel_map
+from bts_tune.data.planes import PLANES
 from bts_tune.data.prepared.arrays import narrowed
 from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers.base import PLANES, ReaderOptions
+from bts_tune.data.readers.base import ReaderOptions
 from bts_tune.data.records import Issue, PixelSource, SliceRecord
 from bts_tune.errors import DataError
 

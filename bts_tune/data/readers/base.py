@@ -10,8 +10,6 @@ from typing import ClassVar
 
 from bts_tune.data.records import Dataset
 
-PLANES = ("axial", "coronal", "sagittal")
-
 
 @dataclass(frozen=True)
 class ReaderOptions:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
+from bts_tune.data.planes import Plane
 from bts_tune.errors import ConfigError
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.text import nearest, quoted
@@ -93,7 +94,7 @@ class RunOptions:
         "dataset; without it, a demo on generated slices. With --resume: where it is now", "DIR", anew=True
     )
     reader: str | None = option("how the dataset's folder is laid out (found by itself)", "NAME")
-    plane: Literal["axial", "coronal", "sagittal"] = option(
+    plane: Plane = option(
         "axial, coronal or sagittal: how volumes are cut into slices (axial)", "NAME", default="axial"
     )
     empty_slices: Annotated[float, Between(0, 1)] = option(
