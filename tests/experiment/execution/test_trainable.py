@@ -18,6 +18,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.experiment.execution.trainable import BrokenProcessError, TrialActor
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.results.objective import DICE_LOSS
 from tests.experiment.conftest import Command
 from tests.training.builders import TIMING, TINY
 
