@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from bts_tune.experiment.execution.stages import Stages
 from bts_tune.experiment.execution.tune_callback import Outcome
 from bts_tune.experiment.planning.disk import bytes_on_disk, estimate_disk_usage, require_free_space
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import NOTHING, plan_search
+from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_search
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
@@ -83,98 +84,161 @@ def execute(
         skip_search: whether the search stage is left as it is.
         report: called when the run has ended, whichever way.
     """
-    new = run if isinstance(run, NewRun) else None
-    folder = RunFolder(run.path)
-    tracking = Tracking(trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True))
     with contextlib.ExitStack() as held:
-        if new is None:
-            held.enter_context(folder.locked())
-        if ignored := ignored_address(options.address):
-            _say(console, ignored)
-        stages = Stages(folder, inputs, options, tracking, console)
-        stages = replace(stages, retry_failed=resumed is not None and resumed.retry_failed)
-        outcome: Outcome = "complete"
-        began = False
+        execution = _Execution(run, space, inputs, options, console, resumed, trackers, skip_search, report, held)
         try:
-            with connected(options, resume=lambda: folder.resume_command) as cluster:
-                # Ray took SIGTERM over when it started.
-                held.enter_context(signals_as_ctrl_c())
-                if cluster.address is not None:
-                    _say(console, f"Ray cluster at {cluster.address}: {describe_nodes(cluster.nodes())}")
-                    storage, shipping = start_storage(inputs)
-                    stages = replace(stages, shipping=shipping, storage=storage)
-                stages = replace(stages, options=_with_measured_gpus(stages, space, cluster))
-                if new is None:
-                    stages = replace(stages, options=_with_threads_as_before(stages, folder.read_run(), cluster))
-                if new is not None:
-                    stages.resources(cluster, NOTHING)
-                    folder = new.create_folder()
-                    held.enter_context(folder.locked())
-                    held.callback(lambda: None if began else shutil.rmtree(folder.path, ignore_errors=True))
-                    stages = replace(stages, folder=folder)
-                held.callback(lambda: Preflight.tidy(folder.path))
-                stages = _after_preflight(stages, cluster, folder)
-                record_start(folder, options, stages.resources(cluster, NOTHING), resumed)
-                began = new is None
-                folder.update_run(gpus_per_trial=stages.options.gpus_per_trial)
-                plan = NOTHING
-                if not skip_search:
-                    plan = plan_search(folder, space, options.folds, retry_failed=stages.retry_failed)
-                resources = stages.resources(cluster, plan)
-                folder.update_run(resources=resources.to_dict())
-                if cluster.address is not None:
-                    # As nodes come and go, a trial's share stays: on CPUs its figures depend on its threads.
-                    share = {"cpus_per_trial": resources.cpus, "device": resources.device}
-                    stages = replace(stages, options=stages.options.replaced(**share))
-                needed = estimate_disk_usage(space, inputs.parameters, resources.concurrent, options.folds or 1)
-                to_write = max(0, needed.total - bytes_on_disk([folder.path]))
-                _say(console, f"Disk: {require_free_space(folder.path, to_write, 'results, checkpoints and models')}")
-                _announce(folder, cluster, resources, plan.trials, console)
-                for line in tracking.start_run(folder.path, folder.read_run()):
-                    _say(console, line)
-                if cluster.address is not None:
-                    nice = ", ".join(map(str, priorities()))
-                    _say(console, f"Priority of the cluster's trials (nice): {nice}")
-                began = True
-                outcome = stages.train(cluster, plan, space.search, options.time_budget)
-                if outcome == "complete":
-                    outcome = stages.finish(cluster, space.final, "the search was closed")
-            if outcome == "out-of-time" and space.final and configurations_to_repeat(folder.trials(), space.final.top):
-                console.print("The time budget is spent: the search is closed, and its final stage follows.")
-                # What was still training holds its cores and GPUs until Ray ends.
-                with connected(options, resume=lambda: folder.resume_command) as cluster:
-                    held.enter_context(signals_as_ctrl_c())
-                    if cluster.address is not None:
-                        storage, shipping = start_storage(inputs)
-                        stages = replace(stages, shipping=shipping, storage=storage)
-                        stages = _after_preflight(stages, cluster, folder)
-                    outcome = stages.finish(cluster, space.final, "the time budget of the search was spent")
-            if outcome == "complete":
-                # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
-                shutil.rmtree(folder.path / "ray", ignore_errors=True)
+            outcome = execution.run_stages()
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):  # the second one: at once, without a report
-                if began:
-                    folder.update_run(status="interrupted", ended=now())
-                if began or new is None:
-                    _say_how_to_resume(folder, console)
-                tracking.end_run("interrupted")
-            elif began:  # a resume that was refused leaves the run as it was
-                tracking.end_run("failed")
-                with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
-                    folder.update_run(status="failed", ended=now(), reason=first_line(error))
-                    report(folder)
+            execution.failed(error)
             raise
+        return execution.ended(outcome)
+
+
+class _Execution:
+    """The course of one run. `held` keeps what lasts to its end: its lock, its signals, what is to be tidied."""
+
+    def __init__(
+        self,
+        run: NewRun | RunFolder,
+        space: ResolvedSpace,
+        inputs: TrialInputs,
+        options: RunOptions,
+        console: Console,
+        resumed: ResumedRun | None,
+        trackers: Sequence[Tracker],
+        skip_search: bool,
+        report: Report,
+        held: contextlib.ExitStack,
+    ) -> None:
+        self._new = run if isinstance(run, NewRun) else None
+        self._space, self._options, self._resumed = space, options, resumed
+        self._skip_search, self._report, self._held = skip_search, report, held
+        self._tracking = Tracking(
+            trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
+        )
+        self._began = False
+        """Whether there is something on record that the end of the run must not lose."""
+        folder = RunFolder(run.path)
+        if self._new is None:
+            held.enter_context(folder.locked())
+        retry_failed = resumed is not None and resumed.retry_failed
+        self._stages = Stages(folder, inputs, options, self._tracking, console, retry_failed=retry_failed)
+        if ignored := ignored_address(options.address):
+            self._stages.say(ignored)
+
+    @property
+    def _folder(self) -> RunFolder:
+        return self._stages.folder
+
+    def run_stages(self) -> Outcome:
+        """Run the search and the final stage, and measure the models."""
+        final = self._space.final
+        with self._connected() as cluster:
+            self._open(cluster)
+            plan = self._plan(cluster)
+            self._began = True
+            outcome = self._stages.train(cluster, plan, self._space.search, self._options.time_budget)
+            if outcome == "complete":
+                outcome = self._stages.finish(cluster, final, "the search was closed")
+        if outcome == "out-of-time" and final and configurations_to_repeat(self._folder.trials(), final.top):
+            self._stages.say("The time budget is spent: the search is closed, and its final stage follows.")
+            # What was still training holds its cores and GPUs until Ray ends.
+            with self._connected() as cluster:
+                self._reach_nodes(cluster)
+                self._stages = _after_preflight(self._stages, cluster)
+                outcome = self._stages.finish(cluster, final, "the time budget of the search was spent")
+        if outcome == "complete":
+            # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
+            shutil.rmtree(self._folder.path / "ray", ignore_errors=True)
+        return outcome
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Cluster]:
+        with connected(self._options, resume=lambda: self._folder.resume_command) as cluster:
+            # Ray took SIGTERM over when it started.
+            self._held.enter_context(signals_as_ctrl_c())
+            yield cluster
+
+    def _reach_nodes(self, cluster: Cluster) -> None:
+        """Make ready how files reach the nodes of a cluster that is not the run's own."""
+        if cluster.address is not None:
+            storage, shipping = start_storage(self._stages.inputs)
+            self._stages = replace(self._stages, shipping=shipping, storage=storage)
+
+    def _open(self, cluster: Cluster) -> None:
+        """Find out what each trial gets, and make the folder of a new run."""
+        if cluster.address is not None:
+            self._stages.say(f"Ray cluster at {cluster.address}: {describe_nodes(cluster.nodes())}")
+        self._reach_nodes(cluster)
+        self._stages = replace(self._stages, options=_with_measured_gpus(self._stages, self._space, cluster))
+        if self._new is None:
+            before = self._folder.read_run()
+            self._stages = replace(self._stages, options=_with_threads_as_before(self._stages, before, cluster))
+        else:
+            self._stages.resources(cluster, NOTHING)  # what cannot be had is refused before there is a folder
+            folder = self._new.create_folder()
+            self._held.enter_context(folder.locked())
+            self._held.callback(lambda: None if self._began else shutil.rmtree(folder.path, ignore_errors=True))
+            self._stages = replace(self._stages, folder=folder)
+        self._held.callback(lambda: Preflight.tidy(self._folder.path))
+        self._stages = _after_preflight(self._stages, cluster)
+        record_start(self._folder, self._options, self._stages.resources(cluster, NOTHING), self._resumed)
+        self._began = self._new is None
+        self._folder.update_run(gpus_per_trial=self._stages.options.gpus_per_trial)
+
+    def _plan(self, cluster: Cluster) -> Plan:
+        """Plan the search, and say what follows from it."""
+        plan = NOTHING
+        if not self._skip_search:
+            retry = self._stages.retry_failed
+            plan = plan_search(self._folder, self._space, self._options.folds, retry_failed=retry)
+        resources = self._stages.resources(cluster, plan)
+        self._folder.update_run(resources=resources.to_dict())
+        if cluster.address is not None:
+            # As nodes come and go, a trial's share stays: on CPUs its figures depend on its threads.
+            share = {"cpus_per_trial": resources.cpus, "device": resources.device}
+            self._stages = replace(self._stages, options=self._stages.options.replaced(**share))
+        parameters = self._stages.inputs.parameters
+        needed = estimate_disk_usage(self._space, parameters, resources.concurrent, self._options.folds or 1)
+        to_write = max(0, needed.total - bytes_on_disk([self._folder.path]))
+        room = require_free_space(self._folder.path, to_write, "results, checkpoints and models")
+        self._stages.say(f"Disk: {room}")
+        _announce(self._stages, cluster, resources, plan.trials)
+        for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):
+            self._stages.say(line)
+        if cluster.address is not None:
+            self._stages.say(f"Priority of the cluster's trials (nice): {', '.join(map(str, priorities()))}")
+        return plan
+
+    def failed(self, error: BaseException) -> None:
+        """Put on record that the run ended with an error."""
+        if isinstance(error, KeyboardInterrupt):  # the second one: at once, without a report
+            if self._began:
+                self._folder.update_run(status="interrupted", ended=now())
+            if self._began or self._new is None:
+                self._say_how_to_resume()
+            self._tracking.end_run("interrupted")
+        elif self._began:  # a resume that was refused leaves the run as it was
+            self._tracking.end_run("failed")
+            with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
+                self._folder.update_run(status="failed", ended=now(), reason=first_line(error))
+                self._report(self._folder)
+
+    def ended(self, outcome: Outcome) -> FinishedRun:
+        """Put on record how the run ended, and report."""
         try:
             # Ray gave SIGTERM back to the system when it ended, behind Python's back.
-            held.enter_context(signals_as_ctrl_c())
-            lacking = models_that_lack(folder) if outcome == "complete" else []
-            folder.update_run(status=outcome, ended=now(), models_lacking=lacking)
-            tracking.end_run(outcome)
-            return FinishedRun(folder, outcome, report(folder))
+            self._held.enter_context(signals_as_ctrl_c())
+            lacking = models_that_lack(self._folder) if outcome == "complete" else []
+            self._folder.update_run(status=outcome, ended=now(), models_lacking=lacking)
+            self._tracking.end_run(outcome)
+            return FinishedRun(self._folder, outcome, self._report(self._folder))
         except KeyboardInterrupt:
-            _say_how_to_resume(folder, console)
+            self._say_how_to_resume()
             raise
+
+    def _say_how_to_resume(self) -> None:
+        self._stages.say(f"The run can go on: {self._folder.resume_command}")
 
 
 def _with_measured_gpus(stages: Stages, space: ResolvedSpace, cluster: Cluster) -> RunOptions:
@@ -213,7 +277,7 @@ def _with_threads_as_before(stages: Stages, run: Mapping[str, Any], cluster: Clu
     return options.replaced(cpus_per_trial=threads)
 
 
-def _after_preflight(stages: Stages, cluster: Cluster, folder: RunFolder) -> Stages:
+def _after_preflight(stages: Stages, cluster: Cluster) -> Stages:
     """Look at every node of a cluster that is not the run's own, and leave out those that cannot train.
 
     Raises:
@@ -224,7 +288,7 @@ def _after_preflight(stages: Stages, cluster: Cluster, folder: RunFolder) -> Sta
     resources = stages.resources(cluster, NOTHING)
     paths = [Path(path) for path in handed_out(stages.inputs)]
     needed = sum(bytes_on_disk([path]) if path.is_dir() else path.stat().st_size for path in paths)
-    preflight = Preflight.of(folder.path, needed=needed, cuda=resources.device == "cuda")
+    preflight = Preflight.of(stages.folder.path, needed=needed, cuda=resources.device == "cuda")
     nodes = cluster.nodes()
     cluster.left_out.update(preflight.check(nodes, stages.say))
     # Without its GPUs, a run that began on some would go on with the cores of whatever is left.
@@ -234,24 +298,15 @@ def _after_preflight(stages: Stages, cluster: Cluster, folder: RunFolder) -> Sta
     return replace(stages, shipping=shipping, preflight=preflight)
 
 
-def _announce(folder: RunFolder, cluster: Cluster, resources: TrialResources, trials: int, console: Console) -> None:
-    where = resources.describe()
-    _say(console, f"Run {folder}: {plural(trials, 'trial')}, {resources.concurrent} at a time, each on {where}")
+def _announce(stages: Stages, cluster: Cluster, resources: TrialResources, trials: int) -> None:
+    each = f"{resources.concurrent} at a time, each on {resources.describe()}"
+    stages.say(f"Run {stages.folder}: {plural(trials, 'trial')}, {each}")
     nodes = cluster.nodes()
     if cluster.address is not None:
         slots = [f"{node.name} {resources.slots_of(node)}" for node in nodes[:8]]
         more = f" and {len(nodes) - 8} more nodes" if len(nodes) > 8 else ""
-        _say(console, f"Room for trials by node: {', '.join(slots)}{more}")
-    dashboard = cluster.dashboard
-    if dashboard is not None:
+        stages.say(f"Room for trials by node: {', '.join(slots)}{more}")
+    if cluster.dashboard is not None:
         path = os.environ.get("RAY_AUTH_TOKEN_PATH")
         token = f"RAY_AUTH_TOKEN_PATH={shlex.quote(path)} ray get-auth-token" if path else "ray get-auth-token"
-        _say(console, f"Ray dashboard: {dashboard} (it asks for a token: {token})")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _say_how_to_resume(folder: RunFolder, console: Console) -> None:
-    _say(console, f"The run can go on: {folder.resume_command}")
+        stages.say(f"Ray dashboard: {cluster.dashboard} (it asks for a token: {token})")
