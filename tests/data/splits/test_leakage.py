@@ -146,7 +146,9 @@ def test_identical_is_told_from_the_same_scan_and_both_from_similar(root: Path) 
     rng = np.random.default_rng(3)
     first, second, third, turned = (grey(root, f"test/test{number}x.png") for number in range(4))
     _, data = cv2.imencode(".jpg", first, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    add(root / "train", "again.png", cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
+    again = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert again is not None
+    add(root / "train", "again.png", again)
     # Fine noise is lost at 32 px, and not at 256.
     noisy = cv2.resize(second, (256, 256)) + rng.normal(0, 25, (256, 256))
     add(root / "train", "noisy.png", np.clip(noisy, 0, 255).astype(np.uint8))
