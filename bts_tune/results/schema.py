@@ -156,6 +156,7 @@ class _SplitLeak(_Line):
     look_alike_share: _Number | None = None
     identical: _Count | None = None
     identical_turned: _Count | None = None
+    identical_in_valid: _Count | None = None
     same_scan: _Count | None = None
     similar: _Count | None = None
 

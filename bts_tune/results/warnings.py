@@ -79,12 +79,19 @@ def identical_sentence(run: Mapping[str, Any]) -> str | None:
         for name, words in (("test", "test"), ("valid", "validation"))
         if (one := splits.get(name)) and one.get("identical") and one.get("images")
     ]
+    in_valid = (splits.get("test") or {}).get("identical_in_valid")
+    chosen_on = (
+        f"{in_valid} test images stand identically in the validation split, which chooses epochs and "
+        "configurations, and not in the training split."
+        if in_valid
+        else None
+    )
     if not counted:
-        return None
+        return f"IDENTICAL IMAGES: {chosen_on}" if chosen_on else None
     clean = " 'Test split' gives the metrics without them." if splits.get("test", {}).get("identical") else ""
     return (
         f"IDENTICAL IMAGES: {' and '.join(counted)} stand identically in the training split; leaks.csv names them."
-        f"{clean}"
+        f"{clean}{f' {chosen_on}' if chosen_on else ''}"
     )
 
 

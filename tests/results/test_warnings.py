@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bts_tune.results.warnings import (
@@ -81,6 +83,15 @@ def test_identical_images_are_told_of_the_splits_that_have_any() -> None:
     assert "103 of the 860 test images stand identically in the training split" in sentence
     assert "validation" not in sentence
     assert identical_sentence(split_with(leaks=True)) is None
+
+
+def test_test_images_that_stand_in_the_validation_split_are_told_too() -> None:
+    run: dict[str, Any] = classed()
+    test = run["dataset"]["split"]["leak"]["splits"]["test"]
+    test["identical_in_valid"] = 125
+    assert "without them. 125 test images stand identically in the validation split" in str(identical_sentence(run))
+    test["identical"] = 0
+    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images stand")
 
 
 def test_what_unknown_patients_leave_open_is_told_where_they_are_unknown() -> None:

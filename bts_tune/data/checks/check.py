@@ -221,6 +221,12 @@ def _leak_issues(leak: Leak) -> Iterator[Issue]:
                 "also without such images."
             )
             yield Issue("warning", "identical-across-splits", split, None, message)
+        if one.identical_in_valid:
+            message = (
+                f"{one.identical_in_valid} of its other images stand identically in valid, which chooses epochs and "
+                "configurations."
+            )
+            yield Issue("warning", "identical-across-splits", split, None, message)
         if one.related:
             message = (
                 f"{one.related_share:.1%} of its images ({one.related} of {one.images}) are related to one in train "

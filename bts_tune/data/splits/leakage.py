@@ -66,6 +66,8 @@ class SplitLeak:
         related: how many have a slice of their group there.
         identical: of the near-duplicates, how many have an identical slice there.
         identical_turned: of these, how many have it there only mirrored or rotated.
+        identical_in_valid: of a test split, how many others have an identical slice in the validation split, which
+            chooses epochs and configurations.
         same_scan: how many have one of the same scan at closest.
     """
 
@@ -74,6 +76,7 @@ class SplitLeak:
     related: int
     identical: int = 0
     identical_turned: int = 0
+    identical_in_valid: int = 0
     same_scan: int = 0
 
     @property
@@ -159,6 +162,7 @@ class Leak:
                     "related": one.related,
                     "identical": one.identical,
                     "identical_turned": one.identical_turned,
+                    "identical_in_valid": one.identical_in_valid,
                     "same_scan": one.same_scan,
                     "similar": one.similar,
                     "look_alike_share": one.near_duplicate_share,
@@ -186,11 +190,17 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
     # Every pair both ways round: the slice outside, the slice in train.
     outside = np.concatenate([pairs.first, pairs.second])
     inside = np.concatenate([pairs.second, pairs.first])
-    crossing = np.flatnonzero((splits[outside] > 0) & (splits[inside] == code["train"]))
-    correlation = np.tile(pairs.correlation, 2)[crossing]
+    correlation = np.tile(pairs.correlation, 2)
     # The inverse of a rotation by 90° is the other one; every other orientation is its own inverse.
     back = np.array([0, 1, 2, 3, 4, 6, 5, 7])[pairs.orientation]
-    orientation = np.concatenate([pairs.orientation, back])[crossing]
+    orientation = np.concatenate([pairs.orientation, back])
+    chosen = (splits[outside] == code["test"]) & (splits[inside] == code["valid"])
+    finely = _fine_correlations(
+        dataset, scan, outside[chosen], inside[chosen], correlation[chosen], orientation[chosen]
+    )
+    in_valid = outside[chosen][finely > IDENTICAL_ABOVE]
+    crossing = np.flatnonzero((splits[outside] > 0) & (splits[inside] == code["train"]))
+    correlation, orientation = correlation[crossing], orientation[crossing]
     outside, inside = outside[crossing], inside[crossing]
     finely = _fine_correlations(dataset, scan, outside, inside, correlation, orientation)
     identical = finely > IDENTICAL_ABOVE  # NaN where nobody looked
@@ -210,6 +220,7 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
                 related=int((in_train & (splits == code[split])).sum()),
                 identical=int((identical[best] & (splits[outside[best]] == code[split])).sum()),
                 identical_turned=int((turned[best] & (splits[outside[best]] == code[split])).sum()),
+                identical_in_valid=len(np.setdiff1d(in_valid, outside[identical])) if split == "test" else 0,
                 same_scan=int((same_scan[best] & (splits[outside[best]] == code[split])).sum()),
             )
             for split in SPLITS[1:]

@@ -190,6 +190,15 @@ def test_every_fine_look_is_taken_once(root: Path) -> None:
     assert measure_leak(dataset, scan, group_slices(scan)) == first
 
 
+def test_a_test_image_that_stands_in_the_validation_split_is_told_apart(root: Path) -> None:
+    add(root / "valid", "again.png", brighter(grey(root, "test/test0x.png")))
+    for split in ("train", "valid"):
+        add(root / split, "both.png", brighter(grey(root, "test/test1x.png")))
+    _, leak = measure(root)
+    assert (leak.splits["test"].identical, leak.splits["test"].identical_in_valid) == (1, 1)
+    assert leak.splits["valid"].identical_in_valid == 0
+
+
 def test_an_image_that_is_gone_is_not_called_identical(root: Path) -> None:
     add(root / "train", "again.png", brighter(grey(root, "valid/valid0x.png")))
     dataset = open_dataset(root)
