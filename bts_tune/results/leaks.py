@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from bts_tune.errors import RunError
 from bts_tune.results.files import write_atomically
 from bts_tune.results.schema import check_leak
+from bts_tune.text import plural
 
 Relation = Literal["identical", "same scan", "similar"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
@@ -138,6 +139,21 @@ def read_leaks(path: Path) -> list[LeakPair] | None:
 def of_the_same_scan(pairs: Iterable[LeakPair], split: str) -> set[str]:
     """Return the images of a split that have an identical or a same-scan image in training."""
     return {pair.file for pair in pairs if pair.split == split and pair.relation != "similar"}
+
+
+def agreement_sentence(pairs: int, different: int, median: float) -> str:
+    """Return what the masks of identical images say of the annotators.
+
+    Args:
+        pairs: of images that are identical as they are.
+        different: how many have different masks.
+        median: the median Dice of those.
+    """
+    return (
+        f"Of {plural(pairs, 'pair')} of images that are identical as they are, {different} have different masks, with "
+        f"a median Dice of {median:.3f} between the two: the ceiling of annotators' agreement. A higher Dice of an "
+        "image means no better model."
+    )
 
 
 def closest_sentence(splits: Mapping[str, Mapping[str, Any]]) -> str | None:

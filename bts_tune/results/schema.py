@@ -205,7 +205,18 @@ class _Masks(_Line):
     says: str = ""
 
 
+class _Agreement(_Line):
+    pairs: _Count
+    different: _Count
+    median: _Number | None = None
+
+
+class _CheckedLeak(_Line):
+    masks_of_identical: _Agreement | None = None
+
+
 class _DataCheck(_Line):
+    leak: _CheckedLeak | None = None
     masks: _Masks | None = None
     errors: dict[str, _Count] = {}
     warnings: dict[str, _Count] = {}

@@ -64,10 +64,12 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
         return None
     closest = closest_sentence(leak["splits"])
     alike = "" if closest else f", and {valid['look_alike_share']:.0%} one that correlates above 0.9 with them"
+    test = leak["splits"].get("test") or {}
+    of_test = f" and {test['related_share']:.0%} of the test" if test.get("related_share") and closest else ""
     return (
-        f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation images have a "
-        f"slice of their own group in the training split{alike}, so that every metric is too good for new patients. "
-        f"{f'{closest} ' if closest else ''}--split grouped keeps relatives together."
+        f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation{of_test} images "
+        f"have a slice of their own group in the training split{alike}, so that every metric is too good for new "
+        f"patients. {f'{closest} ' if closest else ''}--split grouped keeps relatives together."
     )
 
 

@@ -103,6 +103,7 @@ def test_what_unknown_patients_leave_open_is_told_where_they_are_unknown() -> No
 
 
 def test_the_leak_is_told_by_classes_where_they_are_recorded() -> None:
+    assert "90% of the validation and 90% of the test images have a slice" in str(leak_sentence(classed()))
     assert "The closest image in train is identical for 0.0% of valid and 12.0% of test" in str(
         leak_sentence(classed())
     )

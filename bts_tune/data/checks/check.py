@@ -21,7 +21,7 @@ from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, compare_masks, measure_leak
 from bts_tune.registry import READERS
-from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair
+from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair, agreement_sentence
 from bts_tune.text import plural, printable
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -338,14 +338,7 @@ def _pair(pair: LeakPair) -> str:
 
 def _agreement_lines(leak: Leak) -> list[str]:
     found = leak.agreement
-    if found.median is None:
-        return []
-    pairs = plural(found.pairs, "pair")
-    return [
-        f"Of {pairs} of images that are identical as they are, {found.different} have different masks, with a median "
-        f"Dice of {found.median:.3f} between the two: the ceiling of annotators' agreement. A higher Dice of an image "
-        "means no better model."
-    ]
+    return [] if found.median is None else [agreement_sentence(found.pairs, found.different, found.median)]
 
 
 def _issue_lines(title: str, issues: Sequence[Issue], verbose: bool) -> list[str]:
