@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
     check.add_argument(
+        "--leaks",
+        metavar="FILE.csv",
+        type=Path,
+        help="write each image outside train that has an identical, same-scan or similar one there",
+    )
+    check.add_argument(
         "--preview", metavar="FILE", type=Path, help="draw slices with their masks, suspicious first (.png or .html)"
     )
     check.add_argument("--json", action="store_true", help="print the outcome as JSON")
@@ -65,6 +71,7 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.splits.make import make_split
     from bts_tune.progress_bar import progress_bar
     from bts_tune.results.files import write_atomically
+    from bts_tune.results.leaks import write_leaks
 
     console = make_console()
     load_given_plugins(parsed)
@@ -101,6 +108,13 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
             raise DataError(f"--pairs {parsed.pairs}: cannot be written: {error.strerror}.") from None
         if not parsed.json:
             say(console, f"Worst pairs: {parsed.pairs}")
+    if parsed.leaks is not None:
+        try:
+            write_leaks(parsed.leaks, checked.leak.pairs)
+        except OSError as error:
+            raise DataError(f"--leaks {parsed.leaks}: cannot be written: {error.strerror}.") from None
+        if not parsed.json:
+            say(console, f"Images that leak: {parsed.leaks}")
     return EXIT_PROBLEM if checked.errors else EXIT_OK
 
 

@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
-    from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
+    from bts_tune.results.warnings import WARNINGS
 
     console = make_console()
     opened = open_run(parsed.run, parsed.results)
     load_given_plugins(parsed)
     files = opened.report()
     trials, run = opened.folder.trials(), opened.folder.read_run()
-    warnings = [one for one in (demo_sentence(run), partial_sentence(run), leak_sentence(run)) if one]
+    warnings = [sentence for say in WARNINGS if (sentence := say(run))]
     if parsed.json:
         print_json("report", _content(opened, files, warnings))
         return EXIT_OK

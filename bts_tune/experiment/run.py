@@ -37,6 +37,7 @@ from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
 from bts_tune.results.find import find_run
+from bts_tune.results.leaks import write_leaks
 from bts_tune.results.run_folder import RunFolder, refuse_existing
 from bts_tune.results.scores import METRICS_VERSION
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
@@ -146,7 +147,12 @@ def _start(
         "seeds": sorted({named.config.seed for named in resolved.named}),
         "warm_start": warm_start,
     }
-    new = NewRun(path, run, lambda folder: split.write(folder.split_file), named=name is not None)
+
+    def fill(folder: RunFolder) -> None:
+        split.write(folder.split_file)
+        write_leaks(folder.leaks_file, opened.leaks)
+
+    new = NewRun(path, run, fill, named=name is not None)
     return execute(new, resolved, inputs, options, console, trackers=trackers, report=report)
 
 

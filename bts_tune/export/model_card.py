@@ -22,7 +22,7 @@ from bts_tune.report.wording import interval, mean_and_spread, metric
 from bts_tune.results.comparison import compare_configurations
 from bts_tune.results.configurations import Configuration, configurations
 from bts_tune.results.settings import value
-from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
+from bts_tune.results.warnings import WARNINGS
 from bts_tune.text import plural, quoted
 
 _METRICS = {
@@ -51,7 +51,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
     report = ReportContext.of(
         context.folder, context.run, context.trials, compare_configurations(context.folder, context.trials)
     )
-    warnings = (demo_sentence(context.run), partial_sentence(context.run), leak_sentence(context.run))
+    warnings = [say(context.run) for say in WARNINGS]
     document = Document(
         title=f"{context.model_folder.name}: brain tumours in slices of MRI",
         banners=("Not for diagnosis: a research model, no medical device.", *filter(None, warnings)),

@@ -12,7 +12,7 @@ from bts_tune.report.blocks import Block, Document, Picture, TitledBlocks, parag
 from bts_tune.report.context import ReportContext
 from bts_tune.report.failures import Failed, Failures
 from bts_tune.report.sections.base import Section
-from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence
+from bts_tune.results.warnings import WARNINGS
 from bts_tune.text import nearest, quoted
 
 
@@ -26,10 +26,7 @@ def document(context: ReportContext, save: Callable[[Picture], object] = lambda 
     """
     failures = context.failures
     contents = [_contents(section, context, save) for section in sections_in_order(failures)]
-    told = [
-        failures.attempt("A banner", functools.partial(say, context.run))
-        for say in (demo_sentence, partial_sentence, leak_sentence)
-    ]
+    told = [failures.attempt("A banner", functools.partial(say, context.run)) for say in WARNINGS]
     return Document(
         title=f"bts-tune: {context.run.get('run', 'run')}",
         banners=tuple(text for text in (failures.sentence, *told) if isinstance(text, str)),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
 from bts_tune.results.configurations import Configuration, configurations, result_stage
+from bts_tune.results.leaks import of_the_same_scan, read_leaks
 from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import SPLITS, SUMS, Scores, SplitScores, has_tumour, read_scores
@@ -60,6 +61,21 @@ class SplitComparison:
 
 
 @dataclass(frozen=True)
+class CleanTest:
+    """The test images that have no identical and no same-scan image in training, see `results/leaks.py`.
+
+    Attributes:
+        left_out: how many test images have one.
+        identical: how many of them have an identical one.
+        compared: the configurations on the others; None where no image is left, or none is left out.
+    """
+
+    left_out: int
+    identical: int
+    compared: SplitComparison | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The configurations of a run, compared by the scores of single images.
 
@@ -69,6 +85,7 @@ class Comparison:
         variants: by trial and name, of the variants that were measured; see `TrialRecord.variants`.
         missing: sentences on scores that are not there or cannot be used.
         failed: a sentence on why there is no comparison at all, where making it failed.
+        clean: the test split without images that leak; None where these are not on record.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -76,6 +93,7 @@ class Comparison:
     variants: Mapping[tuple[str, str], Scores] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     failed: str = ""
+    clean: CleanTest | None = None
 
 
 def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> Comparison:
@@ -105,11 +123,14 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
     groups = _read_groups(folder, missing)
     folds = {record.fold for one in found for record in one.trials}
     splits = {}
+    clean = None
     for name in SPLITS:
         measured = [(one, _measured(one, scores, name, folds, missing)) for one in found]
         compared = _compare(measured, groups, name, missing)
         if compared is not None:
             splits[name] = compared
+            if name == "test":
+                clean = _clean_test(folder, measured, groups, missing)
     variants = {}
     for record in (record for one in found for record in one.trials if record.trial in scores):
         for name in record.variants:
@@ -117,7 +138,7 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
                 variants[record.trial, name] = read_scores(folder.variant_scores_file(record.trial, name))
             except RunError as error:
                 missing.append(str(error))
-    return Comparison(scores, splits, variants, tuple(dict.fromkeys(missing)))
+    return Comparison(scores, splits, variants, tuple(dict.fromkeys(missing)), clean=clean)
 
 
 _Key = tuple[int, int, int]
@@ -216,6 +237,47 @@ def _compare(
         objective=objective,
         resampled=resample(sums, reference, units, objective=objective),
         p_values=tuple(corrected.get(place) for place in range(len(found))),
+    )
+
+
+def _clean_test(
+    folder: RunFolder,
+    measured: Sequence[tuple[Configuration, dict[_Key, tuple[str, SplitScores]]]],
+    groups: Mapping[str, str],
+    missing: list[str],
+) -> CleanTest | None:
+    """Compare on the test images without an identical or same-scan image in training; None where none is known."""
+    try:
+        pairs = read_leaks(folder.leaks_file)
+    except RunError as error:
+        missing.append(f"{error} No metric is given for the test images without a copy in training.")
+        return None
+    if pairs is None:
+        return None  # a run of an earlier version
+    images = {name for _, replicates in measured for _, part in replicates.values() for name in part.names}
+    leaking = of_the_same_scan(pairs, "test") & images
+    identical = sum(pair.relation == "identical" and pair.file in leaking for pair in pairs)
+    if not leaking or leaking == images:
+        return CleanTest(len(leaking), identical, None)
+    without = [
+        (one, {key: (source, _without(part, leaking)) for key, (source, part) in replicates.items()})
+        for one, replicates in measured
+    ]
+    # What cannot be compared was said for the whole split.
+    return CleanTest(len(leaking), identical, _compare(without, groups, "test", []))
+
+
+def _without(part: SplitScores, names: set[str]) -> SplitScores:
+    """Return the sums of all images but some."""
+    kept = [place for place, name in enumerate(part.names) if name not in names]
+    return replace(
+        part,
+        names=tuple(part.names[place] for place in kept),
+        sums=part.sums[kept],
+        brightness=part.brightness[kept],
+        contrast=part.contrast[kept],
+        shapes=None,
+        further={},
     )
 
 

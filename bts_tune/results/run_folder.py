@@ -177,6 +177,11 @@ class RunFolder:
         """The split and the group of every slice, and its fold where there are folds, as CSV."""
         return self.path / "split.csv"
 
+    @property
+    def leaks_file(self) -> Path:
+        """The closest training image of each image outside the training split, as CSV; see `results/leaks.py`."""
+        return self.path / "leaks.csv"
+
     def model_folder(self, trial: str) -> Path:
         """Where a trial keeps its weights."""
         return self.path / "models" / trial

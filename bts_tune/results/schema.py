@@ -151,8 +151,14 @@ class _Extension(_Line):
 
 
 class _SplitLeak(_Line):
+    images: _Count | None = None
     related_share: _Number | None = None
     look_alike_share: _Number | None = None
+    identical: _Count | None = None
+    identical_turned: _Count | None = None
+    identical_in_valid: _Count | None = None
+    same_scan: _Count | None = None
+    similar: _Count | None = None
 
 
 class _Leak(_Line):
@@ -177,6 +183,7 @@ class _SplitPart(_Line):
 class _Split(_Line):
     method: str = ""
     hash: str = ""
+    group_by: str | None = None
     groups: _Groups = _Groups()
     splits: dict[str, _SplitPart] = {}
     leak: _Leak = _Leak()
@@ -198,7 +205,18 @@ class _Masks(_Line):
     says: str = ""
 
 
+class _Agreement(_Line):
+    pairs: _Count
+    different: _Count
+    median: _Number | None = None
+
+
+class _CheckedLeak(_Line):
+    masks_of_identical: _Agreement | None = None
+
+
 class _DataCheck(_Line):
+    leak: _CheckedLeak | None = None
     masks: _Masks | None = None
     errors: dict[str, _Count] = {}
     warnings: dict[str, _Count] = {}
@@ -209,6 +227,23 @@ class _Dataset(_Line):
     masks: _Masks | None = None
     split: _Split = _Split()
     check: _DataCheck | None = None
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_File = Annotated[str, Field(min_length=1, max_length=5000)]
+
+
+class _LeakRow(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)  # numbers are text in a CSV file
+
+    file: _File
+    split: Literal["valid", "test"]
+    train_file: _File
+    correlation: _Share
+    orientation: _File
+    relation: Literal["identical", "same scan", "similar"]
+    correlation_256: _Share | None
+    mask_dice: _Share | None
 
 
 class _WarmStart(_Line):
@@ -316,6 +351,18 @@ def read_run_file(path: Path) -> dict[str, Any]:
     run = _parse(data, str(path))
     _check(_Run.model_validate, run, str(path))
     return run
+
+
+def check_leak(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a row of `leaks.csv` with its numbers.
+
+    Raises:
+        RunError: a field holds what it does not allow.
+    """
+    try:
+        return _LeakRow.model_validate(row).model_dump()
+    except ValidationError as error:
+        raise RunError(f"{where}: {explain(error)}") from None
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
-
+from bts_tune.results.leaks import UNKNOWN_PATIENTS, closest_sentence
 
 DEMO_TAG = "DEMO: generated phantoms, not a result"
 
@@ -64,11 +62,62 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     valid = leak.get("splits", {}).get("valid")
     if not leak.get("leaks") or valid is None or None in (valid.get("related_share"), valid.get("look_alike_share")):
         return None
+    closest = closest_sentence(leak["splits"])
+    alike = "" if closest else f", and {valid['look_alike_share']:.0%} one that correlates above 0.9 with them"
+    test = leak["splits"].get("test") or {}
+    of_test = f" and {test['related_share']:.0%} of the test" if test.get("related_share") and closest else ""
     return (
-        f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation images have a "
-        f"slice of their own group in the training split, and {valid['look_alike_share']:.0%} a near-duplicate, so "
-        "that every metric is too good for new patients. --split grouped keeps relatives together."
+        f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation{of_test} images "
+        f"have a slice of their own group in the training split{alike}, so that every metric is too good for new "
+        f"patients. {f'{closest} ' if closest else ''}--split grouped keeps relatives together."
     )
+
+
+def identical_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return the warning of a run with images that stand in training and in another split; None where none does."""
+    splits = run.get("dataset", {}).get("split", {}).get("leak", {}).get("splits", {})
+    counted = [
+        f"{one['identical']} of the {one['images']} {words} images{_turned(one)}"
+        for name, words in (("test", "test"), ("valid", "validation"))
+        if (one := splits.get(name)) and one.get("identical") and one.get("images")
+    ]
+    in_valid = (splits.get("test") or {}).get("identical_in_valid")
+    chosen_on = (
+        f"{in_valid} test images stand identically in the validation split, which chooses epochs and "
+        "configurations, and not in the training split."
+        if in_valid
+        else None
+    )
+    if not counted:
+        return f"IDENTICAL IMAGES: {chosen_on}" if chosen_on else None
+    clean = " 'Test split' gives the metrics without them." if splits.get("test", {}).get("identical") else ""
+    return (
+        f"IDENTICAL IMAGES: {' and '.join(counted)} stand identically in the training split; leaks.csv names them."
+        f"{clean}{f' {chosen_on}' if chosen_on else ''}"
+    )
+
+
+def _turned(one: Mapping[str, Any]) -> str:
+    number = one.get("identical_turned")
+    return f" ({number} mirrored or rotated)" if number else ""
+
+
+def patients_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return what a split without known patients leaves open; None where they are known, and of earlier versions."""
+    split = run.get("dataset", {}).get("split", {})
+    splits = split.get("leak", {}).get("splits", {})
+    recorded = any(one.get("identical") is not None for one in splits.values())
+    return f"PATIENTS: {UNKNOWN_PATIENTS}" if recorded and split.get("group_by") is None else None
+
+
+WARNINGS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
+    demo_sentence,
+    partial_sentence,
+    identical_sentence,
+    leak_sentence,
+    patients_sentence,
+)
+"""What gives the warnings of a run, each a sentence or None, in the order in which they are shown."""
 
 
 def tags(run: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bts_tune.data.open import open_dataset
 from bts_tune.data.splits.split import read_split
 from bts_tune.results.files import write_atomically
+from bts_tune.results.leaks import read_leaks
 from tests.experiment.conftest import Command
 
 PATIENT = r"(p\d+)_"
@@ -31,6 +32,10 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     splits = read_split(folder.split_file)
     regrouped = open_dataset(small_data).with_splits(splits)
     assert regrouped.fingerprint() == dataset["fingerprint"] != open_dataset(small_data).fingerprint()
+    leaks = read_leaks(folder.leaks_file)
+    assert leaks is not None
+    assert {pair.file for pair in leaks} <= {name for name, part in splits.items() if part != "train"}
+    assert len(leaks) == sum(one["look_alikes"] for one in split["leak"]["splits"].values())
     assert dataset["content"] == open_dataset(small_data).fingerprint(splits=False)
 
     code, output, errors = command("--resume", "grouped")

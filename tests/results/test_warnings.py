@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from bts_tune.results.warnings import demo_sentence, leak_sentence, partial_sentence, tags
+from bts_tune.results.warnings import (
+    WARNINGS,
+    demo_sentence,
+    identical_sentence,
+    leak_sentence,
+    partial_sentence,
+    patients_sentence,
+    tags,
+)
 from bts_tune.testing.runs import make_run
 
 
@@ -59,3 +69,48 @@ def test_a_leaking_split_is_said_with_its_numbers() -> None:
 def test_a_split_that_does_not_leak_or_is_not_known_is_not_warned_of() -> None:
     assert leak_sentence(split_with(leaks=False)) is None
     assert leak_sentence({}) is None
+
+
+def classed(**split: object) -> dict[str, object]:
+    part = {"images": 860, "related_share": 0.9, "look_alike_share": 0.88, "same_scan": 300, "similar": 350}
+    leak = {"leaks": True, "splits": {"valid": {**part, "identical": 0}, "test": {**part, "identical": 103}}}
+    return {"dataset": {"split": {"method": "provided", "group_by": None, "leak": leak, **split}}}
+
+
+def test_identical_images_are_told_of_the_splits_that_have_any() -> None:
+    sentence = identical_sentence(classed())
+    assert sentence is not None
+    assert "103 of the 860 test images stand identically in the training split" in sentence
+    assert "validation" not in sentence
+    assert identical_sentence(split_with(leaks=True)) is None
+
+
+def test_test_images_that_stand_in_the_validation_split_are_told_too() -> None:
+    run: dict[str, Any] = classed()
+    test = run["dataset"]["split"]["leak"]["splits"]["test"]
+    test["identical_in_valid"] = 125
+    assert "without them. 125 test images stand identically in the validation split" in str(identical_sentence(run))
+    test["identical"] = 0
+    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images stand")
+
+
+def test_what_unknown_patients_leave_open_is_told_where_they_are_unknown() -> None:
+    sentence = patients_sentence(classed())
+    assert sentence is not None
+    assert "57 % of a patient's pairs" in sentence
+    assert "precision of 0.99" in sentence
+    assert patients_sentence(classed(group_by="the dataset")) is None
+
+
+def test_the_leak_is_told_by_classes_where_they_are_recorded() -> None:
+    assert "90% of the validation and 90% of the test images have a slice" in str(leak_sentence(classed()))
+    assert "The closest image in train is identical for 0.0% of valid and 12.0% of test" in str(
+        leak_sentence(classed())
+    )
+    assert "correlates above 0.9" in str(leak_sentence(split_with(leaks=True)))
+
+
+def test_of_an_earlier_run_only_its_leak_is_told() -> None:
+    assert [say.__name__ for say in WARNINGS if say({"status": "complete", **split_with(leaks=True)})] == [
+        "leak_sentence"
+    ]

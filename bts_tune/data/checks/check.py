@@ -14,18 +14,22 @@ from typing import Any
 import numpy as np
 
 from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
-from bts_tune.data.checks.similarity import NEAR_DUPLICATE, ORIENTATIONS, REORIENTED, Indices
+from bts_tune.data.checks.similarity import ORIENTATIONS, Indices
 from bts_tune.data.parallel import Progress
 from bts_tune.data.prepared.judge_masks import JudgedMasks
 from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
 from bts_tune.data.splits.groups import group_slices
-from bts_tune.data.splits.leakage import Leak, measure_leak
+from bts_tune.data.splits.leakage import WORST, Leak, compare_masks, measure_leak
 from bts_tune.registry import READERS
+from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair, agreement_sentence
 from bts_tune.text import plural, printable
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 SHOWN_PER_CODE = 5
+
+SHOWN_IDENTICAL = 20
+"""Identical images that are named; `--leaks` names all."""
 
 _RELATED = "same patient, copy or neighbouring slice"
 
@@ -64,7 +68,7 @@ class CheckReport:
         tumor_categories: ids of those that count as tumour.
         splits: summary by split.
         issues: errors first, then by code, file and annotation.
-        leak: how much of the validation and test splits has a near-duplicate in the training split.
+        leak: how the validation and test splits are related to the training split.
         masks: which values of the mask files are tumour.
     """
 
@@ -152,6 +156,7 @@ def check_dataset(
         issues += _split_issues(split, len(members), shares)
     issues += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
     leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
+    leak = compare_masks(dataset, leak, scan.masks.rule)
     issues += _leak_issues(leak)
     issues.sort(key=lambda one: (one.level, one.code, one.file, str(one.annotation)))
     return CheckReport(
@@ -209,11 +214,25 @@ def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[I
 
 def _leak_issues(leak: Leak) -> Iterator[Issue]:
     for split, one in leak.splits.items():
+        if one.identical:
+            message = (
+                f"{one.identical} of its {one.images} images stand identically in train, {one.identical_turned} of "
+                f"them mirrored or rotated ({MEANINGS['identical']}); a report gives each metric of the test split "
+                "also without such images."
+            )
+            yield Issue("warning", "identical-across-splits", split, None, message)
+        if one.identical_in_valid:
+            message = (
+                f"{one.identical_in_valid} of its other images stand identically in valid, which chooses epochs and "
+                "configurations."
+            )
+            yield Issue("warning", "identical-across-splits", split, None, message)
         if one.related:
             message = (
                 f"{one.related_share:.1%} of its images ({one.related} of {one.images}) are related to one in train "
-                f"({_RELATED}), and {one.near_duplicate_share:.1%} have a near-duplicate there; scores on it are "
-                "optimistic for patients that the model has never seen."
+                f"({_RELATED}); the closest there is identical for {one.identical}, of the same scan for "
+                f"{one.same_scan} and no more than similar for {one.similar}. Scores on it are optimistic for patients "
+                "that the model has never seen."
             )
             yield Issue("warning", "leak", split, None, message)
 
@@ -283,19 +302,43 @@ def _share_table(report: CheckReport) -> list[str]:
 
 
 def _leak_table(leak: Leak, verbose: bool) -> list[str]:
-    rows = [["split", "images", "related", "%", "near-duplicate", "%"]]
+    rows = [["split", "images", *RELATIONS, "related", "%"]]
     for split, one in leak.splits.items():
-        counts = [str(one.images), str(one.related), f"{100 * one.related_share:.1f}"]
-        rows.append([split, *counts, str(one.near_duplicates), f"{100 * one.near_duplicate_share:.1f}"])
+        counts = [str(count) for count in (one.images, one.identical, one.same_scan, one.similar, one.related)]
+        rows.append([split, *counts, f"{100 * one.related_share:.1f}"])
     lines = [
-        f"Images related to one in train ({_RELATED}), and images with a near-duplicate there "
-        f"(correlation above {NEAR_DUPLICATE:g}, or {REORIENTED:g} mirrored or rotated)",
+        f"Images by the closest one in train, and images related to one there ({_RELATED})",
         *_table(rows),
+        *(f"  {relation}: {meaning}" for relation, meaning in MEANINGS.items()),
+        f"  ({MEASURED_ON})",
     ]
-    for pair in leak.worst if verbose else leak.worst[:SHOWN_PER_CODE]:
-        how = "" if pair.orientation == ORIENTATIONS[0] else f" ({pair.orientation})"
-        lines.append(f"  {pair.correlation:.3f}  {pair.file}  {pair.train_file}{how}")
+    identical = leak.identical
+    if identical:
+        shown = identical if verbose else identical[:SHOWN_IDENTICAL]
+        turned = sum(pair.orientation != ORIENTATIONS[0] for pair in identical)
+        lines.append(f"Identical to one in train: {len(identical)}, {turned} of them mirrored or rotated")
+        lines += [f"  {_pair(pair)}" for pair in shown]
+        if len(identical) > len(shown):
+            lines.append(f"  … and {len(identical) - len(shown)} more; --leaks FILE.csv names all")
+        lines += _agreement_lines(leak)
+    others = leak.pairs[len(identical) :][:WORST]
+    if others:
+        lines.append("Closest of the others, with their correlation at 32 x 32 pixels")
+        lines += [
+            f"  {pair.correlation:.3f}  {pair.relation}  {_pair(pair)}"
+            for pair in (others if verbose else others[:SHOWN_PER_CODE])
+        ]
     return lines
+
+
+def _pair(pair: LeakPair) -> str:
+    how = "" if pair.orientation == ORIENTATIONS[0] else f" ({pair.orientation})"
+    return f"{pair.file}  {pair.train_file}{how}"
+
+
+def _agreement_lines(leak: Leak) -> list[str]:
+    found = leak.agreement
+    return [] if found.median is None else [agreement_sentence(found.pairs, found.different, found.median)]
 
 
 def _issue_lines(title: str, issues: Sequence[Issue], verbose: bool) -> list[str]:

@@ -60,12 +60,15 @@ class Scan:
         slices: by name of the slice.
         names: names of the slices; arrays by slice have this order.
         masks: which values of its mask files are tumour.
+        fine: correlations of fine versions that were measured so far, by the places of two slices and the orientation
+            of the second.
     """
 
     def __init__(self, slices: dict[str, SliceScan], masks: JudgedMasks | None = None) -> None:
         self.slices = slices
         self.names = list(slices)
         self.masks = masks or JudgedMasks()
+        self.fine: dict[tuple[int, int, int], float] = {}
 
     @cached_property
     def vectors(self) -> Floats:

@@ -11,6 +11,9 @@ slices an inverted file index (Sivic & Zisserman 2003; Jégou et al. 2011) is se
 frequencies with about 2 sqrt(N) cells, a slice being compared with those of the cells that are nearest to it. In both
 cases a pair's low frequencies and the norms of the rest bound its correlation (Cauchy-Schwarz), so that few pairs need
 all coefficients.
+
+Whether two slices are one picture is told by their *fine* versions, 256 x 256 pixels, of few pairs alone. What the
+classes of pairs mean, and how often they are of one patient, stands in `results/leaks.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
+from bts_tune.results.leaks import SIMILAR_ABOVE, TURNED_ABOVE
+
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 SIDE = 32
-NEAR_DUPLICATE = 0.9
+FINE_SIDE = 256
+NEAR_DUPLICATE = SIMILAR_ABOVE
 """Two slices whose correlation is above this, as they are, count as near-duplicates."""
-REORIENTED = 0.98
+REORIENTED = TURNED_ABOVE
 """The same where one of the two is mirrored or rotated; heads are so symmetric that mirror images of different ones
 reach 0.96."""
 
@@ -106,6 +112,32 @@ def correlations(vectors: Floats, first: Indices, second: Indices) -> Floats:
         part = slice(start, start + _BLOCK)
         found.append(np.einsum("pd,pd->p", vectors[first[part]], vectors[second[part]]))
     return np.concatenate(found)
+
+
+def fine(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image's fine version, uint8 [256, 256], for `fine_correlation`."""
+    resized = cv2.resize(grey, (FINE_SIDE, FINE_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def fine_correlation(first: NDArray[np.uint8], second: NDArray[np.uint8], orientation: int) -> float:
+    """Return the correlation of two fine versions, the second reoriented; 0 where one is blank."""
+    one, other = (image.astype(np.float32) for image in (first, reorient(second, orientation)))
+    one -= one.mean()
+    other -= other.mean()
+    norms = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return min(1.0, max(0.0, float(np.vdot(one, other)) / norms)) if norms else 0.0
+
+
+def reorient(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return an image in another of the `ORIENTATIONS`."""
+    if orientation & 4:
+        image = image.T
+    if orientation & 1:
+        image = image[:, ::-1]
+    if orientation & 2:
+        image = image[::-1]
+    return image
 
 
 def find_similar(vectors: Floats, *, threshold: float = NEAR_DUPLICATE, reoriented: float = REORIENTED) -> Pairs:

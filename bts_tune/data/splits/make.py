@@ -116,5 +116,6 @@ def _summary(dataset: Dataset, scan: Scan, split: Split, groups: Indices) -> dic
     shared = [one for one in range(len(sizes)) if sum(one in members for members in groups_in.values()) > 1]
     found["groups"]["in_several_splits"] = len(shared)
     found["leak"] = measure_leak(dataset, scan, groups).to_dict()
-    del found["leak"]["worst"]
+    # What takes names or masks is in `leaks.csv` and in the data check.
+    del found["leak"]["worst"], found["leak"]["masks_of_identical"]
     return found

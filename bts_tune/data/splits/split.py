@@ -19,6 +19,7 @@ from bts_tune.data.records import SPLITS
 from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN, MAX_SHARE, NEIGHBOR, NEIGHBOR_DISTANCE
 from bts_tune.errors import DataError
 from bts_tune.results.files import write_atomically
+from bts_tune.results.leaks import UNKNOWN_PATIENTS, closest_sentence
 
 GROUPS_OF_THE_DATASET = "the dataset"
 """`Split.group_by` where the dataset's reader knows the patients."""
@@ -74,22 +75,24 @@ class Split:
         }
 
     def sentence(self) -> str:
-        """Return sizes, groups and leakage in one sentence; in a cross-validation, what is validated in a second."""
+        """Return sizes, groups and leakage in a sentence each, and what patients that nobody knows leave open.
+
+        In a cross-validation, another one tells what is validated.
+        """
         sizes = "/".join(str(one["images"]) for one in self.summary["splits"].values())
         groups = self.summary["groups"]
         leak = self.summary["leak"]["splits"]
-        related, alike = (
-            " and ".join(f"{one[kind]:.1%} of {name}" for name, one in leak.items())
-            for kind in ("related_share", "look_alike_share")
-        )
+        related = " and ".join(f"{one['related_share']:.1%} of {name}" for name, one in leak.items())
         taken = self.summary.get("validation_from")
         taken = f" (validation taken from {taken} by groups, seed {self.seed})" if taken else ""
         known = " by the dataset's own patients" if self.group_by == GROUPS_OF_THE_DATASET else ""
         text = (
             f"Split {self.method}{taken}: {sizes} train/valid/test, {groups['count']} groups{known} "
-            f"(largest {groups['largest']}, median {groups['median']:g}); {related} is related to train, "
-            f"{alike} has a near-duplicate in it."
-        )
+            f"(largest {groups['largest']}, median {groups['median']:g}); {related} has a slice of its "
+            f"group in train. {closest_sentence(leak) or ''}"
+        ).rstrip()
+        if self.group_by is None:
+            text += f" {UNKNOWN_PATIENTS}"
         if not self.folds:
             return text
         validated = Counter(self.folds.values())

@@ -19,6 +19,7 @@ from bts_tune.data.prepared.cache import default_cache
 from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
 from bts_tune.data.splits.folds import cross_validation, fold_datasets
+from bts_tune.data.splits.leakage import LeakPair, measure_leak
 from bts_tune.data.splits.make import make_split
 from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
@@ -73,12 +74,15 @@ class CheckedDataset:
         folds: the dataset of each fold, from 1; without folds the dataset itself, as None.
         checked: what the check found; no errors.
         split: which image is in which split.
+        leaks: images that are not trained on, with the closest one that is; in a cross-validation those of the test
+            split, since all others are trained on in some fold.
     """
 
     dataset: Dataset
     folds: dict[int | None, Dataset]
     checked: CheckReport
     split: Split
+    leaks: tuple[LeakPair, ...]
 
 
 def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDataset:
@@ -114,7 +118,10 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
         )
         raise BrokenDatasetError(f"{dataset.root}: the dataset has {found}; nothing was trained.")
     folds: dict[int | None, Dataset] = {None: dataset}
+    leaks = checked.leak.pairs
     if options.folds is not None:
+        trained = {one.name: "test" if one.split == "test" else "train" for one in dataset}
+        leaks = measure_leak(dataset.with_splits(trained), scan, split.labels(scan)).pairs
         datasets, split = cross_validation(dataset, split, scan, options.folds)
         folds = dict(enumerate(datasets, start=1))
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
@@ -128,7 +135,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
         split.sentence(),
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return CheckedDataset(dataset, folds, checked, split)
+    return CheckedDataset(dataset, folds, checked, split, leaks)
 
 
 def reopen_dataset(

@@ -8,6 +8,7 @@ from bts_tune.report.blocks import Block, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
+from bts_tune.results.leaks import agreement_sentence
 from bts_tune.text import plural
 
 
@@ -28,6 +29,9 @@ class DataCheck(Section):
         masks = check.get("masks")
         if masks is not None and masks.get("says"):
             yield paragraph(f"Masks: {masks['says']}")
+        agreement = (check.get("leak") or {}).get("masks_of_identical")
+        if agreement and agreement.get("median") is not None:
+            yield paragraph(agreement_sentence(agreement["pairs"], agreement["different"], agreement["median"]))
         rows = []
         for name, split in check.get("splits", {}).items():
             shares = split.get("tumor_share", {})

@@ -10,8 +10,7 @@ from bts_tune.report.blocks import Block, Code, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
-
-_LEAKS = ("related_share", "look_alike_share")
+from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, UNKNOWN_PATIENTS
 
 
 @SECTIONS.register("split")
@@ -49,6 +48,8 @@ class Split(Section):
                 f"{groups.get('in_several_splits', MISSING)} of them lie in more than one split."
             )
         leaks = (split.get("leak") or {}).get("splits") or {}
+        classes = [relation.replace(" ", "_") for relation in RELATIONS]
+        classed = any(one.get("identical") is not None for one in leaks.values())
         rows = []
         for name, one in (split.get("splits") or {}).items():
             leak = leaks.get(name) or {}
@@ -59,16 +60,36 @@ class Split(Section):
                     one.get("groups", MISSING),
                     one.get("largest_group", MISSING),
                     MISSING if one.get("tumor_share") is None else f"{one['tumor_share']:.2%}",
-                    *(MISSING if leak.get(key) is None else share(leak[key]) for key in _LEAKS),
+                    MISSING if leak.get("related_share") is None else share(leak["related_share"]),
+                    *(
+                        [leak.get(key, MISSING) for key in classes]
+                        if classed
+                        else [MISSING if leak.get("look_alike_share") is None else share(leak["look_alike_share"])]
+                    ),
                 ]
             )
         if rows:
             header = ["split", "images", "groups", "largest group", "mean tumour area"]
-            yield table([*header, "related to training", "near-duplicate in training"], rows, right=range(1, 7))
-            yield paragraph(
-                "Related to training: the share of a split's images of whose group a slice is in the training split. "
-                "Near-duplicate: the share that resembles an image there, by the correlation of small versions."
+            header += ["related to training", *(RELATIONS if classed else ["near-duplicate in training"])]
+            yield table(header, rows, right=range(1, len(header)))
+            related = (
+                "Related to training: the share of a split's images of whose group a slice is in the training split."
             )
+            if not classed:
+                yield paragraph(
+                    f"{related} Near-duplicate: the share of those with an image there whose correlation with them is "
+                    "above 0.9 at 32 x 32 pixels."
+                )
+            else:
+                meanings = "; ".join(f"{name} is {meaning}" for name, meaning in MEANINGS.items())
+                yield paragraph(
+                    f"{related} The others are numbers of images by the closest image in the training split: "
+                    f"{meanings} ({MEASURED_ON}). ",
+                    Code("leaks.csv"),
+                    " names each with its closest one.",
+                )
+        if classed and split.get("group_by") is None:
+            yield paragraph(UNKNOWN_PATIENTS)
 
 
 def recorded_split(run: Mapping[str, Any]) -> Mapping[str, Any]:

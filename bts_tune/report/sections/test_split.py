@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from bts_tune.report.blocks import Block, paragraph, table
+from bts_tune.report.blocks import Block, Code, paragraph, table
 from bts_tune.report.cells import MAX_ROWS, interval_cell, mean_cell, more_rows, over_trainings, spread_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.configurations import configurations, result_stage
+from bts_tune.report.wording import gained, interval, metric
+from bts_tune.results.comparison import Comparison
+from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.naming import role
 from bts_tune.results.objective import objective_of
 
@@ -62,3 +65,45 @@ class TestSplit(Section):
         )
         yield table(header, rows, right=(0, *range(3, len(header))))
         yield from more_rows([one for _, one in shown], "configuration", "configurations.csv")
+        yield from _clean(context.comparison, shown[:MAX_ROWS])
+
+
+def _clean(comparison: Comparison, shown: Sequence[tuple[int, Configuration]]) -> Iterable[Block]:
+    """Yield the metrics of the test images without a copy in training; nothing where these are not on record."""
+    clean, whole = comparison.clean, comparison.splits.get("test")
+    if clean is None or whole is None:
+        return
+    kept = clean.compared
+    if kept is None:
+        yield paragraph(
+            f"All {whole.images} test images have an identical or same-scan image in training: nothing here tells how "
+            "the models do on others."
+            if clean.left_out
+            else "No test image has an identical or same-scan image in training, as far as their looks tell: the "
+            "metrics above are those of clean images."
+        )
+        return
+    yield paragraph(
+        f"{clean.left_out} of the {whole.images} test images have an identical ({clean.identical}) or a same-scan "
+        f"({clean.left_out - clean.identical}) image in training; ",
+        Code("leaks.csv"),
+        f" names them. On the {kept.images} others the metrics are those below, and the difference is by how much they "
+        "are above those of all test images, for the same trainings. Slices of one patient that look less alike are "
+        "among these others.",
+    )
+    rows = []
+    for rank, one in shown:
+        place, all_place = kept.place(one), whole.place(one)
+        if place is None or all_place is None:
+            continue
+        row: list[Any] = [rank + 1, one.name, kept.images]
+        for here, there in (
+            (kept.resampled.dice_loss[place], whole.resampled.dice_loss[all_place]),
+            (kept.resampled.iou[place], whole.resampled.iou[all_place]),
+        ):
+            row += [metric(here.value), interval(here), gained(here.value - there.value)]
+        rows.append(row)
+    header = ["rank", "name", "images"]
+    for title in ("Dice loss", "IoU"):
+        header += [f"{title}, clean", "95 % interval", "difference"]
+    yield table(header, rows, right=(0, *range(2, len(header))))

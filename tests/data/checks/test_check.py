@@ -128,9 +128,10 @@ def test_duplicates_within_and_across_splits(tmp_path: Path) -> None:
     assert codes(report) == [
         ("warning", "duplicate-across-splits", "valid/1.png", None),
         ("warning", "duplicate-file", "train/2.png", None),
+        ("warning", "identical-across-splits", "valid", None),
         ("warning", "leak", "valid", None),
     ]
-    assert "50.0% of its images (1 of 2) are related to one in train" in report.issues[2].message
+    assert "50.0% of its images (1 of 2) are related to one in train" in report.issues[3].message
     assert "the same file as train/0.png" in report.issues[0].message
 
 

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from bts_tune.data.checks import similarity
-from bts_tune.data.checks.similarity import ORIENTATIONS, correlations, find_similar, signature, signatures
+from bts_tune.data.checks.similarity import (
+    ORIENTATIONS,
+    correlations,
+    find_similar,
+    fine,
+    fine_correlation,
+    signature,
+    signatures,
+)
 from bts_tune.data.synthetic.phantom import generate_slice
 from tests.data.builders import noise
 
@@ -194,3 +202,17 @@ def test_a_hundred_thousand_slices(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n100,000 slices: {seconds:.0f} s, {len(pairs)} pairs, {len(missed)} of 1000 missed", end=" ")
     assert len(missed) <= 10
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_fine_versions_are_compared_in_the_orientation_that_the_search_names(turn: str) -> None:
+    image = smooth(1, seed=11)[0]
+    turned = np.ascontiguousarray(TURNS[turn](image))
+    pairs = find_similar(np.stack([signature(image), signature(turned)]))
+    best = int(pairs.orientation[np.argmax(pairs.correlation)])
+    assert fine_correlation(fine(image), fine(turned), best) > 0.995
+
+
+def test_a_blank_image_is_identical_to_none() -> None:
+    image = fine(smooth(1, seed=11)[0])
+    assert fine_correlation(image, np.full_like(image, 9), 0) == 0

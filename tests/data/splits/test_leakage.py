@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from bts_tune.cli.main import main
+from bts_tune.data.checks.check import check_dataset, render
 from bts_tune.data.checks.scan import scan_dataset
+from bts_tune.data.checks.similarity import signature
 from bts_tune.data.open import open_dataset
 from bts_tune.data.records import Dataset
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, draw_pairs, measure_leak
+from bts_tune.results.leaks import read_leaks
 from tests.data.builders import (
     annotation,
     coco_content,
@@ -126,6 +129,125 @@ def test_the_command_reports_and_draws(root: Path, tmp_path: Path, capsys: pytes
     assert cv2.imread(str(tmp_path / "none.png")) is not None
     assert main(["data", "check", str(root), "--split", "random"]) == 2
     assert "must be one of grouped, provided" in capsys.readouterr().err
+
+
+def grey(root: Path, name: str) -> np.ndarray:
+    image = cv2.imread(str(root / name), cv2.IMREAD_GRAYSCALE)
+    assert image is not None
+    return image
+
+
+def brighter(image: np.ndarray) -> np.ndarray:
+    """The same picture in another file."""
+    return np.where(image < 255, image + 1, image).astype(np.uint8)
+
+
+def test_identical_is_told_from_the_same_scan_and_both_from_similar(root: Path) -> None:
+    rng = np.random.default_rng(3)
+    first, second, third, turned = (grey(root, f"test/test{number}x.png") for number in range(4))
+    _, data = cv2.imencode(".jpg", first, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    again = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert again is not None
+    add(root / "train", "again.png", again)
+    # Fine noise is lost at 32 px, and not at 256.
+    noisy = cv2.resize(second, (256, 256)) + rng.normal(0, 25, (256, 256))
+    add(root / "train", "noisy.png", np.clip(noisy, 0, 255).astype(np.uint8))
+    other = smooth(1, seed=99)[0]
+    share = next(share for share in np.linspace(0.2, 0.9, 141) if 0.91 < mixed_correlation(third, other, share) < 0.95)
+    add(root / "train", "mixed.png", mixed(third, other, share))
+    add(root / "train", "turned.png", np.ascontiguousarray(np.rot90(turned)))
+    _, leak = measure(root)
+    found = {pair.file: (pair.relation, pair.train_file) for pair in leak.pairs}
+    assert found == {
+        "test/test0x.png": ("identical", "train/again.png"),
+        "test/test1x.png": ("same scan", "train/noisy.png"),
+        "test/test2x.png": ("similar", "train/mixed.png"),
+        "test/test3x.png": ("identical", "train/turned.png"),
+    }
+    one = leak.splits["test"]
+    assert (one.identical, one.identical_turned, one.same_scan, one.similar, one.near_duplicates) == (2, 1, 1, 1, 4)
+    assert [pair.relation for pair in leak.pairs] == ["identical", "identical", "same scan", "similar"]
+
+
+def mixed(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    return np.clip((1 - share) * one + share * other, 0, 255).astype(np.uint8)
+
+
+def mixed_correlation(one: np.ndarray, other: np.ndarray, share: float) -> float:
+    return float(signature(one) @ signature(mixed(one, other, share)))
+
+
+def test_every_fine_look_is_taken_once(root: Path) -> None:
+    for index in range(3):
+        add(root / "train", f"again{index}.png", brighter(grey(root, f"valid/valid{index}x.png")))
+    dataset = open_dataset(root)
+    scan = scan_dataset(dataset)
+    first = measure_leak(dataset, scan, group_slices(scan))
+    assert first.splits["valid"].identical == 3
+    # What was measured is kept with the scan: nothing is opened again.
+    for index in range(3):
+        (root / "train" / f"again{index}.png").unlink()
+    assert measure_leak(dataset, scan, group_slices(scan)) == first
+
+
+def test_a_test_image_that_stands_in_the_validation_split_is_told_apart(root: Path) -> None:
+    add(root / "valid", "again.png", brighter(grey(root, "test/test0x.png")))
+    for split in ("train", "valid"):
+        add(root / split, "both.png", brighter(grey(root, "test/test1x.png")))
+    _, leak = measure(root)
+    assert (leak.splits["test"].identical, leak.splits["test"].identical_in_valid) == (1, 1)
+    assert leak.splits["valid"].identical_in_valid == 0
+
+
+def test_an_image_that_is_gone_is_not_called_identical(root: Path) -> None:
+    add(root / "train", "again.png", brighter(grey(root, "valid/valid0x.png")))
+    dataset = open_dataset(root)
+    scan = scan_dataset(dataset)
+    (root / "train" / "again.png").unlink()
+    (pair,) = measure_leak(dataset, scan, group_slices(scan)).pairs
+    assert (pair.relation, pair.correlation_256) == ("same scan", None)
+
+
+def test_masks_of_identical_images_tell_how_far_annotators_agree(tmp_path: Path) -> None:
+    images = smooth(4, seed=21)
+    for split, right in (("train", 30), ("test", 40)):
+        for number, image in enumerate(images):
+            mask = np.zeros(image.shape, np.uint8)
+            mask[10:20, 10 : 20 if number == 3 else right] = 255
+            (tmp_path / split / "images").mkdir(parents=True, exist_ok=True)
+            write_image(tmp_path / split / "images" / f"{number}a.png", image)
+            write_image(tmp_path / split / "masks" / f"{number}a.png", mask)
+    dataset = open_dataset(tmp_path)
+    report = check_dataset(dataset)
+    # 10 x 20 and 10 x 30 pixels share 10 x 20.
+    agreement = report.leak.agreement
+    assert (agreement.pairs, agreement.different) == (4, 3)
+    assert agreement.median == pytest.approx(0.8)
+    assert "a median Dice of 0.800 between the two" in render(report)
+
+
+def test_the_command_names_identical_images_one_by_one_and_all_in_a_file(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index, image in enumerate(smooth(22, seed=9)):
+        add(root / "train", f"a{index:02}x.png", image)
+        add(root / "valid", f"b{index:02}x.png", image)
+    file = tmp_path / "leaks.csv"
+    assert main(["data", "check", str(root), "--leaks", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "Identical to one in train: 22, 0 of them mirrored or rotated" in shown
+    assert shown.count("  train/a") == 20
+    assert "… and 2 more" in shown
+    assert "identical-across-splits (1)" in shown
+    assert "31 % of the pairs at 0.90 to 0.92" in shown
+    assert "Patients are not known" in shown
+    pairs = read_leaks(file)
+    assert pairs is not None
+    assert {(pair.file, pair.train_file, pair.relation) for pair in pairs} == {
+        (f"valid/b{index:02}x.png", f"train/a{index:02}x.png", "identical") for index in range(22)
+    }
+    assert main(["data", "check", str(root), "--leaks", str(tmp_path / "leaks.csv" / "no")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_an_unreadable_image_and_an_empty_dataset_are_no_leak(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ def test_a_run_that_goes_on_has_the_folds_that_it_began_with(
 ) -> None:
     folds = options(small_data, cache, split="grouped", group_by=PATIENT, folds=2)
     opened = open_checked_dataset(folds, console)
+    # All images but those of the test split are trained on, in one fold or another.
+    assert opened.leaks
+    assert {pair.split for pair in opened.leaks} == {"test"}
+    assert "valid" in {pair.split for pair in opened.checked.leak.pairs}
     run = {"dataset": {"split": opened.split.to_dict()}}
     folder = RunFolder.create(tmp_path / "run", run, lambda folder: opened.split.write(folder.split_file))
     dataset, reopened = reopen_dataset(folder, folder.read_run(), folds, console)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bts_tune.report.blocks import Paragraph, Table
 from bts_tune.report.sections.data_check import DataCheck
 from bts_tune.testing.runs import make_run
@@ -37,3 +39,14 @@ def test_how_masks_were_read() -> None:
     _, masks = DataCheck().blocks(context_of(run={"dataset": {"check": check}}))
     assert isinstance(masks, Paragraph)
     assert masks.spans == (f"Masks: {says}",)
+
+
+def test_how_far_the_masks_of_identical_images_agree() -> None:
+    found = {"pairs": 76, "different": 70, "median": 0.962}
+    check: dict[str, Any] = {"errors": {}, "warnings": {}, "splits": {}, "leak": {"masks_of_identical": found}}
+    _, agreement = DataCheck().blocks(context_of(run={"dataset": {"check": check}}))
+    assert isinstance(agreement, Paragraph)
+    assert "Of 76 pairs" in str(agreement.spans[0])
+    assert "a median Dice of 0.962" in str(agreement.spans[0])
+    check["leak"] = {"masks_of_identical": {"pairs": 0, "different": 0, "median": None}}
+    assert len(list(DataCheck().blocks(context_of(run={"dataset": {"check": check}})))) == 1

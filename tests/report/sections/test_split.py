@@ -48,3 +48,15 @@ def test_whatever_is_missing_is_left_out() -> None:
     run = make_run()
     run["dataset"]["split"] = {"method": "other", "splits": {"train": {}}}
     assert "a method that this version does not know" in shown(run)
+
+
+def test_the_classes_and_what_unknown_patients_leave_open_are_told() -> None:
+    run = make_run()
+    for one in run["dataset"]["split"]["leak"]["splits"].values():
+        one.update(images=429, identical=11, same_scan=202, similar=93)
+    text = shown(run)
+    for part in ("identical", "202", "93", "31 % of the pairs at 0.90 to 0.92", "leaks.csv", "Patients are not known"):
+        assert part in text
+    assert "near-duplicate" not in text
+    run["dataset"]["split"]["group_by"] = "the dataset"
+    assert "Patients are not known" not in shown(run)

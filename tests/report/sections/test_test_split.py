@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from bts_tune.testing.runs import make_search, make_test
-from bts_tune.testing.sections import SectionContract
+from pathlib import Path
+
+import pytest
+
+from bts_tune.report.blocks import Document, TitledBlocks
+from bts_tune.report.render.text import to_text
+from bts_tune.report.sections.test_split import TestSplit
+from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.leaks import LeakPair, Relation, write_leaks
+from bts_tune.testing.runs import make_search, make_test, write_run, write_scores
+from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import page, section
 
 
-class TestTestSplit(SectionContract):
+class TestTheSection(SectionContract):
     name = "test-split"
 
 
@@ -18,3 +27,47 @@ def test_test_split_shows_the_best_trial_and_the_baselines() -> None:
     assert "| 1 | t0001 | best | 0.2000 |" in text
     assert "t0000" not in text  # evaluated while it was the best, but no longer is
     assert text.count("| baseline |") == 3
+
+
+def shown(path: Path, relations: list[Relation] | None) -> str:
+    trials = make_search()
+    trials[4].test = make_test(0.2)
+    folder = write_run(path, trials)
+    for record in trials:
+        if record.best_row:
+            write_scores(folder, record, images=20, test=20)
+    if relations is not None:
+        pairs = [
+            LeakPair(f"test/{number:03}.png", "test", "train/a.png", 0.97, "as it is", relation)
+            for number, relation in enumerate(relations)
+        ]
+        write_leaks(folder.leaks_file, pairs)
+    context = context_of(trials, folder=folder, comparison=compare_configurations(folder, trials))
+    blocks = tuple(TestSplit().blocks(context))
+    return to_text(Document("", (), "", (TitledBlocks("Test split", blocks),)), width=2000)
+
+
+def test_metrics_also_stand_for_the_test_images_without_a_copy_in_training(tmp_path: Path) -> None:
+    text = shown(tmp_path / "r", ["identical", "same scan", "same scan", "similar"])
+    assert "3 of the 20 test images have an identical (1) or a same-scan (2) image in training" in text
+    assert "On the 17 others" in text
+    assert "Dice loss, clean" in text
+
+
+@pytest.mark.parametrize(
+    ("relations", "says"),
+    [
+        (["similar"], "No test image has an identical or same-scan image"),
+        (["same scan"] * 20, "All 20 test images have an identical or same-scan image"),
+    ],
+)
+def test_where_none_or_all_leak_a_sentence_says_so(tmp_path: Path, relations: list[Relation], says: str) -> None:
+    text = shown(tmp_path / "r", relations)
+    assert says in text
+    assert "Dice loss, clean" not in text
+
+
+def test_an_earlier_run_says_nothing_of_clean_images(tmp_path: Path) -> None:
+    text = shown(tmp_path / "r", None)
+    assert "95 % interval" in text
+    assert "same-scan" not in text
