@@ -139,7 +139,7 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
-    with pytest.raises(DataError, match=r"holds no image \(PNG, JPEG, TIFF, GIF, BMP, WebP or NPY\)"):
+    with pytest.raises(DataError, match=r"holds no image \(PNG, JPEG, TIFF, GIF, BMP, WebP, NPY or NIfTI\)"):
         list_images([tmp_path])
 
 
