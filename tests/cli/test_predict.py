@@ -125,7 +125,8 @@ def test_a_volume_is_cut_along_the_plane_that_the_run_recorded(
 
     monkeypatch.setattr(Segmenter, "predict_batch", watched)
     assert main(["predict", str(copy), "scan.nii.gz", "--out", "out", "--device", "cpu"]) == 0
-    assert nibabel.load("out/scan_mask.nii.gz").shape == (9, 8, 7)
+    written: Any = nibabel.load("out/scan_mask.nii.gz")
+    assert written.shape == (9, 8, 7)
     assert seen == [(7, 9)] * 8
     seen.clear()
     (found,) = api.open_run(run).predict("scan.nii.gz", "other", device="cpu")

@@ -43,13 +43,17 @@ class Bright(Segmenter):
 
 
 def save(path: Path, values: np.ndarray, **header: Any) -> Path:
-    image = nibabel.Nifti1Image(values, TURNED)
+    image: Any = nibabel.Nifti1Image(values, TURNED)
     image.header.set_xyzt_units("mm", "sec")
     image.header["cal_max"] = 900
     for name, value in header.items():
         image.header[name] = value
     nibabel.save(image, path)
     return path
+
+
+def load(path: Path) -> Any:
+    return nibabel.load(path)
 
 
 def blocks(shape: tuple[int, ...] = (21, 18, 11), seed: int = 0) -> np.ndarray:
@@ -64,7 +68,7 @@ def test_the_mask_lies_on_the_volume_voxel_by_voxel(tmp_path: Path, plane: str, 
     path = save(tmp_path / f"scan.v1{suffix}", values)
     (found,) = predict(Bright(), [path], tmp_path / "out", plane=plane)
     assert (found.image, found.mask) == (path, tmp_path / "out" / "scan.v1_mask.nii.gz")
-    mask, image = nibabel.load(found.mask), nibabel.load(path)
+    mask, image = load(found.mask), load(path)
     assert mask.get_data_dtype() == np.uint8
     assert np.array_equal(np.asanyarray(mask.dataobj), values // 1000)
     assert found.tumor_share == pytest.approx((values > 0).mean())
@@ -78,17 +82,17 @@ def test_scaled_values_and_a_fourth_axis_of_one(tmp_path: Path) -> None:
     values = blocks((9, 8, 7))
     path = save(tmp_path / "scan.nii", values[..., np.newaxis] / 3.0 - 17)
     (found,) = predict(Bright(), [path], tmp_path / "out")
-    mask = np.asanyarray(nibabel.load(found.mask).dataobj)
+    mask = np.asanyarray(load(found.mask).dataobj)
     assert np.array_equal(mask, values[..., np.newaxis] // 1000)
 
 
 def test_an_affine_in_the_quaternion_alone_is_kept(tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(blocks(), None)
+    image: Any = nibabel.Nifti1Image(blocks(), None)
     image.header.set_qform(TURNED, code=1)
     image.header.set_sform(None, code=0)
     nibabel.save(image, tmp_path / "scan.nii")
     (found,) = predict(Bright(), [tmp_path / "scan.nii"], tmp_path / "out")
-    mask, stored = nibabel.load(found.mask), nibabel.load(tmp_path / "scan.nii")
+    mask, stored = load(found.mask), load(tmp_path / "scan.nii")
     assert np.allclose(mask.affine, stored.affine, atol=1e-6)
     assert (int(mask.header["qform_code"]), int(mask.header["sform_code"])) == (1, 0)
     assert np.array_equal(np.asanyarray(mask.dataobj), np.asanyarray(stored.dataobj) // 1000)
