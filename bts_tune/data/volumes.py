@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -53,6 +54,47 @@ class Volume:
             return np.zeros(values.shape, dtype=np.uint8)
         scaled = np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
         return 255 - scaled if self.inverted else scaled
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How the axes of a file become those of the body.
+
+    Attributes:
+        axes: the file's axis that becomes each axis of the body.
+        flipped: whether that axis then runs the other way.
+    """
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    def to_body(self, values: np.ndarray) -> np.ndarray:
+        """Return values in a file's order on the body's axes."""
+        return np.flip(np.transpose(values, self.axes), self._turned())
+
+    def to_file(self, values: np.ndarray) -> np.ndarray:
+        """Return values on the body's axes in the file's order."""
+        return np.transpose(np.flip(values, self._turned()), np.argsort(self.axes))
+
+    def affine(self, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the affine of a file of that shape for values on the body's axes."""
+        turned = affine.astype(np.float64)
+        turned[:, :3] = turned[:, list(self.axes)]
+        for axis in self._turned():
+            turned[:, 3] += turned[:, axis] * (shape[self.axes[axis]] - 1)
+            turned[:, axis] *= -1
+        return turned
+
+    def _turned(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(3) if self.flipped[axis])
+
+
+def nearest_turn(affine: np.ndarray) -> Turn:
+    """Return how values with this affine are turned so that each axis is as near to one of the body as can be."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    best = max(permutations(range(3)), key=lambda axes: sum(abs(directions[body, axes[body]]) for body in range(3)))
+    x, y, z = (bool(directions[body, best[body]] < 0) for body in range(3))
+    return Turn(best, (x, y, z))  # type: ignore[arg-type]
 
 
 def slice_count(shape: tuple[int, ...], plane: str) -> int:

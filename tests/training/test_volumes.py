@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
+import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask
 from bts_tune.data.readers._nifti import read_nifti
 from bts_tune.errors import DataError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.prediction import predict
 from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.volumes import segment
+from tests.data.readers.dicoms import write_multi_frame, write_segmentation, write_series
 from tests.training.builders import data, tiny, trained
 
 # Turned about two axes, with voxels of 0.8 x 1.1 x 3.5 mm, and axes that run forwards, to the left and down.
@@ -150,3 +156,70 @@ def test_without_nibabel_one_sentence_says_what_installs_it(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(DataError, match=r"which is not installed: pip install 'bts-tune\[nifti\]'"):
         list(predict(Bright(), [path], tmp_path / "out"))
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_series_gets_a_dicom_seg_voxel_by_voxel(tmp_path: Path, plane: str) -> None:
+    """As this project reads it and as highdicom does, whatever the order of the files."""
+    values = blocks((7, 12, 10)).astype(np.uint16)
+    files = write_series(tmp_path / "P1" / "t1", values, order=(5, 2, 0, 6, 3, 1, 4))
+    (found,) = predict(Bright(), [tmp_path / "P1"], tmp_path / "out", plane=plane)
+    assert found.mask == tmp_path / "out" / "t1_mask.dcm"
+    assert found.tumor_share == pytest.approx((values > 0).mean())
+    written = highdicom.seg.segread(found.mask)
+    sources = [pydicom.dcmread(path) for path in files]
+    uids = [one.SOPInstanceUID for one in sources]
+    theirs = written.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)[..., 0]
+    assert np.array_equal(theirs, values // 1000)
+    assert (written.PatientID, written.StudyInstanceUID) == (sources[0].PatientID, sources[0].StudyInstanceUID)
+    assert written.FrameOfReferenceUID == sources[0].FrameOfReferenceUID
+    shutil.copy(found.mask, tmp_path / "P1")
+    for record in open_dataset(tmp_path / "P1", empty_slices=1):
+        index = int(record.name.rpartition("/")[2])
+        assert np.array_equal(read_mask(record), values[index][:, ::-1] // 1000)
+
+
+def test_a_series_of_several_frames_in_a_file(tmp_path: Path) -> None:
+    values = blocks((6, 12, 10)).astype(np.uint16)
+    order = (3, 0, 5, 1, 4, 2)
+    path = write_multi_frame(tmp_path / "mr.dcm", values, order=order)
+    (found,) = predict(Bright(), [path], tmp_path / "out")
+    assert found.mask == tmp_path / "out" / "mr_mask.dcm"
+    uid = pydicom.dcmread(path).SOPInstanceUID
+    numbers = list(range(1, 7))
+    written = highdicom.seg.segread(found.mask)
+    theirs = written.get_pixels_by_source_frame(uid, numbers, assert_missing_frames_are_empty=True)[..., 0]
+    assert np.array_equal(theirs, values[list(order)] // 1000)
+
+
+def test_a_series_without_a_tumour_gets_an_empty_segmentation(tmp_path: Path) -> None:
+    write_series(tmp_path / "t1", np.zeros((4, 12, 10), dtype=np.uint16))
+    (found,) = predict(Bright(), [tmp_path / "t1"], tmp_path / "out")
+    assert found.mask.name == "t1_mask.dcm"
+    assert not pydicom.dcmread(found.mask).pixel_array.any()
+
+
+def test_series_in_one_folder_are_told_apart_and_segmentations_passed_over(tmp_path: Path) -> None:
+    values = blocks((3, 12, 10)).astype(np.uint16)
+    files = write_series(tmp_path / "in", values)
+    write_segmentation(tmp_path / "in" / "seg.dcm", files, (values // 1000).astype(np.uint8))
+    write_series(tmp_path / "in", values, description="T2", order=(3, 4, 5))
+    found = [one.mask.name for one in predict(Bright(), [tmp_path / "in"], tmp_path / "out")]
+    assert found == ["IM000_mask.dcm", "IM003_mask.dcm"]
+
+
+def test_dicom_files_that_cannot_be_segmented_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = blocks((3, 12, 10)).astype(np.uint16)
+    files = write_series(tmp_path / "in", values)
+    path = write_segmentation(tmp_path / "seg.dcm", files, (values // 1000).astype(np.uint8))
+    with pytest.raises(DataError, match=r"seg\.dcm: holds no image that can be segmented"):
+        list(predict(Bright(), [path], tmp_path / "out"))
+    content = pydicom.dcmread(files[1])
+    del content.StudyInstanceUID
+    content.save_as(files[1])
+    with pytest.raises(DataError, match=r"IM000\.dcm: no DICOM SEG can be written of its series"):
+        list(predict(Bright(), [tmp_path / "in"], tmp_path / "out"))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(DataError, match=r"which is not installed: pip install 'bts-tune\[dicom\]'"):
+        list(predict(Bright(), [tmp_path / "in"], tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
