@@ -167,10 +167,11 @@ class Run:
         """Write a mask and an overlay for each image or volume, and return what was written.
 
         Args:
-            images: images and NIfTI volumes, or folders of them.
+            images: images, NIfTI volumes and DICOM series, or folders of them.
             out: folder for `<image>_mask.png`, of 0 and 255, and `<image>_overlay.png`, in the image's own size. Of a
                 volume, which is cut along the plane of the run's own data, `<volume>_mask.nii.gz` of 0 and 1 has the
-                same shape and affine, and the overlay shows the slice with most tumour.
+                same shape and affine; of a DICOM series `<series>_mask.dcm` is a DICOM SEG. Their overlay shows the
+                slice with most tumour.
             trial, device, ensemble, tta: as for `best_model`.
 
         Raises:

@@ -12,7 +12,7 @@ from bts_tune.errors import EXIT_OK, ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune predict`."""
     parser.add_argument("run", help="a run's folder or name")
-    parser.add_argument("images", nargs="+", help="images and volumes (NIfTI), or folders of them", type=Path)
+    parser.add_argument("images", nargs="+", help="images and volumes (NIfTI, DICOM), or folders of them", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
     parser.add_argument("--trial", metavar="NAME", help="use this trial's model instead of the best one")
     parser.add_argument(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import nibabel
 import numpy as np
 import pytest
 
 from bts_tune.data.planes import PLANES
-from bts_tune.data.volumes import Volume, cut, filled_slices, paste, pixel_spacing, slice_count, window_of
+from bts_tune.data.volumes import Volume, cut, filled_slices, nearest_turn, paste, pixel_spacing, slice_count, window_of
 from bts_tune.errors import DataError
 
 SHAPE = (5, 6, 7)
@@ -48,3 +51,19 @@ def test_a_constant_volume_is_black_and_infinite_values_are_refused() -> None:
     constant[0, 0, 0] = np.inf
     with pytest.raises(DataError, match="v: holds values that are infinite"):
         Volume(constant, (1, 1, 1), np.eye(4), window_of(constant)).grey("axial", 0, "v")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_file_is_turned_to_the_nearest_axes_as_nibabel_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    small, _ = np.linalg.qr(np.eye(3) + rng.normal(0, 0.1, (3, 3)))
+    affine: np.ndarray = np.eye(4)
+    affine[:3, :3] = (small * np.sign(np.diag(small)))[:, rng.permutation(3)] * rng.choice([-1, 1], 3)
+    affine[:3, :3] *= rng.uniform(0.5, 4, 3)
+    affine[:3, 3] = rng.normal(0, 50, 3)
+    values = rng.integers(0, 1000, SHAPE).astype(np.int16)
+    canonical: Any = nibabel.as_closest_canonical(nibabel.Nifti1Image(values, affine))
+    turn = nearest_turn(affine)
+    assert np.array_equal(turn.to_body(values), np.asanyarray(canonical.dataobj))
+    assert turn.affine(affine, SHAPE) == pytest.approx(canonical.affine, abs=1e-4)
+    assert np.array_equal(turn.to_file(turn.to_body(values)), values)

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bts_tune import __version__
 from bts_tune.data.files import open_file
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.images import read_bytes
@@ -170,6 +170,7 @@ def like_dicom(mask: np.ndarray, series: Series) -> bytes:
     Raises:
         DataError: the series lacks what a DICOM SEG must say of it.
     """
+    import pydicom
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
     from pydicom.filewriter import dcmwrite
@@ -179,18 +180,18 @@ def like_dicom(mask: np.ndarray, series: Series) -> bytes:
     values = series.turn.to_file(mask)
     places = {(frame.file, frame.number): place for place, frame in enumerate(series.frames)}
     slices = [values[:, :, places[frame.file, frame.number]].T for one in series.headers for frame in one.frames]
-    version = metadata.version("bts-tune")
+    program = AlgorithmIdentificationSequence("bts-tune", codes.DCM.ArtificialIntelligence, __version__)
     described = SegmentDescription(
         segment_number=1,
         segment_label="tumour",
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Neoplasm,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=AlgorithmIdentificationSequence("bts-tune", codes.DCM.ArtificialIntelligence, version),
+        algorithm_identification=program,
     )
     try:
         written = Segmentation(
-            source_images=[_opened(one.path, pixels=True) for one in series.headers],
+            source_images=[pydicom.dcmread(one.path, stop_before_pixels=True) for one in series.headers],
             pixel_array=np.stack(slices),
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[described],
@@ -200,7 +201,7 @@ def like_dicom(mask: np.ndarray, series: Series) -> bytes:
             instance_number=1,
             manufacturer="bts-tune",
             manufacturer_model_name="bts-tune",
-            software_versions=version,
+            software_versions=__version__,
             device_serial_number="none",
             series_description="predicted tumour",
         )
@@ -299,7 +300,10 @@ def _header(path: Path, content: Any) -> Header:
         window = _window(*shown)
         frames.append(Frame(path, number, (position[0], position[1], position[2]), scale[0], scale[1], window))
         if is_segmentation:
-            segments.append(int(value(group, "SegmentIdentificationSequence", "ReferencedSegmentNumber") or 0))
+            segment = int(value(group, "SegmentIdentificationSequence", "ReferencedSegmentNumber") or 0)
+            if not 0 <= segment < 2**16:
+                raise DataError(f"{path}: frame {number + 1} shows segment {segment}; 1 to 65535 are allowed.")
+            segments.append(segment)
     if len(orientations) > 1 or len(spacings) > 1:
         raise DataError(f"{path}: has frames of several orientations or spacings; one stack of slices is needed.")
     if min(min(spacings)) <= 0 or abs(np.linalg.norm(np.cross(orientation[:3], orientation[3:])) - 1) > _SAME:
@@ -497,7 +501,10 @@ def _check_compressed(header: Header, stored: bytes) -> None:
 
 
 def _size_of_jpeg(frame: bytes) -> tuple[int, int] | None:
-    """Return rows and columns of a JPEG or JPEG-LS frame; None of any other."""
+    """Return rows and columns of a JPEG, JPEG-LS or JPEG 2000 frame; None of any other."""
+    if frame[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: right, bottom, left and top of the image
+        right, bottom, left, top = (int.from_bytes(frame[place : place + 4]) for place in (8, 12, 16, 20))
+        return bottom - top, right - left
     place = 2
     while frame[:2] == b"\xff\xd8" and place + 9 <= len(frame) and frame[place] == 0xFF:
         marker = frame[place + 1]
@@ -519,14 +526,16 @@ def _load_labels(files: tuple[Path, ...], masks: tuple[Path, ...], _content: str
 
 def _labels_of_nifti(series: Series, path: Path) -> np.ndarray:
     mask, _ = read_nifti(path)
+    turn = nearest_turn(mask.affine)  # by one rule for both, which matters at 45 degrees
+    labels = turn.to_body(mask.values)
     shape = series.turn.to_body(np.empty(series.shape, dtype=bool)).shape
     affine = series.turn.affine(series.affine, series.shape)
-    if mask.values.shape != shape or not np.allclose(mask.affine, affine, atol=_SAME):
+    if labels.shape != shape or not np.allclose(turn.affine(mask.affine, mask.values.shape), affine, atol=_SAME):
         raise DataError(
             f"{path}: does not lie on the voxels of its series {series.headers[0].path.parent.name}/ (another shape or "
             "affine); resample it."
         )
-    return mask.values
+    return labels
 
 
 def _labels_of_images(series: Series, files: Sequence[Path], masks: Sequence[Path]) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from bts_tune.text import plural
 _DEPTH = 6
 """Folders below the dataset's in which files are looked for to recognise it: patient, study, series and some more."""
 
+_LOOKED_AT = 100
+
 
 @READERS.register("dicom")
 class DicomReader(Reader):
@@ -60,6 +63,13 @@ class DicomReader(Reader):
         if annotation_files(root) or FoldersReader().recognises(root) or PairsReader().recognises(root):
             return False
         return any(_has_dicom(folder) for folder in _folders(root, _DEPTH))
+
+    def hint(self, root: Path) -> str | None:
+        """Return how DICOM files without a suffix are read."""
+        for path in islice(all_files(root), _LOOKED_AT):
+            if is_dicom(path):
+                return "holds DICOM files without the suffix .dcm, which are read when they are named: --reader dicom."
+        return None
 
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
         """Read the series that have a segmentation, and note what is left out.

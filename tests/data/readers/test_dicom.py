@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
@@ -218,8 +221,6 @@ def change(path: Path, **fields: Any) -> None:
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_told(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
-    import re
-
     image, mask = stack()
     files = write_series(tmp_path, image)
     write_segmentation(tmp_path / "seg.dcm", files, mask)
@@ -310,15 +311,27 @@ def test_without_pydicom_one_sentence_says_what_installs_it(tmp_path: Path, monk
         open_dataset(root)
 
 
+@pytest.mark.parametrize("syntax", [pydicom.uid.RLELossless, pydicom.uid.JPEGLSLossless])
+def test_compressed_series(tmp_path: Path, syntax: str) -> None:
+    image, mask = stack()
+    files = write_series(tmp_path, image)
+    write_segmentation(tmp_path / "seg.dcm", files, mask)
+    compress(files, syntax)
+    expect(open_dataset(tmp_path, empty_slices=1), image, mask)
+
+
+def compress(files: list[Path], syntax: str) -> None:
+    for path in files:
+        content = pydicom.dcmread(path)
+        content.compress(syntax, generate_instance_uid=False)
+        content.save_as(path)
+
+
 def test_compressed_frames_must_have_the_size_of_the_header(tmp_path: Path) -> None:
     image, mask = stack()
     files = write_series(tmp_path, image)
     write_segmentation(tmp_path / "seg.dcm", files, mask)
-    for path in files:
-        content = pydicom.dcmread(path)
-        content.compress(pydicom.uid.JPEGLSLossless, generate_instance_uid=False)
-        content.save_as(path)
-    expect(open_dataset(tmp_path, empty_slices=1), image, mask)
+    compress(files, pydicom.uid.JPEGLSLossless)
     content = pydicom.dcmread(files[0])
     place = content.PixelData.index(b"\xff\xf7")
     content.PixelData = content.PixelData[: place + 5] + b"\xff\xff\xff\xff" + content.PixelData[place + 9 :]
@@ -326,3 +339,52 @@ def test_compressed_frames_must_have_the_size_of_the_header(tmp_path: Path) -> N
     record = open_dataset(tmp_path).records["train"][0]
     with pytest.raises(DataError, match="frame 1 has 65535 x 65535 pixels, its header says 10 x 12"):
         read_slice(record)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
+def test_the_size_of_a_frame_is_read_from_it(kind: str) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((12, 10), dtype=np.uint8)).save(file, kind, no_jp2=True)
+    assert _dicom._size_of_jpeg(file.getvalue()) == (12, 10)
+    assert _dicom._size_of_jpeg(b"\0" * 100) is None
+
+
+@pytest.mark.parametrize("name", ["P0/t1/IM003.dcm", "P0/seg/seg.dcm"])
+def test_damaged_files_are_told_and_nothing_else_happens(tmp_path: Path, name: str) -> None:
+    """Bytes that are changed, cut off or doubled: slices, or a sentence."""
+    root = write_patients(tmp_path, 1)
+    whole = (root / name).read_bytes()
+    told = 0
+    sentences: list[str] = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        kind = seed % 3
+        if kind == 0:
+            for place in rng.integers(128, len(damaged), 12):
+                damaged[place] = rng.integers(256)
+        elif kind == 1:
+            del damaged[rng.integers(len(damaged)) :]
+        else:
+            start, end = sorted(rng.integers(128, len(damaged), 2))
+            damaged[end:end] = damaged[start:end]
+        (root / name).write_bytes(damaged)
+        try:
+            dataset = open_dataset(root, empty_slices=1)
+            told += bool(dataset.issues)
+            for record in list(dataset)[:2]:
+                assert read_slice(record).shape == read_mask(record).shape
+        except DataError as error:
+            told += 1
+            sentences.append(str(error))
+    assert told > 10
+    assert not any("\n" in sentence for sentence in sentences)
+
+
+def test_files_without_a_suffix_are_hinted_at(tmp_path: Path) -> None:
+    image, mask = stack()
+    files = write_series(tmp_path / "P1", image, suffix="")
+    write_segmentation(tmp_path / "P1" / "seg", files, mask)
+    with pytest.raises(DataError, match=r"DICOM files without the suffix \.dcm, which are read when .*--reader dicom"):
+        open_dataset(tmp_path)
+    expect(open_dataset(tmp_path, reader="dicom", empty_slices=1), image, mask)
