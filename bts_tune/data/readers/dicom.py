@@ -46,7 +46,8 @@ from bts_tune.text import plural
 _DEPTH = 6
 """Folders below the dataset's in which files are looked for to recognise it: patient, study, series and some more."""
 
-_LOOKED_AT = 100
+_LOOKED_AT = 2000
+"""Folders, or files, after which a folder is given up: it may be a home folder, named by mistake."""
 
 
 @READERS.register("dicom")
@@ -62,11 +63,12 @@ class DicomReader(Reader):
         """Return whether DICOM files lie at any depth, and the folder has no other layout."""
         if annotation_files(root) or FoldersReader().recognises(root) or PairsReader().recognises(root):
             return False
-        return any(_has_dicom(folder) for folder in _folders(root, _DEPTH))
+        return any(_has_dicom(folder) for folder in islice(_folders(root, _DEPTH), _LOOKED_AT))
 
     def hint(self, root: Path) -> str | None:
         """Return how DICOM files without a suffix are read."""
-        for path in islice(all_files(root), _LOOKED_AT):
+        folders = islice(_folders(root, _DEPTH), _LOOKED_AT)
+        for path in islice((entry for folder in folders for entry in folder.iterdir()), _LOOKED_AT):
             if is_dicom(path):
                 return "holds DICOM files without the suffix .dcm, which are read when they are named: --reader dicom."
         return None
@@ -229,7 +231,7 @@ def _with_masks(
         name = members[0].path.relative_to(root).as_posix()
         described = f"{members[0].description or 'no description'} ({name})"
         try:
-            masks = _masks_of(members, segmentations.get(uid, []), members[0].path.parent not in shared)
+            masks = _masks_of(root, members, segmentations.get(uid, []), members[0].path.parent not in shared)
         except DataError as error:
             message = str(error).removeprefix(f"{members[0].path}: ")
             issues.append(Issue("error", "missing-mask", name, None, message))
@@ -252,16 +254,17 @@ def _series_of_folders(series: Mapping[str, Sequence[Header]]) -> dict[Path, int
     return {folder: len(uids) for folder, uids in found.items()}
 
 
-def _masks_of(members: Sequence[Header], segmentations: Sequence[Path], alone: bool) -> tuple[Path, ...]:
+def _masks_of(root: Path, members: Sequence[Header], segmentations: Sequence[Path], alone: bool) -> tuple[Path, ...]:
     """Return the files of a series' mask; none where it has none.
 
     Args:
+        root: the dataset's folder, outside of which nothing is looked for.
         members: the files of the series.
         segmentations: the DICOM SEG files that name it.
         alone: whether no other series lies in its folder.
 
     Raises:
-        DataError: several fit, or slices have none.
+        DataError: several fit, slices have none, or one is a link that leads out of the dataset.
     """
     first = members[0].path
     folder = first.parent
@@ -273,9 +276,10 @@ def _masks_of(members: Sequence[Header], segmentations: Sequence[Path], alone: b
         is_mask = mask_of(stem) is not None or (said is not None and said.kind == "masks")
         if mask_of(stem) in named or (alone and is_mask):
             found.append(path)
-    for path in sorted(path for path in folder.parent.iterdir() if path.name.lower().endswith(NIFTI_SUFFIXES)):
-        if alone and folder.name in (volume_stem(path), mask_of(volume_stem(path))):
-            found.append(path)
+    if alone and folder != root:
+        for path in sorted(path for path in folder.parent.iterdir() if path.name.lower().endswith(NIFTI_SUFFIXES)):
+            if folder.name in (volume_stem(path), mask_of(volume_stem(path))):
+                found.append(path)
     images = _images_of(members)
     if len(found) + bool(images) > 1:
         names = ", ".join(path.name for path in (*found, *images[:1]))
@@ -285,6 +289,9 @@ def _masks_of(members: Sequence[Header], segmentations: Sequence[Path], alone: b
             f"{first}: {len(members) - len(images)} of the {len(members)} slices of its series have no mask of their "
             "name beside them; a slice without a tumour needs an all-zero one."
         )
+    for path in images or found:
+        if path.is_symlink() and leads_out(root, path):
+            raise DataError(f"{first}: its mask {path.name} is a link that leads out of the dataset's folder.")
     return tuple(images or found)
 
 

@@ -159,6 +159,15 @@ def test_a_nifti_mask_beside_the_series(tmp_path: Path, place: str) -> None:
     assert "does not lie on the voxels of its series" in error.message
 
 
+def test_no_mask_is_taken_from_outside_of_the_dataset(tmp_path: Path) -> None:
+    image, mask = stack()
+    root = tmp_path / "t1"
+    files = write_series(root, image)
+    nibabel.save(nibabel.Nifti1Image(mask.transpose(2, 1, 0), read_series(files).affine), tmp_path / "t1_mask.nii")
+    with pytest.raises(DataError, match="holds no DICOM series with a segmentation"):
+        open_dataset(root)
+
+
 def test_image_masks_beside_the_slices(tmp_path: Path) -> None:
     image, mask = stack()
     files = write_series(tmp_path / "t1", image, order=SHUFFLED)
@@ -286,6 +295,18 @@ def test_links_that_lead_out_are_not_opened(tmp_path: Path) -> None:
     (root / "link.dcm").symlink_to(tmp_path / "secret.dcm")
     (error,) = open_dataset(root).errors
     assert (error.code, error.file) == ("unsafe-path", "link.dcm")
+
+
+def test_masks_behind_links_that_lead_out_are_not_opened(tmp_path: Path) -> None:
+    image, mask = stack()
+    files = write_series(tmp_path / "dataset" / "t1", image)
+    for path, pixels in zip(files, mask, strict=True):
+        write_image(path.with_name(f"{path.stem}_mask.png"), pixels * 255)
+    linked = files[4].with_name(f"{files[4].stem}_mask.png")
+    linked.rename(tmp_path / "secret.png")
+    linked.symlink_to(tmp_path / "secret.png")
+    (error,) = open_dataset(tmp_path / "dataset").errors
+    assert f"its mask {linked.name} is a link that leads out" in error.message
 
 
 def test_the_fingerprint_covers_every_file_of_a_series(tmp_path: Path) -> None:
