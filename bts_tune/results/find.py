@@ -97,7 +97,7 @@ def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
 
 def plane_of_slices(folder: RunFolder) -> str:
     """Return the plane along which the volumes of a run's data were cut; axial where the run recorded none."""
-    plane = (folder.read_run().get("options") or {}).get("plane")
+    plane = folder.read_run().get("options", {}).get("plane")
     return plane if isinstance(plane, str) else "axial"
 
 

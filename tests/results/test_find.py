@@ -48,7 +48,7 @@ def test_a_model_is_found_by_its_trial(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "plane"),
-    [({"plane": "coronal"}, "coronal"), ({"epochs": 3}, "axial"), ({"plane": 3}, "axial"), (None, "axial")],
+    [({"plane": "coronal"}, "coronal"), ({"epochs": 3}, "axial"), ({"plane": 3}, "axial"), ({}, "axial")],
 )
 def test_the_plane_is_the_recorded_one_or_axial(tmp_path: Path, options: object, plane: str) -> None:
     """Runs of earlier versions recorded none."""
