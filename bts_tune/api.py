@@ -16,7 +16,7 @@ from bts_tune import plugins
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.registry import EXPORTS
-from bts_tune.results.find import best_model, ensemble_models, find_run
+from bts_tune.results.find import best_model, ensemble_models, find_run, plane_of_slices
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
@@ -164,11 +164,14 @@ class Run:
         ensemble: bool = False,
         tta: bool = False,
     ) -> list[Prediction]:
-        """Write a mask and an overlay for each image, and return what was written.
+        """Write a mask and an overlay for each image or volume, and return what was written.
 
         Args:
-            images: images, or folders of images.
-            out: folder for `<image>_mask.png`, of 0 and 255, and `<image>_overlay.png`, in the image's own size.
+            images: images, NIfTI volumes and DICOM series, or folders of them.
+            out: folder for `<image>_mask.png`, of 0 and 255, and `<image>_overlay.png`, in the image's own size. Of a
+                volume, which is cut along the plane of the run's own data, `<volume>_mask.nii.gz` of 0 and 1 has the
+                same shape and affine; of a DICOM series `<series>_mask.dcm` is a DICOM SEG. Their overlay shows the
+                slice with most tumour.
             trial, device, ensemble, tta: as for `best_model`.
 
         Raises:
@@ -179,7 +182,8 @@ class Run:
 
         listed = [images] if isinstance(images, str | Path) else images
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
-        return list(predict(model, [Path(one) for one in listed], Path(out)))
+        plane = plane_of_slices(self.folder)
+        return list(predict(model, [Path(one) for one in listed], Path(out), plane=plane))
 
     def export(self, to: str, output: Path | str | None = None, *, trial: str | None = None) -> Exported:
         """Write the best model, or the run itself, in a form that other programs read.

@@ -218,8 +218,8 @@ def test_a_dataset_is_opened_and_checked(slices: Path, tmp_path: Path) -> None:
         bt.check_dataset("nowhere")
     with pytest.raises(DataError, match="'stroke'"):
         bt.open_dataset(slices, tumor_categories=["stroke"])
-    with pytest.raises(ConfigError, match="unknown reader 'dicom'"):
-        bt.open_dataset(slices, reader="dicom")
+    with pytest.raises(ConfigError, match="unknown reader 'minc'"):
+        bt.open_dataset(slices, reader="minc")
 
 
 # Search spaces

@@ -12,7 +12,7 @@ from bts_tune.errors import EXIT_OK, ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune predict`."""
     parser.add_argument("run", help="a run's folder or name")
-    parser.add_argument("images", nargs="+", help="images, or folders of images", type=Path)
+    parser.add_argument("images", nargs="+", help="images and volumes (NIfTI, DICOM), or folders of them", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
     parser.add_argument("--trial", metavar="NAME", help="use this trial's model instead of the best one")
     parser.add_argument(
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
-    from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run
+    from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run, plane_of_slices
     from bts_tune.training.ensemble import load_segmenter
     from bts_tune.training.postprocessing import Postprocessing
     from bts_tune.training.prediction import predict
@@ -49,6 +49,6 @@ def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
         if parsed.ensemble or parsed.tta:
             raise ConfigError("--postprocess: was chosen for single models; leave out --ensemble and --tta.")
         segmenter.postprocessing = Postprocessing(**chosen_postprocessing(run, models[0]))
-    for prediction in predict(segmenter, parsed.images, parsed.out):
+    for prediction in predict(segmenter, parsed.images, parsed.out, plane=plane_of_slices(run)):
         print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
     return EXIT_OK

@@ -24,6 +24,8 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
     used: set[Path | None] = {
         path for members in dataset.records.values() for one in members for path in (one.image, one.mask)
     }
+    sources = {one.source for members in dataset.records.values() for one in members if one.source is not None}
+    used |= {path for files in {source.files() for source in sources} for path in files}
     root = dataset.root.resolve()
     targets = {path.resolve() for path in used if path is not None and path.is_symlink()}
     used |= {dataset.root / path.relative_to(root) for path in targets if path.is_relative_to(root)}

@@ -94,7 +94,14 @@ class PixelSource(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return which part of the files it is and how it is read, in plain JSON types: all but the files' content."""
+        """Return which part of the files it is and how it is read, in plain JSON types.
+
+        The content of the record's `image` and `mask` is left out; that of `files` is in it, as a digest.
+        """
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that are read, where they are more than the record's `image` and `mask`."""
+        return ()
 
 
 @dataclass(frozen=True)

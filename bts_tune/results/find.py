@@ -95,6 +95,12 @@ def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
     raise RunError(f"{folder}: no postprocessing was chosen for {model.name}; resume the run with --postprocess.")
 
 
+def plane_of_slices(folder: RunFolder) -> str:
+    """Return the plane along which the volumes of a run's data were cut; axial where the run recorded none."""
+    plane = folder.read_run().get("options", {}).get("plane")
+    return plane if isinstance(plane, str) else "axial"
+
+
 def is_whole(model: Path) -> bool:
     """Whether the model of a trial is in its folder, and its weights are those that its card was written for."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -91,6 +92,15 @@ class Segmenter(nn.Module):
     def predict(self, image: NDArray[np.generic] | Path | str) -> NDArray[np.uint8]:
         """Return the predicted tumour, uint8 0 and 1, [H, W]; arguments as for `probability`."""
         return self.postprocessing.mask(self.probability(image))
+
+    def predict_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """Return the predicted tumour of grey images, uint8 [H, W] each, that go through the network together."""
+        part = self.config.part(PreprocessingPart)
+        found = self.prepared_probabilities(np.stack([preprocess(image, part) for image in images]))
+        return [
+            self.postprocessing.mask(cv2.resize(one, image.shape[::-1], interpolation=cv2.INTER_LINEAR))
+            for one, image in zip(found, images, strict=True)
+        ]
 
 
 def _grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
+import numpy as np
 import pytest
 
 from bts_tune import api
 from bts_tune.cli.main import main
 from bts_tune.testing.runs import make_run, make_trial, write_run
+from bts_tune.training.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -100,3 +104,31 @@ def test_a_model_with_a_loss_of_a_plugin_needs_the_plugin(
     assert "boundary_loss.py" in refused("predict", "own", image, "--out", "out")
     assert main(["predict", "own", str(image), "--out", "out", "--plugin", str(BOUNDARY_LOSS)]) == 0
     assert Path("out", f"{image.stem}_mask.png").is_file()
+
+
+def test_a_volume_is_cut_along_the_plane_that_the_run_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: Path, phantom: Path
+) -> None:
+    """From the command line and from Python: a mask of the volume's shape, sliced as the run's data was."""
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).normal(0, 1, (9, 8, 7)), np.eye(4)), "scan.nii.gz")
+    copy = tmp_path / "coronal"
+    shutil.copytree(run, copy)
+    content = json.loads((copy / "run.json").read_text())
+    content["options"]["plane"] = "coronal"
+    (copy / "run.json").write_text(json.dumps(content))
+    seen: list[tuple[int, ...]] = []
+    plain = Segmenter.predict_batch
+
+    def watched(self: Segmenter, images: Any) -> Any:
+        seen.extend(image.shape for image in images)
+        return plain(self, images)
+
+    monkeypatch.setattr(Segmenter, "predict_batch", watched)
+    assert main(["predict", str(copy), "scan.nii.gz", "--out", "out", "--device", "cpu"]) == 0
+    written: Any = nibabel.load("out/scan_mask.nii.gz")
+    assert written.shape == (9, 8, 7)
+    assert seen == [(7, 9)] * 8
+    seen.clear()
+    (found,) = api.open_run(run).predict("scan.nii.gz", "other", device="cpu")
+    assert found.mask == Path("other/scan_mask.nii.gz")
+    assert seen == [(8, 9)] * 7

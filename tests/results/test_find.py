@@ -6,9 +6,9 @@ import pytest
 
 from bts_tune.errors import RunError
 from bts_tune.results.configurations import configurations
-from bts_tune.results.find import best_model, find_run
+from bts_tune.results.find import best_model, find_run, plane_of_slices
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.testing.runs import make_baselines, write_run
+from bts_tune.testing.runs import make_baselines, make_run, write_run
 
 
 def with_model(folder: RunFolder, *trials: TrialRecord) -> None:
@@ -44,3 +44,13 @@ def test_a_model_is_found_by_its_trial(tmp_path: Path) -> None:
     assert best_model(folder, trials[1].trial) == folder.model_folder(trials[1].trial)
     with pytest.raises(RunError, match=f"kept no model of that name; it has {trials[1].trial}"):
         best_model(folder, trials[0].trial)
+
+
+@pytest.mark.parametrize(
+    ("options", "plane"),
+    [({"plane": "coronal"}, "coronal"), ({"epochs": 3}, "axial"), ({"plane": 3}, "axial"), ({}, "axial")],
+)
+def test_the_plane_is_the_recorded_one_or_axial(tmp_path: Path, options: object, plane: str) -> None:
+    """Runs of earlier versions recorded none."""
+    folder = write_run(tmp_path / "mine", make_baselines(), make_run(options=options))
+    assert plane_of_slices(folder) == plane

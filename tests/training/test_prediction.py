@@ -12,7 +12,7 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.images import preprocess, read_grey
 from bts_tune.errors import DataError, RunError
 from bts_tune.training.checkpoint import load_model
-from bts_tune.training.prediction import list_images, predict
+from bts_tune.training.prediction import list_scans, predict
 from bts_tune.training.segmenter import Segmenter
 from tests.training.builders import data, split, tiny, trained
 
@@ -112,7 +112,7 @@ def test_sub_folders_are_kept(folder: Path, tmp_path: Path) -> None:
 def test_names_with_dots_are_kept(tmp_path: Path) -> None:
     write(tmp_path / "scan.v1.png", slice_of())
     write(tmp_path / "scan.v2.png", slice_of())
-    assert [name.name for _, name in list_images([tmp_path])] == ["scan.v1", "scan.v2"]
+    assert [scan.name.name for scan in list_scans([tmp_path])] == ["scan.v1", "scan.v2"]
 
 
 def test_two_images_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_two_images_of_one_name_are_refused(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"y/a\.png and .*x/a\.png would both be written as a"):
         list(predict(folder, [one, other], tmp_path / "out", device="cpu"))
     with pytest.raises(DataError, match="would both be written as a"):
-        list_images([write(tmp_path / "z" / "a.png", slice_of()), write(tmp_path / "z" / "a.jpg", slice_of())])
+        list_scans([write(tmp_path / "z" / "a.png", slice_of()), write(tmp_path / "z" / "a.jpg", slice_of())])
     assert not (tmp_path / "out").exists()
 
 
@@ -134,13 +134,13 @@ def test_an_image_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: no such image or folder"):
-        list_images([tmp_path / "nowhere"])
+        list_scans([tmp_path / "nowhere"])
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
-    with pytest.raises(DataError, match=r"holds no image \(PNG, JPEG, TIFF, GIF, BMP, WebP or NPY\)"):
-        list_images([tmp_path])
+    with pytest.raises(DataError, match=r"holds no image \(PNG, JPEG, TIFF, GIF, BMP, WebP, NPY, NIfTI or DICOM\)"):
+        list_scans([tmp_path])
 
 
 def test_a_broken_image_is_named_and_those_before_it_are_written(folder: Path, tmp_path: Path) -> None:

@@ -65,3 +65,12 @@ def test_forward_takes_prepared_images_and_gives_logits(segmenter: Segmenter) ->
     assert logits.shape == (3, 1, 32, 32)
     expected = segmenter.prepared_probabilities(prepared)
     np.testing.assert_allclose(torch.sigmoid(logits)[:, 0].numpy(), expected, atol=1e-6)
+
+
+def test_a_batch_of_images_of_several_sizes_gives_what_each_gives(segmenter: Segmenter) -> None:
+    images = [image(40, 70), image(32, 32), image(90, 33)]
+    for found, one in zip(segmenter.predict_batch(images), images, strict=True):
+        assert found.shape == one.shape
+        # Batches may round the last bit of a probability otherwise.
+        assert (found != segmenter.predict(one)).mean() < 1e-3
+        assert found.any()

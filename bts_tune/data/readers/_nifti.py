@@ -23,17 +23,12 @@ from bts_tune.data.prepared.arrays import narrowed
 from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers.base import ReaderOptions
 from bts_tune.data.records import Issue, PixelSource, SliceRecord
+from bts_tune.data.volumes import MAX_VOXELS, Volume, chosen_slices, cut, filled_slices, pixel_spacing, window_of
 from bts_tune.errors import DataError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
-MAX_VOXELS = 200_000_000
-"""Largest volume; anything above is taken for a mistake or an attack."""
-
 _HELD = 4
-_SAMPLED = 5_000_000
-_QUANTILES = (0.005, 0.995)
-_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 _loading = threading.Lock()
 
 
@@ -75,30 +70,15 @@ class VolumeSlice(PixelSource):
 
     def image(self) -> np.ndarray:
         """Return the image, uint8."""
-        volume = _volume(self.path)
-        low, high = volume.window
-        values = _cut(volume.values, self.plane, self.index).astype(np.float32)
-        if not np.isfinite(values).all():
-            raise DataError(f"{self.path}: holds values that are infinite or not numbers.")
-        if high <= low:
-            return np.zeros(values.shape, dtype=np.uint8)
-        return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+        return _volume(self.path).grey(self.plane, self.index, str(self.path))
 
     def mask(self) -> np.ndarray:
         """Return the labels."""
-        return narrowed(_cut(_volume(self.mask_path).values, self.plane, self.index))
+        return narrowed(cut(_volume(self.mask_path).values, self.plane, self.index))
 
     def describe(self) -> dict[str, Any]:
         """Return which slice it is, and how the volume is read."""
         return {"format": "nifti", "version": 1, "plane": self.plane, "index": self.index}
-
-
-@dataclass(frozen=True, eq=False)
-class _Volume:
-    values: np.ndarray
-    spacing: tuple[float, float, float]
-    affine: np.ndarray
-    window: tuple[float, float]
 
 
 def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues: list[Issue]) -> list[SliceRecord]:
@@ -107,10 +87,7 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
     Raises:
         DataError: nibabel is not installed, or there is no such plane or share.
     """
-    if options.plane not in PLANES:
-        raise DataError(f"--plane {options.plane!r}: must be one of {', '.join(PLANES)}.")
-    if not 0 <= options.empty_slices <= 1:
-        raise DataError(f"--empty-slices {options.empty_slices:g}: must be a share from 0 to 1.")
+    check_options(options)
     if cases:
         import_extra("nibabel", "nifti", root)
 
@@ -130,6 +107,18 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
     return records
 
 
+def check_options(options: ReaderOptions) -> None:
+    """Refuse a plane or a share of empty slices that does not exist.
+
+    Raises:
+        DataError: there is no such plane or share.
+    """
+    if options.plane not in PLANES:
+        raise DataError(f"--plane {options.plane!r}: must be one of {', '.join(PLANES)}.")
+    if not 0 <= options.empty_slices <= 1:
+        raise DataError(f"--empty-slices {options.empty_slices:g}: must be a share from 0 to 1.")
+
+
 def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
     image, mask = _header(case.image), _volume(case.mask)
     if image.shape != mask.values.shape:
@@ -139,11 +128,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
         raise DataError(
             f"{case.image}: its mask {case.mask.name} lies elsewhere in space (another affine); resample one of them."
         )
-    axis = _AXES[options.plane]
-    others = tuple(one for one in range(3) if one != axis)
-    filled = (mask.values != 0).any(axis=others)
-    # What `_cut` makes rows of is the second axis that is left.
-    spacing = (image.spacing[others[1]], image.spacing[others[0]])
+    spacing = pixel_spacing(image.spacing, options.plane)
     return [
         SliceRecord(
             f"{name}/{index:03}",
@@ -155,33 +140,8 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
             spacing=spacing,
             source=VolumeSlice(case.image, case.mask, options.plane, index),
         )
-        for index in chosen_slices(filled, options.empty_slices)
+        for index in chosen_slices(filled_slices(mask.values, options.plane), options.empty_slices)
     ]
-
-
-def chosen_slices(filled: np.ndarray, empty_share: float) -> list[int]:
-    """Return the indices of the slices that are used: all with a tumour, and evenly spaced ones without.
-
-    Args:
-        filled: whether each slice shows a tumour, bool [N].
-        empty_share: share that slices without a tumour should be of those used; 1 for all of them. The outer tenths of
-            a volume, which hold little of the head, are passed over unless all are wanted.
-    """
-    if empty_share >= 1:
-        return list(range(len(filled)))
-    margin = len(filled) // 10
-    inner = np.arange(margin, len(filled) - margin)
-    empty = inner[~filled[inner]]
-    shown = int(filled.sum())
-    wanted = round(shown * empty_share / (1 - empty_share)) if shown else round(empty_share * len(filled))
-    count = min(len(empty), wanted)
-    kept = empty[np.linspace(0, len(empty) - 1, count).round().astype(int)] if count else empty[:0]
-    return sorted({*np.flatnonzero(filled).tolist(), *kept.tolist()})
-
-
-def _cut(values: np.ndarray, plane: str, index: int) -> np.ndarray:
-    """Return a slice as it is looked at: the front, or the top of the head, is up."""
-    return np.ascontiguousarray(np.rot90(np.take(values, index, axis=_AXES[plane])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,41 +157,73 @@ def _header(path: Path) -> _Header:
     return _Header(image.shape, spacing, image.affine)  # type: ignore[arg-type]
 
 
-def _volume(path: Path) -> _Volume:
+def _volume(path: Path) -> Volume:
     status = path.stat()
     with _loading:  # threads that work on slices of one volume wait for it, and do not read it again
         return _load(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=_HELD)
-def _load(path: Path, _changed: int, _size: int) -> _Volume:
-    image = _opened(path)
+def _load(path: Path, _changed: int, _size: int) -> Volume:
+    return read_nifti(path)[0]
+
+
+def read_nifti(path: Path) -> tuple[Volume, Any]:
+    """Return a volume on the body's axes, and nibabel's image of the file as it is stored.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    stored, image = _stored(path), _opened(path)
     try:
         values = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(f"{path}: is broken or truncated: {str(error).splitlines()[0][:200]}.") from None
-    step = max(1, values.size // _SAMPLED)
-    sample = values.ravel(order="K")[::step].astype(np.float64)
-    window = (0.0, 0.0)
-    if np.isfinite(sample).all():
-        low, high = np.quantile(sample, _QUANTILES)
-        if high <= low:  # nearly all voxels are alike
-            low, high = values.min(), values.max()
-        window = (float(low), float(high))
-    header = image.header.get_zooms()
-    return _Volume(values, (float(header[0]), float(header[1]), float(header[2])), image.affine, window)
+    sizes = image.header.get_zooms()
+    spacing = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    return Volume(values, spacing, image.affine, window_of(values)), stored
+
+
+def like_nifti(mask: np.ndarray, stored: Any) -> bytes:
+    """Return the content of a `.nii.gz` that holds a mask, on the grid of another file.
+
+    Affine, spacing, units and extensions are those of the other file.
+
+    Args:
+        mask: uint8 on the body's axes, as `Volume.values`.
+        stored: nibabel's image of the other file.
+    """
+    import gzip
+
+    import nibabel
+    from nibabel import orientations
+
+    own = orientations.io_orientation(stored.affine)
+    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
+    values = orientations.apply_orientation(mask, back).reshape(stored.shape)
+    header = stored.header.copy()
+    header.set_data_dtype(np.uint8)
+    header["cal_min"] = header["cal_max"] = 0  # the image's window would show the mask as black
+    kind = nibabel.Nifti2Image if isinstance(stored, nibabel.Nifti2Image) else nibabel.Nifti1Image
+    return gzip.compress(kind(values, stored.affine, header).to_bytes(), compresslevel=6, mtime=0)
+
+
+def _stored(path: Path) -> Any:
+    import nibabel
+
+    open_file(path).close()
+    try:
+        return nibabel.load(path)
+    except Exception as error:
+        raise DataError(f"{path}: is no NIfTI file that can be read: {str(error).splitlines()[0][:200]}.") from None
 
 
 def _opened(path: Path) -> Any:
     """Return a volume on the body's axes; its values are not read yet."""
     import nibabel
 
-    open_file(path).close()
-    try:
-        image: Any = nibabel.load(path)
-        shape = image.shape
-    except Exception as error:
-        raise DataError(f"{path}: is no NIfTI file that can be read: {str(error).splitlines()[0][:200]}.") from None
+    image = _stored(path)
+    shape = image.shape
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
     if len(shape) != 3 or image.get_data_dtype().kind not in "buif":

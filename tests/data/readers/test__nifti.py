@@ -12,8 +12,8 @@ import pytest
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers import _nifti
-from bts_tune.data.readers._nifti import chosen_slices
 from bts_tune.data.records import Dataset
+from bts_tune.data.volumes import chosen_slices
 from bts_tune.errors import DataError
 
 OBLIQUE = np.array([[-0.9, 0.1, 0.0, 3.0], [0.1, 0.9, 0.05, 4.0], [0.0, 0.05, -2.5, 7.0], [0.0, 0.0, 0.0, 1.0]])

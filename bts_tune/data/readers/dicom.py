@@ -1,0 +1,349 @@
+"""DICOM series with their segmentations, in folders of any depth: DICOM SEG, or NIfTI or image masks beside them.
+
+A series is a volume, whatever its files are called: one slice a file, or several (enhanced DICOM). It is turned to the
+body's axes and cut along the plane that was asked for. `PatientID` is the patient. Folders named like splits are the
+splits; without any, the slices are split later.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bts_tune.data.files import leads_out
+from bts_tune.data.parallel import parallel_map
+from bts_tune.data.prepared.arrays import narrowed
+from bts_tune.data.readers._dicom import (
+    DICOM_SUFFIXES,
+    Header,
+    content_digest,
+    is_dicom,
+    labels_of,
+    read_header,
+    stacked,
+    volume_of,
+)
+from bts_tune.data.readers._extras import import_extra
+from bts_tune.data.readers._names import examples, mask_of, meaning
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, check_options, volume_stem
+from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
+from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.coco import annotation_files
+from bts_tune.data.readers.folders import FoldersReader
+from bts_tune.data.readers.pairs import PairsReader
+from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, PixelSource, SliceRecord, all_files
+from bts_tune.data.volumes import chosen_slices, cut, filled_slices, nearest_turn, pixel_spacing
+from bts_tune.errors import DataError
+from bts_tune.registry import READERS
+from bts_tune.text import plural
+
+_DEPTH = 6
+"""Folders below the dataset's in which files are looked for to recognise it: patient, study, series and some more."""
+
+_LOOKED_AT = 2000
+"""Folders, or files, after which a folder is given up: it may be a home folder, named by mistake."""
+
+
+@READERS.register("dicom")
+class DicomReader(Reader):
+    """DICOM series and what was segmented on them."""
+
+    title = "DICOM series"
+    expects = "DICOM series (.dcm) with DICOM SEG files, or masks beside them"
+    gives_way = True
+    opens_files = True
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether DICOM files lie at any depth, and the folder has no other layout."""
+        if annotation_files(root) or FoldersReader().recognises(root) or PairsReader().recognises(root):
+            return False
+        return any(_has_dicom(folder) for folder in islice(_folders(root, _DEPTH), _LOOKED_AT))
+
+    def hint(self, root: Path) -> str | None:
+        """Return how DICOM files without a suffix are read."""
+        folders = islice(_folders(root, _DEPTH), _LOOKED_AT)
+        for path in islice((entry for folder in folders for entry in folder.iterdir()), _LOOKED_AT):
+            if is_dicom(path):
+                return "holds DICOM files without the suffix .dcm, which are read when they are named: --reader dicom."
+        return None
+
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Read the series that have a segmentation, and note what is left out.
+
+        Raises:
+            DataError: pydicom is not installed, or no series has a segmentation.
+        """
+        check_options(options)
+        if not root.is_dir():
+            raise DataError(f"{root}: is not a folder.")
+        import_extra("pydicom", "dicom", root)
+        issues: list[Issue] = []
+        headers = _headers(root, issues)
+        splits = split_folders(root)
+        if splits:
+            require_training(root, splits)
+        records: dict[str, list[SliceRecord]] = {split: [] for split in splits} or {"train": []}
+        for series, masks in _with_masks(root, headers, options, issues):
+            split = _split_of(series[0].path, splits)
+            if split is None:
+                name = series[0].path.relative_to(root).as_posix()
+                issues.append(Issue("warning", "unlisted-file", name, None, "its series lies in no split, not used."))
+                continue
+            try:
+                records[split] += _slices(root, split, series, masks, options, issues)
+            except DataError as error:
+                name = series[0].path.relative_to(root).as_posix()
+                message = str(error).removeprefix(f"{series[0].path}: ")
+                issues.append(Issue("error", "unreadable-volume", name, None, message))
+        if not any(records.values()) and not any(issue.level == "error" for issue in issues):
+            raise DataError(
+                f"{root}: holds no DICOM series with a segmentation: a DICOM SEG, or NIfTI or image masks beside it."
+            )
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories={},
+            records={split: tuple(members) for split, members in records.items()},
+            issues=tuple(issues),
+            own_splits=None if splits else (),
+        )
+
+
+@dataclass(frozen=True)
+class DicomSlice(PixelSource):
+    """One slice of a series.
+
+    Attributes:
+        series: its files.
+        masks: the DICOM SEG or NIfTI file, or an image for each file of the series.
+        content: a digest of all these files.
+        plane: one of `PLANES`.
+        index: of the slice along the axis, from 0.
+    """
+
+    series: tuple[Path, ...]
+    masks: tuple[Path, ...]
+    content: str
+    plane: str
+    index: int
+
+    def image(self) -> np.ndarray:
+        """Return the image, uint8."""
+        return volume_of(self.series, self.content).grey(self.plane, self.index, str(self.series[0]))
+
+    def mask(self) -> np.ndarray:
+        """Return the labels: in a DICOM SEG the number of the segment."""
+        return narrowed(cut(labels_of(self.series, self.masks, self.content), self.plane, self.index))
+
+    def describe(self) -> dict[str, Any]:
+        """Return which slice it is, how the series is read, and a digest of its files."""
+        return {"format": "dicom", "version": 1, "plane": self.plane, "index": self.index, "content": self.content}
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files of the series, and its masks."""
+        return (*self.series, *self.masks)
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    if root.is_dir():
+        yield root
+    if depth:
+        for folder in subfolders(root):
+            if not folder.is_symlink():
+                yield from _folders(folder, depth - 1)
+
+
+def _has_dicom(folder: Path) -> bool:
+    return any(entry.name.lower().endswith(DICOM_SUFFIXES) or entry.name == "DICOMDIR" for entry in folder.iterdir())
+
+
+def _headers(root: Path, issues: list[Issue]) -> list[Header]:
+    """Return the headers of all DICOM files, and note those that cannot be read."""
+    paths: list[Path] = []
+    outside: list[Path] = []
+    for path in all_files(root):
+        if path.is_symlink() and leads_out(root, path):
+            outside.extend([path] * path.name.lower().endswith(DICOM_SUFFIXES))
+        elif is_dicom(path):
+            paths.append(path)
+    if outside:
+        names = [path.relative_to(root).as_posix() for path in outside]
+        message = (
+            f"{plural(len(names), 'file')} behind links that lead out of the dataset, not opened: {examples(names)}."
+        )
+        issues.append(Issue("error", "unsafe-path", names[0], None, message))
+
+    def header(path: Path) -> Header | Issue:
+        try:
+            return read_header(path)
+        except DataError as error:
+            message = str(error).removeprefix(f"{path}: ")
+            return Issue("error", "unreadable-volume", path.relative_to(root).as_posix(), None, message)
+
+    found = parallel_map(header, paths)
+    issues += [one for one in found if isinstance(one, Issue)]
+    return [one for one in found if isinstance(one, Header)]
+
+
+def _with_masks(
+    root: Path, headers: Sequence[Header], options: ReaderOptions, issues: list[Issue]
+) -> Iterator[tuple[list[Header], tuple[Path, ...]]]:
+    """Yield each series that is used with the files of its mask, and note what is left out."""
+    series: dict[str, list[Header]] = defaultdict(list)
+    segmentations: dict[str, list[Path]] = defaultdict(list)
+    others: dict[str, list[str]] = defaultdict(list)
+    for one in headers:
+        name = one.path.relative_to(root).as_posix()
+        if one.is_segmentation and one.refers_to and one.frames:
+            segmentations[one.refers_to].append(one.path)
+        elif one.is_segmentation:
+            issues.append(Issue("error", "missing-image", name, None, "is a segmentation that names no series."))
+        elif not one.frames:
+            others[one.modality or "of an unknown kind"].append(name)
+        elif not one.series:
+            issues.append(Issue("error", "unreadable-volume", name, None, "has no SeriesInstanceUID."))
+        else:
+            series[one.series].append(one)
+    for kind, names in sorted(others.items()):
+        cure = "; convert contours to a DICOM SEG" if kind == "RTSTRUCT" else ""
+        message = f"{plural(len(names), 'DICOM file')} without images ({kind}) left out{cure}: {examples(names)}."
+        issues.append(Issue("warning", "left-out", names[0], None, message))
+    for uid, paths in sorted(segmentations.items()):
+        if uid not in series:
+            name = paths[0].relative_to(root).as_posix()
+            issues.append(
+                Issue("warning", "unlisted-file", name, None, "the series that it names is not here, not used.")
+            )
+    ordered = sorted(series.items(), key=lambda one: one[1][0].path)
+    wanted = options.sequence
+    known = sorted({one[0].description for _, one in ordered if one[0].description})
+    if wanted is not None and wanted.casefold() not in map(str.casefold, known):
+        raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(known, 8) or 'no descriptions'}.")
+    shared = {folder for folder, count in _series_of_folders(series).items() if count > 1}
+    unused: list[str] = []
+    for uid, members in ordered:
+        name = members[0].path.relative_to(root).as_posix()
+        described = f"{members[0].description or 'no description'} ({name})"
+        try:
+            masks = _masks_of(root, members, segmentations.get(uid, []), members[0].path.parent not in shared)
+        except DataError as error:
+            message = str(error).removeprefix(f"{members[0].path}: ")
+            issues.append(Issue("error", "missing-mask", name, None, message))
+            continue
+        if not masks or (wanted is not None and members[0].description.casefold() != wanted.casefold()):
+            unused.append(described)
+            continue
+        yield members, masks
+    if unused:
+        why = "without a segmentation" if wanted is None else f"without a segmentation, or other than {wanted!r},"
+        message = f"{len(unused)} of {len(series)} series {why} left out: {examples(unused)}."
+        issues.append(Issue("warning", "left-out", unused[0].rpartition(" (")[2][:-1], None, message))
+
+
+def _series_of_folders(series: Mapping[str, Sequence[Header]]) -> dict[Path, int]:
+    found: dict[Path, set[str]] = defaultdict(set)
+    for uid, members in series.items():
+        for one in members:
+            found[one.path.parent].add(uid)
+    return {folder: len(uids) for folder, uids in found.items()}
+
+
+def _masks_of(root: Path, members: Sequence[Header], segmentations: Sequence[Path], alone: bool) -> tuple[Path, ...]:
+    """Return the files of a series' mask; none where it has none.
+
+    Args:
+        root: the dataset's folder, outside of which nothing is looked for.
+        members: the files of the series.
+        segmentations: the DICOM SEG files that name it.
+        alone: whether no other series lies in its folder.
+
+    Raises:
+        DataError: several fit, slices have none, or one is a link that leads out of the dataset.
+    """
+    first = members[0].path
+    folder = first.parent
+    named = {path.stem for path in (one.path for one in members)} if len(members) == 1 else set()
+    found = list(segmentations)
+    for path in sorted(path for path in folder.iterdir() if path.name.lower().endswith(NIFTI_SUFFIXES)):
+        stem = volume_stem(path)
+        said = meaning(stem)
+        is_mask = mask_of(stem) is not None or (said is not None and said.kind == "masks")
+        if mask_of(stem) in named or (alone and is_mask):
+            found.append(path)
+    if alone and folder != root:
+        for path in sorted(path for path in folder.parent.iterdir() if path.name.lower().endswith(NIFTI_SUFFIXES)):
+            if folder.name in (volume_stem(path), mask_of(volume_stem(path))):
+                found.append(path)
+    images = _images_of(members)
+    if len(found) + bool(images) > 1:
+        names = ", ".join(path.name for path in (*found, *images[:1]))
+        raise DataError(f"{first}: several masks fit its series, one is needed: {names}.")
+    if images and len(images) < len(members):
+        raise DataError(
+            f"{first}: {len(members) - len(images)} of the {len(members)} slices of its series have no mask of their "
+            "name beside them; a slice without a tumour needs an all-zero one."
+        )
+    for path in images or found:
+        if path.is_symlink() and leads_out(root, path):
+            raise DataError(f"{first}: its mask {path.name} is a link that leads out of the dataset's folder.")
+    return tuple(images or found)
+
+
+def _images_of(members: Sequence[Header]) -> list[Path]:
+    """Return the image masks beside the files of a series, in the order of the files."""
+    if any(len(one.frames) > 1 for one in members):
+        return []
+    beside: dict[tuple[Path, str], Path] = {}
+    for folder in {one.path.parent for one in members}:
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in IMAGE_SUFFIXES and mask_of(path.stem) is not None:
+                beside.setdefault((folder, str(mask_of(path.stem))), path)
+    fitting = [
+        beside.get((one.path.parent, one.path.stem), beside.get((one.path.parent, one.path.name))) for one in members
+    ]
+    return [path for path in fitting if path is not None]
+
+
+def _split_of(path: Path, splits: Mapping[str, Path]) -> str | None:
+    if not splits:
+        return "train"
+    return next((split for split, folder in splits.items() if path.is_relative_to(folder)), None)
+
+
+def _slices(
+    root: Path,
+    split: str,
+    members: Sequence[Header],
+    masks: tuple[Path, ...],
+    options: ReaderOptions,
+    issues: list[Issue],
+) -> list[SliceRecord]:
+    stack = stacked(members)
+    files = tuple(one.path for one in members)
+    first = members[0]
+    name = first.path.relative_to(root).as_posix()
+    if stack.gap is not None:
+        issues.append(Issue("warning", "missing-slices", name, None, f"in its series {stack.gap}"))
+    content = content_digest((*files, *masks))
+    labels = labels_of(files, masks, content)
+    sizes = np.linalg.norm(nearest_turn(stack.affine).affine(stack.affine, stack.shape)[:3, :3], axis=0)
+    spacing = pixel_spacing((float(sizes[0]), float(sizes[1]), float(sizes[2])), options.plane)
+    return [
+        SliceRecord(
+            f"{name}/{index:03}",
+            split,
+            first.path,
+            f"{name}/{index:03}",
+            mask=masks[0],
+            group=first.patient or first.study or first.series,
+            spacing=spacing,
+            source=DicomSlice(files, masks, content, options.plane, index),
+        )
+        for index in chosen_slices(filled_slices(labels, options.plane), options.empty_slices)
+    ]
