@@ -19,7 +19,7 @@ class SearchOptimism(Section):
     """How much the search promised too much."""
 
     title = "Optimism of the search"
-    after = "test-split"
+    after = "ways-of-prediction"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield what the search promised of the configurations of the final stage, beside what they came to."""
