@@ -80,8 +80,9 @@ class Curve:
     seconds: np.ndarray
 
 
-# A published table may be of a version that had no choice of losses; a field that is missing has its default.
-_FIELDS = [name for name in FIELDS if name != "loss"]
+# A published table may be of a version that lacked these fields; one that is missing has its default.
+_ADDED_LATER = {"loss", "objective", "weight_average", "ema_decay", "swa_start"}
+_FIELDS = [name for name in FIELDS if name not in _ADDED_LATER]
 
 
 def read_curves(folder: Path) -> list[Curve]:

@@ -14,6 +14,7 @@ from bts_tune.config import FIELDS, PreprocessingPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.data.records import Dataset
+from bts_tune.metrics.base import objective
 from bts_tune.models.encoders import build_encoder
 from bts_tune.models.weights import resolve_weights
 from bts_tune.training.loop import open_trial
@@ -49,6 +50,10 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "loss": ({}, "focal", {"loss"}),
     "dice_weight": ({}, 0.5, {"loss"}),
     "bce_weight": ({}, 0.5, {"loss"}),
+    "weight_average": ({}, "ema", {"average"}),
+    "ema_decay": ({"weight_average": "ema"}, 0.2, {"average"}),
+    "swa_start": ({"weight_average": "swa"}, 0.1, {"average"}),
+    "objective": ({}, "iou", {"objective"}),
     "precision": ({}, "bfloat16", {"amp"}),
     "seed": ({}, 1, {"weights", "batches"}),
 }
@@ -87,6 +92,8 @@ def built(config: TrialConfig, dataset: Dataset, cache: Path) -> dict[str, Any]:
             "loss": _loss(trial),
             "amp": trial.amp.precision,
             "rates": _rates(trial),
+            "objective": objective(trial.config.objective),
+            "average": _average(trial),
         }
     finally:
         trial.close()
@@ -130,6 +137,24 @@ def _rates(trial: Trial) -> list[float]:
             trial.schedule.after_step()
         trial.schedule.after_epoch(0.5)
     return found
+
+
+def _average(trial: Trial) -> tuple[list[bool], str] | None:
+    """Return after which epochs there is an average, and the averaged weights after steps of one size."""
+    if trial.average is None:
+        return None
+    started = []
+    with torch.no_grad():
+        for parameter in trial.model.parameters():
+            parameter.zero_()
+        for epoch in range(1, trial.config.epochs + 1):
+            for _ in range(4):
+                for parameter in trial.model.parameters():
+                    parameter.add_(0.01)
+                trial.average.after_step(trial.model)
+            trial.average.after_epoch(trial.model, epoch, trial.data.train, trial.loader, trial.amp)
+            started.append(trial.average.started)
+        return started, _digest(trial.average.model.parameters())
 
 
 @pytest.mark.parametrize("field", FIELDS)
