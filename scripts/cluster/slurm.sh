@@ -37,8 +37,9 @@ export RAY_TMPDIR="/tmp/ray-${SLURM_JOB_ID:-0}" # sockets need short paths, and 
 do_it ray start --head --port="$port" --num-cpus="$cpus" --num-gpus="$gpus" --temp-dir="$RAY_TMPDIR" --disable-usage-stats
 if [ "$count" -gt 1 ]; then
     # With --block the nodes stay until the job ends.
-    do_it srun --nodes=$((count - 1)) --ntasks=$((count - 1)) --exclude="$head" \
-        ray start --address="$head:$port" --num-cpus="$cpus" --num-gpus="$gpus" --block --disable-usage-stats &
+    others=(srun --nodes=$((count - 1)) --ntasks=$((count - 1)) --exclude="$head"
+        ray start --address="$head:$port" --num-cpus="$cpus" --num-gpus="$gpus" --block --disable-usage-stats)
+    if [ -n "${DRY_RUN:-}" ]; then do_it "${others[@]}"; else "${others[@]}" & fi
 fi
 
 # Nodes that come later are used too, so there is nothing to wait for. The time limit's warning ends the run as Ctrl-C does.
