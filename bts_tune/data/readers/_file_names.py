@@ -7,7 +7,9 @@ file's suffix does not count (`0.jpg` for `0.png`); then the folders before the 
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -166,6 +168,8 @@ def _is_below(file: str, folder: str) -> bool:
 
 
 def _is_file(path: Path) -> bool:
+    if sys.getfilesystemencoding() != "utf-8":
+        os.fsencode(path)  # a name that cannot be given to the system is an error to be told, no missing file
     try:
         return path.is_file()
     except OSError:
