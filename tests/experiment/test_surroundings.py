@@ -29,7 +29,13 @@ LONG_RUN = 500  # epochs; those who start it end it
     [
         ([], {}, 0, "passive"),
         (["--polite"], {}, 15, "passive"),
-        (["--polite"], {"RAY_worker_niceness": "7", "OMP_WAIT_POLICY": "active"}, 7, "active"),
+        pytest.param(
+            ["--polite"],
+            {"RAY_worker_niceness": "7", "OMP_WAIT_POLICY": "active"},
+            7,
+            "active",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_trials_run_at_the_priority_of_their_user_unless_polite(
@@ -86,6 +92,7 @@ def somebody_elses_cluster(folder: Path) -> Iterator[tuple[subprocess.Popen[byte
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_other_clusters_alone_unless_it_is_given_one(
     command: Command, space_file: Callable[..., Path]
 ) -> None:
@@ -144,6 +151,7 @@ def test_of_two_starts_of_one_name_the_winner_keeps_its_split(
     assert [entry.name for entry in (command.folder / "results").iterdir()] == ["twin"]
 
 
+@pytest.mark.slow
 def test_a_long_temporary_folder_and_a_home_that_cannot_be_written(
     command: Command, space_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -210,7 +218,10 @@ def test_a_terminal_that_is_closed_interrupts_the_run(command: Command, space_fi
     assert folder.trials()[0].status == "interrupted"
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["as usual", "under nohup"])
+@pytest.mark.parametrize(
+    "ignored",
+    [pytest.param(False, id="as usual"), pytest.param(True, id="under nohup", marks=pytest.mark.slow)],
+)
 def test_sighup_ends_a_run_unless_it_is_ignored(
     command: Command, space_file: Callable[..., Path], ignored: bool
 ) -> None:

@@ -31,15 +31,3 @@ def test_measured_reported_and_used(command: Command, space_file: Callable[..., 
     code, _, errors = command("predict", folder.path, image, "--out", tmp_path, "--ensemble", "--trial", best.trial)
     assert code == 2
     assert "give one of the two" in errors
-
-
-def test_a_run_that_kept_one_model_has_no_ensemble(command: Command, space_file: Callable[..., Path]) -> None:
-    assert command(*command.run_arguments(space_file(epochs=1), "one", "--only", "plain"))[0] == 0
-    image = next((command.data / "test").glob("*.png"))
-    code, _, errors = command("predict", command.record("one").path, image, "--out", "out", "--postprocess")
-    assert code == 2
-    assert "no postprocessing was chosen" in errors
-    code, _, errors = command("predict", command.record("one").path, image, "--out", "out", "--ensemble")
-    assert code == 2
-    assert "an ensemble needs at least two trained models" in errors
-    assert errors.count("\n") == 1

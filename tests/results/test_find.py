@@ -6,9 +6,9 @@ import pytest
 
 from bts_tune.errors import RunError
 from bts_tune.results.configurations import configurations
-from bts_tune.results.find import best_model, find_run, plane_of_slices
+from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run, plane_of_slices
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.testing.runs import make_baselines, make_run, write_run
+from bts_tune.testing.runs import make_baselines, make_final, make_run, make_search, write_run
 
 
 def with_model(folder: RunFolder, *trials: TrialRecord) -> None:
@@ -54,3 +54,26 @@ def test_the_plane_is_the_recorded_one_or_axial(tmp_path: Path, options: object,
     """Runs of earlier versions recorded none."""
     folder = write_run(tmp_path / "mine", make_baselines(), make_run(options=options))
     assert plane_of_slices(folder) == plane
+
+
+def test_an_ensemble_needs_several_models_of_the_winner(tmp_path: Path) -> None:
+    search = make_search(epochs=3)
+    trials = search + make_final(search, top=1, seeds=3)
+    folder = write_run(tmp_path / "mine", trials)
+    winner = configurations(trials)[0]
+    with_model(folder, winner.trials[0])
+    with pytest.raises(RunError, match=r"an ensemble needs at least two .* kept 1; run with --ensemble"):
+        ensemble_models(folder)
+    with_model(folder, winner.trials[1])
+    assert {model.name for model in ensemble_models(folder)} == {one.trial for one in winner.trials[:2]}
+
+
+def test_a_postprocessing_is_that_of_the_model(tmp_path: Path) -> None:
+    trials = make_baselines()
+    folder = write_run(tmp_path / "mine", trials)
+    model = folder.model_folder(trials[0].trial)
+    with pytest.raises(RunError, match="no postprocessing was chosen for"):
+        chosen_postprocessing(folder, model)
+    how = {"seconds": 1.0, "members": [trials[0].trial], "threshold": 0.4, "smallest_region": 0.001}
+    folder.append_event("variant", trials[0].trial, variant="postprocessed", metrics={}, **how)
+    assert chosen_postprocessing(folder, model) == {"threshold": 0.4, "smallest_region": 0.001}
