@@ -24,20 +24,23 @@ class Objective:
         direction: whether a lower or a higher value is better.
         title: what a reader calls the metric.
         worst: the worst value that it can have.
+        perfect: the best one.
     """
 
     metric: str = "dice_loss"
     direction: Literal["minimize", "maximize"] = "minimize"
     title: str = "Dice loss"
     worst: float = 1.0
+    perfect: float = 0.0
 
     @classmethod
     def of(
         cls, metric: str, direction: Literal["minimize", "maximize"], title: str, limits: tuple[float, float]
     ) -> Objective:
         """Return the objective of a metric whose values lie within `limits`."""
-        worst = limits[1] if direction == "minimize" else limits[0]
-        return cls(metric, direction, title, max(-_FURTHEST, min(_FURTHEST, worst)))
+        low, high = (max(-_FURTHEST, min(_FURTHEST, limit)) for limit in limits)
+        worst, perfect = (high, low) if direction == "minimize" else (low, high)
+        return cls(metric, direction, title, worst, perfect)
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any]) -> Objective:
@@ -87,6 +90,10 @@ class Objective:
     def cost(self, value: float) -> float:
         """Return a value so that lower is better."""
         return value if self.direction == "minimize" else -value
+
+    def distance(self, value: float) -> float:
+        """Return how far a value is from a perfect one, at least 0: of the Dice loss, itself."""
+        return abs(value - self.perfect)
 
     def cost_of(self, row: Mapping[str, Any]) -> float:
         """Return the cost of an epoch's value."""

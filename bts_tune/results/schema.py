@@ -262,6 +262,7 @@ class _Objective(_Line):
     direction: Literal["minimize", "maximize"]
     title: Annotated[str, Field(min_length=1, max_length=100)]
     worst: _Number
+    perfect: _Number
 
 
 class _Run(_Line):

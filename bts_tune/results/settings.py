@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bts_tune.config import TrialConfig
 from bts_tune.results.memo import memoized
 from bts_tune.results.run_folder import TrialRecord
-
-if TYPE_CHECKING:
-    pass
-
 
 _DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in TrialConfig.model_fields.items()}
 

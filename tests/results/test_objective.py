@@ -51,6 +51,8 @@ def test_gain_and_cost_agree(one: float, other: float) -> None:
     for aim in (DICE_LOSS, IOU):
         assert (aim.cost(one) < aim.cost(other)) == (one != other and aim.gain(one, other) >= 0)
     assert DICE_LOSS.gain(one, other) == -IOU.gain(one, other)
+    assert DICE_LOSS.distance(one) == one
+    assert IOU.distance(one) == 1 - one
 
 
 def test_a_value_that_is_not_there_is_the_worst() -> None:

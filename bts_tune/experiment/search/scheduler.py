@@ -45,10 +45,7 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
         )
         self._objective = objective
         self._learning_curves = LearningCurveStopper(
-            epochs=epochs,
-            grace_period=grace_period,
-            min_complete_trials=min_complete_trials,
-            direction=objective.direction,
+            epochs=epochs, grace_period=grace_period, min_complete_trials=min_complete_trials
         )
         self._reasons: dict[str, str] = {}
 
@@ -58,7 +55,7 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
         super().on_trial_add(None, stand_in)
         for row in rows:
             super().on_trial_result(None, stand_in, row)
-            self._learning_curves.add(trial, row["epoch"], row[self._objective.best_column])
+            self._learning_curves.add(trial, row["epoch"], self._distance(row))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Give the trial its bracket."""
@@ -94,8 +91,10 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
     def _add_to_curves(self, trial: Any, result: dict[str, Any]) -> None:
         # A trial that failed reports the worst value, which is no point of its learning curve.
         if result.get("outcome", "running") in ("running", "complete"):
-            value = result[self._objective.best_column]
-            self._learning_curves.add(trial.config["trial"], result["epoch"], value)
+            self._learning_curves.add(trial.config["trial"], result["epoch"], self._distance(result))
+
+    def _distance(self, row: dict[str, Any]) -> float:
+        return self._objective.distance(row[self._objective.best_column])
 
 
 def _by_own_name(trial: Any) -> SimpleNamespace:

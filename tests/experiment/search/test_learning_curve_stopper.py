@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bts_tune.experiment.search.learning_curve_stopper import LearningCurveStopper
+from bts_tune.metrics.base import objective
 
 
 def stopper(*curves: tuple[float, ...], min_complete_trials: int = 2, grace_period: int = 1) -> LearningCurveStopper:
@@ -45,3 +46,14 @@ def test_the_best_was_never_out_of_reach_of_the_trial_that_became_the_best(
     ratio = running_bests[best][-1] / then if (then := running_bests[best][epoch - 1]) else 0.0
     rounded_up = then * ratio > running_bests[best][-1]  # its own ratio bounds the smallest but for that
     assert not judge.is_out_of_reach(f"t{best}", epoch) or rounded_up
+
+
+def test_a_metric_that_begins_at_its_worst_keeps_its_prospect() -> None:
+    """An IoU of 0, from which a complete trial rose to the best, says nothing against a trial that has it too."""
+    iou = objective("iou")
+    stopper = LearningCurveStopper(epochs=3, grace_period=1, min_complete_trials=2)
+    for trial, curve in (("a", (0.0, 0.4, 0.6)), ("b", (0.2, 0.4, 0.5)), ("same", (0.0,)), ("stuck", (0.0, 0.0))):
+        for epoch, value in enumerate(curve, start=1):
+            stopper.add(trial, epoch, iou.distance(value))
+    assert not stopper.is_out_of_reach("same", 1)
+    assert stopper.is_out_of_reach("stuck", 2)
