@@ -20,7 +20,7 @@ from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.preflight import Preflight
 from bts_tune.experiment.execution.resources import TrialResources, allocate
 from bts_tune.experiment.execution.tune_callback import Outcome
-from bts_tune.experiment.execution.tuner import tune_trials
+from bts_tune.experiment.execution.tuner import no_node, tune_trials
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_rest_of_final
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -99,19 +99,22 @@ class Stages:
                 trial_timeout=self.options.trial_timeout,
                 cluster_lost=cluster.lost,
                 earlier=earlier_trials(run) if search is not None else (),
-                nodes=NodeWatch(
-                    cluster,
-                    resources,
-                    self.say,
-                    preflight=self.preflight,
-                    fixed=self.options.concurrent is not None,
-                    autoscaling=self.options.autoscaling,
-                ),
+                nodes=self._watch(cluster, resources),
                 shipping=self.shipping,
             )
         if outcome == "lost":
             raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
         return outcome
+
+    def _watch(self, cluster: Cluster, resources: TrialResources) -> NodeWatch:
+        return NodeWatch(
+            cluster,
+            resources,
+            self.say,
+            preflight=self.preflight,
+            fixed=self.options.concurrent is not None,
+            autoscaling=self.options.autoscaling,
+        )
 
     def finish(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
         """Run the final stage, where there is one, and measure the models.
@@ -120,6 +123,9 @@ class Stages:
             cluster: where.
             final: what is trained again.
             reason: why the search was closed, for its unfinished trials.
+
+        Raises:
+            RunStoppedError: nothing more can be written, the cluster is gone, or no node of it is left.
         """
         plan = NOTHING
         if final is not None:
@@ -131,8 +137,12 @@ class Stages:
             if outcome != "complete":
                 return outcome
         try:
-            nodes = Nodes(self.resources(cluster, plan), sorted(cluster.left_out), self.shipping)
+            resources = self.resources(cluster, plan)
+            watch = self._watch(cluster, resources)
+            nodes = Nodes(resources, watch, self.shipping, self.options.max_failures)
             evaluate_models(self.folder, self.inputs, nodes, self.options, self.console)
         except KeyboardInterrupt:
             return "interrupted"
+        except RunStoppedError as error:
+            raise no_node(self.folder, error) from None
         return "complete"

@@ -144,10 +144,7 @@ def tune_trials(
         except StopTuning as stop:
             return stop.outcome
         except NoNodeLeft as error:
-            raise RunStoppedError(
-                f"{folder}: the run was stopped: {str(error).rstrip('.')}. What was recorded is intact; go on with: "
-                f"{folder.resume_command}"
-            ) from None
+            raise no_node(folder, error) from None
         except UnwritableRecord as error:
             raise _unwritable(folder, str(error)) from None
         except Exception as error:
@@ -162,6 +159,14 @@ def tune_trials(
             raise
         # A signal may have come after the last step.
         return "interrupted" if requested.is_set() else "complete"
+
+
+def no_node(folder: RunFolder, reason: BaseException) -> RunStoppedError:
+    """Return the error of a run that stopped because no node is left, for the reason that a `NodeWatch` gave."""
+    return RunStoppedError(
+        f"{folder}: the run was stopped: {str(reason).rstrip('.')}. What was recorded is intact; go on with: "
+        f"{folder.resume_command}"
+    )
 
 
 def _scheduler(search: ResolvedSearch, plan: Plan, folder: RunFolder, objective: Objective) -> ASHAWithProtectedTrials:
