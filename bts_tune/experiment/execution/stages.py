@@ -15,6 +15,7 @@ from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
 from bts_tune.experiment.execution.evaluation import Nodes, evaluate_models
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.preflight import Preflight
@@ -44,6 +45,7 @@ class Stages:
         shipping: how files reach the nodes of a cluster that is not the run's own.
         storage: the actor that does it, which ends when nobody holds it.
         preflight: looks at the nodes of such a cluster that join it.
+        elsewhere: where the run keeps its models, if that is not in its folder.
     """
 
     folder: RunFolder
@@ -55,6 +57,7 @@ class Stages:
     shipping: Shipping | None = None
     storage: Any = None
     preflight: Preflight | None = None
+    elsewhere: ModelStorage | None = None
 
     def resources(self, cluster: Cluster, plan: Plan) -> TrialResources:
         """Return what each trial of a plan gets.
@@ -86,7 +89,12 @@ class Stages:
         view = ProgressView(
             self.console, trials=plan.trials, epochs=epochs, concurrent=resources.concurrent, objective=objective
         )
-        with view, Recorder(self.folder, view, self.tracking, objective=objective, clock=time.time) as recorder:
+        with (
+            view,
+            Recorder(
+                self.folder, view, self.tracking, objective=objective, clock=time.time, elsewhere=self.elsewhere
+            ) as recorder,
+        ):
             outcome = tune_trials(
                 self.folder,
                 plan,
@@ -101,6 +109,7 @@ class Stages:
                 earlier=earlier_trials(run) if search is not None else (),
                 nodes=self._watch(cluster, resources),
                 shipping=self.shipping,
+                elsewhere=self.elsewhere,
             )
         if outcome == "lost":
             raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
@@ -140,7 +149,12 @@ class Stages:
             resources = self.resources(cluster, plan)
             watch = self._watch(cluster, resources)
             nodes = Nodes(resources, watch, self.shipping, self.options.max_failures)
+            if self.elsewhere is not None:
+                self.elsewhere.fetch(self.folder)
             evaluate_models(self.folder, self.inputs, nodes, self.options, self.console)
+            if self.elsewhere is not None:
+                models = self.folder.path / "models"
+                self.elsewhere.drop_others([path.name for path in models.glob("*")], self.say)
         except KeyboardInterrupt:
             return "interrupted"
         except RunStoppedError as error:

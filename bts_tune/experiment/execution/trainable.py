@@ -147,7 +147,7 @@ class TrialActor(tune.Trainable):
             require_able_node(plan["versions"], plan["device"])
             restore_on_node(plan["plugins"])
         weights = EncoderWeights(**plan["weights"])
-        self._files = TrialFiles(plan["folder"], shipping)
+        self._files = TrialFiles(plan["folder"], shipping, plan["elsewhere"])
         self._trial = open_trial(
             TrialConfig.parse(plan["config"], f"trial {plan['trial']}"),
             load_prepared(Path(plan["prepared"])) if shipping is None else shipping.prepared(plan["prepared"]),

@@ -14,6 +14,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.preflight import versions_here
@@ -55,6 +56,7 @@ def tune_trials(
     earlier: Sequence[TrialRecord] = (),
     nodes: NodeWatch,
     shipping: Shipping | None = None,
+    elsewhere: ModelStorage | None = None,
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -69,6 +71,7 @@ def tune_trials(
         earlier: trials of an earlier run, for the searcher alone.
         nodes: of the cluster.
         shipping: how files reach the nodes of a cluster that is not the run's own.
+        elsewhere: where the run keeps its models, if that is not in its folder.
 
     Raises:
         RunStoppedError: nothing more can be written, or no node is left; what was recorded is intact.
@@ -98,6 +101,7 @@ def tune_trials(
             "memory": resources.memory,
             "left_out": nodes.left_out(),
             "shipping": shipping,
+            "elsewhere": elsewhere,
             "versions": versions,
         }
 
