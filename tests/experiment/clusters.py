@@ -149,11 +149,26 @@ class RayCluster:
         self._processes.append(process)
         return process
 
-    def _alive(self) -> int:
+    def nodes(self) -> list[str]:
+        """Return Ray's ids of the nodes that are alive."""
         from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
         nodes = GcsClient(address=self.address).get_all_node_info(timeout=10)
-        return sum(node.state == 0 for node in nodes.values())
+        return [node.node_id.hex() for node in nodes.values() if node.state == 0]
+
+    def take_back(self, node: str, seconds: int) -> None:
+        """Tell the cluster that a node will be gone in some seconds, as those who lend spot nodes do."""
+        reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "taken back"]
+        command = ["drain-node", "--address", self.address, "--node-id", node, *reason]
+        subprocess.run(
+            [*_RAY, *command, "--deadline-remaining-seconds", str(seconds)],
+            env={**os.environ, **self._environment},
+            check=True,
+            capture_output=True,
+        )
+
+    def _alive(self) -> int:
+        return len(self.nodes())
 
     def _wait(self, process: subprocess.Popen[bytes], there: object) -> None:
         assert callable(there)

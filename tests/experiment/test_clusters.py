@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -247,6 +246,67 @@ def test_a_node_that_joins_adds_a_trial_and_one_that_is_killed_loses_none(comman
         assert is_whole(folder.model_folder(record.trial))
 
 
+def test_a_node_that_is_taken_back_with_notice_costs_no_epoch(command: Command, tmp_path: Path) -> None:
+    command.environment, _ = faulty.environment(tmp_path)
+    space = faulty.space(tmp_path, "slow", epochs=8)
+    with RayCluster(0, environment=command.environment) as cluster:
+        head = cluster.nodes()
+        first = cluster.add(1)
+        (node,) = [one for one in cluster.nodes() if one not in head]
+        arguments = command.run_arguments(space, "spot", "--address", cluster.address, "--max-failures", "0")
+        process = command.start(*arguments)
+        folder = wait_for_record(command, "spot", 2, process)
+        cluster.add(1)
+        cluster.take_back(node, 120)
+        wait_for(lambda: events(folder, "retried"), process)
+        cluster.stop(first)
+        output, errors = process.communicate(timeout=400)
+    assert (process.returncode, errors) == (0, ""), output
+    assert "is taken back soon: its trials go on elsewhere after their epoch" in output
+    (retried,) = events(folder, "retried")
+    assert (retried["reason"], node.startswith(retried["node"].split("/")[-1])) == ("its node was taken back", True)
+    opened = events(folder, "opened")
+    assert len({event["node"] for event in opened}) == 2
+    epochs = [json.loads(line)["epoch"] for line in folder.rows_file.read_text().splitlines()]
+    assert epochs == list(range(1, 9))
+    assert opened[1]["kept_epochs"] in epochs  # it went on from its last epoch
+    before = [
+        line for line in folder.rows_file.read_text().splitlines() if json.loads(line)["time"] < opened[1]["time"]
+    ]
+    assert len(before) == opened[1]["kept_epochs"]
+
+
+def test_two_runs_share_a_cluster(command: Command, tmp_path: Path) -> None:
+    command.environment, _ = faulty.environment(tmp_path)
+    names = [f"slow-{letter}" for letter in "abcd"]
+    space = faulty.space(tmp_path, *names, epochs=3)
+    with RayCluster(0, environment=command.environment) as cluster:
+        for _ in range(2):
+            cluster.add(1)
+        # Long enough that the second begins before its end, however busy the machine is.
+        longer = ["--set", "epochs=20"]
+        first = command.start(*command.run_arguments(space, "first", "--address", cluster.address, *longer))
+        wait_for_record(command, "first", 1, first)
+        second = command.start(*command.run_arguments(space, "second", "--address", cluster.address))
+        said = [process.communicate(timeout=400) for process in (first, second)]
+    for process, (output, errors) in zip((first, second), said, strict=True):
+        assert (process.returncode, errors) == (0, ""), output
+        assert "2 runs use the cluster: this one takes at most 1 trial at a time" in output
+    runs = [command.record(name) for name in ("first", "second")]
+    for folder in runs:
+        assert {record.status for record in folder.trials()} == {"complete"}
+    began = events(runs[1], "started")[0]["time"]
+    # The second did not wait for the end of the first, and the first went on beside it.
+    assert events(runs[0], "ended")[-1]["time"] > began
+    assert any(event["time"] > began for event in events(runs[0], "started"))
+
+
+def wait_for_record(command: Command, name: str, rows: int, process: subprocess.Popen[str]) -> RunFolder:
+    """Wait until a run has so many rows on record, and return it."""
+    wait_for_rows(command.folder / "results" / name, rows, process, timeout=300)
+    return command.record(name)
+
+
 def test_a_protected_cluster_gets_the_token_that_is_at_hand(command: Command, tmp_path: Path) -> None:
     space = faulty.space(tmp_path, "a", epochs=1)
     token = "0" * 64
@@ -352,25 +412,29 @@ def test_a_head_that_is_killed_is_not_named_to_go_on_with(command: Command, tmp_
     assert command.record("lost").read_run()["status"] == "complete"
 
 
-def test_a_search_over_nodes_that_are_killed_and_replaced_finishes_each_trial_once(
+def test_a_search_survives_nodes_that_are_killed_and_replaced_and_then_its_head(
     command: Command, tmp_path: Path, space_file: Callable[..., Path]
 ) -> None:
     space = tmp_path / "many.yaml"
     text = space_file(epochs=2, search=True).read_text()
-    space.write_text(text.replace("num_trials: 4", "num_trials: 10").replace("resnet18", ENCODER))
+    space.write_text(text.replace("num_trials: 4", "num_trials: 30").replace("resnet18", ENCODER))
     with RayCluster(0) as cluster:
         nodes = [cluster.add(1) for _ in range(2)]
         arguments = command.run_arguments(space, "storm", "--address", cluster.address, "--max-failures", "20")
         process = command.start(*arguments)
-        for count in (4, 10):
-            wait_for_rows(command.folder / "results" / "storm", count, process)
+        for rows in (4, 14, 24):
+            folder = wait_for_record(command, "storm", rows, process)
             cluster.stop(nodes.pop(0))
             nodes.append(cluster.add(1))
-        output, errors = process.communicate(timeout=600)
-    assert (process.returncode, errors) == (0, ""), output
-    trials = command.record("storm").trials()
-    assert len(trials) == 12
+        wait_for_record(command, "storm", 32, process)
+    process.communicate(timeout=120)
+    assert process.returncode == EXIT_PROBLEM
+    code, output, errors = command("--resume", "storm", "--address", "local", "--no-dashboard", timeout=400)
+    assert (code, errors) == (0, ""), output
+    trials = folder.trials()
+    assert len(trials) == 32
     assert {record.status for record in trials} <= {"complete", "stopped"}
-    ended = [event["trial"] for event in events(command.record("storm"), "ended")]
+    ended = [event["trial"] for event in events(folder, "ended") if event["status"] != "interrupted"]
     assert sorted(ended) == sorted(record.trial for record in trials)
-    assert process.returncode != -signal.SIGKILL
+    for record in trials:
+        assert [row["epoch"] for row in record.rows] == list(range(1, len(record.rows) + 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from bts_tune.cli.main import _run_parser
+from bts_tune.experiment.callbacks.ray_metrics import GAUGES
 from bts_tune.experiment.execution.address import cluster_address
 from bts_tune.experiment.execution.nodes import Node
 from bts_tune.experiment.execution.resources import allocate
@@ -117,3 +120,13 @@ def test_the_trials_of_the_kubernetes_job_fit_its_workers(job: dict[str, Any]) -
     worker = Node("worker", "worker", int(limits["cpu"]), float(limits["nvidia.com/gpu"]))
     assert resources.slots_of(worker) == 1
     assert resources.concurrent == group["maxReplicas"]
+
+
+def test_the_panels_show_what_is_exported() -> None:
+    dashboard = json.loads((FOLDER / "grafana.json").read_text())
+    shown = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    named = set(re.findall(r"ray_(\w+)\{", shown))
+    assert named == set(GAUGES)
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    asked = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard["panels"]))) <= asked

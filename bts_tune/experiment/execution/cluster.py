@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+from bts_tune import __version__
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import RunError
 from bts_tune.experiment.execution.address import (
@@ -18,8 +21,9 @@ from bts_tune.experiment.execution.address import (
     is_protected,
 )
 from bts_tune.experiment.execution.health_check import Address, ClusterHealthCheck
-from bts_tune.experiment.execution.nodes import Node, alive_nodes
+from bts_tune.experiment.execution.nodes import Node, alive_nodes, taken_back
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
+from bts_tune.experiment.execution.shipping import runs_on_cluster
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.text import first_line
 
@@ -34,6 +38,9 @@ class Cluster:
         address: of a cluster that others may use too; None for a Ray of the run's own.
         left_out: why no trial runs on a node, by the node's id.
         alive: returns the nodes that are alive.
+        taken_back: returns the ids of those that are to leave soon.
+        runs: returns how many runs use the cluster, this one included.
+        protected: whether its dashboard asks for a token.
     """
 
     dashboard: str | None
@@ -41,10 +48,31 @@ class Cluster:
     address: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     alive: Callable[[], list[Node]] = alive_nodes
+    taken_back: Callable[[], frozenset[str]] = taken_back
+    runs: Callable[[], int] = runs_on_cluster
+    protected: bool = True
 
     def nodes(self) -> list[Node]:
         """Return the nodes that trials may run on."""
         return [node for node in self.alive() if node.id not in self.left_out]
+
+
+def dashboard_hint(url: str, *, protected: bool, environment: Mapping[str, str] = os.environ) -> str:
+    """Return where the dashboard is, what it asks for, and how to see it with a browser on another machine."""
+    text = f"Ray dashboard: {url}"
+    if protected and environment.get("RAY_AUTH_MODE") != "disabled":
+        path = environment.get("RAY_AUTH_TOKEN_PATH")
+        token = f"RAY_AUTH_TOKEN_PATH={shlex.quote(path)} ray get-auth-token" if path else "ray get-auth-token"
+        text += f" (it asks for a token: {token})"
+    # Client's address and port, then this machine's.
+    session = environment.get("SSH_CONNECTION", "").split()
+    where = urlsplit(url)
+    if len(session) == 4 and where.port:
+        text += (
+            f"; on the machine with your browser: ssh -N -L {where.port}:{where.hostname}:{where.port} {session[2]}, "
+            f"then http://127.0.0.1:{where.port}"
+        )
+    return text
 
 
 def resume_elsewhere(resume: str, address: str | None) -> str:
@@ -61,7 +89,7 @@ def lost_sentence(resume: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Cluster]:
+def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts-tune") -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to the cluster that `options.address` means, and leave it at the end.
 
     A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
@@ -70,6 +98,7 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
     Args:
         options: the address, the priority of trials, and what to show.
         resume: returns the command that goes on with the run.
+        run: what Ray's list of jobs calls it.
 
     Raises:
         RunError: Ray cannot be started or reached.
@@ -77,16 +106,20 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
     address = cluster_address(options.address)
     with environment_variables(options, address):
         import ray
+        from ray.job_config import JobConfig
 
         level = logging.INFO if options.verbose else logging.ERROR
         common: dict[str, Any] = {
             "log_to_driver": options.verbose,
             "logging_level": level,
             "namespace": "bts-tune",
+            "job_config": JobConfig(metadata={"job_name": run, "bts_tune": __version__}),
         }
+        protected = True
         if address is not None:
             address = found_address(address)
-            if is_protected(address):
+            protected = is_protected(address)
+            if protected:
                 _send_token()
         try:
             with isolated_start():
@@ -117,7 +150,7 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
         with ClusterHealthCheck(_servers(context), exit_message) as health:
             try:
                 url = context.dashboard_url
-                yield Cluster(f"http://{url}" if url else None, health.lost, address)
+                yield Cluster(f"http://{url}" if url else None, health.lost, address, protected=protected)
             finally:
                 ray.shutdown()
 

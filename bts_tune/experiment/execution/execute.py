@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +15,7 @@ from bts_tune.errors import RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.execution.address import ignored_address
-from bts_tune.experiment.execution.cluster import Cluster, connected, priorities
+from bts_tune.experiment.execution.cluster import Cluster, connected, dashboard_hint, priorities
 from bts_tune.experiment.execution.evaluation import models_that_lack
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.model_storage import ModelStorage
@@ -154,7 +152,8 @@ class _Execution:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster]:
-        with connected(self._options, resume=lambda: self._folder.resume_command) as cluster:
+        resume, name = (lambda: self._folder.resume_command), self._folder.path.name
+        with connected(self._options, resume=resume, run=name) as cluster:
             # Ray took SIGTERM over when it started.
             self._held.enter_context(signals_as_ctrl_c())
             yield cluster
@@ -315,6 +314,4 @@ def _announce(stages: Stages, cluster: Cluster, resources: TrialResources, trial
         more = f" and {len(nodes) - 8} more nodes" if len(nodes) > 8 else ""
         stages.say(f"Room for trials by node: {', '.join(slots)}{more}")
     if cluster.dashboard is not None:
-        path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        token = f"RAY_AUTH_TOKEN_PATH={shlex.quote(path)} ray get-auth-token" if path else "ray get-auth-token"
-        stages.say(f"Ray dashboard: {cluster.dashboard} (it asks for a token: {token})")
+        stages.say(dashboard_hint(cluster.dashboard, protected=cluster.protected))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -42,27 +43,36 @@ class NodeWatch:
         self._fixed = fixed or autoscaling
         self._autoscaling = autoscaling
         self._known = {node.id: node for node in cluster.alive()}
+        self._taken_back: frozenset[str] = frozenset()
+        self._runs = 1
         self._names = {node.id: node.name for node in self._known.values()}
         self._concurrent = resources.concurrent
         self._slots = resources.slots(self.nodes())
         self._looked = self._quiet_since = time.monotonic()
         self._patience = _SILENCE
+        if preflight is not None:
+            self._share(self._slots, cluster.runs())
 
     def concurrent(self) -> int:
         """Return how many trials may run at a time now."""
         return self._concurrent
 
     def left_out(self) -> list[str]:
-        """Return the ids of the nodes that no trial may run on."""
-        return sorted(set(self._cluster.left_out) & set(self._known))
+        """Return the ids of the nodes that no trial may begin on."""
+        return sorted((set(self._cluster.left_out) | self._taken_back) & set(self._known))
+
+    def is_taken_back(self, node: str) -> bool:
+        """Whether a node, by its id, is to leave the cluster soon: what runs on it has to go on elsewhere."""
+        return node in self._taken_back
 
     def name(self, node: str) -> str:
         """Return what people call a node, by its id."""
         return self._names.get(node, node[:6])
 
     def nodes(self) -> list[Node]:
-        """Return the nodes that trials may run on, as they were seen last."""
-        return [node for node in self._known.values() if node.id not in self._cluster.left_out]
+        """Return the nodes that trials may begin on, as they were seen last."""
+        left_out = self.left_out()
+        return [node for node in self._known.values() if node.id not in left_out]
 
     def leave_out(self, node: str, reason: str) -> None:
         """Run no further trial on a node.
@@ -82,7 +92,9 @@ class NodeWatch:
         Raises:
             RunStoppedError: there is none.
         """
-        if self._cluster.left_out and not self._autoscaling and not self._resources.slots(self.nodes()):
+        # Others come in the place of nodes that are taken back.
+        there = [node for node in self._known.values() if node.id not in self._cluster.left_out]
+        if self._cluster.left_out and not self._autoscaling and not self._resources.slots(there):
             raise RunStoppedError(str(no_node_left(self._cluster.left_out, self._names)))
 
     def update(self, running: int, silence: str = "No trial is running") -> None:
@@ -121,16 +133,39 @@ class NodeWatch:
             self._say(f"Joined the cluster: {describe_nodes(joined)}")
             self._cluster.left_out.update(self._preflight.check(joined, self._say))
         self._known = alive
-        slots = self._resources.slots(self.nodes())
-        if not self._fixed and slots != self._slots:
-            self._slots, self._concurrent = slots, max(1, slots)
+        leaving = self._cluster.taken_back() & set(alive)
+        for one in sorted(leaving - self._taken_back):
+            self._say(f"Node {self.name(one)} is taken back soon: its trials go on elsewhere after their epoch")
+        self._taken_back = leaving
+        self._share(self._resources.slots(self.nodes()), self._cluster.runs())
+
+    def _share(self, slots: int, runs: int) -> None:
+        """Take as many trials at a time as there is room for, divided by the runs that use the cluster.
+
+        A number that was asked for stays.
+        """
+        before, self._slots, self._runs = (self._slots, self._runs), slots, runs
+        if self._fixed or (slots, runs) == before:
+            return
+        self._concurrent = max(1, math.ceil(slots / runs))
+        if slots != before[0]:
             self._say(f"From now on there is room for {plural(slots, 'trial')} at a time")
+        if runs > 1:
+            self._say(
+                f"{runs} runs use the cluster: this one takes at most {plural(self._concurrent, 'trial')} at a time"
+            )
+        elif runs != before[1]:
+            self._say("No other run uses the cluster any more")
 
     def _what_it_waits_for(self, silence: str, seconds: float) -> str:
         nodes = self.nodes()
         free = describe_free(nodes)
         what = f"free now: {free}" if free else describe_nodes(nodes)
+        others = (
+            f" {self._runs} runs use the cluster; each begins when a trial of another ends." if self._runs > 1 else ""
+        )
         return (
             f"{silence} for {seconds:.0f} s: the next one waits for {self._resources.describe()} on one node; "
-            f"{what}. What other programs hold has to be given back, or nodes have to join; Ctrl-C ends the run."
+            f"{what}.{others} What other programs hold has to be given back, or nodes have to join; Ctrl-C ends the "
+            "run."
         )

@@ -59,6 +59,15 @@ def alive_nodes() -> list[Node]:
     return sorted(found, key=lambda node: (not node.driver, node.name))
 
 
+def taken_back() -> frozenset[str]:
+    """Return the ids of the nodes that are to leave the connected cluster soon, as spot nodes do with notice."""
+    with contextlib.suppress(Exception):  # not public; without it, they leave without notice
+        from ray._private.state import state
+
+        return frozenset(state.get_draining_nodes())
+    return frozenset()
+
+
 def describe_nodes(nodes: Sequence[Node]) -> str:
     """Return what each node has, in words; of many nodes, those that are alike together."""
     if not nodes:

@@ -15,7 +15,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-FaultKind = Literal["died", "hung", "oom", "node", "failed"]
+FaultKind = Literal["died", "hung", "oom", "node", "taken", "failed"]
+
+_NOT_CHARGED = ("node", "taken")
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _UNWRITABLE_WORDS = tuple(os.strerror(number) for number in sorted(_UNWRITABLE))
@@ -26,7 +28,8 @@ class Fault:
     """Why an attempt at a trial ended before the trial did.
 
     Attributes:
-        kind: its process died, it hung, it ran out of memory, its node cannot train it, or it failed as it would again.
+        kind: its process died, it hung, it ran out of memory, its node cannot train it, its node was taken back with
+            notice, or it failed as it would again.
         reason: the same in words, without a full stop.
     """
 
@@ -45,13 +48,14 @@ class RetryPolicy:
         """Count a fault; return whether the trial is retried.
 
         A trial that ran out of memory gets one more attempt, alone, whatever `max_failures` is: what it lacked may
-        have been in the hands of its neighbours. What is wrong with a node is not the trial's: it goes on elsewhere.
+        have been in the hands of its neighbours. What is wrong with a node, or takes it away with notice, is not the
+        trial's: it goes on elsewhere.
         """
         counted = self._faults.setdefault(trial, Counter())
         counted[fault.kind] += 1
         if fault.kind == "failed":
             return False
-        if fault.kind == "node":
+        if fault.kind in _NOT_CHARGED:
             return True
         if fault.kind == "oom":
             return counted["oom"] == 1
@@ -67,7 +71,8 @@ class RetryPolicy:
 
     def charged_attempts(self, trial: str) -> int:
         """Return how many of them failed by what was not their node's."""
-        return self.failed_attempts(trial) - self._faults.get(trial, Counter())["node"]
+        faults = self._faults.get(trial, Counter())
+        return self.failed_attempts(trial) - sum(faults[kind] for kind in _NOT_CHARGED)
 
 
 def fault_of(error: BaseException) -> Fault:

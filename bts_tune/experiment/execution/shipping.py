@@ -9,6 +9,15 @@ from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.storage import Storage
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 
+_PREFIX = "storage-"
+
+
+def runs_on_cluster() -> int:
+    """Return how many runs use the connected cluster: each has such an actor, which ends with it."""
+    from ray.util import list_named_actors
+
+    return max(1, sum(name.startswith(_PREFIX) for name in list_named_actors()))
+
 
 def handed_out(inputs: TrialInputs) -> list[str]:
     """Return the folders and files that trials need."""
@@ -21,7 +30,7 @@ def start_storage(inputs: TrialInputs) -> tuple[Any, Shipping]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    name = f"storage-{secrets.token_hex(8)}"
+    name = f"{_PREFIX}{secrets.token_hex(8)}"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(Storage).options(
         name=name, num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=2

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
+from bts_tune.experiment.callbacks.ray_metrics import RayMetrics
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
@@ -89,10 +90,11 @@ class Stages:
         view = ProgressView(
             self.console, trials=plan.trials, epochs=epochs, concurrent=resources.concurrent, objective=objective
         )
+        observers = view, self.tracking, RayMetrics(self.folder.path.name, objective, self.folder.trials())
         with (
             view,
             Recorder(
-                self.folder, view, self.tracking, objective=objective, clock=time.time, elsewhere=self.elsewhere
+                self.folder, *observers, objective=objective, clock=time.time, elsewhere=self.elsewhere
             ) as recorder,
         ):
             outcome = tune_trials(

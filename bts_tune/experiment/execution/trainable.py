@@ -64,6 +64,10 @@ class TrialActor(tune.Trainable):
         elsewhere = {"bundle_label_selector": [anywhere_but(config["left_out"])]} if config["left_out"] else {}
         return tune.PlacementGroupFactory([bundle], **elsewhere)
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard and logs call the process; asked for once, so that it can name no trial of many."""
+        return f"trials of {self._plan['run']}"
+
     def setup(self, config: dict[str, Any]) -> None:
         """Remember what to run; the model is built in the first step, where a failure can be reported."""
         self._plan = config
@@ -71,6 +75,7 @@ class TrialActor(tune.Trainable):
         self._trial: Trial | None = None
         self._rows: Iterator[Row] | None = None
         self._epoch = 0
+        self._best = ""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Give back what the last trial held, and remember what to run next."""
@@ -86,7 +91,7 @@ class TrialActor(tune.Trainable):
         from bts_tune.training.loop import DivergedError
 
         epochs = self._plan["config"]["epochs"]
-        _set_process_title(f"ray::{self._plan['trial']} epoch {self._epoch + 1}/{epochs}")
+        _set_process_title(f"ray::{self._plan['trial']} epoch {self._epoch + 1}/{epochs}{self._best}")
         opened = {}
         try:
             if self._rows is None:
@@ -116,6 +121,8 @@ class TrialActor(tune.Trainable):
             reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
             raise BrokenProcessError(reason, kind, node_id()) from None
         self._epoch = row.epoch
+        objective: Objective = self._plan["objective"]
+        self._best = f" best {row.to_dict()[objective.best_column]:.4f}"
         last = row.epoch == epochs
         if last:
             self.cleanup()

@@ -72,6 +72,8 @@ class TuneCallback(tune.Callback):
         self._since: dict[str, tuple[Any, float]] = {}
         self._hung: set[str] = set()
         self._where: dict[str, str] = {}
+        self._moving: dict[str, Any] = {}
+        self._moved: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # for the tuner's own pickle, which nothing reads
@@ -89,6 +91,7 @@ class TuneCallback(tune.Callback):
         if self._nodes is not None:
             with _node_left():
                 self._nodes.update(running=len(self._since))
+        self._move()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that an attempt at a trial begins."""
@@ -109,14 +112,27 @@ class TuneCallback(tune.Callback):
                 self._recorder.opened(name, self._opened(trial, dict(result["opened"])))
             if result["outcome"] in ("running", "complete"):
                 self._recorder.row(name, result)
+        if result["outcome"] == "running" and self._is_taken_back(trial):
+            self._moving[trial.trial_id] = trial
 
     def _opened(self, trial: Any, details: dict[str, Any]) -> dict[str, Any]:
         """Return what a trial says of how it runs, with its node's name."""
         node = details.pop("node_id", "")
         if self._nodes is not None and node:
-            self._where[trial.trial_id] = self._nodes.name(node)
-            details["node"] = self._where[trial.trial_id]
+            self._where[trial.trial_id] = node
+            details["node"] = self._nodes.name(node)
         return details
+
+    def _is_taken_back(self, trial: Any) -> bool:
+        return self._nodes is not None and self._nodes.is_taken_back(self._where.get(trial.trial_id, ""))
+
+    def _move(self) -> None:
+        """End the processes of trials whose node is taken back, now that their epoch is stored."""
+        for identifier, trial in self._moving.items():
+            if identifier in self._since:  # it was not stopped after that epoch
+                self._moved.add(identifier)
+                ray.kill(trial.temporary_state.ray_actor)
+        self._moving.clear()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record how a trial ended."""
@@ -144,12 +160,14 @@ class TuneCallback(tune.Callback):
             error = _error_of(trial)
             cause = getattr(error, "cause", error)  # Ray wraps what a process raised
             fault = Fault(cause.kind, str(cause)) if isinstance(cause, BrokenProcessError) else fault_of(error)
-        where = self._where.pop(trial.trial_id, "")
-        node = cause.node if isinstance(cause, BrokenProcessError) else ""
-        if node and self._nodes is not None:
-            where = self._nodes.name(node)
+            left = fault.kind == "died" and self._is_taken_back(trial)
+            if trial.trial_id in self._moved or left or getattr(error, "preempted", False):
+                fault = Fault("taken", "its node was taken back")
+        node = self._where.pop(trial.trial_id, "")
+        if isinstance(cause, BrokenProcessError):
+            node = cause.node or node
         with _writing():
-            self._handle_fault(trial, fault, where)
+            self._handle_fault(trial, fault, self._nodes.name(node) if node and self._nodes is not None else "")
         if fault.kind == "node" and self._nodes is not None:
             with _node_left():
                 self._nodes.leave_out(node, fault.reason)

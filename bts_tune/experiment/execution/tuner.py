@@ -85,6 +85,7 @@ def tune_trials(
         config = trial.config
         alone = retries.needs_all_resources(trial.trial)
         return {
+            "run": folder.path.name,
             "trial": trial.trial,
             "attempt": retries.failed_attempts(trial.trial) + 1,
             "protected": search is None or trial.baseline,

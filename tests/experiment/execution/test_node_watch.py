@@ -27,10 +27,19 @@ class Checks(Preflight):
 class Watched:
     """A cluster that changes as told, and the watch over it."""
 
-    def __init__(self, *names: str, fixed: bool = False, autoscaling: bool = False) -> None:
+    def __init__(self, *names: str, fixed: bool = False, autoscaling: bool = False, runs: int = 1) -> None:
         self.nodes = [Node(name, name, 4) for name in names]
         self.said: list[str] = []
-        self.cluster = Cluster(None, threading.Event(), "head:6379", alive=lambda: list(self.nodes))
+        self.taken_back: frozenset[str] = frozenset()
+        self.runs = runs
+        self.cluster = Cluster(
+            None,
+            threading.Event(),
+            "head:6379",
+            alive=lambda: list(self.nodes),
+            taken_back=lambda: self.taken_back,
+            runs=lambda: self.runs,
+        )
         resources = TrialResources(2, 0.0, 2 * len(names), "cpu")
         self.watch = NodeWatch(
             self.cluster, resources, self.said.append, preflight=Checks(), fixed=fixed, autoscaling=autoscaling
@@ -84,6 +93,57 @@ def test_nodes_that_are_only_gone_may_come_back() -> None:
     watched = Watched("a")
     watched.change()
     assert watched.watch.concurrent() == 1  # one may wait
+
+
+def test_a_node_that_is_taken_back_gets_no_further_trial_and_is_not_left_out_for_good() -> None:
+    watched = Watched("a", "b")
+    watched.taken_back = frozenset({"a"})
+    watched.change("a", "b")
+    assert watched.watch.is_taken_back("a")
+    assert not watched.watch.is_taken_back("b")
+    assert watched.watch.left_out() == ["a"]
+    assert watched.watch.concurrent() == 2
+    watched.change("a", "b")
+    assert sum("is taken back soon" in text for text in watched.said) == 1
+    watched.watch.leave_out("a", "its disk is full")
+    with pytest.raises(RunStoppedError, match="the last one"):
+        watched.watch.leave_out("b", "the last one")
+
+
+def test_no_run_ends_because_its_nodes_are_taken_back() -> None:
+    watched = Watched("a", "b")
+    watched.watch.leave_out("a", "its disk is full")
+    watched.taken_back = frozenset({"b"})
+    watched.change("a", "b")
+    assert watched.watch.left_out() == ["a", "b"]
+    watched.change("a", "c")
+    assert [node.name for node in watched.watch.nodes()] == ["c"]
+
+
+def test_runs_that_share_a_cluster_divide_its_room() -> None:
+    watched = Watched("a", "b", runs=2)
+    assert watched.watch.concurrent() == 2
+    watched.runs = 3
+    watched.change("a", "b")
+    assert watched.watch.concurrent() == 2  # none of the room is left unused
+    watched.runs = 1
+    watched.change("a", "b")
+    assert watched.watch.concurrent() == 4
+    assert watched.said == [
+        "2 runs use the cluster: this one takes at most 2 trials at a time",
+        "3 runs use the cluster: this one takes at most 2 trials at a time",
+        "No other run uses the cluster any more",
+    ]
+    asked = Watched("a", "b", runs=2, fixed=True)
+    assert asked.watch.concurrent() == 4
+
+
+def test_silence_is_explained_by_the_other_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_watch, "_SILENCE", -1.0)
+    watched = Watched("a", runs=2)
+    watched.watch.update(running=0, silence="No model was measured")
+    assert watched.said[-1].startswith("No model was measured for ")
+    assert "2 runs use the cluster; each begins when a trial of another ends." in watched.said[-1]
 
 
 def test_where_nodes_will_come_none_is_the_last() -> None:

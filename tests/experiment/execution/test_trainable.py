@@ -84,6 +84,7 @@ def plan(small_data: Path, cache: Path, tmp_path: Path) -> Callable[..., dict[st
         config = TrialConfig.parse({**TINY, "epochs": 2, "batch_size": 8, **fields})
         data = prepare(open_dataset(small_data), config.part(PreprocessingPart), cache=cache)
         return {
+            "run": "run",
             "trial": name,
             "config": config.to_dict(),
             "prepared": str(data.folder),
@@ -182,4 +183,10 @@ def test_trials_of_a_run_share_a_process_until_one_fails_in_it(
     # Between two steps the title is Ray's own, and a short epoch may be over before it is seen.
     seen = {title for title in titles if " epoch " in title}
     assert seen
-    assert seen <= {f"ray::{name} epoch {epoch}/3" for name in trials for epoch in (1, 2, 3)}
+    best = {f"{row['best_val_dice_loss']:.4f}" for trial in trials.values() for row in trial.rows}
+    for title in seen:
+        name, _, epoch = title.removeprefix("ray::").partition(" epoch ")
+        number, _, so_far = epoch.partition(" best ")
+        assert name in trials
+        assert number in {"1/3", "2/3", "3/3"}
+        assert so_far in best if so_far else number == "1/3"

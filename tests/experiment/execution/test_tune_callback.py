@@ -14,6 +14,7 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError
 
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.retries import RetryPolicy
 from bts_tune.experiment.execution.trainable import BrokenProcessError
 from bts_tune.experiment.execution.tune_callback import StopTuning, TuneCallback, UnwritableRecord
@@ -44,6 +45,7 @@ class Run:
             changed.get("deadline"),
             None,
             self.lost,
+            changed.get("nodes"),
         )
         self.attempts = 0
         self._errors = path
@@ -115,6 +117,47 @@ def test_a_process_that_dies_is_retried_and_then_failed(tmp_path: Path) -> None:
     assert record.status == "failed"
     assert len(record.retries) == 1
     assert record.reason.endswith("(2 attempts)")
+
+
+class TakenBack(NodeWatch):
+    """Nodes that are all taken back."""
+
+    def __init__(self) -> None:
+        pass
+
+    def name(self, node: str) -> str:
+        return f"host of {node}"
+
+    def is_taken_back(self, node: str) -> bool:
+        return node == "a1b2"
+
+    def update(self, running: int, silence: str = "") -> None:
+        pass
+
+
+def test_a_trial_on_a_node_that_is_taken_back_goes_on_elsewhere_uncharged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[Any] = []
+    monkeypatch.setattr("ray.kill", killed.append)
+    run = Run(tmp_path, nodes=TakenBack())
+    for epoch in range(1, 4):  # more often than the policy allows a trial to die
+        trial = run.start()
+        trial.temporary_state = SimpleNamespace(ray_actor=f"actor {epoch}")
+        run.report(trial, epoch, opened={"kept_epochs": epoch - 1, "node_id": "a1b2"})
+        assert len(killed) == epoch - 1
+        run.callback.on_step_end(0, [])
+        assert killed[-1] == f"actor {epoch}"
+        run.fail(trial, ActorDiedError())
+    last = run.start()
+    run.report(last, 4, outcome="complete", opened={"kept_epochs": 3, "node_id": "c3d4"})
+    run.callback.on_trial_complete(0, [], last)
+    run.callback.on_step_end(0, [])
+    assert len(killed) == 3
+    (record,) = run.folder.trials()
+    assert record.status == "complete"
+    assert record.retries == ["its node was taken back"] * 3
+    assert '"node": "host of a1b2"' in run.folder.trials_file.read_text()
 
 
 def test_an_error_that_would_come_again_is_not_retried(tmp_path: Path) -> None:
