@@ -191,7 +191,15 @@ class Run:
         paths = [Path(one) for one in listed]
         return list(predict(model, paths, Path(out), plane=plane, formats=formats, batch_size=batch_size))
 
-    def export(self, to: str, output: Path | str | None = None, *, trial: str | None = None) -> Exported:
+    def export(
+        self,
+        to: str,
+        output: Path | str | None = None,
+        *,
+        trial: str | None = None,
+        ensemble: bool = False,
+        tta: bool = False,
+    ) -> Exported:
         """Write the best model, or the run itself, in a form that other programs read.
 
         Args:
@@ -199,6 +207,7 @@ class Run:
             output: the path to write to, or for 'optuna' the address of a storage; by default `exports/` of the run's
                 folder. `output` of what is returned says where it is, `notes` what to know of it.
             trial: take this trial's model instead of the best.
+            ensemble, tta: as for `best_model`; in 'onnx' and 'torch-export'.
 
         Raises:
             ConfigError: there is no such format, or a package that it needs is missing.
@@ -207,7 +216,8 @@ class Run:
         from bts_tune.export.context import ExportContext
 
         export = EXPORTS.get(to)()
-        exported: Exported = export.write(ExportContext(self.folder, trial), os.fspath(output) if output else None)
+        context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
+        exported: Exported = export.write(context, os.fspath(output) if output else None)
         return exported
 
     def report(self) -> ReportFiles:
