@@ -163,8 +163,10 @@ class Run:
         device: str = "auto",
         ensemble: bool = False,
         tta: bool = False,
+        formats: Sequence[str] = (),
+        batch_size: int = 8,
     ) -> list[Prediction]:
-        """Write a mask and an overlay for each image or volume, and return what was written.
+        """Write a mask and an overlay for each image or volume, and `predictions.csv`; return what was written.
 
         Args:
             images: images, NIfTI volumes and DICOM series, or folders of them.
@@ -173,9 +175,12 @@ class Run:
                 same shape and affine; of a DICOM series `<series>_mask.dcm` is a DICOM SEG. Their overlay shows the
                 slice with most tumour.
             trial, device, ensemble, tta: as for `best_model`.
+            formats: of the masks, in place of those: 'png' (of a volume a folder of slices), 'nifti' (of NIfTI and
+                DICOM), 'dicom-seg' (of DICOM), 'coco' (`predictions.json`, of images).
+            batch_size: images, or slices of a volume, that go through the network together.
 
         Raises:
-            RunError, ConfigError: as for `best_model`.
+            RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image.
             DataError: an image cannot be read (those before it are written), or would be overwritten.
         """
         from bts_tune.training.prediction import predict
@@ -183,9 +188,18 @@ class Run:
         listed = [images] if isinstance(images, str | Path) else images
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         plane = plane_of_slices(self.folder)
-        return list(predict(model, [Path(one) for one in listed], Path(out), plane=plane))
+        paths = [Path(one) for one in listed]
+        return list(predict(model, paths, Path(out), plane=plane, formats=formats, batch_size=batch_size))
 
-    def export(self, to: str, output: Path | str | None = None, *, trial: str | None = None) -> Exported:
+    def export(
+        self,
+        to: str,
+        output: Path | str | None = None,
+        *,
+        trial: str | None = None,
+        ensemble: bool = False,
+        tta: bool = False,
+    ) -> Exported:
         """Write the best model, or the run itself, in a form that other programs read.
 
         Args:
@@ -193,6 +207,7 @@ class Run:
             output: the path to write to, or for 'optuna' the address of a storage; by default `exports/` of the run's
                 folder. `output` of what is returned says where it is, `notes` what to know of it.
             trial: take this trial's model instead of the best.
+            ensemble, tta: as for `best_model`; in 'onnx' and 'torch-export'.
 
         Raises:
             ConfigError: there is no such format, or a package that it needs is missing.
@@ -201,7 +216,8 @@ class Run:
         from bts_tune.export.context import ExportContext
 
         export = EXPORTS.get(to)()
-        exported: Exported = export.write(ExportContext(self.folder, trial), os.fspath(output) if output else None)
+        context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
+        exported: Exported = export.write(context, os.fspath(output) if output else None)
         return exported
 
     def report(self) -> ReportFiles:

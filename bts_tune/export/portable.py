@@ -12,13 +12,16 @@ import torch
 from torch import nn
 
 from bts_tune.config import PreprocessingPart
+from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.segmenter import Segmenter
 
 _GREY_VALUES = 256
 
 
 class PortableModel(nn.Module):
-    """The network of a segmenter with its preprocessing, on the CPU in float32 and in evaluation mode.
+    """The networks of a segmenter with its preprocessing, on the CPU in float32 and in evaluation mode.
+
+    Of an ensemble and of test-time augmentation it gives the mean probability, as `Segmenter` does.
 
     CLAHE is left to whoever calls it: its tiles and their interpolation are OpenCV's own.
 
@@ -30,10 +33,11 @@ class PortableModel(nn.Module):
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         preprocessing = segmenter.config.part(PreprocessingPart)
-        self.network = segmenter.network
+        members, self._augmented = members_of(segmenter)
+        self.networks = nn.ModuleList(member.network for member in members)
         self.equalizes = preprocessing.equalization == "histogram"
         self._size = preprocessing.image_size
-        self._mean, self._std = segmenter.mean, segmenter.std
+        self._standards = [(member.mean, member.std) for member in members]
         self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -46,9 +50,17 @@ class PortableModel(nn.Module):
         if self.equalizes:
             image = equalize_histogram(image)
         prepared = resize_by_area(image.float(), self._size)
-        probability = torch.sigmoid(self.network((prepared - self._mean) / self._std).float())
+        seen = list(views(prepared)) if self._augmented else [(prepared, lambda found: found)]
+        probability = torch.stack([back(self._mean_probability(view)) for view, back in seen]).mean(dim=0)
         rows, columns = _linear(self._size, height), _linear(self._size, width)
         return rows @ probability @ columns.T
+
+    def _mean_probability(self, prepared: torch.Tensor) -> torch.Tensor:
+        found = [
+            torch.sigmoid(network((prepared - mean) / std).float())
+            for network, (mean, std) in zip(self.networks, self._standards, strict=True)
+        ]
+        return torch.stack(found).mean(dim=0)
 
 
 def equalize_histogram(image: torch.Tensor) -> torch.Tensor:

@@ -54,7 +54,8 @@ def train_run(path: Path, trials: dict[str, dict[str, Any]], **run: Any) -> RunF
 
     Args:
         path: where the run's folder is made.
-        trials: by name, the fields in which each differs from `SMALL`.
+        trials: by name, the fields in which each differs from `SMALL`; names that differ in '-seed<n>' alone are
+            trainings of one configuration.
         run: fields of `run.json`.
     """
     records, models = [], Path(tempfile.mkdtemp(dir=_home().name))
@@ -62,7 +63,9 @@ def train_run(path: Path, trials: dict[str, dict[str, Any]], **run: Any) -> RunF
         config = {**SMALL, **fields}
         epochs = api.train(config, example_data(), folder=models / name, cache=models / "cache", device="cpu")
         rows = [{**epoch.to_dict(), "trial": name} for epoch in epochs]
-        records.append(make_trial(name, index=index, baseline=index == 0, rows=rows, **config))
+        configuration = name.partition("-seed")[0]
+        baseline = index == 0 or configuration == records[0].name
+        records.append(make_trial(name, name=configuration, index=index, baseline=baseline, rows=rows, **config))
     content = make_run(**run)
     content["dataset"]["path"] = str(example_data())
     folder = write_run(path, records, content)

@@ -61,8 +61,13 @@ class Ensemble(Segmenter):
         first = members[0].config.part(PreprocessingPart)
         if any(member.config.part(PreprocessingPart) != first for member in members):
             raise RunError("the models of an ensemble must have one image_size and one equalization.")
-        self.members = nn.ModuleList(members)
+        self._members = nn.ModuleList(members)
         self.config, self.epoch = members[0].config, 0
+
+    @property
+    def members(self) -> list[Segmenter]:
+        """The segmenters."""
+        return [member for member in self._members if isinstance(member, Segmenter)]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logit of the mean probability, [n, 1, S, S]; images as for `Segmenter.forward`."""
@@ -83,6 +88,13 @@ def load_segmenter(folders: Sequence[Path], device: str = "auto", *, tta: bool =
     members = [Segmenter.load(folder, device) for folder in folders]
     found = members[0] if len(members) == 1 else Ensemble(members)
     return (TestTimeAugmented(found) if tta else found).eval()
+
+
+def members_of(segmenter: Segmenter) -> tuple[list[Segmenter], bool]:
+    """Return the segmenters of one network each that a segmenter is the mean of, and whether over all views."""
+    augmented = isinstance(segmenter, TestTimeAugmented)
+    inner = segmenter.inner if isinstance(segmenter, TestTimeAugmented) else segmenter
+    return (inner.members if isinstance(inner, Ensemble) else [inner]), augmented
 
 
 def _logit_of_mean(probabilities: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -20,6 +20,9 @@ from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.loader import standardize
 from bts_tune.training.postprocessing import Postprocessing
 
+Image = NDArray[np.generic] | Path | str
+"""An image as it is stored: its pixels, or its file."""
+
 
 class Segmenter(nn.Module):
     """A trained network that takes images as they are stored.
@@ -73,7 +76,7 @@ class Segmenter(nn.Module):
             logits = self(torch.from_numpy(images).unsqueeze(1))
         return torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()
 
-    def probability(self, image: NDArray[np.generic] | Path | str) -> NDArray[np.float32]:
+    def probability(self, image: Image) -> NDArray[np.float32]:
         """Return the tumour probability of each pixel, float32 [H, W].
 
         Args:
@@ -83,24 +86,27 @@ class Segmenter(nn.Module):
         Raises:
             DataError: the image cannot be read or used.
         """
-        grey = read_grey(Path(image)) if isinstance(image, str | Path) else _grey(np.asarray(image))
-        prepared = preprocess(grey, self.config.part(PreprocessingPart))
-        found = self.prepared_probabilities(prepared[np.newaxis])[0]
-        size = (grey.shape[1], grey.shape[0])
-        return cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)
+        return self.probability_batch([image])[0]
 
-    def predict(self, image: NDArray[np.generic] | Path | str) -> NDArray[np.uint8]:
+    def predict(self, image: Image) -> NDArray[np.uint8]:
         """Return the predicted tumour, uint8 0 and 1, [H, W]; arguments as for `probability`."""
-        return self.postprocessing.mask(self.probability(image))
+        return self.predict_batch([image])[0]
 
-    def predict_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """Return the predicted tumour of grey images, uint8 [H, W] each, that go through the network together."""
+    def probability_batch(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+        """Return what `probability` does for images, of any sizes, that go through the network together."""
         part = self.config.part(PreprocessingPart)
-        found = self.prepared_probabilities(np.stack([preprocess(image, part) for image in images]))
-        return [
-            self.postprocessing.mask(cv2.resize(one, image.shape[::-1], interpolation=cv2.INTER_LINEAR))
-            for one, image in zip(found, images, strict=True)
+        greys = [
+            read_grey(Path(image)) if isinstance(image, str | Path) else _grey(np.asarray(image)) for image in images
         ]
+        found = self.prepared_probabilities(np.stack([preprocess(grey, part) for grey in greys]))
+        return [
+            cv2.resize(one, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            for one, grey in zip(found, greys, strict=True)
+        ]
+
+    def predict_batch(self, images: Sequence[Image]) -> list[NDArray[np.uint8]]:
+        """Return what `predict` does for images, of any sizes, that go through the network together."""
+        return [self.postprocessing.mask(one) for one in self.probability_batch(images)]
 
 
 def _grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

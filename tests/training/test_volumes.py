@@ -22,7 +22,7 @@ from bts_tune.errors import DataError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.prediction import predict
 from bts_tune.training.segmenter import Segmenter
-from bts_tune.training.volumes import segment
+from bts_tune.training.volumes import segment_files
 from tests.data.readers.dicoms import write_multi_frame, write_segmentation, write_series
 from tests.training.builders import data, tiny, trained
 
@@ -43,9 +43,9 @@ class Bright(Segmenter):
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def predict_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
         self.batches.append(len(images))
-        return [(image > 127).astype(np.uint8) for image in images]
+        return [np.where(image > 127, np.float32(0.75), np.float32(0.25)) for image in images]
 
 
 def save(path: Path, values: np.ndarray, **header: Any) -> Path:
@@ -127,7 +127,7 @@ def test_a_trained_model_sees_the_slices_as_a_reader_cuts_them(tmp_path: Path) -
     y, x, z = np.mgrid[:40, :30, :9]
     values = (80 + 90 * ((y - 18) ** 2 + (x - 14) ** 2 + 9 * (z - 4) ** 2 < 60)).astype(np.int16)
     volume, _ = read_nifti(save(tmp_path / "scan.nii", values))
-    mask = segment(model, volume, "axial", "scan")
+    mask = segment_files(model, [tmp_path / "scan.nii"], "axial", 8).mask
     alone = np.stack([model.predict(volume.grey("axial", index, "scan")) for index in range(9)])
     assert alone.any()
     together = np.stack([np.rot90(mask[:, :, index]) for index in range(9)])

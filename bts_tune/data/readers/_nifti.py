@@ -193,19 +193,38 @@ def like_nifti(mask: np.ndarray, stored: Any) -> bytes:
         mask: uint8 on the body's axes, as `Volume.values`.
         stored: nibabel's image of the other file.
     """
-    import gzip
-
     import nibabel
-    from nibabel import orientations
 
-    own = orientations.io_orientation(stored.affine)
-    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
-    values = orientations.apply_orientation(mask, back).reshape(stored.shape)
+    values = on_own_grid(mask, stored)
     header = stored.header.copy()
     header.set_data_dtype(np.uint8)
     header["cal_min"] = header["cal_max"] = 0  # the image's window would show the mask as black
     kind = nibabel.Nifti2Image if isinstance(stored, nibabel.Nifti2Image) else nibabel.Nifti1Image
-    return gzip.compress(kind(values, stored.affine, header).to_bytes(), compresslevel=6, mtime=0)
+    return _packed(kind(values, stored.affine, header))
+
+
+def on_own_grid(mask: np.ndarray, stored: Any) -> np.ndarray:
+    """Return a mask on the body's axes in the order and the shape of nibabel's image of a file."""
+    from nibabel import orientations
+
+    own = orientations.io_orientation(stored.affine)
+    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
+    return np.asarray(orientations.apply_orientation(mask, back).reshape(stored.shape))
+
+
+def new_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
+    """Return the content of a `.nii.gz` that holds a mask, uint8 [I, J, K], with this affine, in mm."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(mask, affine)
+    image.header.set_xyzt_units("mm")
+    return _packed(image)
+
+
+def _packed(image: Any) -> bytes:
+    import gzip
+
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
 def _stored(path: Path) -> Any:

@@ -23,11 +23,12 @@ from bts_tune.export.parity import check_parity
 from bts_tune.export.portable import PortableModel
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.text import first_line
+from bts_tune.training.ensemble import members_of
 from bts_tune.training.measure import THRESHOLD
 
 INPUT, OUTPUT = "image", "probability"
 
-VERSION = 1
+VERSION = 2
 """Of the JSON file beside a model."""
 
 _EQUALIZATION = {
@@ -81,14 +82,16 @@ class PortableExport(FileExport):
     def describe(self, context: ExportContext) -> dict[str, Any]:
         """Return what a user of the file must know, as JSON has it."""
         segmenter = context.segmenter
+        members, augmented = members_of(segmenter)
         preprocessing = segmenter.config.part(PreprocessingPart)
         shape = ["n", 1, "height", "width"]
         return {
             "version": VERSION,
             "format": self.name,
             "run": context.run_name,
-            "trial": context.model_folder.name,
-            "epoch": segmenter.epoch,
+            "trials": [folder.name for folder in context.model_folders],
+            "epochs": [member.epoch for member in members],
+            "averaged_inside": f"probabilities of {len(members)} networks, {8 if augmented else 1} views each",
             "input": {
                 "name": INPUT,
                 "type": "uint8",
@@ -96,7 +99,7 @@ class PortableExport(FileExport):
                 "values": "grey, 0 to 255, of any height and width; images of more bits are scaled to that",
                 "equalization": _EQUALIZATION[preprocessing.equalization],
                 "resized_inside_to": preprocessing.image_size,
-                "standardised_inside_with": {"mean": segmenter.mean, "std": segmenter.std},
+                "standardised_inside_with": [{"mean": member.mean, "std": member.std} for member in members],
             },
             "output": {
                 "name": OUTPUT,
