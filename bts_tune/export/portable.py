@@ -50,10 +50,15 @@ class PortableModel(nn.Module):
         if self.equalizes:
             image = equalize_histogram(image)
         prepared = resize_by_area(image.float(), self._size)
-        seen = list(views(prepared)) if self._augmented else [(prepared, lambda found: found)]
-        probability = torch.stack([back(self._mean_probability(view)) for view, back in seen]).mean(dim=0)
+        probability = self._over_views(prepared) if self._augmented else self._mean_probability(prepared)
         rows, columns = _linear(self._size, height), _linear(self._size, width)
         return rows @ probability @ columns.T
+
+    def _over_views(self, prepared: torch.Tensor) -> torch.Tensor:
+        seen, back = zip(*views(prepared), strict=True)
+        # All views as one batch: the program that is exported then holds each network once.
+        found = self._mean_probability(torch.cat(seen)).unflatten(0, (len(seen), -1))
+        return torch.stack([turn(one) for turn, one in zip(back, found, strict=True)]).mean(dim=0)
 
     def _mean_probability(self, prepared: torch.Tensor) -> torch.Tensor:
         found = [
