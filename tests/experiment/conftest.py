@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.results.run_folder import RunFolder
+from tests.processes import Forked, Started
+
+FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]
 
 SPACE = """
 name: small
@@ -20,7 +24,7 @@ defaults:
   image_size: 32
   epochs: {epochs}
   batch_size: 8
-  encoder: resnet18
+  encoder: tu-test_efficientnet
   encoder_weights: none
 seeds: [0]
 demo: {{}}
@@ -62,46 +66,57 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def write_space(folder: Path, *, epochs: int = 2, search: bool = False, extra: str = "") -> Path:
+    """Write a small space; `search` adds a search to it, `extra` any text."""
+    path = folder / "small.yaml"
+    path.write_text(SPACE.format(epochs=epochs) + (SEARCH if search else "") + extra)
+    return path
+
+
 @pytest.fixture
 def space_file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a small space; `search` adds a search to it, `extra` any text."""
-
-    def write(*, epochs: int = 2, search: bool = False, extra: str = "") -> Path:
-        path = tmp_path / "small.yaml"
-        path.write_text(SPACE.format(epochs=epochs) + (SEARCH if search else "") + extra)
-        return path
-
-    return write
+    """Writes a small space, as `write_space` does."""
+    return partial(write_space, tmp_path)
 
 
 class Command:
-    """Runs `bts-tune` as a process of its own, far from the checkout."""
+    """Runs `bts-tune` as a process of its own, far from the checkout.
+
+    Attributes:
+        environment: variables beside those of this process. Where there are some, the process starts from scratch.
+        program: what starts it, where it starts from scratch; by default it is forked from one that has imported all.
+    """
 
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data, self.cache = folder, data, cache
         self.environment: dict[str, str] = {}
-        self.program = [sys.executable, "-m", "bts_tune"]
-        self.running: list[subprocess.Popen[str]] = []
+        self.program: list[str] = []
+        self.running: list[Started] = []
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path) -> Started:
         """Start the command with a dataset-independent environment; its output is text."""
         root = str(Path(__file__).parents[2])
+        inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
         environment = {
-            **os.environ,
+            **inherited,
             **self.environment,
             "BTS_TUNE_CACHE": str(self.cache),
             "PYTHONPATH": os.pathsep.join(
                 [self.environment.get("PYTHONPATH", ""), root, os.environ.get("PYTHONPATH", "")]
             ).strip(os.pathsep),
         }
-        process = subprocess.Popen(
-            [*self.program, *map(str, arguments)],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process: Started
+        if not self.program and not self.environment:
+            process = Forked([*map(str, arguments)], self.folder, environment)
+        else:
+            process = subprocess.Popen(
+                [*(self.program or FROM_SCRATCH), *map(str, arguments)],
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         self.running.append(process)
         return process
 

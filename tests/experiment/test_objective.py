@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from bts_tune.testing.runs import make_baselines, make_run, write_run
 from tests.experiment.conftest import Command
 
 AREA_ERROR = Path(__file__).parents[2] / "docs" / "examples" / "plugins" / "area_error.py"
@@ -18,8 +19,9 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 
 
 def test_a_search_by_another_metric(command: Command, space_file: Callable[..., Path]) -> None:
-    space = space_file(epochs=3, search=True, extra="objective: iou\n")
-    code, output, errors = command(*command.run_arguments(space, "iou", "--set", "batch_norm_momentum=0.2"))
+    space = space_file(epochs=2, search=True, extra="objective: iou\n")
+    options = ("--set", "batch_norm_momentum=0.2", "--num-trials", "2", "--concurrent", "1")
+    code, output, errors = command(*command.run_arguments(space, "iou", *options))
     assert code == 0, errors
     assert "ranked by IoU" in " ".join(output.split())
     folder = command.record("iou")
@@ -35,17 +37,17 @@ def test_a_search_by_another_metric(command: Command, space_file: Callable[..., 
     assert "by validation IoU, then Dice loss" in page
 
     # A resume decides by the same metric, and a run by another is not ranked beside it.
-    code, _, errors = command("--resume", folder.path)
+    code, _, errors = command("--resume", folder.path, "--no-dashboard")
     assert code == 0, errors
-    other = space_file(epochs=1)
-    assert command(*command.run_arguments(other, "dice"))[0] == 0
-    code, output, _ = command("compare", folder.path, command.record("dice").path)
+    other = write_run(command.folder / "results" / "dice", make_baselines(epochs=2), make_run())
+    code, output, _ = command("compare", folder.path, other.path)
     assert "different objectives (IoU; Dice loss)" in output
 
 
 def test_a_plugin_s_metric_and_a_report_without_the_plugin(command: Command, space_file: Callable[..., Path]) -> None:
     space = space_file(extra=f"objective: area-error\nplugins: [{AREA_ERROR}]\n")
-    arguments = command.run_arguments(space, "own", "--final-top", "1", "--final-seeds", "2")
+    options = ("--final-top", "1", "--final-seeds", "2", "--concurrent", "1")
+    arguments = command.run_arguments(space, "own", *options)
     code, _, errors = command(*arguments)
     assert code == 0, errors
     folder = command.record("own")

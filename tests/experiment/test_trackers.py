@@ -1,4 +1,4 @@
-"""Runs of the command with trackers: of ours, of a plugin, and one that fails."""
+"""A run with plugins that its space names: trackers, one of which fails, and a way to split."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.experiment.conftest import Command
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "plugins" / "csv_tracker.py"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "plugins"
 
 FAILING = """
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
@@ -21,14 +21,17 @@ class Failing(Tracker):
 """
 
 
-def test_trackers_of_plugins_and_one_that_fails(
+def test_trackers_of_plugins_one_that_fails_and_a_split_of_a_plugin(
     command: Command, space_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     failing = tmp_path / "failing.py"
     failing.write_text(FAILING)
-    space = space_file(epochs=2, extra=f"plugins: [{EXAMPLE}, {failing}]\ntrackers: [failing, csv]\n")
-    code, output, errors = command(*command.run_arguments(space, "one", "--only", "plain"), timeout=400)
+    plugins = (EXAMPLES / "csv_tracker.py", EXAMPLES / "by_hash.py", failing)
+    space = space_file(epochs=2, extra=f"plugins: [{', '.join(map(str, plugins))}]\ntrackers: [failing, csv]\n")
+    options = ("--only", "plain", "--concurrent", "1", "--split", "by-hash")
+    code, output, errors = command(*command.run_arguments(space, "one", *options), timeout=400)
     assert code == 0, errors
+    assert "Split by-hash" in output
     folder = command.record("one")
     assert f"CSV files: {Path('results') / 'one' / 'csv'}\n" in output
     assert output.count("tracker 'failing' failed and is left out for the rest of the run: OSError: ") == 1

@@ -9,7 +9,9 @@ from tests.experiment.conftest import Command
 
 
 def test_measured_reported_and_used(command: Command, space_file: Callable[..., Path], tmp_path: Path) -> None:
-    arguments = command.run_arguments(space_file(epochs=1), "ways", "--only", "plain", "--seeds", "2")
+    arguments = command.run_arguments(
+        space_file(epochs=1), "ways", "--only", "plain", "--seeds", "2", "--concurrent", "1"
+    )
     code, _, errors = command(*arguments, "--tta", "--ensemble", "--postprocess")
     assert code == 0, errors
     folder = command.record("ways")
