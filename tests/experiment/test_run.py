@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from bts_tune.data.prepared.prepare import prepare
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import pooled_dice_loss, read_scores
+from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup
-from tests.experiment.conftest import FROM_SCRATCH, Command, write_space
+from tests.experiment.conftest import FROM_SCRATCH, Command, Finished, write_space
 from tests.processes import Started
 
 TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}
@@ -47,32 +47,23 @@ def wait_for_rows(folder: Path, count: int, process: Started, timeout: float = 3
     pytest.fail(f"no {count} rows in {timeout} s")
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A run that came to its end; who changes its folder takes a copy."""
-
-    command: Command
-    output: str
-    errors: str
-
-    def copy(self, folder: Path) -> RunFolder:
-        """Copy the run into the results of a working folder."""
-        return RunFolder.open(shutil.copytree(self.command.folder / "results" / "one", folder / "results" / "one"))
-
-
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory, small_data: Path, cache: Path) -> Finished:
+def one(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
     """A run of two trials by a process that starts from scratch."""
-    folder = tmp_path_factory.mktemp("one")
-    command = Command(folder / "work", small_data, cache)
-    command.program = FROM_SCRATCH
-    # An empty folder, as an earlier version left one, does not block a name.
-    (command.folder / "results" / "one").mkdir(parents=True)
-    arguments = command.run_arguments(write_space(folder), "one", "--concurrent", "1")
-    code, output, errors = command(*arguments)
-    assert code == 0, errors
-    command.program = []
-    return Finished(command, output, errors)
+
+    def make(folder: Path) -> None:
+        command = Command(folder, small_data, cache)
+        command.program = FROM_SCRATCH
+        # An empty folder, as an earlier version left one, does not block a name.
+        (folder / "results" / "one").mkdir(parents=True)
+        code, output, errors = command(*command.run_arguments(write_space(folder), "one", "--concurrent", "1"))
+        assert code == 0, errors
+        (folder / "output").write_text(output)
+        (folder / "errors").write_text(errors)
+
+    folder = made_once("one", make)
+    run = RunFolder.open(folder / "results" / "one")
+    return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
 
 
 def serial_figures(trial: TrialRecord, data: Path, cache: Path) -> list[dict[str, Any]]:
@@ -87,11 +78,10 @@ def serial_figures(trial: TrialRecord, data: Path, cache: Path) -> list[dict[str
 
 
 def test_a_run_records_reports_and_equals_the_serial_loop(
-    one: Finished, space_file: Callable[..., Path], small_data: Path, cache: Path
+    one: Finished, command: Command, space_file: Callable[..., Path], small_data: Path, cache: Path
 ) -> None:
-    command, output = one.command, one.output
+    folder, output = command.copy_of(one.folder), one.output
     assert one.errors == ""
-    folder = command.record("one")
     trials = folder.trials()
     assert [(t.trial, t.status, len(t.rows)) for t in trials] == [("plain", "complete", 2), ("frozen", "complete", 2)]
     assert trials[1].started["trainable_parameters"] < trials[0].started["trainable_parameters"]
@@ -130,15 +120,14 @@ def test_a_run_records_reports_and_equals_the_serial_loop(
     assert (code, errors) == (0, "")
     assert "plain" in output
 
-    code, output, errors = command("--resume", "one", "--no-dashboard")
-    assert code == 0, errors
-    assert [len(t.rows) for t in folder.trials()] == [2, 2]
     code, _, errors = command(*command.run_arguments(space_file(), "one"))
     assert code == 2
     assert "exists already" in errors
 
 
-def test_a_search_stops_trials_early_and_never_a_baseline(command: Command, space_file: Callable[..., Path]) -> None:
+def test_a_search_by_another_metric_stops_trials_early_and_never_a_baseline(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
     # A baseline that cannot learn: a plain ASHA would stop it at its first rung.
     hopeless = """
   hopeless:
@@ -146,9 +135,10 @@ def test_a_search_stops_trials_early_and_never_a_baseline(command: Command, spac
     baseline: true
     config: {decoder: unet, learning_rate: 1.0e-9}
 """
-    space = space_file(epochs=4, search=True)
+    space = space_file(epochs=4, search=True, extra="objective: iou\n")
     space.write_text(space.read_text().replace("search:\n  num_trials: 4", f"{hopeless}\nsearch:\n  num_trials: 5"))
-    code, _, errors = command(*command.run_arguments(space, "search", "--concurrent", "2"), timeout=400)
+    options = ("--concurrent", "2", "--set", "batch_norm_momentum=0.2")
+    code, output, errors = command(*command.run_arguments(space, "search", *options), timeout=500)
     assert code == 0, errors
     folder = command.record("search")
     trials = folder.trials()
@@ -159,11 +149,26 @@ def test_a_search_stops_trials_early_and_never_a_baseline(command: Command, spac
     assert stopped, "no trial was stopped early"
     assert all(len(t.rows) < 4 and t.reason.startswith(("behind", "no prospect")) for t in stopped)
     assert len({t.config_id for t in searched}) == len(searched)
+
+    assert "ranked by IoU" in " ".join(output.split())
+    assert folder.read_run()["objective"]["metric"] == "iou"
+    for record in trials:
+        assert record.config["objective"] == "iou"
+        assert record.best_row is not None
+        assert record.best_row["val_iou"] == max(row["val_iou"] for row in record.rows)
+        assert record.best_row["val_iou"] == record.rows[-1]["best_val_iou"]
     kept = {path.name for path in (folder.path / "models").iterdir()}
-    best = min((t for t in trials if t.full_budget), key=lambda t: t.best_row["val_dice_loss"])  # type: ignore[index]
+    best = max((t for t in trials if t.full_budget), key=lambda t: t.best_row["val_iou"])  # type: ignore[index]
     assert kept == {"plain", "frozen", "hopeless", best.trial}
     board = pd.read_csv(folder.path / "leaderboard.csv")
     assert board.loc[board["status"] != "complete", "rank"].isna().all()
+    assert board.loc[board["rank"].notna(), "val_iou"].is_monotonic_decreasing
+    assert "by validation IoU, then Dice loss" in (folder.path / "report.md").read_text(encoding="utf-8")
+
+    # A run by another metric is not ranked beside it.
+    other = write_run(command.folder / "results" / "dice", make_baselines(epochs=2), make_run())
+    code, output, _ = command("compare", folder.path, other.path)
+    assert "different objectives (IoU; Dice loss)" in output
 
 
 def priority_of_the_trial(folder: RunFolder) -> tuple[int, bool]:
@@ -218,7 +223,7 @@ def test_a_killed_run_is_resumed(command: Command, space_file: Callable[..., Pat
 
 
 def test_a_changed_dataset_is_not_resumed(one: Finished, command: Command, small_data: Path, tmp_path: Path) -> None:
-    folder = one.copy(command.folder)
+    folder = command.copy_of(one.folder)
     copy = tmp_path / "copy"
     shutil.copytree(small_data, copy)
     shutil.copyfile(next(copy.glob("valid/*.png")), next(copy.glob("train/*.png")))
@@ -229,7 +234,7 @@ def test_a_changed_dataset_is_not_resumed(one: Finished, command: Command, small
 
 
 def test_a_run_that_another_process_writes_is_refused(one: Finished, command: Command) -> None:
-    with one.copy(command.folder).locked():
+    with command.copy_of(one.folder).locked():
         code, _, errors = command("--resume", "one", "--no-dashboard")
     assert code == 2
     assert f"process {os.getpid()}" in errors

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import ENVIRONMENT_VARIABLE
+from bts_tune.data.splits.split import read_split
 from tests.experiment.conftest import FROM_SCRATCH, Command
 from tests.experiment.test_run import priority_of_the_trial, wait_for_rows
 
@@ -120,9 +122,9 @@ def test_of_two_starts_of_one_name_the_winner_keeps_its_split(
     assert "exists already" in errors
     run = command.record("twin").read_run()
     assert run["status"] == "complete"
-    # What holds the split has to be what the winner recorded of it.
-    code, _, errors = command("--resume", "twin", "--no-dashboard")
-    assert (code, errors) == (0, "")
+    # What holds the split has to be what the winner recorded of it; a resume is refused otherwise.
+    splits = read_split(command.record("twin").split_file)
+    assert open_dataset(command.data).with_splits(splits).fingerprint() == run["dataset"]["fingerprint"]
     assert [entry.name for entry in (command.folder / "results").iterdir()] == ["twin"]
 
 
