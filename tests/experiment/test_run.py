@@ -181,7 +181,7 @@ def priority_of_the_trial(folder: RunFolder) -> tuple[int, bool]:
 def test_ctrl_c_reports_what_there_is_and_resume_finishes_it(
     command: Command, space_file: Callable[..., Path], small_data: Path, cache: Path
 ) -> None:
-    epochs = list(range(1, 17))
+    epochs = list(range(1, 13))
     arguments = command.run_arguments(space_file(epochs=len(epochs)), "cut", "--concurrent", "1")
     process = command.start(*arguments)
     wait_for_rows(command.folder / "results" / "cut", 1, process)
