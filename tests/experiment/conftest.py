@@ -158,7 +158,7 @@ class Command:
         self.running.append(process)
         return process
 
-    def __call__(self, *arguments: str | Path, timeout: float = 240) -> tuple[int, str, str]:
+    def __call__(self, *arguments: str | Path, timeout: float = 540) -> tuple[int, str, str]:
         """Run the command to its end; return its exit code, its output and its errors."""
         process = self.start(*arguments)
         output, errors = process.communicate(timeout=timeout)

@@ -187,7 +187,7 @@ def test_ctrl_c_reports_what_there_is_and_resume_finishes_it(
     wait_for_rows(command.folder / "results" / "cut", 1, process)
     assert priority_of_the_trial(command.record("cut")) == (os.getpriority(os.PRIO_PROCESS, process.pid), True)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=90)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "bts-tune --resume results/cut" in output
     folder = command.record("cut")

@@ -38,7 +38,7 @@ def test_the_priority_and_the_threads_that_their_user_asks_for_stay(
     own = os.getpriority(os.PRIO_PROCESS, process.pid)
     assert priority_of_the_trial(command.record("run")) == (min(19, own + 7), False)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(90) == 130
+    assert process.wait(300) == 130
 
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
@@ -116,7 +116,7 @@ def test_of_two_starts_of_one_name_the_winner_keeps_its_split(
         options = ("--only", "plain", "--split", "grouped", "--concurrent", "1")
         arguments = command.run_arguments(space, "twin", *options)
         processes.append(command.start(*arguments, "--split-seed", str(seed)))
-    ended = [(process.communicate(timeout=240), process.returncode) for process in processes]
+    ended = [(process.communicate(timeout=540), process.returncode) for process in processes]
     assert sorted(code for _, code in ended) == [0, 2], ended
     ((_, errors),) = [streams for streams, code in ended if code == 2]
     assert "exists already" in errors
@@ -217,7 +217,7 @@ def test_a_hangup_that_is_ignored_leaves_the_run_alone(command: Command, space_f
     rows = (command.folder / "results" / "run" / "rows.jsonl").read_bytes().count(b"\n")
     wait_for_rows(command.folder / "results" / "run", rows + 3, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(90) == 130
+    assert process.wait(300) == 130
     assert command.record("run").read_run()["status"] == "interrupted"
 
 
