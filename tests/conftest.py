@@ -14,9 +14,9 @@ settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 
-_LONG = Path(__file__).parent / "experiment"
+_LONG = [Path(__file__).parent / name for name in ("experiment", "test_api.py", "export")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with whole runs, so that no worker is alone with one at the end."""
-    items.sort(key=lambda item: not item.path.is_relative_to(_LONG))
+    """Begin with the longest files, so that no worker is alone with one at the end."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(long) for long in _LONG))
