@@ -25,7 +25,7 @@ FIELDS: dict[str, Any] = {
     "image_size": 32,
     "epochs": 1,
     "batch_size": 8,
-    "encoder": "resnet18",
+    "encoder": "tu-test_efficientnet",
     "encoder_weights": "none",
 }
 

@@ -16,9 +16,7 @@ from bts_tune.results.files import write_atomically
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.scores import read_scores
 from bts_tune.space import load_space
-from tests.experiment.conftest import Command
-
-PATIENT = r"(p\d+)_"
+from tests.experiment.conftest import PATIENT, Command
 
 
 def test_every_named_trial_is_planned_once_a_fold_and_a_seed(tmp_path: Path) -> None:
