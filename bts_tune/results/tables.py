@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,6 +187,18 @@ def _comparison_columns(
 def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row an epoch: trials in the order of planning, epochs ascending, every recorded metric."""
     planned = sorted(trials, key=lambda record: (record.index, record.trial))
+    return _epochs(planned, _epoch_columns(planned))
+
+
+def epochs_tables(trials: Sequence[TrialRecord], size: int = 500) -> Iterator[pd.DataFrame]:
+    """Yield `epochs_table` in parts of `size` trials, with the same columns: of a long run, it is large as a whole."""
+    planned = sorted(trials, key=lambda record: (record.index, record.trial))
+    columns = _epoch_columns(planned)
+    for first in range(0, max(1, len(planned)), size):
+        yield _epochs(planned[first : first + size], columns)
+
+
+def _epochs(planned: Sequence[TrialRecord], columns: Sequence[str]) -> pd.DataFrame:
     of_trials = {
         "name": [record.name for record in planned],
         "trial": [record.trial for record in planned],
@@ -201,15 +213,16 @@ def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
             [row.get(name) for record in planned for row in record.rows],
             dtype="Int64" if name in _INTEGERS else "float64",
         )
-        for name in (*_epoch_columns(objective_of(planned)), *further_metrics(planned))
+        for name in columns
     }
     return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
 
 
-def _epoch_columns(objective: Objective) -> tuple[str, ...]:
+def _epoch_columns(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
     metrics = [f"val_{key}" for key in metric_keys()]
     losses = ("epoch", "train_loss", "train_dice_loss", "val_loss")
-    return (*losses, *metrics, objective.best_column, "best_epoch", *_OF_TRAINING)
+    best = objective_of(trials).best_column
+    return (*losses, *metrics, best, "best_epoch", *_OF_TRAINING, *further_metrics(trials))
 
 
 def _images_per_second(record: TrialRecord) -> float | None:

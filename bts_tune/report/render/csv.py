@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from bts_tune.results.tables import _FORMULA_STARTS, _LINE_BREAKS
 
 
-def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
+def to_csv(frame: pd.DataFrame, run: Mapping[str, Any], *, header: bool = True) -> str:
     """Return a table as CSV, with the run's profile (`demo` or `data`) as a column after the trial's.
 
     Text that a spreadsheet would take for a formula is led by an apostrophe, and line breaks in text become spaces;
@@ -24,7 +24,13 @@ def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
     marked.insert(
         int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
     )
-    return marked.to_csv(index=False, lineterminator="\n")
+    return marked.to_csv(index=False, header=header, lineterminator="\n")
+
+
+def in_parts(frames: Iterable[pd.DataFrame], run: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the CSV of a table that comes in parts with the same columns."""
+    for number, frame in enumerate(frames):
+        yield to_csv(frame, run, header=number == 0).encode()
 
 
 def _harmless(cell: Any) -> Any:
