@@ -31,7 +31,7 @@ _DEEP_GREY = (  # (centre, radii, share of grey matter) of the thalamus, putamen
     ((0.31, 0.08, 0.0), (0.07, 0.2, 0.2), 0.9),
     ((0.14, 0.27, 0.1), (0.06, 0.1, 0.2), 0.9),
 )
-_PLAIN_SIZE = 1.4
+_PLAIN_SIZE = 1.5
 _ANATOMY, _NOISE = 1, 2  # independent random streams; phantom.py has another
 
 

@@ -12,6 +12,11 @@ from bts_tune.experiment.execution.own_ray import starting_ray
 from bts_tune.experiment.planning.options import RunOptions
 from scripts.processes import descendants
 
+
+def process_id() -> int:
+    return os.getpid()
+
+
 OPTIONS = RunOptions(space="baseline", device="cpu", dashboard=False)
 
 
@@ -28,7 +33,7 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
         assert seen <= {str(tmp_path)}
         with connected(OPTIONS, resume=str, started=started) as cluster:
             assert cluster.address is None
-            assert ray.get(ray.remote(os.getpid).remote()) != os.getpid()
+            assert ray.get(ray.remote(process_id).remote()) != os.getpid()
         assert not ray.is_initialized()
     assert {process.pid for process in descendants(os.getpid()) if process.alive()} <= before
 
