@@ -13,14 +13,14 @@ from bts_tune.report.blocks import PICTURE_PATH, Picture
 from bts_tune.report.context import ReportContext
 from bts_tune.report.document import document
 from bts_tune.report.failures import Failed, Failures
-from bts_tune.report.render.csv import in_parts, to_csv
+from bts_tune.report.render.csv import epochs_csv, to_csv
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.results.comparison import Comparison, compare_configurations
 from bts_tune.results.files import write_atomically, write_parts_atomically
 from bts_tune.results.memo import FrozenTrials
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.tables import configurations_table, epochs_tables, leaderboard
+from bts_tune.results.tables import configurations_table, leaderboard
 
 _SHOWN_PICTURE = re.compile(rf"^!\[.*\]\(({PICTURE_PATH.pattern})\)$", re.MULTILINE)
 
@@ -74,7 +74,7 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
 
     earlier = failures.attempt("The list of earlier figures", lambda: _shown_pictures(folder.path / "report.md"))
     of_trials = write("leaderboard.csv", lambda: to_csv(leaderboard(trials), run))
-    of_epochs = write_parts("epochs.csv", lambda: in_parts(epochs_tables(trials), run))
+    of_epochs = write_parts("epochs.csv", lambda: epochs_csv(trials, run))
     found = failures.attempt("The comparison image by image", lambda: compare_configurations(folder, trials))
     comparison = Comparison(failed=found.sentence) if isinstance(found, Failed) else found
     of_configurations = write("configurations.csv", lambda: to_csv(configurations_table(trials, comparison), run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ TEST_METRICS = (*(f"test_{key}" for key in metric_keys()), "test_loss")
 """Metrics of the test split at a trial's best epoch; of trials of the final stage, or of the best and the baselines."""
 
 _OF_TRAINING = ("learning_rate", "trainable_parameters", "seconds", "train_seconds", "images_per_second", "time")
-_INTEGERS = (
+INTEGERS = (
     "rank",
     "best_epoch",
     "epochs_run",
@@ -186,19 +186,8 @@ def _comparison_columns(
 
 def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row an epoch: trials in the order of planning, epochs ascending, every recorded metric."""
-    planned = sorted(trials, key=lambda record: (record.index, record.trial))
-    return _epochs(planned, _epoch_columns(planned))
-
-
-def epochs_tables(trials: Sequence[TrialRecord], size: int = 500) -> Iterator[pd.DataFrame]:
-    """Yield `epochs_table` in parts of `size` trials, with the same columns: of a long run, it is large as a whole."""
-    planned = sorted(trials, key=lambda record: (record.index, record.trial))
-    columns = _epoch_columns(planned)
-    for first in range(0, max(1, len(planned)), size):
-        yield _epochs(planned[first : first + size], columns)
-
-
-def _epochs(planned: Sequence[TrialRecord], columns: Sequence[str]) -> pd.DataFrame:
+    planned = in_order(trials)
+    columns = epoch_columns(planned)
     of_trials = {
         "name": [record.name for record in planned],
         "trial": [record.trial for record in planned],
@@ -211,14 +200,20 @@ def _epochs(planned: Sequence[TrialRecord], columns: Sequence[str]) -> pd.DataFr
     of_epochs = {
         name: pd.array(
             [row.get(name) for record in planned for row in record.rows],
-            dtype="Int64" if name in _INTEGERS else "float64",
+            dtype="Int64" if name in INTEGERS else "float64",
         )
         for name in columns
     }
     return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
 
 
-def _epoch_columns(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
+def in_order(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return trials in the order of planning."""
+    return sorted(trials, key=lambda record: (record.index, record.trial))
+
+
+def epoch_columns(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return the columns of `epochs_table` that each epoch has; those of its trial come before them."""
     metrics = [f"val_{key}" for key in metric_keys()]
     losses = ("epoch", "train_loss", "train_dice_loss", "val_loss")
     best = objective_of(trials).best_column
@@ -246,5 +241,5 @@ def _blank() -> TrialRecord:
 
 def _typed(frame: pd.DataFrame, floats: Sequence[str]) -> pd.DataFrame:
     """Give the numeric columns one type whatever is missing, so that the CSV never turns `12` into `12.0`."""
-    types = dict.fromkeys(floats, "float64") | {name: "Int64" for name in _INTEGERS if name in frame.columns}
+    types = dict.fromkeys(floats, "float64") | {name: "Int64" for name in INTEGERS if name in frame.columns}
     return frame.astype(types)
