@@ -97,7 +97,10 @@ class OwnRay:
         return context
 
     def _warm_up(self) -> None:
-        """Have as many processes as there will be trials at a time import what training needs."""
+        """Have as many processes as there will be trials at a time import what training needs.
+
+        On CPUs alone: a process that looked for GPUs before it was given one might keep to those that it saw.
+        """
         import ray
 
         if not self._trials:
@@ -105,6 +108,8 @@ class OwnRay:
         try:
             resources = allocate(self._options, nodes=alive_nodes(), trials=self._trials)
         except ConfigError:  # the run will say so
+            return
+        if resources.gpus:
             return
         task = ray.remote(_import_training).options(name="warm-up", num_cpus=resources.cpus, max_retries=0)
         for _ in range(min(resources.concurrent, MOST_WARM)):

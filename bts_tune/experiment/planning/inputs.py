@@ -86,16 +86,6 @@ class CheckedDataset:
     leaks: tuple[LeakPair, ...]
 
 
-def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDataset:
-    """Open a dataset for a new run.
-
-    Raises:
-        BrokenDatasetError: it has errors, which were printed.
-        DataError: it cannot be read, or not be split as asked for.
-    """
-    return check_and_split(open_data(options, console), options, console)
-
-
 def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> CheckedDataset:
     """Open every slice of a new run's dataset, and split it.
 
