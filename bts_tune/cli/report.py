@@ -27,13 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
+    from bts_tune.report.write import write_report
+    from bts_tune.results.memo import FrozenTrials
     from bts_tune.results.warnings import WARNINGS
 
     console = make_console()
     opened = open_run(parsed.run, parsed.results)
     load_given_plugins(parsed)
-    files = opened.report()
-    trials, run = opened.folder.trials(), opened.folder.read_run()
+    # Read once: of a long run that takes seconds, and hundreds of MiB.
+    trials, run = FrozenTrials(opened.folder.trials()), opened.folder.read_run()
+    files = write_report(opened.folder, trials)
     warnings = [sentence for say in WARNINGS if (sentence := say(run))]
     if parsed.json:
         print_json("report", _content(opened, files, warnings))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bts_tune.errors import ConfigError
 from bts_tune.text import first_line, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NO_ENCODER = "none"
 """Stands for the encoder of a decoder that has none."""

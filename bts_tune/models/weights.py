@@ -16,17 +16,18 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bts_tune.data.prepared.cache import default_cache
 from bts_tune.errors import ConfigError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
+from bts_tune.models.known import keep, recall
 from bts_tune.results.files import write_atomically
 from bts_tune.text import first_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _LITE0 = "tu-tf_efficientnet_lite0"
@@ -67,31 +68,33 @@ def resolve_weights(
         ConfigError: there is no such encoder.
         WeightsError: they cannot be had, or do not fit; the sentence lists the ways out.
     """
-    check_encoder(encoder)
+    if not recall(cache, encoder=encoder):
+        check_encoder(encoder)
+        keep(cache, True, encoder=encoder)
     if encoder == NO_ENCODER and encoder_weights != "none":
         raise ConfigError(f"encoder_weights: {encoder_weights!r} with encoder: {NO_ENCODER}; allowed: 'none'.")
     if encoder_weights == "none":
         return EncoderWeights(encoder)
     if encoder_weights != "imagenet":
-        return _from_file(encoder, Path(encoder_weights).expanduser())
+        return _from_file(encoder, Path(encoder_weights).expanduser(), cache)
     if weights_dir is not None:
         if not weights_dir.is_dir():
             raise WeightsError(f"--weights-dir {weights_dir}: no such folder.")
         for suffix in SUFFIXES:
             file = weights_dir / f"{encoder}{suffix}"
             if file.is_file():
-                return _from_file(encoder, file)
+                return _from_file(encoder, file, cache)
     if encoder == _LITE0 and (spec := importlib.util.find_spec(_LITE0_PACKAGE)) is not None:
         assert spec.origin is not None
         files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
         if files:
-            return _from_file(encoder, files[0])
+            return _from_file(encoder, files[0], cache)
     folders = [default_cache()] if cache is None else [cache.absolute(), default_cache()]
     files = [folder / "weights" / f"{encoder}.safetensors" for folder in folders]
     file = next((file for file in files if file.is_file()), files[0])
     if not file.is_file():
         _download(encoder, file, weights_dir)
-    return _from_file(encoder, file)
+    return _from_file(encoder, file, cache)
 
 
 def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
@@ -124,11 +127,13 @@ def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
                 f"{misfit}tensor {source!r} has shape {tuple(state[source].shape)}, the encoder needs {tuple(wanted)}."
             )
         tensors[key] = tensor
+    from torch import nn
+
     nn.Module.load_state_dict(encoder, tensors, strict=True)
 
 
-def _from_file(encoder: str, file: Path) -> EncoderWeights:
-    """Return the weights in a file, having loaded them into the whole encoder once."""
+def _from_file(encoder: str, file: Path, cache: Path | None) -> EncoderWeights:
+    """Return the weights in a file, having loaded them into the whole encoder once, in this run or an earlier one."""
     if not file.is_file():
         raise WeightsError(
             f"encoder_weights: no such file: {str(file)!r}; allowed are 'imagenet', 'none' or the path of a "
@@ -139,9 +144,12 @@ def _from_file(encoder: str, file: Path) -> EncoderWeights:
             f"encoder_weights: {file}: the name ends in {file.suffix!r}; allowed: {', '.join(SUFFIXES)}."
         )
     weights = EncoderWeights(encoder, str(file.resolve()), _sha256(file))
-    whole = build_encoder(encoder)
-    load_encoder(whole, weights)
-    _refuse_larger(file, encoder, whole.state_dict())
+    fit = {"weights fit": [encoder, weights.sha256, file.suffix]}
+    if not recall(cache, **fit):
+        whole = build_encoder(encoder)
+        load_encoder(whole, weights)
+        _refuse_larger(file, encoder, whole.state_dict())
+        keep(cache, True, **fit)
     return weights
 
 
@@ -217,6 +225,9 @@ def _sha256(file: Path) -> str:
 
 
 def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    import torch
+    from safetensors import SafetensorError
+
     try:
         if sha256 is not None and (found := _sha256(file)) != sha256:
             raise WeightsError(f"{file}: the weights changed since the run was planned (sha256 {found[:12]}…).")

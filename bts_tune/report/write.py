@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from bts_tune.report.blocks import PICTURE_PATH, Picture
 from bts_tune.report.context import ReportContext
 from bts_tune.report.document import document
 from bts_tune.report.failures import Failed, Failures
-from bts_tune.report.render.csv import to_csv
+from bts_tune.report.render.csv import epochs_csv, to_csv
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.results.comparison import Comparison, compare_configurations
-from bts_tune.results.files import write_atomically
+from bts_tune.results.files import write_atomically, write_parts_atomically
 from bts_tune.results.memo import FrozenTrials
 from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.tables import configurations_table, epochs_table, leaderboard
+from bts_tune.results.tables import configurations_table, leaderboard
 
 _SHOWN_PICTURE = re.compile(rf"^!\[.*\]\(({PICTURE_PATH.pattern})\)$", re.MULTILINE)
 
@@ -57,21 +57,24 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
     failures = Failures()
 
     def write(name: str, make: Callable[[], str]) -> Path:
+        return write_parts(name, lambda: [make().encode()])
+
+    def write_parts(name: str, make: Callable[[], Iterable[bytes]]) -> Path:
         path = folder.path / name
-        made = failures.attempt(f"The file {name}", lambda: make().encode())
+        found = failures.attempt(f"The file {name}", lambda: _try_to_write(path, make()))
         try:
-            if isinstance(made, Failed):
+            if isinstance(found, OSError):
+                raise found
+            if isinstance(found, Failed):
                 # One of an earlier report would be taken for this one's.
                 path.unlink(missing_ok=True)
-            else:
-                write_atomically(path, made)
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}.") from None
         return path
 
     earlier = failures.attempt("The list of earlier figures", lambda: _shown_pictures(folder.path / "report.md"))
     of_trials = write("leaderboard.csv", lambda: to_csv(leaderboard(trials), run))
-    of_epochs = write("epochs.csv", lambda: to_csv(epochs_table(trials), run))
+    of_epochs = write_parts("epochs.csv", lambda: epochs_csv(trials, run))
     found = failures.attempt("The comparison image by image", lambda: compare_configurations(folder, trials))
     comparison = Comparison(failed=found.sentence) if isinstance(found, Failed) else found
     of_configurations = write("configurations.csv", lambda: to_csv(configurations_table(trials, comparison), run))
@@ -101,6 +104,15 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
         figures=tuple(folder.path / path for path in figures),
         failed=failures.sentence,
     )
+
+
+def _try_to_write(path: Path, parts: Iterable[bytes]) -> OSError | None:
+    """Write a file; return why it cannot be written, which is no failure of what makes its parts."""
+    try:
+        write_parts_atomically(path, parts)
+    except OSError as error:
+        return error
+    return None
 
 
 def _shown_pictures(report: Path) -> set[str]:

@@ -19,14 +19,11 @@ from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.plugins import loaded_plugins
 from bts_tune.results.files import write_atomically
+from bts_tune.results.model_files import CARD, LAST, WEIGHTS
 from bts_tune.text import first_line, printable, quoted
 
 if TYPE_CHECKING:
     from bts_tune.training.trial import Trial
-
-LAST = "last.pt"
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
 
 
 def save(trial: Trial, *, improved: bool) -> None:

@@ -55,7 +55,10 @@ def test_more_folds_than_groups_are_refused(capsys: pytest.CaptureFixture[str], 
 
 def test_a_dry_run_counts_the_folds(capsys: pytest.CaptureFixture[str], small_data: Path) -> None:
     options = ["--split", "grouped", "--group-by", PATIENT, "--epochs", "2"]
-    assert main(["--space", "baseline", "--data", str(small_data), "--folds", "3", "--dry-run", *options]) == 0
+    assert (
+        main(["--space", "baseline", "--data", str(small_data), "--folds", "3", "--dry-run", "--no-timing", *options])
+        == 0
+    )
     output = capsys.readouterr().out
     assert "Cross-validation: 3 folds" in output
     assert "Cost: 9 trials, 18 epochs of " in output

@@ -168,7 +168,7 @@ def test_a_comparison_that_fails_costs_the_intervals_and_no_table(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("function", "file"),
-    [("leaderboard", "leaderboard.csv"), ("epochs_table", "epochs.csv"), ("to_html", "report.html")],
+    [("leaderboard", "leaderboard.csv"), ("epochs_csv", "epochs.csv"), ("to_html", "report.html")],
 )
 def test_a_file_that_fails_is_gone_and_no_other_is(
     tmp_path: Path, sound: RunFolder, quick: pytest.MonkeyPatch, function: str, file: str

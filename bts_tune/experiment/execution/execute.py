@@ -21,6 +21,7 @@ from bts_tune.experiment.execution.cluster import Cluster, connected, priorities
 from bts_tune.experiment.execution.evaluation import models_that_lack
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.nodes import describe_nodes
+from bts_tune.experiment.execution.own_ray import OwnRay
 from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
 from bts_tune.experiment.execution.preflight import Preflight, no_node_left
 from bts_tune.experiment.execution.resources import TrialResources
@@ -66,6 +67,7 @@ def execute(
     *,
     trackers: Sequence[Tracker] = (),
     skip_search: bool = False,
+    started: OwnRay | None = None,
     report: Report,
 ) -> FinishedRun:
     """Run the search stage and the final stage, evaluate, and report.
@@ -81,10 +83,12 @@ def execute(
         resumed: of a run that goes on.
         trackers: are told how the run goes.
         skip_search: whether the search stage is left as it is.
+        started: the run's own Ray, where it is being started already.
         report: called when the run has ended, whichever way.
     """
     with contextlib.ExitStack() as held:
         execution = _Execution(run, space, inputs, options, console, resumed, trackers, skip_search, report, held)
+        execution.started = started
         try:
             outcome = execution.run_stages()
         except BaseException as error:
@@ -115,6 +119,7 @@ class _Execution:
         self._tracking = Tracking(
             trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
         )
+        self.started: OwnRay | None = None
         self._began = False
         """Whether there is something on record that the end of the run must not lose."""
         folder = RunFolder(run.path)
@@ -153,7 +158,8 @@ class _Execution:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster]:
-        with connected(self._options, resume=lambda: self._folder.resume_command) as cluster:
+        started, self.started = self.started, None
+        with connected(self._options, resume=lambda: self._folder.resume_command, started=started) as cluster:
             # Ray took SIGTERM over when it started.
             self._held.enter_context(signals_as_ctrl_c())
             yield cluster
@@ -203,6 +209,8 @@ class _Execution:
         room = require_free_space(self._folder.path, to_write, "results, checkpoints and models")
         self._stages.say(f"Disk: {room}")
         _announce(self._stages, cluster, resources, plan.trials)
+        if plan.trials and (duration := self._stages.duration(cluster, plan, self._space)) is not None:
+            self._stages.say(f"Time: {duration.text()}")
         for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):
             self._stages.say(line)
         if cluster.address is not None:

@@ -28,8 +28,8 @@ from bts_tune.experiment.planning.disk import require_free_space
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders, models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
-from bts_tune.models.build import parameters_of
-from bts_tune.models.weights import resolve_weights
+from bts_tune.models.known import parameters_of
+from bts_tune.models.weights import EncoderWeights, resolve_weights
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
@@ -47,7 +47,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     if options.data is None:
         console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with progress_bar(console, "generating phantoms") as progress:
-            root = demo_dataset(_cache(options), progress)
+            root = demo_dataset(cache_folder(options), progress)
         return open_dataset(root)
     return open_dataset(
         Path(options.data),
@@ -61,7 +61,8 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     )
 
 
-def _cache(options: RunOptions) -> Path:
+def cache_folder(options: RunOptions) -> Path:
+    """Return the folder of the cache: the one that was named, or the usual one."""
     return Path(options.cache) if options.cache else default_cache()
 
 
@@ -85,16 +86,6 @@ class CheckedDataset:
     leaks: tuple[LeakPair, ...]
 
 
-def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDataset:
-    """Open a dataset for a new run.
-
-    Raises:
-        BrokenDatasetError: it has errors, which were printed.
-        DataError: it cannot be read, or not be split as asked for.
-    """
-    return check_and_split(open_data(options, console), options, console)
-
-
 def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> CheckedDataset:
     """Open every slice of a new run's dataset, and split it.
 
@@ -103,7 +94,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
         DataError: it cannot be split as asked for.
     """
     with progress_bar(console, "checking the dataset") as progress:
-        scan = cached_scan(dataset, _cache(options), progress=progress)
+        scan = cached_scan(dataset, cache_folder(options), progress=progress)
     dataset = replace(dataset, mask_rule=scan.masks.rule)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
@@ -163,20 +154,56 @@ def _recorded_rule(run: Mapping[str, Any]) -> MaskRule:
     return MaskRule.from_dict(recorded) if recorded else MaskRule()
 
 
-def prepare_inputs(
-    datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
-) -> tuple[TrialInputs, list[PreparedData]]:
-    """Find everything that trials need before the first one starts: weights first, since they fail fastest.
+@dataclass(frozen=True)
+class FoundModels:
+    """What is known of the models of a space before anything is trained.
+
+    Attributes:
+        parameters: of each decoder on each encoder.
+        weights: of each encoder, with each kind of weights.
+    """
+
+    parameters: dict[tuple[str, str], int]
+    weights: dict[tuple[str, str], EncoderWeights]
+
+
+def find_models(space: ResolvedSpace, options: RunOptions) -> FoundModels:
+    """Find the weights of every model that a trial may ask for, and see that it can be built.
 
     Raises:
-        ConfigError: SMP cannot build a model that a trial may ask for.
-        WeightsError: weights that a trial may ask for cannot be had.
+        ConfigError: SMP cannot build one.
+        WeightsError: weights cannot be had.
+    """
+    weights_dir = Path(options.weights_dir) if options.weights_dir else None
+    cache = cache_folder(options)
+    return FoundModels(
+        {pair: parameters_of(*pair, cache) for pair in models(space)},
+        {pair: resolve_weights(*pair, weights_dir, cache) for pair in encoders(space)},
+    )
+
+
+def prepare_inputs(
+    datasets: Mapping[int | None, Dataset],
+    space: ResolvedSpace,
+    options: RunOptions,
+    console: Console,
+    found: FoundModels | None = None,
+) -> tuple[TrialInputs, list[PreparedData]]:
+    """Prepare everything that trials need before the first one starts.
+
+    Args:
+        datasets: of each fold, or the one.
+        space: the trials.
+        options: of the run.
+        console: where progress is shown.
+        found: its models, where they have been found already; they fail fastest.
+
+    Raises:
+        ConfigError, WeightsError: as `find_models`.
         DataError, RunError: the dataset cannot be prepared; there is no room for it.
     """
-    parameters = {pair: parameters_of(*pair) for pair in models(space)}
-    weights_dir = Path(options.weights_dir) if options.weights_dir else None
-    cache = _cache(options)
-    weights = {pair: resolve_weights(*pair, weights_dir, cache) for pair in encoders(space)}
+    found = found or find_models(space, options)
+    cache = cache_folder(options)
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     require_free_space(cache, to_prepare, "the prepared data")
@@ -190,4 +217,4 @@ def prepare_inputs(
                 prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.
     folders = {key: str(data.folder) for key, data in prepared.items()}
-    return TrialInputs(folders, weights, parameters), list(prepared.values())
+    return TrialInputs(folders, found.weights, found.parameters), list(prepared.values())

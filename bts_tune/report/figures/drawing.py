@@ -12,10 +12,12 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_T = TypeVar("_T")
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 BASELINE_COLORS = ("#000000", "#4d4d4d", "#7a7a7a", "#2b2b2b")
@@ -76,6 +78,13 @@ def banner(figure: Figure, tags: Sequence[str]) -> None:
     """Print warnings (`words.tags`) above a figure with a constrained layout."""
     if tags:
         figure.suptitle(joined(tags), x=0.01, ha="left", color=WARNING, fontsize=11, fontweight="bold")
+
+
+def evenly(ranked: Sequence[_T], count: int) -> list[_T]:
+    """Return at most `count` of them at even steps, the first and the last included."""
+    if len(ranked) <= count:
+        return list(ranked)
+    return [ranked[round(step * (len(ranked) - 1) / (count - 1))] for step in range(count)]
 
 
 def joined(tags: Sequence[str]) -> str:

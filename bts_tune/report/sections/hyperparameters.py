@@ -13,7 +13,7 @@ from scipy import stats
 
 from bts_tune.report.blocks import Block, Subheading, paragraph, table
 from bts_tune.report.context import ReportContext
-from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
+from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, evenly, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
 from bts_tune.results.importance import (
@@ -184,7 +184,7 @@ def draw_parallel_coordinates(
         axes = figure.subplots()
         x = np.arange(len(fields) + 1)
         # All but the best as one collection, better ones above: a line for each takes far longer.
-        *others, best = _evenly(np.argsort(-costs, kind="stable"), MAX_LINES)
+        *others, best = evenly(np.argsort(-costs, kind="stable").tolist(), MAX_LINES)
         colors = colormaps["cividis"](0.95 * shades[others])
         lines = [np.column_stack([x, table_of[place]]) for place in others]
         axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=3))
@@ -207,11 +207,6 @@ def draw_parallel_coordinates(
         axes.spines[:].set_visible(False)
         banner(figure, tags)
     return png.getvalue()
-
-
-def _evenly(ranked: np.ndarray, count: int) -> np.ndarray:
-    """Return at most `count` of them at even steps, the first and the last included."""
-    return ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), count)).round().astype(int)]
 
 
 _LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bts_tune.report.blocks import Block, paragraph
 from bts_tune.report.context import ReportContext
-from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, new_figure
+from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, evenly, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
 from bts_tune.results.configurations import result_stage
@@ -48,6 +48,9 @@ class LearningCurves(Section):
         )
 
 
+MAX_OTHERS = 1000
+"""Most trials that are drawn without a name: of more lines, none could be told from the others."""
+
 _DASHES: tuple[Any, ...] = ((0, (6, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
 
 
@@ -63,7 +66,8 @@ class _Line:
 def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), leaders: int = 4) -> bytes | None:
     """Draw the objective, and the gap between validation and training Dice loss, over the epochs.
 
-    The first `leaders` searched configurations and up to four baselines are named; all other trials are thin and grey.
+    The first `leaders` searched configurations and up to four baselines are named; all other trials are thin and grey,
+    of very many some at even steps from the best to the worst.
 
     Args:
         trials: the run's trials in any order.
@@ -78,7 +82,8 @@ def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = ()
         return None
     with new_figure((11.4, 4.7), layout="constrained") as (figure, png):
         loss, gap = figure.subplots(1, 2)
-        _draw_others(loss, gap, others)
+        drawn = evenly(others, MAX_OTHERS)
+        _draw_others(loss, gap, drawn)
         for line in reversed(lines):
             for seed, record in enumerate(line.trials):
                 _draw_trial(loss, gap, record, {**line.style, "zorder": 3, "alpha": 0.45 if seed else 1.0})
@@ -90,7 +95,7 @@ def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = ()
         last = max(row["epoch"] for record in trials for row in record.rows)
         for axes in (loss, gap):
             _epoch_axis(axes, last)
-        _legend(figure, lines, len(others))
+        _legend(figure, lines, len(others), len(drawn))
         note = changed_note(record for line in lines for record in line.trials)
         if note:
             figure.supxlabel(textwrap.fill(note, 150), x=0.01, ha="left", fontsize=8, color="#444444")
@@ -189,14 +194,14 @@ def _epoch_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, lines: Sequence[_Line], others: int) -> None:
+def _legend(figure: Figure, lines: Sequence[_Line], others: int, drawn: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **line.style, marker=_marker(line.trials[0])) for line in lines]
     labels = [line.label for line in lines]
     if others:
         handles.append(Line2D([], [], color=OTHERS, linewidth=0.8))
-        labels.append(plural(others, "other trial"))
+        labels.append(plural(others, "other trial") + (f"\n{drawn} of them drawn" if drawn < others else ""))
     legend = figure.legend(
         handles,
         labels,
