@@ -98,7 +98,7 @@ document.querySelectorAll('figure[data-plot="gallery"]').forEach((figure) => dra
 const all = read(document.getElementById("trials"));
 // Okabe and Ito's colours, which colour-blind readers tell apart; the lighter ones on a dark page.
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const TRUE_COLORS = { get searched() { return dark.matches ? "#56B4E9" : "#0072B2"; }, get best() { return dark.matches ? "#E69F00" : "#D55E00"; } };
+const COLORS = { get searched() { return dark.matches ? "#56B4E9" : "#0072B2"; }, get best() { return dark.matches ? "#E69F00" : "#D55E00"; } };
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const escaped = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
@@ -137,8 +137,8 @@ if (all && window.echarts) {
     yAxis: { type: "value", scale: true, ...axisStyle() },
     series: [{
       type: "line", name: all.objective, data: trial.x.map((x, place) => [x, trial.y[place]]), showSymbol: trial.x.length < 2,
-      lineStyle: { color: TRUE_COLORS.searched }, itemStyle: { color: TRUE_COLORS.searched },
-      markPoint: { symbol: "circle", symbolSize: 9, label: { show: false }, itemStyle: { color: TRUE_COLORS.best }, data: trial.best ? [{ coord: [trial.best, trial.value] }] : [] },
+      lineStyle: { color: COLORS.searched }, itemStyle: { color: COLORS.searched },
+      markPoint: { symbol: "circle", symbolSize: 9, label: { show: false }, itemStyle: { color: COLORS.best }, data: trial.best ? [{ coord: [trial.best, trial.value] }] : [] },
     }],
   });
   const open = (trial) => {
@@ -171,7 +171,7 @@ if (all && window.echarts) {
     nameTextStyle: { color: color("soft"), fontSize: 12 }, splitLine: { lineStyle: { color: color("line") } },
   });
   const base = () => ({
-    animation: false, textStyle: { color: color("ink"), fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 12 },
+    animation: false, hoverLayerThreshold: 200, textStyle: { color: color("ink"), fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 12 },
     tooltip: {
       trigger: "item", confine: true, backgroundColor: color("page"), borderColor: color("line"), textStyle: { color: color("ink"), fontSize: 12 }, className: "tip",
       formatter: (item) => { const trial = byId.get(item.data?.trial ?? item.data?.name); return trial ? tip(trial) : ""; },
@@ -216,10 +216,15 @@ if (all && window.echarts) {
     return dark.matches ? { "#0072B2": "#56B4E9", "#D55E00": "#E69F00", "#009E73": "#2cc79d" }[name] ?? name : name;
   };
 
+  // More thin lines than these are slow, and hide each other.
+  const MOST_LINES = 300;
+
   const plots = {
     curves(figure, data) {
       const named = new Set(data.lines.flatMap((line) => line.trials));
-      const others = all.trials.filter((trial) => !named.has(trial.id));
+      const unnamed = all.trials.filter((trial) => !named.has(trial.id));
+      const step = Math.ceil(unnamed.length / MOST_LINES);
+      const others = unnamed.filter((_, place) => place % step === 0);
       const panels = [
         { title: `Validation ${all.objective} (${all.better} is better)`, values: (trial) => trial.y },
         { title: "Gap: validation minus training Dice loss", values: (trial) => trial.gap },
@@ -235,7 +240,7 @@ if (all && window.echarts) {
         const series = panels.flatMap((part, index) => [
           {
             type: "lines", coordinateSystem: "cartesian2d", polyline: true, xAxisIndex: index, yAxisIndex: index, z: 1, progressive: 0,
-            lineStyle: { color: color("faint"), width: 1, opacity: 0.8 }, emphasis: { lineStyle: { color: TRUE_COLORS.best, width: 3, opacity: 1 } },
+            lineStyle: { color: color("faint"), width: 1, opacity: 0.8 }, emphasis: { lineStyle: { color: COLORS.best, width: 3, opacity: 1 } },
             data: others.map((trial) => ({ trial: trial.id, coords: line(trial, part.values(trial)) })).filter((one) => one.coords.length > 1),
           },
           ...shown.flatMap((one) => one.trials.map((id, seed) => ({ one, id, seed }))).filter(({ id }) => byId.has(id)).map(({ one, id, seed }) => ({
@@ -244,7 +249,7 @@ if (all && window.echarts) {
             lineStyle: { color: one.color, width: 2, type: DASHES[one.kind + 1], opacity: seed ? 0.45 : 1 }, itemStyle: { color: one.color, opacity: seed ? 0.45 : 1 },
             data: line(byId.get(id), part.values(byId.get(id))).map((value) => ({ value, trial: id })),
           })),
-          ...(pointed ? [{ type: "line", xAxisIndex: index, yAxisIndex: index, z: 9, silent: true, showSymbol: false, lineStyle: { color: TRUE_COLORS.best, width: 4 }, data: line(pointed, part.values(pointed)) }] : []),
+          ...(pointed ? [{ type: "line", xAxisIndex: index, yAxisIndex: index, z: 9, silent: true, showSymbol: false, lineStyle: { color: COLORS.best, width: 4 }, data: line(pointed, part.values(pointed)) }] : []),
         ]);
         return {
           ...base(), series, grid: grids,
@@ -255,6 +260,7 @@ if (all && window.echarts) {
         };
       };
       const one = chart(figure, figure.clientWidth < 700 ? 530 : 400, draw, { highlight: (_, trial) => { pointed = trial; one.setOption(draw(), { notMerge: true }); } });
+      if (others.length < unnamed.length) figure.append(make("p", { class: "note" }, `Thin lines: ${others.length} of ${unnamed.length} other trials, at even steps from the best to the worst.`));
       one.on("click", (item) => { const trial = byId.get(data.lines.find((line) => line.label === item.seriesName)?.trials[0]); if (trial && !item.data) open(trial); });
     },
 
@@ -262,7 +268,7 @@ if (all && window.echarts) {
       const ended = data.ended.map((id, place) => ({ trial: byId.get(id), order: place + 1, spent: data.spent[place], best: data.best[place] }));
       const kinds = [
         ["baseline", (trial) => trial.role !== "", "rect", () => color("ink")],
-        ["searched", (trial) => trial.role === "" && trial.ranked, "circle", () => TRUE_COLORS.searched],
+        ["searched", (trial) => trial.role === "" && trial.ranked, "circle", () => COLORS.searched],
         ["ended before the full budget", (trial) => trial.role === "" && !trial.ranked, "triangle", () => color("faint")],
       ];
       let pointed = null;
@@ -275,8 +281,8 @@ if (all && window.echarts) {
             type: "scatter", name, symbol, symbolSize: 8, xAxisIndex: index, yAxisIndex: index, itemStyle: { color: tint() }, z: 3,
             data: ended.filter((one) => one.trial && wanted(one.trial)).map((one) => ({ value: [one[key], one.trial.value], trial: one.trial.id })),
           })),
-          { type: "line", name: "best so far", step: "end", silent: true, showSymbol: false, xAxisIndex: index, yAxisIndex: index, lineStyle: { color: TRUE_COLORS.best, width: 2 }, itemStyle: { color: TRUE_COLORS.best }, data: ended.filter((one) => one.best !== null).map((one) => [one[key], one.best]) },
-          ...(pointed ? [{ type: "scatter", silent: true, z: 9, symbolSize: 18, xAxisIndex: index, yAxisIndex: index, itemStyle: { color: "transparent", borderColor: TRUE_COLORS.best, borderWidth: 3 }, data: ended.filter((one) => one.trial === pointed).map((one) => [one[key], one.trial.value]) }] : []),
+          { type: "line", name: "best so far", step: "end", silent: true, showSymbol: false, xAxisIndex: index, yAxisIndex: index, lineStyle: { color: COLORS.best, width: 2 }, itemStyle: { color: COLORS.best }, data: ended.filter((one) => one.best !== null).map((one) => [one[key], one.best]) },
+          ...(pointed ? [{ type: "scatter", silent: true, z: 9, symbolSize: 18, xAxisIndex: index, yAxisIndex: index, itemStyle: { color: "transparent", borderColor: COLORS.best, borderWidth: 3 }, data: ended.filter((one) => one.trial === pointed).map((one) => [one[key], one.trial.value]) }] : []),
         ]);
         return {
           ...base(), series, grid: grids, legend: { top: 0, textStyle: { color: color("ink"), fontSize: 11 }, data: [...kinds.map((kind) => kind[0]), "best so far"] },
@@ -312,9 +318,9 @@ if (all && window.echarts) {
           xAxis: { ...axisStyle(), ...(axis.numeric ? { type: log ? "log" : "value", scale: true } : { ...category, axisLabel: { ...axisStyle().axisLabel, ...category.axisLabel } }), name: axis.field, nameLocation: "middle", nameGap: 26 },
           yAxis: { type: "value", scale: true, name: `Validation ${all.objective}`, nameTextStyle: { align: "left" }, ...axisStyle() },
           series: [
-            { type: "scatter", name: "searched", symbolSize: 8, itemStyle: { color: TRUE_COLORS.searched, opacity: 0.75 }, data: points.filter((point) => !point.baseline) },
+            { type: "scatter", name: "searched", symbolSize: 8, itemStyle: { color: COLORS.searched, opacity: 0.75 }, data: points.filter((point) => !point.baseline) },
             { type: "scatter", name: "baseline", symbol: "rect", symbolSize: 9, itemStyle: { color: color("ink") }, data: points.filter((point) => point.baseline) },
-            ...(pointed ? [{ type: "scatter", silent: true, z: 9, symbolSize: 18, itemStyle: { color: "transparent", borderColor: TRUE_COLORS.best, borderWidth: 3 }, data: points.filter((point) => point.trial === pointed.id) }] : []),
+            ...(pointed ? [{ type: "scatter", silent: true, z: 9, symbolSize: 18, itemStyle: { color: "transparent", borderColor: COLORS.best, borderWidth: 3 }, data: points.filter((point) => point.trial === pointed.id) }] : []),
           ],
         };
       };
@@ -352,31 +358,33 @@ if (all && window.echarts) {
           return make("li", {}, button, ` ${number(data.values[trial.id])}`);
         }));
       };
-      let pointed = null;
       const valuesOf = (trial) => axes.map((axis) => axis.numeric ? axis.of(trial) : String(axis.of(trial)));
-      const pointedSeries = () => ({ type: "parallel", id: "pointed", silent: true, z: 9, lineStyle: { color: TRUE_COLORS.best, width: 4 }, data: pointed ? [{ value: valuesOf(pointed) }] : [] });
+      const lines = [...trials].reverse();
       const draw = () => {
         const shades = new Map(selectedOrder().map((id, place, { length }) => [id, place / Math.max(1, length - 1)]));
         return {
           ...base(), parallel: { left: 44, right: 84, top: 54, bottom: 22, },
           parallelAxis: axes.map((axis, dim) => ({
-            dim, id: `axis${dim}`, name: axis.field.replace("_", "\n").replace("validation ", "validation\n"), realtime: true, ...axisStyle(), nameLocation: "end", nameGap: 12, nameTextStyle: { color: color("ink"), fontSize: 11, lineHeight: 14 }, axisLabel: { color: color("ink"), fontSize: 10, backgroundColor: color("page"), formatter: (value) => typeof value === "string" && value.length > 16 ? `${value.slice(0, 15)}\u2026` : typeof value === "number" ? number(value) : value },
+            dim, id: `axis${dim}`, name: axis.field.replace("_", "\n").replace("validation ", "validation\n"), realtime: trials.length < 300, ...axisStyle(), nameLocation: "end", nameGap: 12, nameTextStyle: { color: color("ink"), fontSize: 11, lineHeight: 14 }, axisLabel: { color: color("ink"), fontSize: 10, backgroundColor: color("page"), formatter: (value) => typeof value === "string" && value.length > 16 ? `${value.slice(0, 15)}\u2026` : typeof value === "number" ? number(value) : value },
             ...(axis.numeric ? { type: axis.log ? "log" : "value", min: axis.low, max: axis.low === axis.high ? axis.high + 1 : axis.high } : { type: "category", data: axis.categories }),
-            areaSelectStyle: { width: 18, borderColor: TRUE_COLORS.best, color: TRUE_COLORS.best, opacity: 0.25 },
+            areaSelectStyle: { width: 18, borderColor: COLORS.best, color: COLORS.best, opacity: 0.25 },
           })),
           visualMap: undefined,
           series: [{
             type: "parallel", id: "trials", progressive: 0, smooth: false, inactiveOpacity: 0.04, activeOpacity: 0.85,
-            emphasis: { lineStyle: { width: 4, opacity: 1 } },
-            data: [...trials].reverse().map((trial) => ({
+            emphasis: { lineStyle: { width: 4, opacity: 1, color: COLORS.best } },
+            data: lines.map((trial) => ({
               name: trial.id, value: valuesOf(trial),
               lineStyle: { color: shade(shades.get(trial.id)), width: 1.3, opacity: 0.75 },
             })),
-          }, pointedSeries()],
+          }],
         };
       };
       const selectedOrder = () => [...trials].sort((a, b) => (all.better === "lower" ? 1 : -1) * (data.values[a.id] - data.values[b.id])).map((trial) => trial.id);
-      const one = chart(figure, 400, draw, { order: selected, highlight: (_, trial) => { pointed = trial; one.setOption({ series: [pointedSeries()] }); } });
+      const one = chart(figure, 400, draw, { order: selected, highlight: (_, trial) => {
+        one.dispatchAction({ type: "downplay", seriesIndex: 0 });
+        one.dispatchAction({ type: "highlight", seriesIndex: 0, dataIndex: lines.indexOf(trial) });
+      } });
       // Areas that are dragged on the axes, and the fields below, are the same filters.
       const clear = () => axes.forEach((axis, place) => one.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis${place}`, intervals: [] }));
       const inputs = axes.map((axis, place) => {
@@ -423,7 +431,7 @@ if (all && window.echarts) {
   let resizing = null;
   window.addEventListener("resize", () => {
     clearTimeout(resizing);
-    resizing = setTimeout(() => charts.forEach(({ one, redraw }) => { one.resize(); if (window.innerWidth !== charts.width) redraw(); }), 150);
+    resizing = setTimeout(() => charts.forEach(({ one, redraw }) => { one.resize(); redraw(); }), 150);
   });
   dark.addEventListener("change", () => charts.forEach(({ redraw }) => redraw()));
 
