@@ -216,6 +216,11 @@ if (all && window.echarts) {
     return dark.matches ? { "#0072B2": "#56B4E9", "#D55E00": "#E69F00", "#009E73": "#2cc79d" }[name] ?? name : name;
   };
 
+  const median = (values) => {
+    const ordered = [...values].sort((a, b) => a - b);
+    return (ordered[Math.floor((ordered.length - 1) / 2)] + ordered[Math.ceil((ordered.length - 1) / 2)]) / 2;
+  };
+
   // More thin lines than these are slow, and hide each other.
   const MOST_LINES = 300;
 
@@ -311,15 +316,16 @@ if (all && window.echarts) {
         const log = axis.log && trials.every((one) => one.x > 0);
         const at = (one, place) => axis.numeric ? one.x : categories.indexOf(String(one.x)) + 0.5 * ((place * 0.618034) % 1 - 0.5);
         const points = trials.map((one, place) => ({ value: [at(one, place), data.values[one.trial.id]], trial: one.trial.id, baseline: one.trial.role !== "" }));
-        const category = { type: "value", min: -0.6, max: (categories?.length ?? 1) - 0.4, interval: 1, axisLabel: { formatter: (value) => categories[value] ?? "" } };
+        const category = { type: "value", min: -1, max: categories?.length, interval: 1, axisLabel: { formatter: (value) => categories[value] ?? "" } };
         return {
           ...base(), grid: { left: 60, right: 20, top: 34, bottom: 46 },
-          legend: { top: 0, data: ["searched", "baseline"], textStyle: { color: color("ink"), fontSize: 11 } },
+          legend: { top: 0, data: ["searched", "baseline", ...(categories ? ["median"] : [])], textStyle: { color: color("ink"), fontSize: 11 } },
           xAxis: { ...axisStyle(), ...(axis.numeric ? { type: log ? "log" : "value", scale: true } : { ...category, axisLabel: { ...axisStyle().axisLabel, ...category.axisLabel } }), name: axis.field, nameLocation: "middle", nameGap: 26 },
-          yAxis: { type: "value", scale: true, name: `Validation ${all.objective}`, nameTextStyle: { align: "left" }, ...axisStyle() },
+          yAxis: { type: "value", scale: true, name: `Validation ${all.objective}`, ...axisStyle(), nameTextStyle: { color: color("soft"), align: "left" }, axisLine: { onZero: false } },
           series: [
             { type: "scatter", name: "searched", symbolSize: 8, itemStyle: { color: COLORS.searched, opacity: 0.75 }, data: points.filter((point) => !point.baseline) },
             { type: "scatter", name: "baseline", symbol: "rect", symbolSize: 9, itemStyle: { color: color("ink") }, data: points.filter((point) => point.baseline) },
+            ...(categories ? [{ type: "scatter", name: "median", silent: true, symbol: "rect", symbolSize: [60, 3], z: 4, itemStyle: { color: COLORS.best }, data: categories.map((name, index) => [index, median(trials.filter((one) => String(one.x) === name).map((one) => data.values[one.trial.id]))]) }] : []),
             ...(pointed ? [{ type: "scatter", silent: true, z: 9, symbolSize: 18, itemStyle: { color: "transparent", borderColor: COLORS.best, borderWidth: 3 }, data: points.filter((point) => point.trial === pointed.id) }] : []),
           ],
         };
