@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bts_tune.experiment.run import FinishedRun
     from bts_tune.export.formats.base import Exported
     from bts_tune.plugins import Plugin
+    from bts_tune.report.live import LivePage
     from bts_tune.report.write import ReportFiles
     from bts_tune.training.prediction import Prediction
     from bts_tune.training.segmenter import Segmenter
@@ -637,10 +638,22 @@ def _finished(finished: FinishedRun) -> Run:
     return Run(finished.folder, finished.report)
 
 
-def _report(folder: RunFolder) -> ReportFiles:
-    from bts_tune.report.write import write_report
+class _Reporter:
+    """Makes the report of a run: when it has ended, and its page from time to time while it goes on."""
 
-    return write_report(folder)
+    def __call__(self, folder: RunFolder) -> ReportFiles:
+        from bts_tune.report.write import write_report
+
+        return write_report(folder)
+
+    def live(self, folder: RunFolder) -> LivePage:
+        from bts_tune.plugins import loaded_plugins
+        from bts_tune.report.live import LivePage
+
+        return LivePage(folder, [plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
+
+
+_report = _Reporter()
 
 
 def _console(progress: bool | Console) -> Console:

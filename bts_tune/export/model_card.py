@@ -55,7 +55,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
     document = Document(
         title=f"{context.model_folder.name}: brain tumours in slices of MRI",
         banners=("Not for diagnosis: a research model, no medical device.", *filter(None, warnings)),
-        tag="",
+        tags=(),
         sections=(
             TitledBlocks("How to load it", tuple(_loading(context, smp))),
             TitledBlocks("What it is", tuple(_described(context))),

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from bts_tune.errors import RunError
 from bts_tune.report.blocks import PICTURE_PATH, Picture
 from bts_tune.report.context import ReportContext
 from bts_tune.report.document import document
 from bts_tune.report.failures import Failed, Failures
+from bts_tune.report.live import GOES_ON
 from bts_tune.report.render.csv import epochs_csv, to_csv
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.results.comparison import Comparison, compare_configurations
 from bts_tune.results.files import write_atomically, write_parts_atomically
+from bts_tune.results.listing import run_state
 from bts_tune.results.memo import FrozenTrials
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.tables import configurations_table, leaderboard
@@ -87,7 +91,7 @@ def write_report(folder: RunFolder, trials: Sequence[TrialRecord] | None = None)
         figures[picture.path] = picture.png
 
     context = ReportContext.of(folder, run, trials, comparison, failures)
-    content = functools.cache(lambda: document(context, save))
+    content = functools.cache(lambda: document(context, save, live=_live(folder, run)))
     text = write("report.md", lambda: to_markdown(content()))
     page = write("report.html", lambda: to_html(content()))
     # At the end: where the new pages cannot be written, the old ones still show the old figures.
@@ -113,6 +117,31 @@ def _try_to_write(path: Path, parts: Iterable[bytes]) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def write_page(folder: RunFolder) -> Path:
+    """Write `report.html` alone, which leaves all other files of the report as they are, and return its path.
+
+    Raises:
+        RunError: the record cannot be read, or the page cannot be written.
+    """
+    run, trials, failures = folder.read_run(), FrozenTrials(folder.trials()), Failures()
+    found = failures.attempt("The comparison image by image", lambda: compare_configurations(folder, trials))
+    comparison = Comparison(failed=found.sentence) if isinstance(found, Failed) else found
+    context = ReportContext.of(folder, run, trials, comparison, failures)
+    path = folder.path / "report.html"
+    try:
+        write_atomically(path, to_html(document(context, live=_live(folder, run))))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}.") from None
+    return path
+
+
+def _live(folder: RunFolder, run: Mapping[str, Any]) -> str:
+    """Return what the page of a run says that goes on; nothing for one that has ended, in whatever way."""
+    # Runs of an earlier version do not tell whose process they are.
+    goes_on = run_state(folder, run) == "running" and (folder.path / "owner.json").is_file()
+    return f"{GOES_ON} Written at {datetime.now():%H:%M}." if goes_on else ""
 
 
 def _shown_pictures(report: Path) -> set[str]:

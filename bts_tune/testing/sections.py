@@ -173,6 +173,6 @@ class SectionContract:
     def test_it_is_written_as_html_markdown_and_text(self, section: type[Section], kind: str) -> None:
         """With its heading."""
         content = TitledBlocks(section.title, _said(section, kind)[0])
-        document = Document("A run", (), "", (content,))
+        document = Document("A run", (), (), (content,))
         for text in (to_html(document), to_markdown(document), to_text(document)):
             assert section.title in text

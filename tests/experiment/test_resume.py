@@ -139,7 +139,7 @@ def test_a_signal_after_the_last_trial_can_be_made_up_for(
     output, errors = process.communicate(timeout=START)
     # Once the report is written, a signal ends the process as any other.
     assert process.returncode in ((130,) if moment == "evaluation" else (0, 130, -number)), errors
-    if not (path / "report.html").exists():
+    if not (path / "report.md").exists():
         assert process.returncode == 130
         assert "--resume results/late" in output
     code, _, errors = command("--resume", "late", "--no-dashboard", timeout=START)

@@ -13,6 +13,7 @@ from bts_tune.results.warnings import (
     leak_sentence,
     partial_sentence,
     patients_sentence,
+    short_warnings,
     tags,
 )
 from bts_tune.testing.runs import make_run
@@ -80,7 +81,7 @@ def classed(**split: object) -> dict[str, object]:
 def test_identical_images_are_told_of_the_splits_that_have_any() -> None:
     sentence = identical_sentence(classed())
     assert sentence is not None
-    assert "103 of the 860 test images stand identically in the training split" in sentence
+    assert "103 of the 860 test images are in the training split too" in sentence
     assert "validation" not in sentence
     assert identical_sentence(split_with(leaks=True)) is None
 
@@ -89,9 +90,11 @@ def test_test_images_that_stand_in_the_validation_split_are_told_too() -> None:
     run: dict[str, Any] = classed()
     test = run["dataset"]["split"]["leak"]["splits"]["test"]
     test["identical_in_valid"] = 125
-    assert "without them. 125 test images stand identically in the validation split" in str(identical_sentence(run))
+    assert "without them. 125 test images are not in the training split but in the validation split" in str(
+        identical_sentence(run)
+    )
     test["identical"] = 0
-    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images stand")
+    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images are")
 
 
 def test_what_unknown_patients_leave_open_is_told_where_they_are_unknown() -> None:
@@ -108,6 +111,14 @@ def test_the_leak_is_told_by_classes_where_they_are_recorded() -> None:
         leak_sentence(classed())
     )
     assert "correlates above 0.9" in str(leak_sentence(split_with(leaks=True)))
+
+
+def test_every_warning_has_a_short_form_in_the_same_order() -> None:
+    run = {"profile": "demo", "status": "failed", **classed()}
+    long = [sentence for say in WARNINGS if (sentence := say(run))]
+    assert [one.partition(":")[0] for one in short_warnings(run)] == [one.partition(":")[0] for one in long]
+    assert "LEAK: 90% of the validation images have relatives in training" in short_warnings(run)
+    assert short_warnings(make_run(dataset={})) == []
 
 
 def test_of_an_earlier_run_only_its_leak_is_told() -> None:

@@ -6,10 +6,10 @@ import contextlib
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -38,8 +38,15 @@ from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import first_line, plural
 
-Report = Callable[[RunFolder], Any]
-"""Makes the report of a run that has ended, of one that failed too."""
+
+class Report(Protocol):
+    """Makes the report of a run."""
+
+    def __call__(self, folder: RunFolder, /) -> Any:
+        """Make the report of a run that has ended, of one that failed too."""
+
+    def live(self, folder: RunFolder, /) -> contextlib.AbstractContextManager[Any]:
+        """Make the page `report.html` anew from time to time, as long as it is entered."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def execute(
         trackers: are told how the run goes.
         skip_search: whether the search stage is left as it is.
         started: the run's own Ray, where it is being started already.
-        report: called when the run has ended, whichever way.
+        report: makes the page while the run goes on, and the report when it has ended, whichever way.
     """
     with contextlib.ExitStack() as held:
         execution = _Execution(run, space, inputs, options, console, resumed, trackers, skip_search, report, held)
@@ -135,12 +142,18 @@ class _Execution:
         return self._stages.folder
 
     def run_stages(self) -> Outcome:
-        """Run the search and the final stage, and measure the models."""
+        """Run the search and the final stage, and measure the models; the page follows."""
+        with contextlib.ExitStack() as followed:
+            return self._run_stages(followed)
+
+    def _run_stages(self, followed: contextlib.ExitStack) -> Outcome:
         final = self._space.final
         with self._connected() as cluster:
             self._open(cluster)
             plan = self._plan(cluster)
             self._began = True
+            followed.enter_context(self._report.live(self._folder))
+            self._stages.say(f"Report, made anew every few minutes: {self._folder.path / 'report.html'}")
             outcome = self._stages.train(cluster, plan, self._space.search, self._options.time_budget)
             if outcome == "complete":
                 outcome = self._stages.finish(cluster, final, "the search was closed")

@@ -75,9 +75,12 @@ def _import_matplotlib() -> None:
 
 
 def banner(figure: Figure, tags: Sequence[str]) -> None:
-    """Print warnings (`words.tags`) above a figure with a constrained layout."""
+    """Print warnings (`ReportContext.tags`) small above a figure with a constrained layout.
+
+    The page says them once, at its top; the figure's own file may be shown without it.
+    """
     if tags:
-        figure.suptitle(joined(tags), x=0.01, ha="left", color=WARNING, fontsize=11, fontweight="bold")
+        figure.suptitle(joined(tags), x=0.01, ha="left", color=WARNING, fontsize=7.5)
 
 
 def evenly(ranked: Sequence[_T], count: int) -> list[_T]:
@@ -88,5 +91,5 @@ def evenly(ranked: Sequence[_T], count: int) -> list[_T]:
 
 
 def joined(tags: Sequence[str]) -> str:
-    """Return the warnings on one line."""
-    return "   ·   ".join(tags)
+    """Return the first word of each warning, on one line."""
+    return " · ".join(tag.partition(":")[0] for tag in tags)
