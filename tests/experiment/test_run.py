@@ -166,7 +166,7 @@ def test_a_search_by_another_metric_stops_trials_early_and_never_a_baseline(
     board = pd.read_csv(folder.path / "leaderboard.csv")
     assert board.loc[board["status"] != "complete", "rank"].isna().all()
     assert board.loc[board["rank"].notna(), "val_iou"].is_monotonic_decreasing
-    assert "by validation IoU, then Dice loss" in (folder.path / "report.md").read_text(encoding="utf-8")
+    assert "ordered by IoU, then Dice loss" in (folder.path / "report.md").read_text(encoding="utf-8")
 
     # A run by another metric is not ranked beside it.
     other = write_run(command.folder / "results" / "dice", make_baselines(epochs=2), make_run())
