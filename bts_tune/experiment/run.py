@@ -25,12 +25,14 @@ from bts_tune.experiment.planning.changes import changed_run_error, changes_sinc
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import (
+    cache_folder,
     check_and_split,
     open_checked_dataset,
     open_data,
     prepare_inputs,
     reopen_dataset,
 )
+from bts_tune.experiment.planning.left_out import leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -114,8 +116,13 @@ def _start(
     refuse_existing(path)
     opened = open_checked_dataset(options, console)
     dataset, split = opened.dataset, opened.split
+    at_hand = leave_out_missing(space, options, cache_folder(options), lambda left: _resolve(left, options))
+    if at_hand.sentence is not None:
+        console.print(at_hand.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    space, options = at_hand.space, at_hand.options
+    resolved = _resolve(space, options)
     warm_start = _warm_start(options, resolved, dataset, results, console)
-    inputs, _held = prepare_inputs(opened.folds, resolved, options, console)
+    inputs, _held = prepare_inputs(opened.folds, resolved, options, console, at_hand.weights)
     run = {
         "created": now(),
         "command": list(command),
@@ -142,6 +149,7 @@ def _start(
             "check": opened.checked.to_dict(),
         },
         "weights": _weights_used(inputs),
+        "left_out": at_hand.left_out,
         "space": space.document,
         "options": options.to_dict(),
         "seeds": sorted({named.config.seed for named in resolved.named}),
@@ -344,12 +352,18 @@ def _absolute(options: RunOptions) -> RunOptions:
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
-def dry_run(options: RunOptions, console: Console) -> DryRun:
-    """Return what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
+def dry_run(options: RunOptions, console: Console, space: Space | None = None) -> DryRun:
+    """Return what a run would do and cost; train nothing, write nothing but a demo dataset into the cache.
+
+    Args:
+        options: what is asked for.
+        console: where progress is shown.
+        space: the search space, where it is no file; by default the one that `options.space` names.
+    """
     load_installed()
     load_plugins(options.plugins)
     options.require_known_names()
-    space = load_space(options.space)
+    space = space or load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
     dataset = open_data(options, console)

@@ -25,11 +25,11 @@ from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.disk import require_free_space
+from bts_tune.experiment.planning.left_out import Weights, find_weights
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import encoders, models, preprocessings
+from bts_tune.experiment.planning.plan import models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.build import parameters_of
-from bts_tune.models.weights import resolve_weights
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
@@ -47,7 +47,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     if options.data is None:
         console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with progress_bar(console, "generating phantoms") as progress:
-            root = demo_dataset(_cache(options), progress)
+            root = demo_dataset(cache_folder(options), progress)
         return open_dataset(root)
     return open_dataset(
         Path(options.data),
@@ -61,7 +61,8 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     )
 
 
-def _cache(options: RunOptions) -> Path:
+def cache_folder(options: RunOptions) -> Path:
+    """Return the folder of prepared data and downloaded weights."""
     return Path(options.cache) if options.cache else default_cache()
 
 
@@ -103,7 +104,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
         DataError: it cannot be split as asked for.
     """
     with progress_bar(console, "checking the dataset") as progress:
-        scan = cached_scan(dataset, _cache(options), progress=progress)
+        scan = cached_scan(dataset, cache_folder(options), progress=progress)
     dataset = replace(dataset, mask_rule=scan.masks.rule)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
@@ -164,9 +165,20 @@ def _recorded_rule(run: Mapping[str, Any]) -> MaskRule:
 
 
 def prepare_inputs(
-    datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
+    datasets: Mapping[int | None, Dataset],
+    space: ResolvedSpace,
+    options: RunOptions,
+    console: Console,
+    weights: Weights | None = None,
 ) -> tuple[TrialInputs, list[PreparedData]]:
     """Find everything that trials need before the first one starts: weights first, since they fail fastest.
+
+    Args:
+        datasets: of each fold.
+        space: the trials.
+        options: what was asked for.
+        console: where progress is shown.
+        weights: where they have been found already.
 
     Raises:
         ConfigError: SMP cannot build a model that a trial may ask for.
@@ -174,9 +186,8 @@ def prepare_inputs(
         DataError, RunError: the dataset cannot be prepared; there is no room for it.
     """
     parameters = {pair: parameters_of(*pair) for pair in models(space)}
-    weights_dir = Path(options.weights_dir) if options.weights_dir else None
-    cache = _cache(options)
-    weights = {pair: resolve_weights(*pair, weights_dir, cache) for pair in encoders(space)}
+    cache = cache_folder(options)
+    weights = find_weights(space, options, cache) if weights is None else weights
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     require_free_space(cache, to_prepare, "the prepared data")
