@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 
     from bts_tune.data.checks.check import CheckReport
     from bts_tune.data.records import Dataset
+    from bts_tune.experiment.benchmark import FinishedBenchmark
     from bts_tune.experiment.planning.options import RunOptions
     from bts_tune.experiment.run import FinishedRun
     from bts_tune.export.formats.base import Exported
     from bts_tune.plugins import Plugin
+    from bts_tune.report.benchmark import BenchmarkReportFiles
     from bts_tune.report.live import LivePage
     from bts_tune.report.write import ReportFiles
+    from bts_tune.results.benchmark import BenchmarkFolder
     from bts_tune.training.prediction import Prediction
     from bts_tune.training.segmenter import Segmenter
     from bts_tune.training.trial import Row, TrialSetup
@@ -42,6 +45,7 @@ __all__ = [
     "Run",
     "Space",
     "TrialConfig",
+    "benchmark",
     "build_space",
     "check_dataset",
     "extend",
@@ -616,6 +620,59 @@ def train_final(
         allow_changed=allow_changed,
     )
     return _finished(finished)
+
+
+def benchmark(
+    file: Path | str,
+    *,
+    results: Path | str = "results",
+    allow_changed: bool = False,
+    retry_failed: bool = False,
+    progress: bool | Console = True,
+    **options: Any,
+) -> FinishedBenchmark:
+    """Train every configuration of a benchmark's file on each of its datasets and splits, and compare them.
+
+    Each dataset and split is one ordinary run, in the benchmark's folder. The same call goes on with a benchmark that
+    was cut off, and of a complete one makes the report anew.
+
+    Args:
+        file: the benchmark (docs/benchmark.md).
+        results: where the benchmark's folder is, and the runs that the file names.
+        allow_changed, retry_failed, progress: as for `resume`.
+        options: how its runs are carried out, such as `concurrent=2`; and `weights_dir` and `skip_missing_weights`.
+
+    Raises:
+        BtsTuneError: something that can be mended.
+        RunStoppedError: a run had to end early; the same call goes on with it.
+
+    Example:
+        >>> ended = benchmark("three_models.yaml")  # doctest: +SKIP
+        >>> ended.report.page  # doctest: +SKIP
+    """
+    from bts_tune.experiment.benchmark import run_benchmark
+    from bts_tune.experiment.planning.options import declarations
+    from bts_tune.report.benchmark import write_benchmark_report
+    from bts_tune.results.benchmark import BenchmarkReader
+
+    how = [name for name, declared in declarations().items() if declared.group == "how" and name != "time_budget"]
+    _require_known(options, ["weights_dir", "skip_missing_weights", *how])
+    readers: dict[Path, BenchmarkReader] = {}
+
+    def report(folder: BenchmarkFolder) -> BenchmarkReportFiles:
+        reader = readers.setdefault(folder.path, BenchmarkReader(folder))
+        return write_benchmark_report(folder, reader)
+
+    return run_benchmark(
+        Path(file),
+        results=Path(results),
+        options=_plain(options),
+        console=_console(progress),
+        report=_report,
+        benchmark_report=report,
+        allow_changed=allow_changed,
+        retry_failed=retry_failed,
+    )
 
 
 def _dataset(data: Dataset | Path | str) -> Dataset:

@@ -157,6 +157,11 @@ class OptimizationPart(Part):
     loss: LossName = Field(default="dice-bce", description="training loss")
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0,
+        description="how far the truth that the loss is trained on is moved from 0 and 1 towards one half: tumour is "
+        "1 - label_smoothing / 2, the rest label_smoothing / 2; what is measured stays 0 and 1",
+    )
     weight_average: WeightAverageKind = Field(
         default="none",
         description="what is validated and kept in place of the last weights: 'ema', their exponential moving average "
@@ -215,6 +220,15 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
             raise ValueError(
                 f"freeze_epochs is {self.freeze_epochs} with epochs: {self.epochs}; "
                 "it must be below epochs, or use freeze: all"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _smooths_what_may_be_soft(self) -> Self:
+        if self.label_smoothing and self.loss != LOSS_WITHOUT_IMPORT and not LOSSES.get(self.loss).takes_soft_truth:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing} with loss: {self.loss}, which takes a truth of 0 and 1 "
+                "alone; it must be 0"
             )
         return self
 

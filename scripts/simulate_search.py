@@ -81,7 +81,7 @@ class Curve:
 
 
 # A published table may be of a version that lacked these fields; one that is missing has its default.
-_ADDED_LATER = {"loss", "objective", "weight_average", "ema_decay", "swa_start"}
+_ADDED_LATER = {"loss", "label_smoothing", "objective", "weight_average", "ema_decay", "swa_start"}
 _FIELDS = [name for name in FIELDS if name not in _ADDED_LATER]
 
 
@@ -340,8 +340,10 @@ def resolve(curves: Sequence[Curve], space: str, settings: str) -> ResolvedSearc
     if searched is None:
         raise ConfigError(f"--space {space}: has no search; give the space that the curves were recorded in.")
     for name, parameter in searched.parameters.items():
+        if parameter.when:  # a configuration may have no such field
+            continue
         values = {getattr(curve.config, name) for curve in curves}
-        if not parameter.when and len(values) == 1:
+        if len(values) == 1:
             fixed[name] = values.pop()
     search = load_space(space).resolve(overrides=fixed).search
     chosen = load_space(settings).resolve(overrides={"epochs": fixed["epochs"]}).search

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from bts_tune import __version__
-from bts_tune.cli import compare, data, export, final, listing, predict, report, run, spaces, watch
+from bts_tune.cli import benchmark, compare, data, export, final, listing, predict, report, run, spaces, watch
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
 from bts_tune.imports import leave_out_working_folder
 from bts_tune.text import nearest, printable, shortened
@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "watch": ("show how far a run is, in another terminal", watch.add_arguments),
     "report": ("make a run's report anew", report.add_arguments),
     "compare": ("set runs side by side, ranked where they were measured alike", compare.add_arguments),
+    "benchmark": ("compare configurations on several datasets, splits and seeds", benchmark.add_arguments),
     "predict": ("segment images with a run's best model", predict.add_arguments),
     "export": ("write a run's best model, or the run, for other programs", export.add_arguments),
     "final": ("train a run's best configurations and baselines again", final.add_arguments),
@@ -108,7 +109,7 @@ def _names_command(arguments: Sequence[str]) -> bool:
 
 
 def _run_parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  bts-tune {name:<9}{text}" for name, (text, _) in _COMMANDS.items())
+    commands = "\n".join(f"  bts-tune {name:<11}{text}" for name, (text, _) in _COMMANDS.items())
     parser = _Parser(
         prog="bts-tune",
         usage="bts-tune --space NAME [--data DIR] [options] | bts-tune --resume RUN | bts-tune --extend RUN "

@@ -34,6 +34,7 @@ from bts_tune.experiment.planning.inputs import (
     prepare_inputs,
     reopen_dataset,
 )
+from bts_tune.experiment.planning.left_out import leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -116,7 +117,12 @@ def _start(
     path = _new_path(results, name, space.name, demo)
     refuse_existing(path)
     dataset = open_data(options, console)
-    models = find_models(resolved, options)
+    at_hand = leave_out_missing(space, options, cache_folder(options), lambda left: _resolve(left, options))
+    if at_hand.sentence is not None:
+        console.print(at_hand.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    space, options = at_hand.space, at_hand.options
+    resolved = _resolve(space, options)
+    models = find_models(resolved, options, at_hand.weights)
     # While Ray's processes start, the run looks at its dataset.
     with starting_ray(options, len(resolved.named) + (resolved.search.num_trials if resolved.search else 0)) as ray:
         opened = check_and_split(dataset, options, console)
@@ -149,6 +155,7 @@ def _start(
                 "check": opened.checked.to_dict(),
             },
             "weights": _weights_used(inputs),
+            "left_out": at_hand.left_out,
             "space": space.document,
             "options": options.to_dict(),
             "seeds": sorted({named.config.seed for named in resolved.named}),
@@ -354,18 +361,19 @@ def _absolute(options: RunOptions) -> RunOptions:
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
-def dry_run(options: RunOptions, console: Console, *, timed: bool = True) -> DryRun:
+def dry_run(options: RunOptions, console: Console, space: Space | None = None, *, timed: bool = True) -> DryRun:
     """Return what a run would do and cost; train nothing, write nothing but into the cache.
 
     Args:
         options: what is asked for.
         console: where progress is shown.
+        space: the search space, where it is no file; by default the one that `options.space` names.
         timed: whether models whose speed on this machine is not known are timed, a few of them.
     """
     load_installed()
     load_plugins(options.plugins)
     options.require_known_names()
-    space = load_space(options.space)
+    space = space or load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
     dataset = open_data(options, console)

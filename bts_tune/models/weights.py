@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune.data.prepared.cache import default_cache
-from bts_tune.errors import ConfigError, WeightsError
+from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.models.known import keep, recall
 from bts_tune.results.files import write_atomically
@@ -66,7 +66,8 @@ def resolve_weights(
 
     Raises:
         ConfigError: there is no such encoder.
-        WeightsError: they cannot be had, or do not fit; the sentence lists the ways out.
+        MissingWeightsError: they are not here and cannot be downloaded; the sentence lists the ways out.
+        WeightsError: they do not fit, or are not what was asked for.
     """
     if not recall(cache, encoder=encoder):
         check_encoder(encoder)
@@ -189,7 +190,7 @@ def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
         ) from None
     except Exception as error:  # the hub's client raises errors of three libraries when it is out of reach
         looked = f" and {weights_dir} holds no {encoder}.safetensors or .pth" if weights_dir is not None else ""
-        raise WeightsError(
+        raise MissingWeightsError(
             f"The ImageNet weights of encoder {encoder!r} cannot be downloaded ({type(error).__name__}){looked}; "
             f"ways out: --weights-dir DIR with the file {encoder}.safetensors or .pth in it, "
             "--set encoder_weights=FILE, "

@@ -35,6 +35,8 @@ class SplitComparison:
         resampled: intervals, differences from the reference and how often each configuration comes first.
         p_values: Wilcoxon's, of each configuration against the reference, corrected by Holm; None for the reference
             itself and where no image holds a tumour.
+        sums: what all of it was made from, as `statistics.resample` takes it.
+        units: the group of each image there; None where groups are not known.
     """
 
     configurations: tuple[Configuration, ...]
@@ -45,6 +47,8 @@ class SplitComparison:
     objective: Objective
     resampled: Resampled
     p_values: tuple[float | None, ...]
+    sums: NDArray[np.float64] = field(repr=False, compare=False)
+    units: tuple[str, ...] | None = field(repr=False, compare=False)
 
     @property
     def replicates(self) -> list[int]:
@@ -237,6 +241,8 @@ def _compare(
         objective=objective,
         resampled=resample(sums, reference, units, objective=objective),
         p_values=tuple(corrected.get(place) for place in range(len(found))),
+        sums=sums,
+        units=None if units is None else tuple(units),
     )
 
 

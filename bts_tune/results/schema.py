@@ -268,6 +268,11 @@ class _Objective(_Line):
     perfect: _Number
 
 
+class _LeftOut(_Line):
+    encoders: list[str] = []
+    trials: list[str] = []
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
@@ -285,6 +290,7 @@ class _Run(_Line):
     changes: list[_Changes] = []
     extensions: list[_Extension] = []
     warm_start: _WarmStart | None = None
+    left_out: _LeftOut | None = None
 
 
 _EVENTS: Mapping[str, type[_Event]] = {

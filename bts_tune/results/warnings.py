@@ -115,9 +115,24 @@ def patients_sentence(run: Mapping[str, Any]) -> str | None:
     return f"PATIENTS: {UNKNOWN_PATIENTS}" if recorded and split.get("group_by") is None else None
 
 
+def left_out_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return what a run went on without because an encoder's weights could not be had; None where that is nothing."""
+    left_out = run.get("left_out") or {}
+    encoders, trials = left_out.get("encoders") or [], left_out.get("trials") or []
+    parts = []
+    if encoders:
+        parts.append(f"the search cannot draw {', '.join(encoders)}")
+    if trials:
+        parts.append(f"{', '.join(trials)} {'was' if len(trials) == 1 else 'were'} not trained, nor compared with")
+    if not parts:
+        return None
+    return f"LEFT OUT: pretrained weights could not be had, so that {', and '.join(parts)}."
+
+
 WARNINGS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     demo_sentence,
     partial_sentence,
+    left_out_sentence,
     identical_sentence,
     leak_sentence,
     patients_sentence,

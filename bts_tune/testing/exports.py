@@ -21,7 +21,7 @@ from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_run, make_trial, write_run
 
 SMALL: dict[str, Any] = {
@@ -59,7 +59,8 @@ def train_run(path: Path, trials: dict[str, dict[str, Any]], **run: Any) -> RunF
             trainings of one configuration.
         run: fields of `run.json`.
     """
-    records, models = [], Path(tempfile.mkdtemp(dir=_home().name))
+    records: list[TrialRecord] = []
+    models = Path(tempfile.mkdtemp(dir=_home().name))
     for index, (name, fields) in enumerate(trials.items()):
         config = {**SMALL, **fields}
         epochs = api.train(config, example_data(), folder=models / name, cache=models / "cache", device="cpu")

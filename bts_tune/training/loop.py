@@ -143,7 +143,7 @@ def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
         with amp.autocast():
             logits = trial.model(image)
         logits = logits.float()
-        loss = trial.loss(logits, truth)
+        loss = trial.training_loss(logits, truth)
         trial.optimizer.zero_grad(set_to_none=True)
         amp.scaler.scale(loss).backward()
         amp.scaler.step(trial.optimizer)

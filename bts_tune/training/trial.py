@@ -72,6 +72,12 @@ class Trial:
             return model
         return self.model
 
+    def training_loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a training batch: that of `loss`, on a truth that is as soft as the configuration says."""
+        smoothing = self.config.label_smoothing
+        found: torch.Tensor = self.loss(logits, truth * (1 - smoothing) + smoothing / 2 if smoothing else truth)
+        return found
+
     def describe(self) -> dict[str, Any]:
         """Return what the record keeps of how the trial runs."""
         return {

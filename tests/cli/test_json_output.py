@@ -126,6 +126,19 @@ def test_dry_run(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
     assert not Path("results").exists()
 
 
+def test_dry_run_of_a_benchmark(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
+    Path("bench.yaml").write_text(
+        "name: small\nseeds: 2\nset: {epochs: 3}\n"
+        "configurations: {unet: {config: {}}, fpn: {config: {decoder: fpn}}}\n"
+        f"datasets: {{phantom: {phantom}}}\n"
+    )
+    content = printed("benchmark", "benchmark", "bench.yaml", "--dry-run")
+    assert (content["benchmark"], content["seeds"]) == ("small", [0, 1])
+    assert content["configurations"]["fpn"]["config"]["decoder"] == "fpn"
+    (run,) = content["runs"]
+    assert (run["state"], run["split"], run["cost"]["epochs_at_most"]) == ("to do", None, 12)
+
+
 def test_the_banner_of_a_demo_does_not_come_into_the_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--space", "baseline", "--dry-run", "--no-timing", "--json"]) == 0
     captured = capsys.readouterr()

@@ -11,6 +11,7 @@ from bts_tune.results.warnings import (
     demo_sentence,
     identical_sentence,
     leak_sentence,
+    left_out_sentence,
     partial_sentence,
     patients_sentence,
     short_warnings,
@@ -125,3 +126,13 @@ def test_of_an_earlier_run_only_its_leak_is_told() -> None:
     assert [say.__name__ for say in WARNINGS if say({"status": "complete", **split_with(leaks=True)})] == [
         "leak_sentence"
     ]
+
+
+def test_what_was_left_out_for_want_of_weights_is_told() -> None:
+    run = make_run(left_out={"encoders": ["resnet34", "mit_b0"], "trials": ["unet-b0"]})
+    assert left_out_sentence(run) == (
+        "LEFT OUT: pretrained weights could not be had, so that the search cannot draw resnet34, mit_b0, and unet-b0 "
+        "was not trained, nor compared with."
+    )
+    assert left_out_sentence(make_run(left_out=None)) is None
+    assert left_out_sentence(make_run()) is None

@@ -94,3 +94,25 @@ def test_postprocessing_is_chosen_on_the_validation_split_and_never_worse_there(
     image = prepared.test.images[0]
     mask = found.postprocessing.mask(segmenter.probability(image))
     assert np.array_equal(segmenter.predict(image), mask)
+    for name, split in (("valid", prepared.valid), ("test", prepared.test)):
+        masks = [
+            found.postprocessing.mask(segmenter.prepared_probabilities(one[np.newaxis])[0]) for one in split.images
+        ]
+        hits = [np.count_nonzero(one & truth) for one, truth in zip(masks, split.masks, strict=True)]
+        np.testing.assert_array_equal(found.scores.splits[name].sums[:, 0], hits)
+
+
+def test_the_network_sees_each_image_once_for_its_postprocessing(
+    models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = data()
+    seen = []
+    forward = Segmenter.forward
+
+    def counted(self: Segmenter, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Segmenter, "forward", counted)
+    evaluate_postprocessed(models[0], prepared, device="cpu", threads=1)
+    assert sum(seen) == len(prepared.valid.names) + len(prepared.test.names)

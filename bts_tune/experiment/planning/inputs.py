@@ -25,11 +25,11 @@ from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.disk import require_free_space
+from bts_tune.experiment.planning.left_out import Weights, find_weights
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import encoders, models, preprocessings
+from bts_tune.experiment.planning.plan import models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.known import parameters_of
-from bts_tune.models.weights import EncoderWeights, resolve_weights
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
@@ -62,7 +62,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
 
 
 def cache_folder(options: RunOptions) -> Path:
-    """Return the folder of the cache: the one that was named, or the usual one."""
+    """Return the folder of prepared data and downloaded weights: the one that was named, or the usual one."""
     return Path(options.cache) if options.cache else default_cache()
 
 
@@ -164,21 +164,32 @@ class FoundModels:
     """
 
     parameters: dict[tuple[str, str], int]
-    weights: dict[tuple[str, str], EncoderWeights]
+    weights: Weights
 
 
-def find_models(space: ResolvedSpace, options: RunOptions) -> FoundModels:
+def find_models(space: ResolvedSpace, options: RunOptions, weights: Weights | None = None) -> FoundModels:
     """Find the weights of every model that a trial may ask for, and see that it can be built.
+
+    Args:
+        space: the trials.
+        options: of the run.
+        weights: where they have been found already.
+
+    Args:
+        datasets: of each fold.
+        space: the trials.
+        options: what was asked for.
+        console: where progress is shown.
+        weights: where they have been found already.
 
     Raises:
         ConfigError: SMP cannot build one.
         WeightsError: weights cannot be had.
     """
-    weights_dir = Path(options.weights_dir) if options.weights_dir else None
     cache = cache_folder(options)
     return FoundModels(
         {pair: parameters_of(*pair, cache) for pair in models(space)},
-        {pair: resolve_weights(*pair, weights_dir, cache) for pair in encoders(space)},
+        find_weights(space, options, cache) if weights is None else weights,
     )
 
 

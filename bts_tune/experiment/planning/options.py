@@ -129,6 +129,11 @@ class RunOptions:
         "fresh seeds of each of them and each baseline", "N", kind="integer"
     )
     warm_start: str | None = option("let the search learn from an earlier run of the same space", "RUN")
+    skip_missing_weights: bool = option(
+        "go on without the named trials, baselines too, whose encoder's weights cannot be had",
+        default=False,
+        kind="switch",
+    )
     weights_dir: str | None = option("folder with <encoder>.safetensors or .pth files", "DIR")
 
     time_budget: Annotated[float, Between(0, low_open=True)] | None = option(
