@@ -146,7 +146,7 @@ class Run:
             trial: take this trial's model instead.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
             ensemble: take all trainings of the winner as one, the mean of their probabilities; in place of `trial`.
-            tta: test-time augmentation: the mean over the flips and quarter turns of an image, in 8 times the time.
+            tta: test-time augmentation: the mean over flips of an image, in 2 or 4 times the time (docs/prediction.md).
 
         Raises:
             RunError: no trial, or not this one, has left a model, or too few for an ensemble, or one cannot be read.

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ensemble", action="store_true", help="all trainings of the winner as one model, where the run kept them"
     )
-    parser.add_argument("--tta", action="store_true", help="with test-time augmentation inside (8 times the time)")
+    parser.add_argument("--tta", action="store_true", help="with test-time augmentation inside (2 or 4 times the time)")
     add_results(parser)
     add_plugin(parser)
     parser.set_defaults(action=_export)

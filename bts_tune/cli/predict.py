@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble", action="store_true", help="the mean of all trainings of the winner, where the run kept them"
     )
     parser.add_argument(
-        "--tta", action="store_true", help="the mean over flips and quarter turns of an image (8 times the time)"
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean over flips of an image (2 or 4 times the time)",
     )
     parser.add_argument(
         "--postprocess",

@@ -21,7 +21,7 @@ class ExportContext:
         folder: the run.
         trial: the trial whose model was asked for; None for the run's best.
         ensemble: whether all trainings of the winner are asked for, as one model.
-        tta: whether the mean over the flips and quarter turns of an image is asked for.
+        tta: whether test-time augmentation is asked for: the mean over flips of an image.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.config import AugmentationPart, PreprocessingPart
 from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.segmenter import Segmenter
 
@@ -37,6 +37,7 @@ class PortableModel(nn.Module):
         self.networks = nn.ModuleList(member.network for member in members)
         self.equalizes = preprocessing.equalization == "histogram"
         self._size = preprocessing.image_size
+        self._augmentation = segmenter.config.part(AugmentationPart)
         self._standards = [(member.mean, member.std) for member in members]
         self.eval()
 
@@ -55,7 +56,7 @@ class PortableModel(nn.Module):
         return rows @ probability @ columns.T
 
     def _over_views(self, prepared: torch.Tensor) -> torch.Tensor:
-        seen, back = zip(*views(prepared), strict=True)
+        seen, back = zip(*views(prepared, self._augmentation), strict=True)
         # All views as one batch: the program that is exported then holds each network once.
         found = self._mean_probability(torch.cat(seen)).unflatten(0, (len(seen), -1))
         return torch.stack([turn(one) for turn, one in zip(back, found, strict=True)]).mean(dim=0)

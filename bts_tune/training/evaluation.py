@@ -105,7 +105,7 @@ def evaluate_variant(
     Args:
         folders: of the models; of one model alone, the mean is its own.
         data: whose splits are measured.
-        augmented: whether each sees every flip and quarter turn of an image.
+        augmented: whether each sees flips of an image too (test-time augmentation).
         splits: which of `SPLITS`.
         device: as in `TrialSetup`.
         threads: CPU threads; 0 leaves torch's own choice.

@@ -50,7 +50,9 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.root)
     monkeypatch.setenv("BTS_TUNE_CACHE", str(place.root / "cache"))
     monkeypatch.setattr("bts_tune.experiment.run.prepare_inputs", begins)
-    monkeypatch.setattr("bts_tune.experiment.run.leave_out_missing", lambda *given: AtHand(given[0], given[1], {}, None))
+    monkeypatch.setattr(
+        "bts_tune.experiment.run.leave_out_missing", lambda space, options, *_: AtHand(space, options, {}, None)
+    )
     monkeypatch.setattr("bts_tune.experiment.run.find_models", lambda *_: None)
     monkeypatch.setattr("bts_tune.experiment.run.starting_ray", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr("bts_tune.experiment.execution.duration.timed_speed", lambda *_: Speed(1.0, 1.0))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.config import AugmentationPart, PreprocessingPart
 from bts_tune.errors import RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import FileExport
@@ -23,7 +23,7 @@ from bts_tune.export.parity import check_parity
 from bts_tune.export.portable import PortableModel
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.text import first_line
-from bts_tune.training.ensemble import members_of
+from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.measure import THRESHOLD
 
 INPUT, OUTPUT = "image", "probability"
@@ -83,6 +83,7 @@ class PortableExport(FileExport):
         """Return what a user of the file must know, as JSON has it."""
         segmenter = context.segmenter
         members, augmented = members_of(segmenter)
+        count = len(list(views(torch.zeros(1, 1, 2, 2), segmenter.config.part(AugmentationPart)))) if augmented else 1
         preprocessing = segmenter.config.part(PreprocessingPart)
         shape = ["n", 1, "height", "width"]
         return {
@@ -91,7 +92,7 @@ class PortableExport(FileExport):
             "run": context.run_name,
             "trials": [folder.name for folder in context.model_folders],
             "epochs": [member.epoch for member in members],
-            "averaged_inside": f"probabilities of {len(members)} networks, {8 if augmented else 1} views each",
+            "averaged_inside": f"probabilities of {len(members)} networks, {count} view{'s' if count > 1 else ''} each",
             "input": {
                 "name": INPUT,
                 "type": "uint8",

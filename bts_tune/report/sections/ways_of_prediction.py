@@ -70,8 +70,8 @@ class WaysOfPrediction(Section):
                 yield table(header, rows, right=range(2, len(header)))
         yield Bullets(
             (
-                "Test-time augmentation: the mean of the probabilities over the eight flips and quarter turns of an "
-                "image.",
+                "Test-time augmentation: the mean of the probabilities over an image and its mirror image, and over "
+                "both upside down for a model that was trained with vertical flips.",
                 "Ensemble: the mean of the probabilities over the trainings of a configuration. It is one model, so "
                 "its interval tells of other images alone.",
                 "Threshold and regions: the threshold, and the smallest region that is kept, were chosen for each "

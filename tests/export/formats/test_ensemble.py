@@ -35,7 +35,7 @@ def test_one_onnx_file_gives_the_mean_probability(tmp_path: Path, run: api.Run, 
     assert abs(found[0, 0] - plain.probability(images[0, 0])).max() > 1e-3
     beside = json.loads((tmp_path / "m.onnx.json").read_text())
     assert len(beside["trials"]) == len(beside["input"]["standardised_inside_with"]) == 1 + ensemble
-    assert (", 8 views" in beside["averaged_inside"]) == tta
+    assert (", 2 views" in beside["averaged_inside"]) == tta
 
 
 def test_torch_export_and_the_usual_name(run: api.Run) -> None:
