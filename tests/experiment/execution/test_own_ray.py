@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
         seen = set()
         while not started.ready:
             seen.add(os.getcwd())  # the thread that starts Ray works in a folder of its own
+            time.sleep(0.01)
         assert seen <= {str(tmp_path)}
         with connected(OPTIONS, resume=str, started=started) as cluster:
             assert cluster.address is None
