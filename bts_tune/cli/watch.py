@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
 
     from bts_tune.results.run_folder import RunFolder
 
-_EPILOG = """\
-examples:
-  bts-tune watch RUN                 until the run ends, or Ctrl-C; the run itself is not touched
-  bts-tune watch RUN --once | cat    one table, for a log
-"""
 _SECONDS = 2.0
 _WIDTH = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune watch`."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        {
+            "bts-tune watch RUN": "until the run ends, or Ctrl-C; the run itself is not touched",
+            "bts-tune watch RUN --once | cat": "one table, for a log",
+        },
+    )
     parser.add_argument("run", help="a run's folder or name")
     parser.add_argument("--once", action="store_true", help="print one table and end, as where there is no terminal")
     add_results(parser)
