@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
+from collections.abc import Iterable
 
 _AT_MOST_BESIDE = 44
 """An example that is longer has what it does on the next line."""
@@ -13,15 +14,21 @@ _AT_MOST_BESIDE = 44
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of descriptions and examples; one that does not fit goes on below, indented."""
 
-    def __init__(self, prog: str, **words: int) -> None:
-        super().__init__(prog, **{"max_help_position": 26, **words})
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for one in text.splitlines() for line in fitted(one, width))
 
-    def _format_usage(self, usage: str | None, *more: object) -> str:
+    def _format_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None,
+    ) -> str:
         """Break a usage of our own between its forms, and where it is too long."""
-        text = super()._format_usage(usage, *more)
+        text = super()._format_usage(usage, actions, groups, prefix)
         if usage is None:
             return text
         forms = text.removeprefix("usage: ").strip().split(" | ")

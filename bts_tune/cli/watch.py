@@ -55,7 +55,7 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
                 while state == "running":
                     now = (_stamps(folder), run_state(folder, folder.read_run()), console.size)
                     if now != seen:  # of a long run, reading takes its time
-                        state, table = look(folder, console.size.height)
+                        state, table = look(folder, console.size.height, console.size.width)
                         live.update(table, refresh=True)
                         seen = now
                     if state == "running":
@@ -73,11 +73,11 @@ def _stamps(folder: RunFolder) -> list[tuple[int, int]]:
     return [(found.st_mtime_ns, found.st_size) for path in files for found in [path.stat()]]
 
 
-def look(folder: RunFolder, height: int | None = None) -> tuple[str, RenderableType]:
+def look(folder: RunFolder, height: int | None = None, width: int | None = None) -> tuple[str, RenderableType]:
     """Return how a run stands now, and its table."""
     from bts_tune.report.render.progress import progress_table
     from bts_tune.results.listing import run_state
 
     run = folder.read_run()
     state = run_state(folder, run)
-    return state, progress_table(run, folder.trials(), state=state, height=height)
+    return state, progress_table(run, folder.trials(), state=state, height=height, width=width)
