@@ -95,8 +95,7 @@ def test_every_command_is_one_that_there_is(page: str) -> None:
         if words[0] == "bts-tune":
             assert ends_with(words[1:]) == 0, f"{where(block)}: {' '.join(words)}"
         elif words[:1] == ["python"] and words[1].startswith("scripts/"):
-            source = (ROOT / words[1]).read_text(encoding="utf-8")
-            unknown = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
+            unknown = [word for word in words if word.startswith("--") and f'"{word}"' not in source_of(words[1])]
             assert not unknown, f"{where(block)}: {words[1]} has no {', '.join(unknown)}"
         elif words[:2] == ["pip", "install"]:
             for extras in re.findall(r"\[([\w,-]+)\]", " ".join(words)):
@@ -118,6 +117,14 @@ def test_every_example_runs(page: str, folder: Path, capsys: pytest.CaptureFixtu
             for words in block.commands():
                 if words[0] == "bts-tune":
                     run_command(block, words[1:], capsys)
+
+
+def source_of(script: str) -> str:
+    """Return the code of a script, and of those that it imports."""
+    code = (ROOT / script).read_text(encoding="utf-8")
+    return code + "".join(
+        source_of(f"scripts/{name}.py") for name in re.findall(r"^from scripts\.(\w+) import", code, re.M)
+    )
 
 
 def ends_with(arguments: list[str]) -> object:
