@@ -31,6 +31,7 @@ PAGES = {
 """Files of the repository, and folders of the documentation, and the page of the site that has their content."""
 
 _SCRIPT, _OWN_SCRIPT = "https://unpkg.com/iframe-worker/shim", "site/iframe-worker.js"
+_LOADED = re.compile(r"""<(?:script|link|img|iframe)[^>]*\s(?:src|href)=["']?((?:https?:)?//[^"' >]+)""")
 _COLUMNS = 90
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)")
 
@@ -50,13 +51,23 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Load the script that search needs without a web server from the site itself, not from the network."""
-    return output.replace(_SCRIPT, posixpath.relpath(_OWN_SCRIPT, posixpath.dirname(page.url) or "."))
+    """Load the script that search needs without a web server from the site itself, and nothing from the network."""
+    from mkdocs.exceptions import PluginError
+
+    text = output.replace(_SCRIPT, posixpath.relpath(_OWN_SCRIPT, posixpath.dirname(page.url) or "."))
+    if elsewhere := loaded_from_elsewhere(text):
+        raise PluginError(f"{page.file.src_uri}: loads {', '.join(elsewhere)}; the site must work without the network.")
+    return text
 
 
 def on_post_template(output: str, **_: Any) -> str:
     """The same for the page that says that there is no such page."""
     return output.replace(_SCRIPT, _OWN_SCRIPT)
+
+
+def loaded_from_elsewhere(html: str) -> list[str]:
+    """Return the addresses on the network that a page loads something from; links of the text are none."""
+    return _LOADED.findall(html)
 
 
 def made_pages() -> Iterator[tuple[str, str]]:

@@ -72,14 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     phantom.add_argument("folder", type=Path, help="where to write it; a new folder")
-    phantom.add_argument("--count", type=int, default=240, help="number of slices (240)")
-    phantom.add_argument("--image-size", type=int, default=256, help="side in pixels (256)")
+    phantom.add_argument("--count", metavar="N", type=int, default=240, help="number of slices (240)")
+    phantom.add_argument("--image-size", metavar="N", type=int, default=256, help="side in pixels (256)")
     phantom.add_argument(
         "--annotation", choices=("outline", "box"), default="outline", help="how tumours are annotated (outline)"
     )
-    phantom.add_argument("--tumor-free", type=float, default=0.15, help="share of slices without a tumour (0.15)")
-    phantom.add_argument("--slices-per-patient", type=int, default=8, help="slices of each patient (8)")
-    phantom.add_argument("--seed", type=int, default=0, help="other slices with another seed (0)")
+    phantom.add_argument(
+        "--tumor-free", metavar="X", type=float, default=0.15, help="share of slices without a tumour (0.15)"
+    )
+    phantom.add_argument("--slices-per-patient", metavar="N", type=int, default=8, help="slices of each patient (8)")
+    phantom.add_argument("--seed", metavar="N", type=int, default=0, help="other slices with another seed (0)")
     phantom.set_defaults(action=_phantom)
     cache = commands.add_parser(
         "cache", help="show or clear the cache of prepared and checked data", allow_abbrev=False

@@ -30,7 +30,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         """Break a usage of our own between its forms, and where it is too long."""
         text = super()._format_usage(usage, actions, groups, prefix)
         if usage is None:
-            return text
+            if max(map(len, text.splitlines())) <= self._width:
+                return text
+            return "\n".join(_wrapped(" ".join(text.split()), self._width, " " * len("usage: "), "")) + "\n\n"
         forms = text.removeprefix("usage: ").strip().split(" | ")
         lines = [line for form in forms for line in _wrapped(form, self._width - len("usage: "), "  ", "")]
         return "usage: " + "\n       ".join(lines) + "\n\n"
