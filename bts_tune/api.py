@@ -241,7 +241,7 @@ def open_run(run: Path | str, results: Path | str = "results") -> Run:
     Raises:
         RunError: there is none.
 
-    Example:
+    Examples:
         >>> run = open_run("results/demo")  # doctest: +SKIP
         >>> run.leaderboard[["rank", "trial", "val_dice_loss"]]  # doctest: +SKIP
     """
@@ -260,7 +260,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
         RunError: it cannot be read, or needs a plugin that is not loaded.
         ConfigError: there is no such device.
 
-    Example:
+    Examples:
         >>> load_model("unet-b0").predict("scan.png")  # doctest: +SKIP
     """
     from bts_tune.training.segmenter import Segmenter
@@ -278,7 +278,7 @@ def load_plugin(plugin: Path | str) -> Plugin:
     Raises:
         ConfigError: it is not there, or its code fails.
 
-    Example:
+    Examples:
         >>> load_plugin("boundary_loss.py")  # doctest: +SKIP
         >>> run = tune("baseline", "slices", overrides={"loss": "boundary-bce"})  # doctest: +SKIP
     """
@@ -295,7 +295,7 @@ def load_space(space: Path | str, *, run_plugins: bool = False) -> Space:
     Raises:
         ConfigError: there is no such space, or its file has a mistake.
 
-    Example:
+    Examples:
         >>> [trial.name for trial in load_space("baseline").resolve().named]
         ['unet-b0', 'unet-b0-frozen', 'unetplusplus-b5']
     """
@@ -312,7 +312,7 @@ def build_space(**content: Any) -> Space:
     Raises:
         ConfigError: one sentence with the field, its value and what is allowed.
 
-    Example:
+    Examples:
         >>> space = build_space(
         ...     name="mine",
         ...     description="Two decoders.",
@@ -357,7 +357,7 @@ def open_dataset(
         DataError: no reader recognises the folder, or it is broken.
         ConfigError: there is no reader of that name.
 
-    Example:
+    Examples:
         >>> dataset = open_dataset("slices")  # doctest: +SKIP
         >>> len(dataset)  # doctest: +SKIP
     """
@@ -385,7 +385,7 @@ def check_dataset(data: Dataset | Path | str) -> CheckReport:
     Raises:
         DataError: the folder is no dataset.
 
-    Example:
+    Examples:
         >>> checked = check_dataset("slices")  # doctest: +SKIP
         >>> for issue in checked.errors:  # doctest: +SKIP
         ...     print(issue.file, issue.message)
@@ -427,7 +427,7 @@ def train(
         RunError: `folder` holds a training of another configuration, or a broken one.
         DivergedError: the loss or a metric is no longer finite; after the last epoch that was.
 
-    Example:
+    Examples:
         >>> for epoch in train({"encoder": "resnet18", "encoder_weights": "none"}, "slices"):  # doctest: +SKIP
         ...     print(epoch.epoch, epoch.val_dice_loss)
     """
@@ -486,7 +486,7 @@ def tune(
         BtsTuneError: something that can be mended; nothing was trained.
         RunStoppedError: the run had to end early; `resume` goes on with it.
 
-    Example:
+    Examples:
         >>> run = tune("baseline", "slices", overrides={"epochs": 5}, only=["unet-b0"])  # doctest: +SKIP
         >>> run.best_model().predict("slices/test/a.png")  # doctest: +SKIP
     """
@@ -549,7 +549,7 @@ def resume(
         BtsTuneError: something that can be mended, such as a dataset that is no longer the same.
         RunStoppedError: the run had to end early; `resume` goes on with it.
 
-    Example:
+    Examples:
         >>> run = resume("results/mine")  # doctest: +SKIP
     """
     from bts_tune.experiment import run as experiment
@@ -578,7 +578,7 @@ def extend(
 ) -> Run:
     """Add `num_trials` trials to a run's search, finished or not; all else as for `resume`.
 
-    Example:
+    Examples:
         >>> run = extend("results/mine", 20)  # doctest: +SKIP
     """
     return resume(run, num_trials=num_trials, allow_changed=allow_changed, progress=progress, **options)
@@ -605,7 +605,7 @@ def train_final(
         BtsTuneError: something that can be mended; nothing was trained.
         RunStoppedError: the run had to end early; `resume` goes on with it.
 
-    Example:
+    Examples:
         >>> run = train_final("results/mine", top=3, seeds=5)  # doctest: +SKIP
     """
     from bts_tune.experiment import run as experiment

@@ -127,7 +127,7 @@ def test_every_public_function_has_an_example_and_says_what_it_raises() -> None:
         found = getattr(bt, name)
         if inspect.isfunction(found):
             text = inspect.getdoc(found) or ""
-            assert "Example:" in text, name
+            assert "Examples:" in text, name
             assert "Raises:" in text or "as for" in text, name
 
 

@@ -6,6 +6,7 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
@@ -13,6 +14,13 @@ from bts_tune.errors import EXIT_OK, ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune predict`."""
+    add_examples(
+        parser,
+        {
+            "bts-tune predict RUN IMAGES --out DIR": "masks and overlays of all images of a folder",
+            "bts-tune predict RUN scan.nii.gz --out DIR --tta": "a volume, with test-time augmentation",
+        },
+    )
     parser.add_argument("run", help="a run's folder or name")
     parser.add_argument("images", nargs="+", help="images and volumes (NIfTI, DICOM), or folders of them", type=Path)
     parser.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")

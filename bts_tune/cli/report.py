@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, print_ranking, say, warn
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune report`."""
+    add_examples(
+        parser,
+        {
+            "bts-tune report RUN": "also while the run goes on, or after it was cut off",
+            "bts-tune report RUN --json": "the tables, for programs",
+        },
+    )
     parser.add_argument("run", help="a run's folder or name")
     add_results(parser)
     parser.add_argument("--page-only", action="store_true", help="write report.html and nothing else")

@@ -15,7 +15,7 @@ from bts_tune.errors import BrokenDatasetError, BtsTuneError, RunStoppedError
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
-COMMANDS = ("list", "watch", "report", "compare", "predict", "export", "final", "data", "spaces")
+COMMANDS = ("list", "watch", "report", "compare", "predict", "export", "final", "data", "spaces", "completion")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ COMMANDS = ("list", "watch", "report", "compare", "predict", "export", "final", 
     [
         ([], "nothing to do"),
         (["repot", "x"], "Did you mean 'report'"),
-        (["nonsense"], "Commands: list, watch, report, compare, predict, export, final, data, spaces"),
+        (["nonsense"], "Commands: list, watch, report, compare, predict, export, final, data, spaces, completion"),
         (["--space", "baseline", "--epoch", "3"], "Did you mean '--epochs'"),
         (["--space", "baseline", "--resme", "x"], "Did you mean '--resume'"),
         (["report", "x", "--reslts", "y"], "unrecognized arguments: --reslts"),

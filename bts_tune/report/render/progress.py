@@ -19,11 +19,18 @@ from bts_tune.results.status import STATUSES
 
 _LEFT = ("trial", "status")
 _RIGHT = ("epoch", "Dice loss", "IoU", "best so far", "time")
+_FROM_WIDTH = {"IoU": 66, "time": 58, "Dice loss": 50}
+"""The narrowest terminal that has room for a column; the others are always shown."""
 _FEWEST = 4
 
 
 def progress_table(
-    run: Mapping[str, Any], trials: Sequence[TrialRecord], *, state: str, height: int | None = None
+    run: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    *,
+    state: str,
+    height: int | None = None,
+    width: int | None = None,
 ) -> RenderableType:
     """Return the running trials, then the best of the others, and a line that says how the run stands.
 
@@ -32,27 +39,28 @@ def progress_table(
         trials: its trials.
         state: how it stands.
         height: lines of the terminal; as many trials are shown as fit. None for all of them.
+        width: columns of the terminal; a narrow one shows fewer of the table's. None for all of them.
     """
     listed = _ordered(trials)
     room = len(listed) if height is None else max(_FEWEST, height - 5)
     leader = min((_best(record) for record in trials if record.rows), default=None)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in _LEFT:
-        table.add_column(name, no_wrap=True)
-    for name in _RIGHT:
-        table.add_column(name, justify="right", no_wrap=True)
+    shown = [name for name in (*_LEFT, *_RIGHT) if width is None or width >= _FROM_WIDTH.get(name, 0)]
+    for name in shown:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
     for record in listed[:room]:
         last = record.rows[-1] if record.rows else {}
         best = _best(record) if record.rows else None
-        table.add_row(
-            Text(record.trial + ("*" if record.baseline else "")),
-            Text(record.status, style=STATUSES[record.status].style),
-            f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
-            metric(last.get("val_dice_loss")),
-            metric(last.get("val_iou")),
-            Text(metric(best), style="bold green" if best is not None and best == leader else ""),
-            duration(total_seconds(record)),
-        )
+        cells: dict[str, str | Text] = {
+            "trial": Text(record.trial + ("*" if record.baseline else "")),
+            "status": Text(record.status, style=STATUSES[record.status].style),
+            "epoch": f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
+            "Dice loss": metric(last.get("val_dice_loss")),
+            "IoU": metric(last.get("val_iou")),
+            "best so far": Text(metric(best), style="bold green" if best is not None and best == leader else ""),
+            "time": duration(total_seconds(record)),
+        }
+        table.add_row(*(cells[name] for name in shown))
     parts: list[RenderableType] = [Text(str(run.get("run") or ""), style="bold"), table]
     if len(listed) > room:
         parts.append(Text(f"… and {len(listed) - room} more", style="dim"))

@@ -64,3 +64,13 @@ def test_as_many_as_fit_and_the_stage_that_counts_before_the_search() -> None:
 
 def test_a_run_that_has_only_begun() -> None:
     assert lines([], dataset={}, options={})[-1].startswith("running: 0 of 0 planned trials ended, 0 epochs trained")
+
+
+def test_a_narrow_terminal_shows_whole_numbers_of_fewer_columns() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    trial = make_trial("unet-b0", rows=make_curve("unet-b0", 2, 0.5), baseline=True)
+    console.print(progress_table(make_run(), [trial], state="running", width=40))
+    assert isinstance(console.file, io.StringIO)
+    _, header, row, *_ = console.file.getvalue().splitlines()
+    assert header.split() == ["trial", "status", "epoch", "best", "so", "far"]
+    assert row.split() == ["unet-b0*", "complete", "2/35", f"{min(one['val_dice_loss'] for one in trial.rows):.4f}"]
