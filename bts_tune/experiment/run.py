@@ -32,10 +32,12 @@ from bts_tune.experiment.planning.inputs import (
     reopen_dataset,
 )
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
+from bts_tune.results.files import write_atomically
 from bts_tune.results.find import find_run
 from bts_tune.results.leaks import write_leaks
 from bts_tune.results.run_folder import RunFolder, refuse_existing
@@ -112,7 +114,7 @@ def _start(
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
     refuse_existing(path)
-    opened = open_checked_dataset(options, console)
+    opened = open_checked_dataset(options, console, {part.channels for part in preprocessings(resolved)})
     dataset, split = opened.dataset, opened.split
     warm_start = _warm_start(options, resolved, dataset, results, console)
     inputs, _held = prepare_inputs(opened.folds, resolved, options, console)
@@ -151,6 +153,8 @@ def _start(
     def fill(folder: RunFolder) -> None:
         split.write(folder.split_file)
         write_leaks(folder.leaks_file, opened.leaks)
+        if opened.sheet is not None:
+            write_atomically(folder.sheet_file, opened.sheet)
 
     new = NewRun(path, run, fill, named=name is not None)
     return execute(new, resolved, inputs, options, console, trackers=trackers, report=report)
@@ -356,7 +360,8 @@ def dry_run(options: RunOptions, console: Console) -> DryRun:
     folds: Mapping[int | None, Dataset] = {None: dataset}
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
     if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
-        folds = check_and_split(dataset, options, console).folds
+        channels = {part.channels for part in preprocessings(resolved)}
+        folds = check_and_split(dataset, options, console, channels).folds
     return DryRun(space.name, resolved, [len(dataset.records["train"]) for dataset in folds.values()])
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bts_tune.data.files import Links, behind_links, files_below
 from bts_tune.data.planes import PLANES
-from bts_tune.data.prepared.images import read_grey
+from bts_tune.data.prepared.images import read_image
 from bts_tune.data.readers._dicom import is_dicom
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
 from bts_tune.data.records import all_files, image_files
@@ -64,8 +65,12 @@ def list_scans(paths: Sequence[Path]) -> list[Scan]:
     lone: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files = image_files(path, recursive=True, more=NIFTI_SUFFIXES)
-            series = series_of([file for file in all_files(path) if is_dicom(file)])
+            with files_below(path):
+                files = image_files(path, recursive=True, more=NIFTI_SUFFIXES)
+                series = series_of([file for file in all_files(path) if is_dicom(file)])
+            outside = list(filter(Links(path).lead_out, files))
+            if outside:
+                raise DataError(f"{outside[0]}: is, or lies, {behind_links(path, folder='the folder')}")
             if not files and not series:
                 raise DataError(f"{path}: holds no image (PNG, JPEG, TIFF, GIF, BMP, WebP, NPY, NIfTI or DICOM).")
             listed += [Scan((file,), file.relative_to(path).with_name(volume_stem(file))) for file in files]
@@ -141,15 +146,16 @@ def predict(
             content, volume, mask = mask_of_volume(segmenter, scan.files, plane)
             overlay = _overlay(*shown_slice(volume, mask, plane, str(file)))
         else:
-            grey = read_grey(file)
-            mask = segmenter.predict(grey)
-            content, overlay = cv2.imencode(".png", mask * 255)[1].tobytes(), _overlay(grey, mask)
+            read = read_image(file, segmenter.config.channels)
+            mask = segmenter.predict(read)
+            content, overlay = cv2.imencode(".png", mask * 255)[1].tobytes(), _overlay(read, mask)
         write_atomically(mask_file, content)
         write_atomically(overlay_file, cv2.imencode(".png", overlay)[1].tobytes())
         yield Prediction(file, mask_file, overlay_file, float(mask.mean()))
 
 
-def _overlay(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    grey = image if image.ndim == 2 else np.rint(image.mean(axis=2)).astype(np.uint8)
     colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(colour, outlines, -1, _OUTLINE, max(1, round(max(mask.shape) / 320)))

@@ -13,6 +13,7 @@ from bts_tune.data.readers._dicom import content_digest, is_dicom, like_dicom, r
 from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers._nifti import is_nifti, like_nifti, read_nifti
 from bts_tune.data.volumes import Volume, cut, paste, slice_count
+from bts_tune.errors import DataError
 from bts_tune.training.segmenter import Segmenter
 
 _BATCH = 8
@@ -56,6 +57,11 @@ def mask_of_volume(segmenter: Segmenter, files: Sequence[Path], plane: str) -> t
         DataError: it cannot be read, or a package that reads it is not installed.
     """
     first = files[0]
+    if segmenter.config.channels > 1:
+        raise DataError(
+            f"{first}: is a volume of one sequence, and the model has {segmenter.config.channels} channels; give it "
+            "images of that many channels, or slices as arrays: bts_tune.load_model(…).predict."
+        )
     if is_nifti(first):
         import_extra("nibabel", "nifti", first)
         volume, stored = read_nifti(first)
