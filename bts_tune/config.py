@@ -16,7 +16,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
@@ -33,6 +43,9 @@ Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle", "plateau"]
 WeightAverageKind = Literal["none", "ema", "swa"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+MAX_CHANNELS = 16
+"""Most channels that an image may have."""
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -81,10 +94,23 @@ class PreprocessingPart(Part):
         default=224, description="side of the square images in pixels; a multiple of 32, as SMP's encoders need"
     )
     equalization: Equalization = Field(default="histogram", description="histogram equalisation before resizing")
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)] = Field(
+        default=1,
+        description="of an image: 1, grey, or as many as the files hold, such as 3 MRI sequences stored as red, green "
+        "and blue; a grey image is repeated",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_it_always_was(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave one channel out: what is prepared with it is what was prepared before there were several."""
+        fields: dict[str, Any] = serialize(self)
+        if type(self) is PreprocessingPart and self.channels == 1:
+            fields.pop("channels", None)
+        return fields
 
 
 class ModelPart(Part):
-    """What the network depends on. It always has one input channel and one output class."""
+    """What the network depends on, beside `channels`: those of its input. It always has one output class."""
 
     decoder: DecoderName = Field(
         default="unet", description="architecture: one of SMP's, or one that a plugin registers"

@@ -36,10 +36,12 @@ from bts_tune.experiment.planning.inputs import (
 )
 from bts_tune.experiment.planning.left_out import leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
+from bts_tune.results.files import write_atomically
 from bts_tune.results.find import find_run
 from bts_tune.results.leaks import write_leaks
 from bts_tune.results.run_folder import RunFolder, refuse_existing
@@ -125,7 +127,9 @@ def _start(
     models = find_models(resolved, options, at_hand.weights)
     # While Ray's processes start, the run looks at its dataset.
     with starting_ray(options, len(resolved.named) + (resolved.search.num_trials if resolved.search else 0)) as ray:
-        opened = check_and_split(dataset, options, console)
+        opened = check_and_split(
+            dataset, options, console, {part.channels for part in preprocessings(resolved)}, draw=True
+        )
         dataset, split = opened.dataset, opened.split
         warm_start = _warm_start(options, resolved, dataset, results, console)
         inputs, _held = prepare_inputs(opened.folds, resolved, options, console, models)
@@ -165,6 +169,8 @@ def _start(
         def fill(folder: RunFolder) -> None:
             split.write(folder.split_file)
             write_leaks(folder.leaks_file, opened.leaks)
+            if opened.sheet is not None:
+                write_atomically(folder.sheet_file, opened.sheet)
 
         new = NewRun(path, run, fill, named=name is not None)
         return execute(new, resolved, inputs, options, console, trackers=trackers, started=ray, report=report)
@@ -380,7 +386,8 @@ def dry_run(options: RunOptions, console: Console, space: Space | None = None, *
     folds: Mapping[int | None, Dataset] = {None: dataset}
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
     if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
-        folds = check_and_split(dataset, options, console).folds
+        channels = {part.channels for part in preprocessings(resolved)}
+        folds = check_and_split(dataset, options, console, channels).folds
     splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds.values()]
     duration = None
     if cluster_address(options.address) is None:  # of a cluster, this machine tells nothing

@@ -1,6 +1,6 @@
 """A trained network with what stands before and behind it, in torch alone, so that it can leave this program whole.
 
-A grey image of any size goes in and its probability map of the same size comes out, as `Segmenter.probability` has it:
+An image of any size goes in and its probability map of the same size comes out, as `Segmenter.probability` has it:
 equalised, resized, standardised, segmented, resized back. OpenCV does the resizing there. Here it is done by products
 with matrices whose sizes follow from the image, which every exporter can carry. They have OpenCV's values, up to
 rounding: one grey level in a few pixels.
@@ -8,10 +8,13 @@ rounding: one grey level in a few pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from bts_tune.config import AugmentationPart, PreprocessingPart
+from bts_tune.data.prepared.prepare import Level
 from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.segmenter import Segmenter
 
@@ -36,20 +39,21 @@ class PortableModel(nn.Module):
         members, self._augmented = members_of(segmenter)
         self.networks = nn.ModuleList(member.network for member in members)
         self.equalizes = preprocessing.equalization == "histogram"
-        self._size = preprocessing.image_size
+        self._size, self._channels = preprocessing.image_size, preprocessing.channels
         self._augmentation = segmenter.config.part(AugmentationPart)
-        self._standards = [(member.mean, member.std) for member in members]
+        self._standards = [(_of_channels(member.mean), _of_channels(member.std)) for member in members]
         self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the tumour probability of each pixel, float32 [n, 1, H, W].
 
         Args:
-            image: grey values from 0 to 255, uint8 [n, 1, H, W]; equalised already where `equalizes` is not enough.
+            image: values from 0 to 255, uint8 [n, C, H, W] of C channels; equalised already where `equalizes` is not
+                enough.
         """
         height, width = image.shape[2], image.shape[3]
         if self.equalizes:
-            image = equalize_histogram(image)
+            image = equalize_histogram(image) if self._channels == 1 else _each_channel(equalize_histogram, image)
         prepared = resize_by_area(image.float(), self._size)
         probability = self._over_views(prepared) if self._augmented else self._mean_probability(prepared)
         rows, columns = _linear(self._size, height), _linear(self._size, width)
@@ -69,6 +73,14 @@ class PortableModel(nn.Module):
         return torch.stack(found).mean(dim=0)
 
 
+def _each_channel(function: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+    return torch.cat([function(channel) for channel in image.split(1, dim=1)], dim=1)
+
+
+def _of_channels(level: Level) -> float | torch.Tensor:
+    return torch.tensor(level)[:, None, None] if isinstance(level, tuple) else level
+
+
 def equalize_histogram(image: torch.Tensor) -> torch.Tensor:
     """Return images with their histogram equalised as `cv2.equalizeHist` does, uint8 [n, 1, H, W], each by itself."""
     values = image.flatten(1).long()
@@ -84,7 +96,7 @@ def equalize_histogram(image: torch.Tensor) -> torch.Tensor:
 
 
 def resize_by_area(image: torch.Tensor, size: int) -> torch.Tensor:
-    """Return float32 images of whole numbers, [n, 1, H, W], as `cv2.resize` with `INTER_AREA` makes them [n, 1, S, S].
+    """Return float32 images of whole numbers, [n, C, H, W], as `cv2.resize` with `INTER_AREA` makes them [n, C, S, S].
 
     OpenCV averages over areas where neither side is enlarged, and otherwise interpolates along both.
     """

@@ -99,9 +99,10 @@ def resolve_weights(
 
 
 def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
-    """Load weights into an SMP encoder that was built with one input channel.
+    """Load weights into an SMP encoder, whatever input channels it was built with.
 
-    The first convolution's three input channels are summed into one, as SMP and timm do it. Tensors of the file that
+    The first convolution's three input channels are summed into one, as SMP and timm do it; for other numbers they are
+    repeated and scaled, as SMP does it, so that the sum over the channels stays. Tensors of the file that
     the encoder has no place for are passed over: a head, or stages that the decoder has no use for.
 
     Raises:
@@ -121,8 +122,8 @@ def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
     tensors = dict(target)
     for key, source in named.items():
         tensor, wanted = state[source], target[key].shape
-        if tensor.dim() == 4 and tensor.shape[1] == 3 and wanted[1:2] == (1,):
-            tensor = tensor.sum(dim=1, keepdim=True)
+        if tensor.dim() == 4 and tensor.shape[1] == 3 and tensor.shape != wanted and len(wanted) == 4:
+            tensor = _of_channels(tensor, wanted[1])
         if tensor.shape != wanted:
             raise WeightsError(
                 f"{misfit}tensor {source!r} has shape {tuple(state[source].shape)}, the encoder needs {tuple(wanted)}."
@@ -131,6 +132,13 @@ def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
     from torch import nn
 
     nn.Module.load_state_dict(encoder, tensors, strict=True)
+
+
+def _of_channels(tensor: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return the weights of a convolution of three channels for another number, as SMP's `patch_first_conv` does."""
+    if channels == 1:
+        return tensor.sum(dim=1, keepdim=True)
+    return tensor[:, torch.arange(channels) % 3] * (3 / channels)
 
 
 def _from_file(encoder: str, file: Path, cache: Path | None) -> EncoderWeights:

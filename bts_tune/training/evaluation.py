@@ -20,7 +20,7 @@ from bts_tune.results.scores import SPLITS, SUMS, Scores, Shapes, SplitScores, i
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.ensemble import load_segmenter
-from bts_tune.training.loader import BatchLoader
+from bts_tune.training.loader import BatchLoader, channels_first
 from bts_tune.training.measure import Measured, SplitMeter, measure
 from bts_tune.training.postprocessing import GRID, Postprocessing, best_of_grid, grid_counts
 from bts_tune.training.segmenter import Segmenter
@@ -36,8 +36,8 @@ class Evaluation:
     Attributes:
         test: `test_*` metrics by column name; empty where the dataset has no test split.
         samples: the content of an .npz file with validation slices of every kind that `choose_samples` tells apart:
-            `images` uint8 [k, S, S], `truths` uint8 {0, 1} [k, S, S], `probabilities` float16 [k, S, S], `names` [k],
-            `iou` [k], `kind` [k].
+            `images` uint8 [k, S, S], of several channels their mean, `truths` uint8 {0, 1} [k, S, S], `probabilities`
+            float16 [k, S, S], `names` [k], `iou` [k], `kind` [k].
         scores: the scores of every validation and test image.
     """
 
@@ -179,12 +179,19 @@ def _measure_segmenter(
     with torch.inference_mode():
         for start in range(0, len(split.names), batch_size):
             part = slice(start, start + batch_size)
-            logits = model(torch.from_numpy(np.array(split.images[part])).unsqueeze(1))
-            truth = torch.from_numpy(np.array(split.masks[part])).unsqueeze(1).float()
+            logits = model(channels_first(np.array(split.images[part])))
+            truth = channels_first(np.array(split.masks[part])).float()
             meter.add(logits, truth.to(logits.device))
             if watch is not None:
                 watch(logits, truth)
     return meter.result()
+
+
+def grey_views(images: np.ndarray) -> np.ndarray:
+    """Return prepared images to look at, uint8 [n, S, S]: the mean of the channels where there are several."""
+    if images.ndim == 3:
+        return images
+    return np.stack([np.rint(image.mean(axis=2)).astype(np.uint8) for image in images])
 
 
 def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
@@ -231,7 +238,7 @@ def _samples(segmenter: Segmenter, split: PreparedSplit, scores: SplitScores) ->
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        images=images,
+        images=grey_views(images),
         truths=split.masks[chosen],
         probabilities=segmenter.prepared_probabilities(images).astype(np.float16),
         names=np.array([split.names[place] for place in chosen]),

@@ -74,7 +74,7 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
         keep_freed_memory()
     torch.manual_seed(config.seed)
     model = to_device(build_model(config, setup.weights), amp.device)
-    freeze = EncoderFreeze(model, config)
+    freeze = EncoderFreeze(model, config, config.channels)
     freeze.apply(epoch=1)
     optimizer = build_optimizer(config.part(OptimizationPart), model)
     loader = BatchLoader(data, config, amp.device, amp.loader_threads(setup.threads))

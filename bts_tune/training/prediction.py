@@ -11,9 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bts_tune.data.files import Links, behind_links, files_below
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.planes import PLANES
-from bts_tune.data.prepared.images import read_grey
+from bts_tune.data.prepared.images import read_image
 from bts_tune.data.readers._dicom import is_dicom
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, volume_stem
 from bts_tune.data.records import all_files, image_files
@@ -98,8 +99,12 @@ def list_scans(paths: Sequence[Path]) -> list[Scan]:
     lone: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files = image_files(path, recursive=True, more=NIFTI_SUFFIXES)
-            series = series_of([file for file in all_files(path) if is_dicom(file)])
+            with files_below(path):
+                files = image_files(path, recursive=True, more=NIFTI_SUFFIXES)
+                series = series_of([file for file in all_files(path) if is_dicom(file)])
+            outside = list(filter(Links(path).lead_out, files))
+            if outside:
+                raise DataError(f"{outside[0]}: is, or lies, {behind_links(path, folder='the folder')}")
             if not files and not series:
                 raise DataError(f"{path}: holds no image (PNG, JPEG, TIFF, GIF, BMP, WebP, NPY, NIfTI or DICOM).")
             listed += [Scan((file,), file.relative_to(path).with_name(volume_stem(file))) for file in files]
@@ -218,35 +223,34 @@ class _Job:
 
 
 def _predicted(segmenter: Segmenter, jobs: Sequence[_Job], plane: str, batch_size: int) -> Iterator[Prediction]:
+    def read(file: Path) -> np.ndarray | DataError:
+        try:
+            return read_image(file, segmenter.config.channels)
+        except DataError as error:
+            return error
+
     for is_image, group in groupby(jobs, key=lambda job: job.kind == "image"):
         if not is_image:
             for job in group:
                 yield _volume(segmenter, job, plane, batch_size)
             continue
         while batch := list(islice(group, batch_size)):
-            greys: list[np.ndarray] = []
+            images: list[np.ndarray] = []
             broken: DataError | None = None
-            for read in parallel_map(_grey_or_error, [job.scan.files[0] for job in batch]):
-                if isinstance(read, DataError):
-                    broken = read
+            for one in parallel_map(read, [job.scan.files[0] for job in batch]):
+                if isinstance(one, DataError):
+                    broken = one
                     break
-                greys.append(read)
-            found = segmenter.probability_batch(greys) if greys else []
-            for job, grey, probability in zip(batch, greys, found, strict=False):
-                yield _image(job, grey, segmenter.postprocessing.mask(probability), probability)
+                images.append(one)
+            found = segmenter.probability_batch(images) if images else []
+            for job, image, probability in zip(batch, images, found, strict=False):
+                yield _image(job, image, segmenter.postprocessing.mask(probability), probability)
             if broken is not None:
                 raise broken
 
 
-def _grey_or_error(file: Path) -> np.ndarray | DataError:
-    try:
-        return read_grey(file)
-    except DataError as error:
-        return error
-
-
-def _image(job: _Job, grey: np.ndarray, mask: np.ndarray, probability: np.ndarray) -> Prediction:
-    _write(files_of_image(mask, job.stem, job.formats) | {job.overlay: png(_overlay(grey, mask))})
+def _image(job: _Job, image: np.ndarray, mask: np.ndarray, probability: np.ndarray) -> Prediction:
+    _write(files_of_image(mask, job.stem, job.formats) | {job.overlay: png(_overlay(image, mask))})
     inside = probability[mask > 0]
     regions, box = regions_and_box(mask.T[:, :, np.newaxis])
     return Prediction(
@@ -291,7 +295,8 @@ def _write(files: Mapping[Path, bytes]) -> None:
         write_atomically(path, content)
 
 
-def _overlay(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    grey = image if image.ndim == 2 else np.rint(image.mean(axis=2)).astype(np.uint8)
     colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(colour, outlines, -1, _OUTLINE, max(1, round(max(mask.shape) / 320)))

@@ -16,6 +16,7 @@ from bts_tune.data.readers._dicom import Series, content_digest, like_dicom, rea
 from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers._nifti import is_nifti, like_nifti, new_nifti, on_own_grid, read_nifti
 from bts_tune.data.volumes import Volume, cut, paste, slice_count
+from bts_tune.errors import DataError
 from bts_tune.training.segmenter import Segmenter
 
 
@@ -117,6 +118,11 @@ def segment_files(segmenter: Segmenter, files: Sequence[Path], plane: str, batch
         DataError: it cannot be read, or a package that reads it is not installed.
     """
     first = files[0]
+    if segmenter.config.channels > 1:
+        raise DataError(
+            f"{first}: is a volume of one sequence, and the model has {segmenter.config.channels} channels; give it "
+            "images of that many channels, or slices as arrays: bts_tune.load_model(…).predict."
+        )
     source: Any
     if is_nifti(first):
         import_extra("nibabel", "nifti", first)

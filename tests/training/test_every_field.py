@@ -38,6 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "head_dropout": ({}, 0.4, {"layers"}),
     "image_size": ({}, 64, {"batches", "loss", "training loss"}),
     "equalization": ({"equalization": "none"}, "histogram", {"batches"}),
+    "channels": ({}, 3, {"layers", "weights", "batches"}),
     "augmentation": ({}, "light", {"batches"}),
     "augmentation_kind": (AUGMENTED, "intensity", {"batches"}),
     "augmentation_strength": (AUGMENTED, 0.5, {"batches"}),

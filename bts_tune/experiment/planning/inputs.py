@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.data.checks.check import CheckReport, check_dataset, render
+from bts_tune.data.checks.check import CHANNEL_CODES, CheckReport, check_dataset, render
+from bts_tune.data.checks.preview import sheet_of_run
 from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.mask_rule import MaskRule
@@ -77,6 +78,7 @@ class CheckedDataset:
         split: which image is in which split.
         leaks: images that are not trained on, with the closest one that is; in a cross-validation those of the test
             split, since all others are trained on in some fold.
+        sheet: slices with their masks, as PNG; None where none can be shown.
     """
 
     dataset: Dataset
@@ -84,10 +86,25 @@ class CheckedDataset:
     checked: CheckReport
     split: Split
     leaks: tuple[LeakPair, ...]
+    sheet: bytes | None = None
 
 
-def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> CheckedDataset:
+def check_and_split(
+    dataset: Dataset,
+    options: RunOptions,
+    console: Console,
+    channels: Collection[int] = (1,),
+    *,
+    draw: bool = False,
+) -> CheckedDataset:
     """Open every slice of a new run's dataset, and split it.
+
+    Args:
+        dataset: what the run is to be trained on.
+        options: of the run.
+        console: for what is said of the dataset.
+        channels: that its trials read images with.
+        draw: whether to draw slices with their masks, for its report.
 
     Raises:
         BrokenDatasetError: it has errors, which were printed.
@@ -98,7 +115,7 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
     dataset = replace(dataset, mask_rule=scan.masks.rule)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
-    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=channels)
     if checked.errors:
         console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
         first = checked.errors[0]
@@ -123,10 +140,15 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
         f"Dataset {dataset.root}: {counts}; read as {title}{also}",
         *map(printable, left_out_lines(dataset)),
         *([scan.masks.sentence()] if scan.masks.number else []),
+        *(f"Images: {one.message}" for one in checked.warnings if one.code in CHANNEL_CODES),
         split.sentence(),
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return CheckedDataset(dataset, folds, checked, split, leaks)
+    sheet = None
+    if draw:
+        with progress_bar(console, "drawing masks") as progress:
+            sheet = sheet_of_run(dataset, scan, progress=progress)
+    return CheckedDataset(dataset, folds, checked, split, leaks, sheet)
 
 
 def reopen_dataset(

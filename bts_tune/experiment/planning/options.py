@@ -100,7 +100,7 @@ class RunOptions:
     empty_slices: Annotated[float, Between(0, 1)] = option(
         "of a volume's slices, the share without a tumour; 1: all (0.2)", "X", default=0.2, kind="share"
     )
-    sequence: str | None = option("of a dataset with several MRI sequences, the one to read", "NAME")
+    sequence: str | None = option("of several MRI sequences, the one to read, or all as channels", "NAME")
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
     tumor_labels: list[str] | None = option(
         "values of mask files that are tumour (the masks tell)", "VALUE", kind="texts"

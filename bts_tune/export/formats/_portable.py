@@ -38,7 +38,7 @@ _EQUALIZATION = {
 }
 
 Calculate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Images uint8 [n, 1, H, W] to probabilities float32 of the same shape."""
+"""Images uint8 [n, C, H, W] of C channels to probabilities float32 [n, 1, H, W]."""
 
 
 class PortableExport(FileExport):
@@ -60,7 +60,8 @@ class PortableExport(FileExport):
         description = self.describe(context)
         # Sizes that differ from one another and from the network's, so that the exporter takes none for another.
         size = context.segmenter.config.image_size
-        example = torch.zeros(2, 1, size + 3, size + 5, dtype=torch.uint8)
+        channels = context.segmenter.config.channels
+        example = torch.zeros(2, channels, size + 3, size + 5, dtype=torch.uint8)
         try:
             self.convert(model, example, description, target)
         except OSError:
@@ -85,7 +86,8 @@ class PortableExport(FileExport):
         members, augmented = members_of(segmenter)
         count = len(list(views(torch.zeros(1, 1, 2, 2), segmenter.config.part(AugmentationPart)))) if augmented else 1
         preprocessing = segmenter.config.part(PreprocessingPart)
-        shape = ["n", 1, "height", "width"]
+        channels = preprocessing.channels
+        kind = "grey" if channels == 1 else f"{channels} channels, in the order of the files (red, green, blue)"
         return {
             "version": VERSION,
             "format": self.name,
@@ -96,8 +98,8 @@ class PortableExport(FileExport):
             "input": {
                 "name": INPUT,
                 "type": "uint8",
-                "shape": shape,
-                "values": "grey, 0 to 255, of any height and width; images of more bits are scaled to that",
+                "shape": ["n", channels, "height", "width"],
+                "values": f"{kind}, 0 to 255, of any height and width; images of more bits are scaled to that",
                 "equalization": _EQUALIZATION[preprocessing.equalization],
                 "resized_inside_to": preprocessing.image_size,
                 "standardised_inside_with": [{"mean": member.mean, "std": member.std} for member in members],
@@ -105,7 +107,7 @@ class PortableExport(FileExport):
             "output": {
                 "name": OUTPUT,
                 "type": "float32",
-                "shape": shape,
+                "shape": ["n", 1, "height", "width"],
                 "values": "the tumour's probability, of the image's own size",
                 "threshold": THRESHOLD,
             },

@@ -75,8 +75,8 @@ def _same_as_smp(context: ExportContext, target: Path) -> bool:
     """Whether SMP alone gives the same logits: a plugin may have changed the network after SMP had built it."""
     import segmentation_models_pytorch as smp
 
-    size = context.segmenter.config.image_size
-    images = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, size, size))).float()
+    size, channels = context.segmenter.config.image_size, context.segmenter.config.channels
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(1, channels, size, size))).float()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the Hub's library prints what it does
             loaded = smp.from_pretrained(target).eval()

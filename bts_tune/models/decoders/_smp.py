@@ -32,7 +32,7 @@ class SmpDecoder(Decoder):
     dropout_option: ClassVar[str | None] = None
 
     def build(self, config: TrialConfig) -> nn.Module:
-        """Return SMP's model: one input channel, one class."""
+        """Return SMP's model: one class."""
         model = self._create(config)
         for module in model.segmentation_head.modules():
             if isinstance(module, nn.Dropout):
@@ -52,7 +52,7 @@ class SmpDecoder(Decoder):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return any_image_size(smp.create_model, config.encoder)(
-                    self.name, config.encoder, encoder_weights=None, in_channels=1, classes=1, **options
+                    self.name, config.encoder, encoder_weights=None, in_channels=config.channels, classes=1, **options
                 )
         except Exception as error:  # SMP and timm raise KeyError, ValueError, RuntimeError, AttributeError, …
             raise ConfigError(

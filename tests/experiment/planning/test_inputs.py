@@ -53,6 +53,8 @@ def test_a_dataset_is_checked_and_its_split_is_told(small_data: Path, cache: Pat
     assert opened.folds == {None: opened.dataset}
     assert f"Dataset {small_data}: " in output(console)
     assert opened.split.sentence() in output(console)
+    assert opened.sheet is not None
+    assert opened.sheet.startswith(b"\x89PNG")
 
 
 def test_a_broken_dataset_is_refused_with_all_that_is_wrong(
