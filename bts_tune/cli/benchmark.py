@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json
 from bts_tune.cli.options import (
     add_allow_changed,
@@ -28,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Train every configuration of a file on every dataset and split, with several seeds, each dataset and split as "
         "one ordinary run, and compare them. The same command goes on with a benchmark that was cut off; of a complete "
         "one it makes the report anew."
+    )
+    add_examples(
+        parser,
+        {
+            "bts-tune benchmark study.yaml --dry-run": "the runs, and what they cost",
+            "bts-tune benchmark study.yaml": "train what is not trained yet, and compare",
+        },
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="what to compare, and on what (docs/benchmark.md)")
     what = parser.add_argument_group("what to run")

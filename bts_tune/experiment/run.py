@@ -44,6 +44,7 @@ from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plu
 from bts_tune.results.files import write_atomically
 from bts_tune.results.find import find_run
 from bts_tune.results.leaks import write_leaks
+from bts_tune.results.remote import require_writable
 from bts_tune.results.run_folder import RunFolder, refuse_existing
 from bts_tune.results.scores import METRICS_VERSION
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
@@ -118,6 +119,8 @@ def _start(
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
     refuse_existing(path)
+    if options.storage is not None:
+        require_writable(options.storage, "--storage")
     dataset = open_data(options, console)
     at_hand = leave_out_missing(space, options, cache_folder(options), lambda left: _resolve(left, options))
     if at_hand.sentence is not None:
@@ -364,6 +367,8 @@ def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
     paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
     absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
+    if options.storage is not None and "://" not in options.storage:
+        absolute["storage"] = str(Path(options.storage).expanduser().absolute())
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 

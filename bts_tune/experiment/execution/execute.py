@@ -20,6 +20,7 @@ from bts_tune.experiment.execution.address import ignored_address
 from bts_tune.experiment.execution.cluster import Cluster, connected, priorities
 from bts_tune.experiment.execution.evaluation import models_that_lack
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.nodes import describe_nodes
 from bts_tune.experiment.execution.own_ray import OwnRay
 from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
@@ -191,6 +192,7 @@ class _Execution:
         self._stages = replace(self._stages, options=_with_measured_gpus(self._stages, self._space, cluster))
         if self._new is None:
             before = self._folder.read_run()
+            self._stages = replace(self._stages, elsewhere=ModelStorage.of_run(self._folder))
             self._stages = replace(self._stages, options=_with_threads_as_before(self._stages, before, cluster))
         else:
             self._stages.resources(cluster, NOTHING)  # what cannot be had is refused before there is a folder
@@ -198,6 +200,10 @@ class _Execution:
             self._held.enter_context(folder.locked())
             self._held.callback(lambda: None if self._began else shutil.rmtree(folder.path, ignore_errors=True))
             self._stages = replace(self._stages, folder=folder)
+            if self._options.storage is not None:
+                elsewhere = ModelStorage.claim(self._options.storage, folder)
+                self._held.callback(lambda: None if self._began else elsewhere.give_back())
+                self._stages = replace(self._stages, elsewhere=elsewhere)
         self._held.callback(lambda: Preflight.tidy(self._folder.path))
         self._stages = _after_preflight(self._stages, cluster)
         record_start(self._folder, self._options, self._stages.resources(cluster, NOTHING), self._resumed)
@@ -218,9 +224,12 @@ class _Execution:
             self._stages = replace(self._stages, options=self._stages.options.replaced(**share))
         parameters = self._stages.inputs.parameters
         needed = estimate_disk_usage(self._space, parameters, resources.concurrent, self._options.folds or 1)
-        to_write = max(0, needed.total - bytes_on_disk([self._folder.path]))
+        at_most = needed.total if self._stages.elsewhere is None else needed.kept + needed.logs
+        to_write = max(0, at_most - bytes_on_disk([self._folder.path]))
         room = require_free_space(self._folder.path, to_write, "results, checkpoints and models")
         self._stages.say(f"Disk: {room}")
+        if self._stages.elsewhere is not None:
+            self._stages.say(f"Models and checkpoints are kept at {self._stages.elsewhere.place}")
         _announce(self._stages, cluster, resources, plan.trials)
         if plan.trials and (duration := self._stages.duration(cluster, plan, self._space)) is not None:
             self._stages.say(f"Time: {duration.text()}")

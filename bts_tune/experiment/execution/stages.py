@@ -18,12 +18,13 @@ from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume
 from bts_tune.experiment.execution.duration import SpeedKeeper, this_machine
 from bts_tune.experiment.execution.evaluation import Nodes, evaluate_models
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.preflight import Preflight
 from bts_tune.experiment.execution.resources import TrialResources, allocate
 from bts_tune.experiment.execution.tune_callback import Outcome
-from bts_tune.experiment.execution.tuner import tune_trials
+from bts_tune.experiment.execution.tuner import no_node, tune_trials
 from bts_tune.experiment.planning.duration import Duration, estimate, jobs_of_plan
 from bts_tune.experiment.planning.inputs import cache_folder
 from bts_tune.experiment.planning.options import RunOptions
@@ -50,6 +51,7 @@ class Stages:
         shipping: how files reach the nodes of a cluster that is not the run's own.
         storage: the actor that does it, which ends when nobody holds it.
         preflight: looks at the nodes of such a cluster that join it.
+        elsewhere: where the run keeps its models, if that is not in its folder.
     """
 
     folder: RunFolder
@@ -61,6 +63,7 @@ class Stages:
     shipping: Shipping | None = None
     storage: Any = None
     preflight: Preflight | None = None
+    elsewhere: ModelStorage | None = None
 
     def resources(self, cluster: Cluster, plan: Plan) -> TrialResources:
         """Return what each trial of a plan gets.
@@ -99,7 +102,12 @@ class Stages:
             search=search is not None,
         )
         observers = [view, *self._speed_keeper(cluster, resources), self.tracking]
-        with view, Recorder(self.folder, *observers, objective=objective, clock=time.time) as recorder:
+        with (
+            view,
+            Recorder(
+                self.folder, *observers, objective=objective, clock=time.time, elsewhere=self.elsewhere
+            ) as recorder,
+        ):
             outcome = tune_trials(
                 self.folder,
                 plan,
@@ -112,15 +120,9 @@ class Stages:
                 trial_timeout=self.options.trial_timeout,
                 cluster_lost=cluster.lost,
                 earlier=earlier_trials(run) if search is not None else (),
-                nodes=NodeWatch(
-                    cluster,
-                    resources,
-                    self.say,
-                    preflight=self.preflight,
-                    fixed=self.options.concurrent is not None,
-                    autoscaling=self.options.autoscaling,
-                ),
+                nodes=self._watch(cluster, resources),
                 shipping=self.shipping,
+                elsewhere=self.elsewhere,
             )
         if outcome == "lost":
             raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
@@ -165,6 +167,16 @@ class Stages:
             return []
         return [SpeedKeeper(this_machine(resources), self._split(), cache_folder(self.options))]
 
+    def _watch(self, cluster: Cluster, resources: TrialResources) -> NodeWatch:
+        return NodeWatch(
+            cluster,
+            resources,
+            self.say,
+            preflight=self.preflight,
+            fixed=self.options.concurrent is not None,
+            autoscaling=self.options.autoscaling,
+        )
+
     def finish(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
         """Run the final stage, where there is one, and measure the models.
 
@@ -172,6 +184,9 @@ class Stages:
             cluster: where.
             final: what is trained again.
             reason: why the search was closed, for its unfinished trials.
+
+        Raises:
+            RunStoppedError: nothing more can be written, the cluster is gone, or no node of it is left.
         """
         plan = NOTHING
         if final is not None:
@@ -183,8 +198,17 @@ class Stages:
             if outcome != "complete":
                 return outcome
         try:
-            nodes = Nodes(self.resources(cluster, plan), sorted(cluster.left_out), self.shipping)
+            resources = self.resources(cluster, plan)
+            watch = self._watch(cluster, resources)
+            nodes = Nodes(resources, watch, self.shipping, self.options.max_failures)
+            if self.elsewhere is not None:
+                self.elsewhere.fetch(self.folder)
             evaluate_models(self.folder, self.inputs, nodes, self.options, self.console)
+            if self.elsewhere is not None:
+                models = self.folder.path / "models"
+                self.elsewhere.drop_others([path.name for path in models.glob("*")], self.say)
         except KeyboardInterrupt:
             return "interrupted"
+        except RunStoppedError as error:
+            raise no_node(self.folder, error) from None
         return "complete"

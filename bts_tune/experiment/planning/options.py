@@ -135,6 +135,9 @@ class RunOptions:
         kind="switch",
     )
     weights_dir: str | None = option("folder with <encoder>.safetensors or .pth files", "DIR")
+    storage: str | None = option(
+        "keep models and checkpoints of the running trials at s3://…, gs://… or in a folder (in the run's own)", "URI"
+    )
 
     time_budget: Annotated[float, Between(0, low_open=True)] | None = option(
         "end the search after this time (90m, 8h, 1.5d); its final stage follows, however long it takes",

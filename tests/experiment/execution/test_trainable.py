@@ -90,6 +90,7 @@ def plan(small_data: Path, cache: Path, tmp_path: Path) -> Callable[..., dict[st
             "threads": threads,
             "gpus": 0,
             "shipping": None,
+            "elsewhere": None,
             "plugins": [],
             "objective": DICE_LOSS,
         }
