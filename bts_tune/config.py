@@ -21,6 +21,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
@@ -101,10 +102,10 @@ class PreprocessingPart(Part):
     )
 
     @model_serializer(mode="wrap")
-    def _as_it_always_was(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave one channel out: what is prepared with it is what was prepared before there were several."""
+    def _as_it_always_was(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Leave one channel out of the JSON of keys: what is prepared with it is what was before there were several."""
         fields: dict[str, Any] = serialize(self)
-        if type(self) is PreprocessingPart and self.channels == 1:
+        if info.mode == "json" and type(self) is PreprocessingPart and self.channels == 1:
             fields.pop("channels", None)
         return fields
 

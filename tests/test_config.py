@@ -121,6 +121,7 @@ def test_defaults_are_frozen() -> None:
         "head_dropout": 0.0,
         "image_size": 224,
         "equalization": "histogram",
+        "channels": 1,
         "augmentation": "none",
         "augmentation_kind": "both",
         "augmentation_strength": 1.0,
