@@ -145,14 +145,29 @@ def tags(run: Mapping[str, Any]) -> list[str]:
     return ([DEMO_TAG] if is_demo(run) else []) + ([PARTIAL_TAG] if is_partial(run) else [])
 
 
+def worst_leak(run: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return 'validation' or 'test', whichever has more images with relatives in training, and their share.
+
+    None where it is not on record.
+    """
+    splits = run.get("dataset", {}).get("split", {}).get("leak", {}).get("splits", {})
+    shares = {
+        words: share
+        for name, words in (("valid", "validation"), ("test", "test"))
+        if (share := (splits.get(name) or {}).get("related_share")) is not None
+    }
+    if "validation" not in shares:
+        return None
+    return max(shares.items(), key=lambda one: one[1])
+
+
 def short_warnings(run: Mapping[str, Any]) -> list[str]:
     """Return each of the run's warnings in a few words, in the order of `WARNINGS`."""
     found = tags(run)
     if identical_sentence(run):
         found.append("IDENTICAL IMAGES: in training and in another split")
-    if leak_sentence(run):
-        related = run["dataset"]["split"]["leak"]["splits"]["valid"]["related_share"]
-        found.append(f"LEAK: {related:.0%} of the validation images have relatives in training")
+    if leak_sentence(run) and (worst := worst_leak(run)):
+        found.append(f"LEAK: {worst[1]:.0%} of the {worst[0]} images have relatives in training")
     if patients_sentence(run):
         found.append("PATIENTS: not known")
     return found

@@ -16,6 +16,7 @@ from bts_tune.results.warnings import (
     patients_sentence,
     short_warnings,
     tags,
+    worst_leak,
 )
 from bts_tune.testing.runs import make_run
 
@@ -73,7 +74,7 @@ def test_a_split_that_does_not_leak_or_is_not_known_is_not_warned_of() -> None:
     assert leak_sentence({}) is None
 
 
-def classed(**split: object) -> dict[str, object]:
+def classed(**split: object) -> dict[str, Any]:
     part = {"images": 860, "related_share": 0.9, "look_alike_share": 0.88, "same_scan": 300, "similar": 350}
     leak = {"leaks": True, "splits": {"valid": {**part, "identical": 0}, "test": {**part, "identical": 103}}}
     return {"dataset": {"split": {"method": "provided", "group_by": None, "leak": leak, **split}}}
@@ -120,6 +121,16 @@ def test_every_warning_has_a_short_form_in_the_same_order() -> None:
     assert [one.partition(":")[0] for one in short_warnings(run)] == [one.partition(":")[0] for one in long]
     assert "LEAK: 90% of the validation images have relatives in training" in short_warnings(run)
     assert short_warnings(make_run(dataset={})) == []
+
+
+def test_the_short_warning_is_of_the_split_that_leaks_most() -> None:
+    """A validation split taken by groups has no relatives in training, whatever the dataset's own test split has."""
+    run = classed()
+    run["dataset"]["split"]["leak"]["splits"]["test"]["related_share"] = 0.73
+    run["dataset"]["split"]["leak"]["splits"]["valid"]["related_share"] = 0.0
+    assert worst_leak(run) == ("test", 0.73)
+    assert "LEAK: 73% of the test images have relatives in training" in short_warnings(run)
+    assert worst_leak(make_run(dataset={})) is None
 
 
 def test_of_an_earlier_run_only_its_leak_is_told() -> None:

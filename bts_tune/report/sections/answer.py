@@ -21,6 +21,7 @@ from bts_tune.results.run_folder import FINISHED, TrialRecord
 from bts_tune.results.settings import setting, settings, varied_fields
 from bts_tune.results.statistics import Interval
 from bts_tune.results.status import STATUSES
+from bts_tune.results.warnings import worst_leak
 from bts_tune.text import plural
 
 _SHOWN: Mapping[str, str] = {"dice_loss": "Dice loss", "iou": "IoU"}
@@ -181,17 +182,17 @@ def _plain_gain(best: Configuration, ranked: Sequence[Configuration]) -> Tile:
 
 
 def _leakage(run: Mapping[str, Any]) -> list[Tile]:
-    """Return what the validation images have in common with training; nothing where it is not on record."""
+    """Return what other images have in common with training, at worst; nothing where it is not on record."""
     split = recorded_split(run)
-    leak = split.get("leak") or {}
-    related = ((leak.get("splits") or {}).get("valid") or {}).get("related_share")
-    if related is None:
+    worst = worst_leak(run)
+    if worst is None:
         return []
+    words, related = worst
     method = f"split {split.get('method')}"
-    if not leak.get("leaks"):
-        return [Tile("Leakage of the split", "none found", ("no validation image has a relative in training", method))]
+    if not (split.get("leak") or {}).get("leaks"):
+        return [Tile("Leakage of the split", "none found", (f"no {words} image has a relative in training", method))]
     return [
-        Tile("Leakage of the split", share(related), ("of the validation images have a relative in training", method))
+        Tile("Leakage of the split", share(related), (f"of the {words} images have a relative in training", method))
     ]
 
 

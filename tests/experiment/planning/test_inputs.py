@@ -44,7 +44,7 @@ def options(data: Path, cache: Path, **more: object) -> RunOptions:
 
 
 def open_checked_dataset(given: RunOptions, console: Console) -> CheckedDataset:
-    return check_and_split(open_data(given, console), given, console)
+    return check_and_split(open_data(given, console), given, console, draw=True)
 
 
 def test_a_dataset_is_checked_and_its_split_is_told(small_data: Path, cache: Path, console: Console) -> None:
