@@ -178,11 +178,12 @@ _exported: dict[type[ExportContract], ExportedOnce] = {}
 
 
 def exported_once(contract: type[ExportContract]) -> ExportedOnce:
-    """Return the export of 'plain' that the tests of a class share; made once, to be left as it is."""
+    """Return the export that the tests of a class share, of 'plain' if it is of a model; made once, to be left."""
     if contract not in _exported:
         tests, folder = contract(), Path(tempfile.mkdtemp(dir=_home().name))
         run_before = _content(example_run().path)
-        exported = tests.make().write(ExportContext(example_run(), "plain"), tests.output(folder))
+        trial = None if contract.probabilities is ExportContract.probabilities else "plain"
+        exported = tests.make().write(ExportContext(example_run(), trial), tests.output(folder))
         _exported[contract] = ExportedOnce(folder, exported, run_before)
     return _exported[contract]
 
