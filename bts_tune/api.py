@@ -646,7 +646,7 @@ def benchmark(
         BtsTuneError: something that can be mended.
         RunStoppedError: a run had to end early; the same call goes on with it.
 
-    Example:
+    Examples:
         >>> ended = benchmark("three_models.yaml")  # doctest: +SKIP
         >>> ended.report.page  # doctest: +SKIP
     """
