@@ -9,7 +9,6 @@ from pathlib import Path
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.cli.output import make_console, say
-from bts_tune.config import MAX_CHANNELS
 from bts_tune.data.planes import PLANES
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
 from bts_tune.registry import SPLIT_METHODS
@@ -116,6 +115,8 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     load_given_plugins(parsed)
     if parsed.preview is not None:
         require_format(parsed.preview)
+    from bts_tune.config import MAX_CHANNELS
+
     if not 1 <= parsed.channels <= MAX_CHANNELS:
         raise DataError(f"--channels {parsed.channels}: must be from 1 to {MAX_CHANNELS}.")
     dataset = open_dataset(
