@@ -100,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.config import MAX_CHANNELS
     from bts_tune.data.checks.check import check_dataset, render
     from bts_tune.data.checks.preview import require_format, write_preview
     from bts_tune.data.checks.scan_cache import cached_scan
@@ -115,8 +116,6 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     load_given_plugins(parsed)
     if parsed.preview is not None:
         require_format(parsed.preview)
-    from bts_tune.config import MAX_CHANNELS
-
     if not 1 <= parsed.channels <= MAX_CHANNELS:
         raise DataError(f"--channels {parsed.channels}: must be from 1 to {MAX_CHANNELS}.")
     dataset = open_dataset(

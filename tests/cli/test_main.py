@@ -29,7 +29,7 @@ COMMANDS = (
         (["repot", "x"], "Did you mean 'report'"),
         (
             ["nonsense"],
-            "Commands: list, watch, report, compare, benchmark, predict, export, push, pull, final, data, spaces, completion",
+            f"Commands: {', '.join(COMMANDS)};",
         ),
         (["--space", "baseline", "--epoch", "3"], "Did you mean '--epochs'"),
         (["--space", "baseline", "--resme", "x"], "Did you mean '--resume'"),
