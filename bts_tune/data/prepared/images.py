@@ -58,7 +58,7 @@ def read_slice(record: SliceRecord, channels: int = 1) -> np.ndarray:
     Raises:
         DataError: it cannot be read, see `read_image`.
     """
-    return to_channels(_pixels_of(record, many=channels > 1), channels, record.name)
+    return to_channels(_pixels_of(record, many=channels > 1), channels, _where(record))
 
 
 def view_slice(record: SliceRecord) -> np.ndarray:
@@ -67,7 +67,12 @@ def view_slice(record: SliceRecord) -> np.ndarray:
     Raises:
         DataError: it cannot be read, see `read_image`.
     """
-    return to_grey(_pixels_of(record, many=True), record.name)
+    return to_grey(_pixels_of(record, many=True), _where(record))
+
+
+def _where(record: SliceRecord) -> str:
+    """Return what to call a slice in an error: its file, where it has one of its own."""
+    return record.name if record.source is not None else str(record.image)
 
 
 def _pixels_of(record: SliceRecord, *, many: bool) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.data.parallel import available_cpus
+from bts_tune.errors import ConfigError
 from bts_tune.experiment.callbacks.record import Observer
 from bts_tune.experiment.execution.nodes import Node
 from bts_tune.experiment.execution.resources import TrialResources, allocate
@@ -43,6 +44,8 @@ def duration_here(
 ) -> Duration | None:
     """Return how long a run takes on this machine, if it has it for itself; None where nothing is known.
 
+    Nothing is known of resources that this machine does not have.
+
     Args:
         space: its trials.
         splits: training and validation images of each fold, or of the one split.
@@ -51,13 +54,16 @@ def duration_here(
         timed: whether a few models are timed whose speed is not known.
 
     Raises:
-        ConfigError: the resources that are asked for are not there, or a model cannot be built.
+        ConfigError: a model cannot be built.
     """
     jobs = jobs_of_space(space, len(splits))
     node = Node("", "", available_cpus(), float(len(hardware()["gpus"])))
     options = options.replaced(gpus_per_trial=None) if options.gpus_per_trial == AUTO else options
     trials = round(sum(job.count for job in jobs))
-    resources = allocate(options, nodes=[node], trials=max(1, trials))
+    try:
+        resources = allocate(options, nodes=[node], trials=max(1, trials))
+    except ConfigError:  # what is asked for is another machine's
+        return None
     machine, cache = this_machine(resources), cache_folder(options)
     if timed:
         unknown = [one for one in distinct_configs(jobs) if known_speed(one, machine, cache) is None][:MOST_TIMED]
