@@ -135,6 +135,7 @@ def test_defaults_are_frozen() -> None:
         "loss": "dice-bce",
         "dice_weight": 1.0,
         "bce_weight": 1.0,
+        "label_smoothing": 0.0,
         "weight_average": "none",
         "ema_decay": 0.99,
         "swa_start": 0.75,

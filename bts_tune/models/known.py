@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.data.prepared.cache import default_cache
-from bts_tune.registry import DECODERS, LOSSES
+from bts_tune.registry import LOSSES
 from bts_tune.results.files import write_atomically
 
 _PACKAGES = ("torch", "segmentation-models-pytorch", "timm")
@@ -42,25 +42,6 @@ def keep(cache: Path | None, answer: Any, **question: Any) -> None:
     """Keep the answer to a question, in types of JSON."""
     with contextlib.suppress(OSError):
         write_atomically(_file(cache, question), json.dumps({"question": question, "answer": answer}) + "\n")
-
-
-def parameters_of(decoder: str, encoder: str, cache: Path | None = None) -> int:
-    """Return the number of parameters of a decoder on an encoder; a plugin's decoder is built each time.
-
-    Raises:
-        ConfigError: it cannot be built.
-    """
-    question = {"parameters of": [decoder, encoder]}
-    own = not DECODERS.is_plugin(decoder)
-    found = recall(cache, **question) if own else None
-    if isinstance(found, int):
-        return found
-    from bts_tune.models import build
-
-    found = build.parameters_of(decoder, encoder)
-    if own:
-        keep(cache, found, **question)
-    return found
 
 
 def definition_of_loss(name: str, cache: Path | None = None) -> str:

@@ -136,6 +136,8 @@ def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
 
 def _of_channels(tensor: torch.Tensor, channels: int) -> torch.Tensor:
     """Return the weights of a convolution of three channels for another number, as SMP's `patch_first_conv` does."""
+    import torch
+
     if channels == 1:
         return tensor.sum(dim=1, keepdim=True)
     return tensor[:, torch.arange(channels) % 3] * (3 / channels)

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +21,40 @@ from bts_tune.data.readers._nifti import is_nifti
 from bts_tune.errors import ConfigError
 from bts_tune.training.volumes import SegmentedVolume
 
-if TYPE_CHECKING:
-    from bts_tune.training.prediction import Prediction
+
+@dataclass(frozen=True)
+class Prediction:
+    """The segmentation of one image or volume.
+
+    Attributes:
+        image: the file that was read; of a DICOM series the first one.
+        mask: the file with the mask: 0 and 255, in the image's own size; of a volume 0 and 1, on its own grid, or a
+            folder of slices. Of several formats the first; the file of all COCO annotations where there is no other.
+        overlay: the file with the image and the mask's outline; of a volume the slice that shows most tumour.
+        size: columns, rows and slices, as the file has them; of an image 1 slice.
+        tumor_pixels: pixels, or voxels, that are predicted as tumour.
+        tumor_share: their share of all.
+        tumor_mm3: what they hold; None of an image, whose scale is not known.
+        regions: connected regions of the tumour.
+        box: first corner and size of the box around it, each (columns, rows, slices); None where there is none.
+        highest_probability: of a pixel.
+        mean_probability: of the tumour's pixels; None where there are none.
+        annotations: for a COCO file; None where none was asked for.
+    """
+
+    image: Path
+    mask: Path
+    overlay: Path
+    size: tuple[int, int, int]
+    tumor_pixels: int
+    tumor_share: float
+    tumor_mm3: float | None
+    regions: int
+    box: tuple[Sequence[int], Sequence[int]] | None
+    highest_probability: float
+    mean_probability: float | None
+    annotations: list[dict[str, Any]] | None = None
+
 
 FORMATS = {
     "image": ("png", "coco"),

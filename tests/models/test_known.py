@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from bts_tune.models import build
-from bts_tune.models.known import definition_of_loss, keep, parameters_of, recall
+from bts_tune.models.known import definition_of_loss, keep, recall
 from bts_tune.registry import LOSSES
 
 
@@ -32,13 +29,6 @@ def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("no folder")
     keep(tmp_path, 5, what="a")
     assert recall(tmp_path, what="a") is None
-
-
-def test_a_model_is_built_once_to_count_its_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = parameters_of("unet", "resnet18", tmp_path)
-    assert counted == build.parameters_of("unet", "resnet18")
-    monkeypatch.setattr(build, "parameters_of", lambda *_: pytest.fail("it was built again"))
-    assert parameters_of("unet", "resnet18", tmp_path) == counted
 
 
 def test_the_definition_of_a_loss_is_its_own_and_needs_no_torch_again(tmp_path: Path) -> None:

@@ -25,10 +25,13 @@ from bts_tune.training.prediction import predict
 from bts_tune.training.prediction_formats import coco_annotations, regions_and_box
 from bts_tune.training.segmenter import Segmenter
 from tests.data.readers.dicoms import write_series
+from tests.training.builders import tiny
 
 
 class Bright(Segmenter):
     """Finds what is brighter than grey: its probability is the grey value itself."""
+
+    config = tiny()
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -40,6 +40,8 @@ TURNED = np.array(
 class Bright(Segmenter):
     """Finds what is brighter than grey, pixel by pixel; it remembers how many slices it saw at a time."""
 
+    config = tiny()
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 

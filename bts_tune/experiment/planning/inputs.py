@@ -30,7 +30,7 @@ from bts_tune.experiment.planning.left_out import Weights, find_weights
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
-from bts_tune.models.known import parameters_of
+from bts_tune.models.counting import parameters_of
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder

@@ -21,7 +21,7 @@ class BoundariesAndBoxes(Section):
     """Boundaries and boxes of the predictions."""
 
     title = "Boundaries and boxes"
-    after = "kinds-of-images"
+    after = "strata"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the metrics of every trial whose images are scored, split by split."""
