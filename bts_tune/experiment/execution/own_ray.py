@@ -85,16 +85,26 @@ class OwnRay:
         import ray
 
         with isolated_start():
-            # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
-            context = ray.init(
-                address="local",
-                num_cpus=available_cpus(),
-                include_dashboard=self._options.dashboard,
-                dashboard_host="127.0.0.1",
-                **init_options(self._options),
-            )
+            try:
+                context = self._init()
+            except Exception:
+                # Ray gives its own processes 30 seconds, which a machine that is busy for a moment may not hold.
+                ray.shutdown()
+                context = self._init()
         self._warm_up()
         return context
+
+    def _init(self) -> Any:
+        import ray
+
+        # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
+        return ray.init(
+            address="local",
+            num_cpus=available_cpus(),
+            include_dashboard=self._options.dashboard,
+            dashboard_host="127.0.0.1",
+            **init_options(self._options),
+        )
 
     def _warm_up(self) -> None:
         """Have as many processes as there will be trials at a time import what training needs.
