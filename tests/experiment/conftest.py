@@ -16,7 +16,6 @@ from filelock import FileLock
 
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.results.run_folder import RunFolder
-from tests.processes import Forked, Started
 
 FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]
 
@@ -121,17 +120,17 @@ class Command:
     """Runs `bts-tune` as a process of its own, far from the checkout.
 
     Attributes:
-        environment: variables beside those of this process. Where there are some, the process starts from scratch.
-        program: what starts it, where it starts from scratch; by default it is forked from one that has imported all.
+        environment: variables beside those of this process.
+        program: what starts it; by default this Python.
     """
 
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data, self.cache = folder, data, cache
         self.environment: dict[str, str] = {}
         self.program: list[str] = []
-        self.running: list[Started] = []
+        self.running: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str | Path) -> Started:
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start the command with a dataset-independent environment; its output is text."""
         root = str(Path(__file__).parents[2])
         inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
@@ -143,18 +142,14 @@ class Command:
                 [self.environment.get("PYTHONPATH", ""), root, os.environ.get("PYTHONPATH", "")]
             ).strip(os.pathsep),
         }
-        process: Started
-        if not self.program and not self.environment:
-            process = Forked([*map(str, arguments)], self.folder, environment)
-        else:
-            process = subprocess.Popen(
-                [*(self.program or FROM_SCRATCH), *map(str, arguments)],
-                cwd=self.folder,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+        process = subprocess.Popen(
+            [*(self.program or FROM_SCRATCH), *map(str, arguments)],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         self.running.append(process)
         return process
 

@@ -17,7 +17,6 @@ import pytest
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from tests.experiment import faulty
 from tests.experiment.conftest import Command
-from tests.processes import Started
 
 LONG = 1800
 """Seconds that a run of the command may take on a busy machine."""
@@ -33,7 +32,7 @@ def written_rows(folder: RunFolder) -> Counter[tuple[str, int]]:
     return Counter((line["trial"], line["epoch"]) for line in lines)
 
 
-def wait_for(what: Any, process: Started, seconds: float = 300) -> Any:
+def wait_for(what: Any, process: subprocess.Popen[str], seconds: float = 300) -> Any:
     """Wait until `what()` is true and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -18,13 +18,12 @@ from bts_tune.results.run_folder import FINISHED, RunFolder
 from scripts.processes import descendants, wait_until_gone
 from tests.experiment.conftest import Command
 from tests.experiment.test_run import figures, wait_for_rows
-from tests.processes import Started
 
 START = 240
 """Seconds that a busy machine may take to start Ray and import torch."""
 
 
-def wait_for_text(file: Path, text: str, process: Started) -> None:
+def wait_for_text(file: Path, text: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         if file.exists() and text in file.read_text():

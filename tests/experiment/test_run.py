@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,6 @@ from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup
 from tests.experiment.conftest import FROM_SCRATCH, Command, Finished, write_space
-from tests.processes import Started
 
 TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}
 
@@ -34,7 +34,7 @@ def figures(record_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in TIMINGS} for row in record_rows]
 
 
-def wait_for_rows(folder: Path, count: int, process: Started, timeout: float = 300) -> None:
+def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[str], timeout: float = 300) -> None:
     """Wait until the run has recorded this many rows."""
     deadline = time.monotonic() + timeout
     file = folder / "rows.jsonl"
