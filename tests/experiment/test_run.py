@@ -24,7 +24,7 @@ from bts_tune.results.scores import pooled_dice_loss, read_scores
 from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup
-from tests.experiment.conftest import FROM_SCRATCH, Command, Finished, write_space
+from tests.experiment.conftest import Command, Finished, write_space
 
 TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}
 
@@ -49,11 +49,10 @@ def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[str], time
 
 @pytest.fixture(scope="module")
 def one(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
-    """A run of two trials by a process that starts from scratch."""
+    """A run of two trials."""
 
     def make(folder: Path) -> None:
         command = Command(folder, small_data, cache)
-        command.program = FROM_SCRATCH
         # An empty folder, as an earlier version left one, does not block a name.
         (folder / "results" / "one").mkdir(parents=True)
         code, output, errors = command(*command.run_arguments(write_space(folder), "one", "--concurrent", "1"))

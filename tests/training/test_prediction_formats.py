@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,8 @@ from bts_tune.data.volumes import cut
 from bts_tune.errors import ConfigError, DataError
 from bts_tune.training.prediction import predict
 from bts_tune.training.prediction_formats import coco_annotations, regions_and_box
-from bts_tune.training.segmenter import Segmenter
 from tests.data.readers.dicoms import write_series
-from tests.training.builders import tiny
-
-
-class Bright(Segmenter):
-    """Finds what is brighter than grey: its probability is the grey value itself."""
-
-    config = tiny()
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
-        self.batches.append(len(images))
-        return [image.astype(np.float32) / 255 for image in images]
+from tests.training.builders import Bright
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:

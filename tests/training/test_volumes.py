@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from bts_tune.training.prediction import predict
 from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.volumes import segment_files
 from tests.data.readers.dicoms import write_multi_frame, write_segmentation, write_series
-from tests.training.builders import data, tiny, trained
+from tests.training.builders import Bright, data, tiny, trained
 
 # Turned about two axes, with voxels of 0.8 x 1.1 x 3.5 mm, and axes that run forwards, to the left and down.
 TURNED = np.array(
@@ -35,19 +34,6 @@ TURNED = np.array(
         [0.0, 0.0, 0.0, 1.0],
     ]
 )
-
-
-class Bright(Segmenter):
-    """Finds what is brighter than grey, pixel by pixel; it remembers how many slices it saw at a time."""
-
-    config = tiny()
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
-        self.batches.append(len(images))
-        return [np.where(image > 127, np.float32(0.75), np.float32(0.25)) for image in images]
 
 
 def save(path: Path, values: np.ndarray, **header: Any) -> Path:
