@@ -33,7 +33,7 @@ FIELDS: dict[str, Any] = {
     "image_size": 32,
     "epochs": 2,
     "batch_size": 8,
-    "encoder": "resnet18",
+    "encoder": "tu-test_efficientnet",
     "encoder_weights": "none",
 }
 OPTIONS: dict[str, Any] = {"dashboard": False, "device": "cpu", "concurrent": 1, "progress": False}
@@ -127,7 +127,7 @@ def test_every_public_function_has_an_example_and_says_what_it_raises() -> None:
         found = getattr(bt, name)
         if inspect.isfunction(found):
             text = inspect.getdoc(found) or ""
-            assert "Example:" in text, name
+            assert "Examples:" in text, name
             assert "Raises:" in text or "as for" in text, name
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune compare`."""
+    add_examples(
+        parser,
+        {
+            "bts-tune compare RUN OTHER": "on the terminal",
+            "bts-tune compare RUN OTHER --out DIR": "and as pages, compare.html and compare.md",
+        },
+    )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders or names of at least two runs")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write compare.html and compare.md into this folder")
     add_results(parser)

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.data.planes import PLANES
@@ -15,16 +16,35 @@ from bts_tune.registry import SPLIT_METHODS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the commands of `bts-tune data`."""
+    add_examples(
+        parser,
+        {
+            "bts-tune data check DIR": "before GPU hours are spent",
+            "bts-tune data phantom DIR": "a dataset to try things out",
+        },
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = commands.add_parser("check", help="look for what is wrong with a dataset", allow_abbrev=False)
-    check.add_argument("folder", type=Path)
+    add_examples(
+        check,
+        {
+            "bts-tune data check DIR --preview masks.html": "look at the masks, suspicious first",
+            "bts-tune data check DIR --leaks leaks.csv": "which images have a twin in training",
+        },
+    )
+    check.add_argument("folder", type=Path, help="the dataset's folder")
     check.add_argument("--reader", metavar="NAME", help="how the folder is laid out (found by itself)")
     check.add_argument("--plane", choices=PLANES, default=PLANES[0], help="how volumes are cut into slices (axial)")
     check.add_argument("--empty-slices", metavar="X", type=float, default=0.2, help="share without a tumour (0.2)")
-    check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read")
-    check.add_argument("--tumor-categories", metavar="NAME", nargs="+")
+    check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read, or all")
+    check.add_argument("--channels", metavar="N", type=int, default=1, help="of an image, as a run is to read it (1)")
+    check.add_argument(
+        "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
+    )
     check.add_argument("--tumor-labels", metavar="VALUE", nargs="+", help="values of mask files that are tumour")
-    check.add_argument("--split-seed", metavar="N", type=int, default=0)
+    check.add_argument(
+        "--split-seed", metavar="N", type=int, default=0, help="seed of a split that the dataset does not have (0)"
+    )
     check.add_argument(
         "--split", metavar="HOW", help=f"{' or '.join(SPLIT_METHODS)} (the dataset's own; where it has none, grouped)"
     )
@@ -45,23 +65,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plugin(check)
     check.set_defaults(action=_check)
     phantom = commands.add_parser("phantom", help="write a synthetic dataset", allow_abbrev=False)
-    phantom.add_argument("folder", type=Path)
-    phantom.add_argument("--count", type=int, default=240, help="number of slices (240)")
-    phantom.add_argument("--image-size", type=int, default=256, help="side in pixels (256)")
-    phantom.add_argument("--annotation", choices=("outline", "box"), default="outline")
-    phantom.add_argument("--tumor-free", type=float, default=0.15, help="share of slices without a tumour (0.15)")
-    phantom.add_argument("--slices-per-patient", type=int, default=8)
-    phantom.add_argument("--seed", type=int, default=0)
+    add_examples(
+        phantom,
+        {
+            "bts-tune data phantom DIR --count 1000": "slices of 125 patients, with outlines",
+            "bts-tune data phantom DIR --annotation box": "rectangles in place of outlines",
+        },
+    )
+    phantom.add_argument("folder", type=Path, help="where to write it; a new folder")
+    phantom.add_argument("--count", metavar="N", type=int, default=240, help="number of slices (240)")
+    phantom.add_argument("--image-size", metavar="N", type=int, default=256, help="side in pixels (256)")
+    phantom.add_argument(
+        "--annotation", choices=("outline", "box"), default="outline", help="how tumours are annotated (outline)"
+    )
+    phantom.add_argument(
+        "--tumor-free", metavar="X", type=float, default=0.15, help="share of slices without a tumour (0.15)"
+    )
+    phantom.add_argument("--slices-per-patient", metavar="N", type=int, default=8, help="slices of each patient (8)")
+    phantom.add_argument("--seed", metavar="N", type=int, default=0, help="other slices with another seed (0)")
     phantom.set_defaults(action=_phantom)
     cache = commands.add_parser(
         "cache", help="show or clear the cache of prepared and checked data", allow_abbrev=False
     )
+    add_examples(
+        cache,
+        {
+            "bts-tune data cache": "what it holds, and where it is",
+            "bts-tune data cache --clear": "remove what nothing uses",
+        },
+    )
     cache.add_argument("--clear", action="store_true", help="remove what nothing uses")
-    cache.add_argument("--cache", metavar="DIR", type=Path)
+    cache.add_argument("--cache", metavar="DIR", type=Path, help="where it is (BTS_TUNE_CACHE, or the system's place)")
     cache.set_defaults(action=_cache)
 
 
 def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.config import MAX_CHANNELS
     from bts_tune.data.checks.check import check_dataset, render
     from bts_tune.data.checks.preview import require_format, write_preview
     from bts_tune.data.checks.scan_cache import cached_scan
@@ -77,6 +116,8 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     load_given_plugins(parsed)
     if parsed.preview is not None:
         require_format(parsed.preview)
+    if not 1 <= parsed.channels <= MAX_CHANNELS:
+        raise DataError(f"--channels {parsed.channels}: must be from 1 to {MAX_CHANNELS}.")
     dataset = open_dataset(
         parsed.folder,
         tumor_categories=parsed.tumor_categories,
@@ -90,7 +131,7 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
-    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=[parsed.channels])
     if parsed.json:
         print(json.dumps({**checked.to_json(), "split": split.to_dict()}, allow_nan=False, indent=2))
     else:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 from bts_tune.registry import EXPORTS
-
-_EPILOG = """\
-examples:
-  bts-tune export RUN --to folder                     for SMP and the Hugging Face Hub, with a model card
-  bts-tune export RUN --to onnx --output tumour.onnx  one file, checked against the run's own model
-  bts-tune export optuna RUN --storage sqlite:///study.db && optuna-dashboard sqlite:///study.db
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Write a run's best model, or the run itself, in a form that other programs read. Nothing is written over what "
         "is there, and nothing is sent anywhere, but where --storage names a database elsewhere."
     )
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        {
+            "bts-tune export RUN --to folder": "for SMP and the Hugging Face Hub, with a model card",
+            "bts-tune export RUN --to onnx --output tumour.onnx": "one file, checked against the run's own model",
+            "bts-tune export optuna RUN --storage sqlite:///study.db": "then: optuna-dashboard sqlite:///study.db",
+        },
+    )
     parser.add_argument(
         "words", metavar="RUN", nargs="*", help="a run's folder or name; the format may stand before it"
     )
@@ -41,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to; for optuna the URL of a storage or the path of a journal (exports/ in the run's folder)",
     )
     parser.add_argument("--trial", metavar="NAME", help="export this trial's model instead of the best one")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="all trainings of the winner as one model, where the run kept them"
+    )
+    parser.add_argument("--tta", action="store_true", help="with test-time augmentation inside (2 or 4 times the time)")
     add_results(parser)
     add_plugin(parser)
     parser.set_defaults(action=_export)
@@ -56,7 +61,9 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
         return EXIT_OK
     to, run = _format_and_run(parsed)
     EXPORTS.get(to)  # an unknown format is told before an unknown run
-    exported = open_run(run, parsed.results).export(to, parsed.output, trial=parsed.trial)
+    exported = open_run(run, parsed.results).export(
+        to, parsed.output, trial=parsed.trial, ensemble=parsed.ensemble, tta=parsed.tta
+    )
     console = make_console()
     say(console, exported.output)
     for note in exported.notes:

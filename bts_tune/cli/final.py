@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import (
     add_allow_changed,
     add_results,
@@ -21,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Train a run's best configurations and all its baselines again, to the full budget and with fresh seeds, and "
         "add what an earlier call left out. A search that is not finished is closed."
+    )
+    add_examples(
+        parser,
+        {
+            "bts-tune final RUN": "as the run's space says",
+            "bts-tune final RUN --final-top 3 --final-seeds 5": "more configurations, more seeds",
+        },
     )
     parser.add_argument("run", help="a run's folder or name")
     what = parser.add_argument_group("what to train again")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
@@ -16,11 +17,6 @@ from bts_tune.errors import EXIT_OK
 if TYPE_CHECKING:
     from bts_tune.results.listing import ListedRun
 
-_EPILOG = """\
-examples:
-  bts-tune list                                     the runs in results/, the latest first
-  bts-tune list --results DIR --json | jq '.runs[] | select(.state == "killed") | .next'
-"""
 _HEADER = ("run", "space", "dataset", "state", "trials", "best", "Dice loss", "IoU", "begun")
 _NUMBERS = (4, 6, 7)
 _LONGEST = 28
@@ -28,7 +24,15 @@ _LONGEST = 28
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune list`."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        {
+            "bts-tune list": "the runs in results/, the latest first",
+            "bts-tune list --results DIR --json | jq '.runs[] | select(.state == \"killed\") | .next'": (
+                "how to go on with each run that was killed"
+            ),
+        },
+    )
     add_results(parser)
     add_json(parser)
     parser.set_defaults(action=_list)

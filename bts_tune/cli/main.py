@@ -14,7 +14,23 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from bts_tune import __version__
-from bts_tune.cli import compare, data, export, final, listing, predict, pull, push, report, run, spaces, watch
+from bts_tune.cli import (
+    benchmark,
+    compare,
+    completion,
+    data,
+    export,
+    final,
+    listing,
+    predict,
+    pull,
+    push,
+    report,
+    run,
+    spaces,
+    watch,
+)
+from bts_tune.cli.help import HelpFormatter
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
 from bts_tune.imports import leave_out_working_folder
 from bts_tune.text import nearest, printable, shortened
@@ -24,11 +40,11 @@ __all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_PROBLEM", "EXIT_USAGE", "main"]
 _DESCRIPTION = """\
 Find out which model and which hyperparameters segment brain tumours best on your MRI slices.
 
-  bts-tune --space baseline                    a demo on generated slices
-  bts-tune --space baseline --data DIR         the three documented models on your data
-  bts-tune --space extended --data DIR         a search around them
-  bts-tune --resume RUN                        go on with a run that was cut off
-  bts-tune --extend RUN --num-trials N         add trials to a run's search
+  bts-tune --space baseline             a demo on generated slices
+  bts-tune --space baseline --data DIR  the three documented models on your data
+  bts-tune --space extended --data DIR  a search around them
+  bts-tune --resume RUN                 go on with a run that was cut off
+  bts-tune --extend RUN --num-trials N  add trials to a run's search
 """
 
 # What each command does, in a line of the help, and what adds its arguments to its parser.
@@ -37,6 +53,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "watch": ("show how far a run is, in another terminal", watch.add_arguments),
     "report": ("make a run's report anew", report.add_arguments),
     "compare": ("set runs side by side, ranked where they were measured alike", compare.add_arguments),
+    "benchmark": ("compare configurations on several datasets, splits and seeds", benchmark.add_arguments),
     "predict": ("segment images with a run's best model", predict.add_arguments),
     "export": ("write a run's best model, or the run, for other programs", export.add_arguments),
     "push": ("mirror a run to a bucket or another folder", push.add_arguments),
@@ -44,6 +61,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "final": ("train a run's best configurations and baselines again", final.add_arguments),
     "data": ("check, generate and cache datasets", data.add_arguments),
     "spaces": ("list and explain search spaces", spaces.add_arguments),
+    "completion": (
+        "print what completes commands with the tab key",
+        lambda parser: completion.add_arguments(parser, all_parsers),
+    ),
 }
 
 
@@ -69,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stream.reconfigure(errors="backslashreplace")
     arguments = list(arguments)
     try:
-        parser = _command_parser() if _names_command(arguments) else _run_parser()
-        parsed = parser.parse_args(arguments)
+        parsed = parse(arguments)
         return int(parsed.action(parsed, ["bts-tune", *arguments]))
     except BtsTuneError as error:
         print(f"bts-tune: error: {printable(str(error))}", file=sys.stderr)
@@ -98,6 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the values of a command line's options; `action` carries it out.
+
+    Raises:
+        ConfigError: there is no such command.
+        SystemExit: it cannot be read, which one sentence has told, or its help has been printed.
+    """
+    parser = _command_parser() if _names_command(arguments) else _run_parser()
+    return parser.parse_args(arguments)
+
+
 def _names_command(arguments: Sequence[str]) -> bool:
     if not arguments or arguments[0].startswith("-"):
         return False
@@ -110,14 +141,14 @@ def _names_command(arguments: Sequence[str]) -> bool:
 
 
 def _run_parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  bts-tune {name:<9}{text}" for name, (text, _) in _COMMANDS.items())
+    commands = "\n".join(f"  bts-tune {name:<10}  {text}" for name, (text, _) in _COMMANDS.items())
     parser = _Parser(
         prog="bts-tune",
         usage="bts-tune --space NAME [--data DIR] [options] | bts-tune --resume RUN | bts-tune --extend RUN "
         "--num-trials N | bts-tune COMMAND",
         description=_DESCRIPTION,
         epilog=f"other commands, each with a --help of its own:\n{commands}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"bts-tune {__version__}")
@@ -129,8 +160,23 @@ def _command_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="bts-tune", allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (text, add_arguments) in _COMMANDS.items():
-        add_arguments(commands.add_parser(name, help=text, allow_abbrev=False))
+        about = f"{text[0].upper()}{text[1:]}."
+        add_arguments(commands.add_parser(name, help=text, description=about, allow_abbrev=False))
     return parser
+
+
+def all_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of every command, by its words: 'bts-tune' is that of a run, then 'bts-tune list', …"""
+    return {"bts-tune": _run_parser(), **_below(_command_parser())}
+
+
+def _below(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                found |= {f"{parser.prog} {name}": command, **_below(command)}
+    return found
 
 
 def _all_options(parser: argparse.ArgumentParser) -> list[str]:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK
-
-_EPILOG = """\
-examples:
-  bts-tune pull s3://bucket/runs/NAME           to results/NAME
-  bts-tune pull /mnt/archive/NAME DIR           to DIR
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Bring a run back that 'bts-tune push' mirrored. Every hash is compared; the folder appears, or changes, when "
         "all of it is there. It can be cut off and goes on when it is called again."
     )
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        {
+            "bts-tune pull s3://bucket/runs/NAME": "to results/NAME",
+            "bts-tune pull /mnt/archive/NAME DIR": "to DIR",
+        },
+    )
     parser.add_argument("uri", metavar="URI", help="the run's folder there")
     parser.add_argument("folder", metavar="DIR", nargs="?", help="where to (its name in results/)")
     parser.add_argument("--force", action="store_true", help="write over a newer state of the run")

@@ -6,15 +6,10 @@ import argparse
 import shlex
 from pathlib import Path
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK
-
-_EPILOG = """\
-examples:
-  bts-tune push RUN s3://bucket/runs        to s3://bucket/runs/RUN; what is there already is not sent again
-  bts-tune push RUN /mnt/archive            to a folder
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Mirror a run to a folder of its name elsewhere: models, record, report, all but Ray's logs. It can be cut off "
         "and goes on when it is called again."
     )
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        {
+            "bts-tune push RUN s3://bucket/runs": "to s3://bucket/runs/RUN; what is there is not sent again",
+            "bts-tune push RUN /mnt/archive": "to a folder",
+        },
+    )
     parser.add_argument("run", metavar="RUN", help="a run's folder or name")
     parser.add_argument("uri", metavar="URI", help="s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder")
     parser.add_argument("--force", action="store_true", help="write over a newer state of the run")

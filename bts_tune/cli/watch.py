@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
 
     from bts_tune.results.run_folder import RunFolder
 
-_EPILOG = """\
-examples:
-  bts-tune watch RUN                 until the run ends, or Ctrl-C; the run itself is not touched
-  bts-tune watch RUN --once | cat    one table, for a log
-"""
 _SECONDS = 2.0
-_WIDTH = 120
+_WIDTH = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `bts-tune watch`."""
-    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    add_examples(
+        parser,
+        {
+            "bts-tune watch RUN": "until the run ends, or Ctrl-C; the run itself is not touched",
+            "bts-tune watch RUN --once | cat": "one table, for a log",
+        },
+    )
     parser.add_argument("run", help="a run's folder or name")
     parser.add_argument("--once", action="store_true", help="print one table and end, as where there is no terminal")
     add_results(parser)
@@ -53,7 +55,7 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
                 while state == "running":
                     now = (_stamps(folder), run_state(folder, folder.read_run()), console.size)
                     if now != seen:  # of a long run, reading takes its time
-                        state, table = look(folder, console.size.height)
+                        state, table = look(folder, console.size.height, console.size.width)
                         live.update(table, refresh=True)
                         seen = now
                     if state == "running":
@@ -71,11 +73,11 @@ def _stamps(folder: RunFolder) -> list[tuple[int, int]]:
     return [(found.st_mtime_ns, found.st_size) for path in files for found in [path.stat()]]
 
 
-def look(folder: RunFolder, height: int | None = None) -> tuple[str, RenderableType]:
+def look(folder: RunFolder, height: int | None = None, width: int | None = None) -> tuple[str, RenderableType]:
     """Return how a run stands now, and its table."""
     from bts_tune.report.render.progress import progress_table
     from bts_tune.results.listing import run_state
 
     run = folder.read_run()
     state = run_state(folder, run)
-    return state, progress_table(run, folder.trials(), state=state, height=height)
+    return state, progress_table(run, folder.trials(), state=state, height=height, width=width)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.cli.main import EXIT_OK, EXIT_USAGE, main
 from bts_tune.errors import RunError
 from bts_tune.results import mirror
 from bts_tune.results.mirror import pull, push
@@ -134,23 +133,6 @@ def test_an_index_cannot_name_files_outside_of_the_run(folder: RunFolder, tmp_pa
     with pytest.raises(RunError, match="names a file outside of the run"):
         pull(str(tmp_path / "mine"), tmp_path / "back")
     assert not (tmp_path / "back").exists()
-
-
-def test_the_commands(folder: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results, there = str(folder.path.parent), str(tmp_path / "there")
-    assert main(["push", "mine", there, "--results", results]) == EXIT_OK
-    assert f"Bring it back with: bts-tune pull {there}/mine" in capsys.readouterr().out
-    assert main(["pull", f"{there}/mine", "--results", str(tmp_path / "results")]) == EXIT_OK
-    assert contents(tmp_path / "results" / "mine") == contents(folder.path)
-    for arguments, said in [
-        (["push", "mine", "ftp://host/x", "--results", results], "push ftp://host/x: the scheme ftp:// is not"),
-        (["push", "nobody", there, "--results", results], "nobody: no such run"),
-        (["pull", there, "--results", results], "it has the runs mine, so add the name of one"),
-        (["pull", f"{there}/mine", str(tmp_path)], "exists already, and is not a run"),
-    ]:
-        assert main(arguments) == EXIT_USAGE
-        (sentence,) = capsys.readouterr().err.splitlines()
-        assert said in sentence
 
 
 def test_a_run_that_goes_on_is_not_sent(folder: RunFolder, tmp_path: Path) -> None:

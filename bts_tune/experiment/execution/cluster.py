@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from bts_tune import __version__
-from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import RunError
 from bts_tune.experiment.execution.address import (
     cluster_address,
@@ -22,6 +20,7 @@ from bts_tune.experiment.execution.address import (
 )
 from bts_tune.experiment.execution.health_check import Address, ClusterHealthCheck
 from bts_tune.experiment.execution.nodes import Node, alive_nodes, taken_back
+from bts_tune.experiment.execution.own_ray import OwnRay, init_options
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
 from bts_tune.experiment.execution.shipping import runs_on_cluster
 from bts_tune.experiment.planning.options import RunOptions
@@ -89,7 +88,9 @@ def lost_sentence(resume: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts-tune") -> Iterator[Cluster]:
+def connected(
+    options: RunOptions, *, resume: Callable[[], str], run: str = "bts-tune", started: OwnRay | None = None
+) -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to the cluster that `options.address` means, and leave it at the end.
 
     A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
@@ -99,6 +100,7 @@ def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts
         options: the address, the priority of trials, and what to show.
         resume: returns the command that goes on with the run.
         run: what Ray's list of jobs calls it.
+        started: a Ray of the run's own that is being started already; it is ended here.
 
     Raises:
         RunError: Ray cannot be started or reached.
@@ -106,15 +108,8 @@ def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts
     address = cluster_address(options.address)
     with environment_variables(options, address):
         import ray
-        from ray.job_config import JobConfig
 
-        level = logging.INFO if options.verbose else logging.ERROR
-        common: dict[str, Any] = {
-            "log_to_driver": options.verbose,
-            "logging_level": level,
-            "namespace": "bts-tune",
-            "job_config": JobConfig(metadata={"job_name": run, "bts_tune": __version__}),
-        }
+        own: OwnRay | None = None
         protected = True
         if address is not None:
             address = found_address(address)
@@ -122,27 +117,21 @@ def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts
             if protected:
                 _send_token()
         try:
-            with isolated_start():
-                if address is not None:
-                    context = ray.init(address=address, **common)
-                else:
-                    # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
-                    context = ray.init(
-                        address="local",
-                        num_cpus=available_cpus(),
-                        include_dashboard=options.dashboard,
-                        dashboard_host="127.0.0.1",
-                        **common,
-                    )
+            if address is not None:
+                with isolated_start():
+                    context = ray.init(address=address, **init_options(options, run))
+            else:
+                own = started or OwnRay(options, run, alone=True)
+                context = own.wait()
         except Exception as error:  # a plain one where the machine is too busy to start it in time
-            ray.shutdown()  # of a start that failed, some processes may be there already
+            _leave(own)
             where = f"at --address {address}" if address else "on this machine"
             raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
         except BaseException:  # Ctrl-C
-            ray.shutdown()
+            _leave(own)
             raise
         for name in ("ray.tune", "ray.train", "ray.air"):
-            logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
+            logging.getLogger(name).setLevel(logging.INFO if options.verbose else logging.CRITICAL)
 
         def exit_message() -> str:
             return f"bts-tune: error: {lost_sentence(resume_elsewhere(resume(), address))}"
@@ -152,7 +141,17 @@ def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts
                 url = context.dashboard_url
                 yield Cluster(f"http://{url}" if url else None, health.lost, address, protected=protected)
             finally:
-                ray.shutdown()
+                _leave(own)
+
+
+def _leave(own: OwnRay | None) -> None:
+    """End the run's own Ray, or leave the cluster; of a start that failed, some processes may be there already."""
+    import ray
+
+    if own is not None:
+        own.stop()
+    else:
+        ray.shutdown()
 
 
 def priorities() -> list[int]:

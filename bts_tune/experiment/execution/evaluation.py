@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ray
 from rich.console import Console
@@ -35,13 +35,10 @@ from bts_tune.results.find import is_whole, kept_replicate
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import SPLITS
-from bts_tune.training.evaluation import (
-    Evaluation,
-    Variant,
-    evaluate_model,
-    evaluate_postprocessed,
-    evaluate_variant,
-)
+
+if TYPE_CHECKING:
+    # In the processes that measure alone: importing torch takes seconds.
+    from bts_tune.training.evaluation import Evaluation, Variant
 
 _PATIENCE = 5.0  # seconds between two looks at the nodes
 
@@ -201,6 +198,8 @@ def _job(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources:
 
 
 def _evaluate(models: list[Path], data: PreparedData, device: str, threads: int) -> Evaluation:
+    from bts_tune.training.evaluation import evaluate_model
+
     return evaluate_model(models[0], data, device=device, threads=threads)
 
 
@@ -266,6 +265,8 @@ def _evaluate_variants(
 def _evaluate_variant(
     models: list[Path], data: PreparedData, name: str, splits: list[str], device: str, threads: int
 ) -> Variant:
+    from bts_tune.training.evaluation import evaluate_postprocessed, evaluate_variant
+
     if name == "postprocessed":
         return evaluate_postprocessed(models[0], data, device=device, threads=threads)
     augmented = name.endswith("tta")

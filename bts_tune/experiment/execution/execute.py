@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -20,6 +20,7 @@ from bts_tune.experiment.execution.evaluation import models_that_lack
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.nodes import describe_nodes
+from bts_tune.experiment.execution.own_ray import OwnRay
 from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
 from bts_tune.experiment.execution.preflight import Preflight, no_node_left
 from bts_tune.experiment.execution.resources import TrialResources
@@ -36,8 +37,15 @@ from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import first_line, plural
 
-Report = Callable[[RunFolder], Any]
-"""Makes the report of a run that has ended, of one that failed too."""
+
+class Report(Protocol):
+    """Makes the report of a run."""
+
+    def __call__(self, folder: RunFolder, /) -> Any:
+        """Make the report of a run that has ended, of one that failed too."""
+
+    def live(self, folder: RunFolder, /) -> contextlib.AbstractContextManager[Any]:
+        """Make the page `report.html` anew from time to time, as long as it is entered."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def execute(
     *,
     trackers: Sequence[Tracker] = (),
     skip_search: bool = False,
+    started: OwnRay | None = None,
     report: Report,
 ) -> FinishedRun:
     """Run the search stage and the final stage, evaluate, and report.
@@ -80,10 +89,12 @@ def execute(
         resumed: of a run that goes on.
         trackers: are told how the run goes.
         skip_search: whether the search stage is left as it is.
-        report: called when the run has ended, whichever way.
+        started: the run's own Ray, where it is being started already.
+        report: makes the page while the run goes on, and the report when it has ended, whichever way.
     """
     with contextlib.ExitStack() as held:
         execution = _Execution(run, space, inputs, options, console, resumed, trackers, skip_search, report, held)
+        execution.started = started
         try:
             outcome = execution.run_stages()
         except BaseException as error:
@@ -114,6 +125,7 @@ class _Execution:
         self._tracking = Tracking(
             trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
         )
+        self.started: OwnRay | None = None
         self._began = False
         """Whether there is something on record that the end of the run must not lose."""
         folder = RunFolder(run.path)
@@ -129,12 +141,18 @@ class _Execution:
         return self._stages.folder
 
     def run_stages(self) -> Outcome:
-        """Run the search and the final stage, and measure the models."""
+        """Run the search and the final stage, and measure the models; the page follows."""
+        with contextlib.ExitStack() as followed:
+            return self._run_stages(followed)
+
+    def _run_stages(self, followed: contextlib.ExitStack) -> Outcome:
         final = self._space.final
         with self._connected() as cluster:
             self._open(cluster)
             plan = self._plan(cluster)
             self._began = True
+            followed.enter_context(self._report.live(self._folder))
+            self._stages.say(f"Report, made anew every few minutes: {self._folder.path / 'report.html'}")
             outcome = self._stages.train(cluster, plan, self._space.search, self._options.time_budget)
             if outcome == "complete":
                 outcome = self._stages.finish(cluster, final, "the search was closed")
@@ -152,8 +170,9 @@ class _Execution:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster]:
+        started, self.started = self.started, None
         resume, name = (lambda: self._folder.resume_command), self._folder.path.name
-        with connected(self._options, resume=resume, run=name) as cluster:
+        with connected(self._options, resume=resume, run=name, started=started) as cluster:
             # Ray took SIGTERM over when it started.
             self._held.enter_context(signals_as_ctrl_c())
             yield cluster
@@ -211,6 +230,8 @@ class _Execution:
         if self._stages.elsewhere is not None:
             self._stages.say(f"Models and checkpoints are kept at {self._stages.elsewhere.place}")
         _announce(self._stages, cluster, resources, plan.trials)
+        if plan.trials and (duration := self._stages.duration(cluster, plan, self._space)) is not None:
+            self._stages.say(f"Time: {duration.text()}")
         for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):
             self._stages.say(line)
         if cluster.address is not None:

@@ -12,9 +12,9 @@ from bts_tune.errors import RunError
 from bts_tune.experiment.execution.storage import MODEL_FILES
 from bts_tune.results.files import write_atomically
 from bts_tune.results.find import is_whole
+from bts_tune.results.model_files import LAST
 from bts_tune.results.remote import RemoteError, RemoteFiles
 from bts_tune.results.run_folder import RunFolder
-from bts_tune.training.checkpoint import LAST
 
 _MARK = "storage.id"
 

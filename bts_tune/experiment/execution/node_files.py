@@ -21,9 +21,9 @@ from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_check import reads
 from bts_tune.experiment.execution.storage import MODEL_FILES
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.results.model_files import LAST
 from bts_tune.results.remote import RemoteError
 from bts_tune.text import first_line
-from bts_tune.training.checkpoint import LAST
 
 
 class NodeFaultError(Exception):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
+from bts_tune.config import TrialConfig
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.ray_metrics import RayMetrics
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
+from bts_tune.experiment.execution.duration import SpeedKeeper, this_machine
 from bts_tune.experiment.execution.evaluation import Nodes, evaluate_models
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
 from bts_tune.experiment.execution.model_storage import ModelStorage
@@ -23,13 +26,16 @@ from bts_tune.experiment.execution.preflight import Preflight
 from bts_tune.experiment.execution.resources import TrialResources, allocate
 from bts_tune.experiment.execution.tune_callback import Outcome
 from bts_tune.experiment.execution.tuner import no_node, tune_trials
+from bts_tune.experiment.planning.duration import Duration, estimate, jobs_of_plan
+from bts_tune.experiment.planning.inputs import cache_folder
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_rest_of_final
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import earlier_trials
 from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder
-from bts_tune.space import Final, ResolvedSearch
+from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
+from bts_tune.training.speed import known_speed
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,16 @@ class Stages:
         run = self.folder.read_run()
         objective = Objective.of_run(run)
         view = ProgressView(
-            self.console, trials=plan.trials, epochs=epochs, concurrent=resources.concurrent, objective=objective
+            self.console,
+            trials=plan.trials,
+            epochs=epochs,
+            concurrent=resources.concurrent,
+            objective=objective,
+            seconds_of_epoch=self._seconds_of_epoch(cluster, resources),
+            search=search is not None,
         )
-        observers = view, self.tracking, RayMetrics(self.folder.path.name, objective, self.folder.trials())
+        metrics = RayMetrics(self.folder.path.name, objective, self.folder.trials())
+        observers = [view, *self._speed_keeper(cluster, resources), self.tracking, metrics]
         with (
             view,
             Recorder(
@@ -116,6 +129,45 @@ class Stages:
         if outcome == "lost":
             raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
         return outcome
+
+    def duration(self, cluster: Cluster, plan: Plan, space: ResolvedSpace) -> Duration | None:
+        """Return how long what is planned takes, as far as earlier trainings on this machine tell; else None."""
+        if cluster.address is not None:
+            return None
+        resources = self.resources(cluster, plan)
+        machine, cache = this_machine(resources), cache_folder(self.options)
+        return estimate(
+            jobs_of_plan(plan, space),
+            [self._split()],
+            lambda config: known_speed(config, machine, cache),
+            concurrent=resources.concurrent,
+            at_most=space.search is not None,
+        )
+
+    def _split(self) -> tuple[int, int]:
+        """Return the training and validation images of each trial; of folds, their mean."""
+        images = self.folder.read_run().get("dataset", {}).get("splits", {})
+        train, valid = images.get("train", 0), images.get("valid", 0)
+        if folds := self.options.folds:
+            return round((train + valid) * (folds - 1) / folds), round((train + valid) / folds)
+        return train, valid
+
+    def _seconds_of_epoch(self, cluster: Cluster, resources: TrialResources) -> Callable[[TrialConfig], float | None]:
+        """Return what tells how long an epoch of a configuration takes here, where earlier trainings have shown it."""
+        if cluster.address is not None:
+            return lambda config: None
+        machine, cache, split = this_machine(resources), cache_folder(self.options), self._split()
+
+        def seconds(config: TrialConfig) -> float | None:
+            speed = known_speed(config, machine, cache)
+            return None if speed is None else speed.epoch(*split)
+
+        return seconds
+
+    def _speed_keeper(self, cluster: Cluster, resources: TrialResources) -> list[SpeedKeeper]:
+        if cluster.address is not None:
+            return []
+        return [SpeedKeeper(this_machine(resources), self._split(), cache_folder(self.options))]
 
     def _watch(self, cluster: Cluster, resources: TrialResources) -> NodeWatch:
         return NodeWatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,11 +19,18 @@ from bts_tune.results.status import STATUSES
 
 _LEFT = ("trial", "status")
 _RIGHT = ("epoch", "Dice loss", "IoU", "best so far", "time")
+_FROM_WIDTH = {"IoU": 66, "time": 58, "Dice loss": 50}
+"""The narrowest terminal that has room for a column; the others are always shown."""
 _FEWEST = 4
 
 
 def progress_table(
-    run: Mapping[str, Any], trials: Sequence[TrialRecord], *, state: str, height: int | None = None
+    run: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    *,
+    state: str,
+    height: int | None = None,
+    width: int | None = None,
 ) -> RenderableType:
     """Return the running trials, then the best of the others, and a line that says how the run stands.
 
@@ -31,27 +39,28 @@ def progress_table(
         trials: its trials.
         state: how it stands.
         height: lines of the terminal; as many trials are shown as fit. None for all of them.
+        width: columns of the terminal; a narrow one shows fewer of the table's. None for all of them.
     """
     listed = _ordered(trials)
     room = len(listed) if height is None else max(_FEWEST, height - 5)
     leader = min((_best(record) for record in trials if record.rows), default=None)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in _LEFT:
-        table.add_column(name, no_wrap=True)
-    for name in _RIGHT:
-        table.add_column(name, justify="right", no_wrap=True)
+    shown = [name for name in (*_LEFT, *_RIGHT) if width is None or width >= _FROM_WIDTH.get(name, 0)]
+    for name in shown:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
     for record in listed[:room]:
         last = record.rows[-1] if record.rows else {}
         best = _best(record) if record.rows else None
-        table.add_row(
-            Text(record.trial + ("*" if record.baseline else "")),
-            Text(record.status, style=STATUSES[record.status].style),
-            f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
-            metric(last.get("val_dice_loss")),
-            metric(last.get("val_iou")),
-            Text(metric(best), style="bold green" if best is not None and best == leader else ""),
-            duration(total_seconds(record)),
-        )
+        cells: dict[str, str | Text] = {
+            "trial": Text(record.trial + ("*" if record.baseline else "")),
+            "status": Text(record.status, style=STATUSES[record.status].style),
+            "epoch": f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
+            "Dice loss": metric(last.get("val_dice_loss")),
+            "IoU": metric(last.get("val_iou")),
+            "best so far": Text(metric(best), style="bold green" if best is not None and best == leader else ""),
+            "time": duration(total_seconds(record)),
+        }
+        table.add_row(*(cells[name] for name in shown))
     parts: list[RenderableType] = [Text(str(run.get("run") or ""), style="bold"), table]
     if len(listed) > room:
         parts.append(Text(f"… and {len(listed) - room} more", style="dim"))
@@ -80,7 +89,37 @@ def _summary(run: Mapping[str, Any], trials: Sequence[TrialRecord], state: str) 
     options = run.get("options") or {}
     searched = f", of a search for {options['num_trials']}" if options.get("num_trials") else ""
     dataset = "demo" if run.get("profile") == "demo" else str((run.get("dataset") or {}).get("path") or MISSING)
+    left = seconds_left(run, trials) if state == "running" else None
+    ends = "" if left is None else f"; ends in about {duration(left)}"
     return (
-        f"{state}: {ended} of {len(trials)} planned trials ended{searched}, {epochs} epochs trained; dataset "
+        f"{state}: {ended} of {len(trials)} planned trials ended{searched}, {epochs} epochs trained{ends}; dataset "
         f"{dataset}; * baseline"
     )
+
+
+def seconds_left(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> float | None:
+    """Return how long what is planned still takes, by the mean epoch of each model so far; None before the first one.
+
+    What a search has not planned yet is left out, as is a final stage that is not planned.
+    """
+    taken: dict[tuple[Any, ...], list[float]] = {}
+    for record in trials:
+        taken.setdefault(_model(record), []).extend(row.get("seconds") or 0.0 for row in record.rows)
+    every = [seconds for of_model in taken.values() for seconds in of_model]
+    open_trials = [record for record in trials if record.status not in FINISHED]
+    if not every or not open_trials:
+        return None
+    parts = [
+        math.fsum(taken[_model(record)] or every)
+        / len(taken[_model(record)] or every)
+        * max(0, setting(record, "epochs") - len(record.rows))
+        for record in open_trials
+    ]
+    resources = run.get("resources")
+    side_by_side = resources.get("concurrent") if isinstance(resources, Mapping) else None
+    at_a_time = side_by_side if isinstance(side_by_side, int) and side_by_side > 0 else 1
+    return max(math.fsum(parts) / at_a_time, *parts)
+
+
+def _model(record: TrialRecord) -> tuple[Any, ...]:
+    return tuple(setting(record, name) for name in ("decoder", "encoder", "freeze", "image_size", "batch_size"))
