@@ -417,7 +417,7 @@ def test_a_search_survives_nodes_that_are_killed_and_replaced_and_then_its_head(
 ) -> None:
     space = tmp_path / "many.yaml"
     text = space_file(epochs=2, search=True).read_text()
-    space.write_text(text.replace("num_trials: 4", "num_trials: 30").replace("resnet18", ENCODER))
+    space.write_text(text.replace("num_trials: 4", "num_trials: 30"))
     with RayCluster(0) as cluster:
         nodes = [cluster.add(1) for _ in range(2)]
         arguments = command.run_arguments(space, "storm", "--address", cluster.address, "--max-failures", "20")
