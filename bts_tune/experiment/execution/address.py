@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -78,13 +79,17 @@ def found_address(address: str) -> str:
     if address == AUTO:
         from ray._private.services import canonicalize_bootstrap_address
 
+        log = logging.getLogger("ray._private.services")
         try:
+            log.setLevel(logging.ERROR)  # of several it warns in its own words; the run says which one it is
             found = str(canonicalize_bootstrap_address(AUTO))
         except Exception as error:
             raise RunError(
                 f"--address auto: no Ray cluster is found on this machine ({first_line(error).rstrip('.')}); start one "
                 "with 'ray start', or give HOST:PORT of its head."
             ) from None
+        finally:
+            log.setLevel(logging.NOTSET)
     host, port = _split(found)
     try:
         socket.create_connection((host, port), timeout=_PATIENCE).close()
