@@ -57,6 +57,8 @@ class RayCluster:
             *("start", "--head", "--block", f"--num-cpus={cpus}", f"--port={self._port}"),
             *(f"--temp-dir={self._folder}/ray", f"--include-dashboard={str(dashboard).lower()}"),
             f"--dashboard-port={self._dashboard_port}",
+            # The usual one may be another Ray's on this machine; without it, no job can be submitted.
+            f"--dashboard-agent-listen-port={_free_port()}",
             *arguments,
         ]
 
