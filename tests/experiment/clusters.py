@@ -103,14 +103,15 @@ class RayCluster:
             room: in each of those folders, as `mount` takes it.
             environment: of the node alone.
         """
-        before = self._alive()
+        before = set(self.nodes())
         process = self._start(
             ["start", f"--address={self.address}", "--block", f"--num-cpus={cpus}", *arguments],
             hide=hide,
             room=room,
             environment=environment,
         )
-        self._wait(process, lambda: self._alive() > before)
+        # Not by their number: one that was killed may be counted for a while.
+        self._wait(process, lambda: set(self.nodes()) - before)
         return process
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
@@ -168,9 +169,6 @@ class RayCluster:
             check=True,
             capture_output=True,
         )
-
-    def _alive(self) -> int:
-        return len(self.nodes())
 
     def _wait(self, process: subprocess.Popen[bytes], there: object) -> None:
         assert callable(there)
