@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
     from bts_tune.data.checks.check import CheckReport
     from bts_tune.data.records import Dataset
+    from bts_tune.experiment.benchmark import FinishedBenchmark
     from bts_tune.experiment.planning.options import RunOptions
     from bts_tune.experiment.run import FinishedRun
     from bts_tune.export.formats.base import Exported
     from bts_tune.plugins import Plugin
+    from bts_tune.report.benchmark import BenchmarkReportFiles
+    from bts_tune.report.live import LivePage
     from bts_tune.report.write import ReportFiles
+    from bts_tune.results.benchmark import BenchmarkFolder
     from bts_tune.training.prediction import Prediction
     from bts_tune.training.segmenter import Segmenter
     from bts_tune.training.trial import Row, TrialSetup
@@ -41,6 +45,7 @@ __all__ = [
     "Run",
     "Space",
     "TrialConfig",
+    "benchmark",
     "build_space",
     "check_dataset",
     "extend",
@@ -141,7 +146,7 @@ class Run:
             trial: take this trial's model instead.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
             ensemble: take all trainings of the winner as one, the mean of their probabilities; in place of `trial`.
-            tta: test-time augmentation: the mean over the flips and quarter turns of an image, in 8 times the time.
+            tta: test-time augmentation: the mean over flips of an image, in 2 or 4 times the time (docs/prediction.md).
 
         Raises:
             RunError: no trial, or not this one, has left a model, or too few for an ensemble, or one cannot be read.
@@ -163,8 +168,10 @@ class Run:
         device: str = "auto",
         ensemble: bool = False,
         tta: bool = False,
+        formats: Sequence[str] = (),
+        batch_size: int = 8,
     ) -> list[Prediction]:
-        """Write a mask and an overlay for each image or volume, and return what was written.
+        """Write a mask and an overlay for each image or volume, and `predictions.csv`; return what was written.
 
         Args:
             images: images, NIfTI volumes and DICOM series, or folders of them.
@@ -173,9 +180,12 @@ class Run:
                 same shape and affine; of a DICOM series `<series>_mask.dcm` is a DICOM SEG. Their overlay shows the
                 slice with most tumour.
             trial, device, ensemble, tta: as for `best_model`.
+            formats: of the masks, in place of those: 'png' (of a volume a folder of slices), 'nifti' (of NIfTI and
+                DICOM), 'dicom-seg' (of DICOM), 'coco' (`predictions.json`, of images).
+            batch_size: images, or slices of a volume, that go through the network together.
 
         Raises:
-            RunError, ConfigError: as for `best_model`.
+            RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image.
             DataError: an image cannot be read (those before it are written), or would be overwritten.
         """
         from bts_tune.training.prediction import predict
@@ -183,9 +193,18 @@ class Run:
         listed = [images] if isinstance(images, str | Path) else images
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         plane = plane_of_slices(self.folder)
-        return list(predict(model, [Path(one) for one in listed], Path(out), plane=plane))
+        paths = [Path(one) for one in listed]
+        return list(predict(model, paths, Path(out), plane=plane, formats=formats, batch_size=batch_size))
 
-    def export(self, to: str, output: Path | str | None = None, *, trial: str | None = None) -> Exported:
+    def export(
+        self,
+        to: str,
+        output: Path | str | None = None,
+        *,
+        trial: str | None = None,
+        ensemble: bool = False,
+        tta: bool = False,
+    ) -> Exported:
         """Write the best model, or the run itself, in a form that other programs read.
 
         Args:
@@ -193,6 +212,7 @@ class Run:
             output: the path to write to, or for 'optuna' the address of a storage; by default `exports/` of the run's
                 folder. `output` of what is returned says where it is, `notes` what to know of it.
             trial: take this trial's model instead of the best.
+            ensemble, tta: as for `best_model`; in 'onnx' and 'torch-export'.
 
         Raises:
             ConfigError: there is no such format, or a package that it needs is missing.
@@ -201,7 +221,8 @@ class Run:
         from bts_tune.export.context import ExportContext
 
         export = EXPORTS.get(to)()
-        exported: Exported = export.write(ExportContext(self.folder, trial), os.fspath(output) if output else None)
+        context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
+        exported: Exported = export.write(context, os.fspath(output) if output else None)
         return exported
 
     def send(self, tracker: str) -> str:
@@ -618,6 +639,59 @@ def train_final(
     return _finished(finished)
 
 
+def benchmark(
+    file: Path | str,
+    *,
+    results: Path | str = "results",
+    allow_changed: bool = False,
+    retry_failed: bool = False,
+    progress: bool | Console = True,
+    **options: Any,
+) -> FinishedBenchmark:
+    """Train every configuration of a benchmark's file on each of its datasets and splits, and compare them.
+
+    Each dataset and split is one ordinary run, in the benchmark's folder. The same call goes on with a benchmark that
+    was cut off, and of a complete one makes the report anew.
+
+    Args:
+        file: the benchmark (docs/benchmark.md).
+        results: where the benchmark's folder is, and the runs that the file names.
+        allow_changed, retry_failed, progress: as for `resume`.
+        options: how its runs are carried out, such as `concurrent=2`; and `weights_dir` and `skip_missing_weights`.
+
+    Raises:
+        BtsTuneError: something that can be mended.
+        RunStoppedError: a run had to end early; the same call goes on with it.
+
+    Examples:
+        >>> ended = benchmark("three_models.yaml")  # doctest: +SKIP
+        >>> ended.report.page  # doctest: +SKIP
+    """
+    from bts_tune.experiment.benchmark import run_benchmark
+    from bts_tune.experiment.planning.options import declarations
+    from bts_tune.report.benchmark import write_benchmark_report
+    from bts_tune.results.benchmark import BenchmarkReader
+
+    how = [name for name, declared in declarations().items() if declared.group == "how" and name != "time_budget"]
+    _require_known(options, ["weights_dir", "skip_missing_weights", *how])
+    readers: dict[Path, BenchmarkReader] = {}
+
+    def report(folder: BenchmarkFolder) -> BenchmarkReportFiles:
+        reader = readers.setdefault(folder.path, BenchmarkReader(folder))
+        return write_benchmark_report(folder, reader)
+
+    return run_benchmark(
+        Path(file),
+        results=Path(results),
+        options=_plain(options),
+        console=_console(progress),
+        report=_report,
+        benchmark_report=report,
+        allow_changed=allow_changed,
+        retry_failed=retry_failed,
+    )
+
+
 def _dataset(data: Dataset | Path | str) -> Dataset:
     return open_dataset(data) if isinstance(data, str | Path) else data
 
@@ -638,10 +712,22 @@ def _finished(finished: FinishedRun) -> Run:
     return Run(finished.folder, finished.report)
 
 
-def _report(folder: RunFolder) -> ReportFiles:
-    from bts_tune.report.write import write_report
+class _Reporter:
+    """Makes the report of a run: when it has ended, and its page from time to time while it goes on."""
 
-    return write_report(folder)
+    def __call__(self, folder: RunFolder) -> ReportFiles:
+        from bts_tune.report.write import write_report
+
+        return write_report(folder)
+
+    def live(self, folder: RunFolder) -> LivePage:
+        from bts_tune.plugins import loaded_plugins
+        from bts_tune.report.live import LivePage
+
+        return LivePage(folder, [plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
+
+
+_report = _Reporter()
 
 
 def _console(progress: bool | Console) -> Console:

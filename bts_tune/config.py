@@ -16,7 +16,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
@@ -33,6 +44,9 @@ Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle", "plateau"]
 WeightAverageKind = Literal["none", "ema", "swa"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+MAX_CHANNELS = 16
+"""Most channels that an image may have."""
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -81,10 +95,23 @@ class PreprocessingPart(Part):
         default=224, description="side of the square images in pixels; a multiple of 32, as SMP's encoders need"
     )
     equalization: Equalization = Field(default="histogram", description="histogram equalisation before resizing")
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)] = Field(
+        default=1,
+        description="of an image: 1, grey, or as many as the files hold, such as 3 MRI sequences stored as red, green "
+        "and blue; a grey image is repeated",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_it_always_was(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Leave one channel out of the JSON of keys: what is prepared with it is what was before there were several."""
+        fields: dict[str, Any] = serialize(self)
+        if info.mode == "json" and type(self) is PreprocessingPart and self.channels == 1:
+            fields.pop("channels", None)
+        return fields
 
 
 class ModelPart(Part):
-    """What the network depends on. It always has one input channel and one output class."""
+    """What the network depends on, beside `channels`: those of its input. It always has one output class."""
 
     decoder: DecoderName = Field(
         default="unet", description="architecture: one of SMP's, or one that a plugin registers"
@@ -157,6 +184,11 @@ class OptimizationPart(Part):
     loss: LossName = Field(default="dice-bce", description="training loss")
     dice_weight: NonNegative = Field(default=1.0, description="weight of the Dice loss; of loss: dice-bce")
     bce_weight: NonNegative = Field(default=1.0, description="weight of binary cross-entropy; of loss: dice-bce")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0,
+        description="how far the truth that the loss is trained on is moved from 0 and 1 towards one half: tumour is "
+        "1 - label_smoothing / 2, the rest label_smoothing / 2; what is measured stays 0 and 1",
+    )
     weight_average: WeightAverageKind = Field(
         default="none",
         description="what is validated and kept in place of the last weights: 'ema', their exponential moving average "
@@ -215,6 +247,15 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
             raise ValueError(
                 f"freeze_epochs is {self.freeze_epochs} with epochs: {self.epochs}; "
                 "it must be below epochs, or use freeze: all"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _smooths_what_may_be_soft(self) -> Self:
+        if self.label_smoothing and self.loss != LOSS_WITHOUT_IMPORT and not LOSSES.get(self.loss).takes_soft_truth:
+            raise ValueError(
+                f"label_smoothing is {self.label_smoothing} with loss: {self.loss}, which takes a truth of 0 and 1 "
+                "alone; it must be 0"
             )
         return self
 

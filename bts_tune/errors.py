@@ -40,6 +40,10 @@ class WeightsError(BtsTuneError):
     """Encoder weights cannot be had."""
 
 
+class MissingWeightsError(WeightsError):
+    """Encoder weights are not here and cannot be downloaded; everything about them is right."""
+
+
 class RunError(BtsTuneError):
     """A run folder cannot be created, read or resumed."""
 

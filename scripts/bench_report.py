@@ -140,7 +140,7 @@ def invented_scores(loss: float, random: np.random.Generator) -> Iterator[tuple[
         truth = random.integers(200, 4000, images).astype(float)
         found = np.floor(np.clip(1 - loss + 0.2 * random.normal(size=images), 0, 1) * truth)
         sums = np.zeros((images, len(SUMS)))
-        values = (found, truth - found, truth - found, found, truth, truth, truth - found)
+        values = (found, truth - found, truth - found, found, truth, truth)
         for column, content in enumerate(values):
             sums[:, column] = content
         names = tuple(f"{split}/{number:04d}.jpg" for number in range(images))

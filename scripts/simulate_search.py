@@ -80,9 +80,8 @@ class Curve:
     seconds: np.ndarray
 
 
-# A published table may be of a version that lacked these fields; one that is missing has its default.
-_ADDED_LATER = {"loss", "objective", "weight_average", "ema_decay", "swa_start"}
-_FIELDS = [name for name in FIELDS if name not in _ADDED_LATER]
+# A table of an earlier version lacks the fields that came after it, which then had no effect: their defaults.
+_NEEDED = {"trial", "status", "baseline", "decoder", "encoder", "epochs", "learning_rate"}
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -93,7 +92,7 @@ def read_curves(folder: Path) -> list[Curve]:
             different budgets.
     """
     board, epochs = folder / "leaderboard.csv", folder / "epochs.csv"
-    complete = [row for row in _read(board, {"trial", "status", "baseline", *_FIELDS}) if row["status"] == "complete"]
+    complete = [row for row in _read(board, _NEEDED) if row["status"] == "complete"]
     by_trial: dict[str, dict[int, tuple[float, float]]] = {row["trial"]: {} for row in complete}
     for number, row in enumerate(_read(epochs, {"trial", "epoch", "val_dice_loss", "seconds"}), start=2):
         if row["trial"] in by_trial:
@@ -340,8 +339,10 @@ def resolve(curves: Sequence[Curve], space: str, settings: str) -> ResolvedSearc
     if searched is None:
         raise ConfigError(f"--space {space}: has no search; give the space that the curves were recorded in.")
     for name, parameter in searched.parameters.items():
+        if parameter.when:  # a configuration may have no such field
+            continue
         values = {getattr(curve.config, name) for curve in curves}
-        if not parameter.when and len(values) == 1:
+        if len(values) == 1:
             fixed[name] = values.pop()
     search = load_space(space).resolve(overrides=fixed).search
     chosen = load_space(settings).resolve(overrides={"epochs": fixed["epochs"]}).search

@@ -33,7 +33,7 @@ FIELDS: dict[str, Any] = {
     "image_size": 32,
     "epochs": 2,
     "batch_size": 8,
-    "encoder": "resnet18",
+    "encoder": "tu-test_efficientnet",
     "encoder_weights": "none",
 }
 OPTIONS: dict[str, Any] = {"dashboard": False, "device": "cpu", "concurrent": 1, "progress": False}

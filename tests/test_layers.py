@@ -136,3 +136,10 @@ def test_every_module_has_its_tests() -> None:
         if not (root / "tests" / inner.parent / f"test_{path.name}").is_file():
             missing.append(path.relative_to(root).as_posix())
     assert not missing, f"{len(missing)} modules without a test file at the mirrored path: {', '.join(missing)}"
+
+
+def test_the_driver_of_a_run_imports_no_torch() -> None:
+    """It takes seconds, which the user of a warm cache would wait for."""
+    code = "import sys; import bts_tune.experiment.run; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -59,13 +59,13 @@ class BatchAugmenter:
         """Change images and their masks alike; the same arguments give the same on the same kind of device.
 
         Args:
-            images: whole numbers from 0 to 255, of any dtype, [n, 1, S, S], on the augmenter's device.
-            masks: 0 and 1, of the same shape.
+            images: whole numbers from 0 to 255, of any dtype, [n, C, S, S], on the augmenter's device.
+            masks: 0 and 1, [n, 1, S, S].
             drawn: from `draw`, on the same device.
             seed: of what is drawn for every pixel.
 
         Returns:
-            float32 images, whole numbers from 0 to 255, and float32 masks, 0 and 1, both [n, 1, S, S].
+            float32 images, whole numbers from 0 to 255, and float32 masks, 0 and 1, of the same shapes.
         """
         self._generator.manual_seed(seed)
         pair = images.float(), masks.float()

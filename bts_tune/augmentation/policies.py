@@ -79,6 +79,17 @@ def parse_policy(text: str) -> tuple[str, tuple[str, ...]]:
     return policy, tuple(named)
 
 
+def names_of_steps(config: AugmentationPart) -> list[str]:
+    """Return the names of a configuration's steps, those that `augmentation_kind` leaves out not among them.
+
+    Raises:
+        ConfigError: `config.augmentation` is not valid.
+    """
+    policy, named = parse_policy(config.augmentation)
+    kinds = {name: AUGMENTATION_STEPS.get(name).kind for name in (*POLICIES[policy], *named)}
+    return [name for name, kind in kinds.items() if config.augmentation_kind in (kind, "both")]
+
+
 def steps(config: AugmentationPart, image_size: int) -> list[Step]:
     """Return the steps in the order in which they are applied: geometry first, then intensity.
 

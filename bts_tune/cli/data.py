@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--reader", metavar="NAME", help="how the folder is laid out (found by itself)")
     check.add_argument("--plane", choices=PLANES, default=PLANES[0], help="how volumes are cut into slices (axial)")
     check.add_argument("--empty-slices", metavar="X", type=float, default=0.2, help="share without a tumour (0.2)")
-    check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read")
+    check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read, or all")
+    check.add_argument("--channels", metavar="N", type=int, default=1, help="of an image, as a run is to read it (1)")
     check.add_argument(
         "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
     )
@@ -99,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.config import MAX_CHANNELS
     from bts_tune.data.checks.check import check_dataset, render
     from bts_tune.data.checks.preview import require_format, write_preview
     from bts_tune.data.checks.scan_cache import cached_scan
@@ -114,6 +116,8 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     load_given_plugins(parsed)
     if parsed.preview is not None:
         require_format(parsed.preview)
+    if not 1 <= parsed.channels <= MAX_CHANNELS:
+        raise DataError(f"--channels {parsed.channels}: must be from 1 to {MAX_CHANNELS}.")
     dataset = open_dataset(
         parsed.folder,
         tumor_categories=parsed.tumor_categories,
@@ -127,7 +131,7 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
-    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=[parsed.channels])
     if parsed.json:
         print(json.dumps({**checked.to_json(), "split": split.to_dict()}, allow_nan=False, indent=2))
     else:

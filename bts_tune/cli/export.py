@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to; for optuna the URL of a storage or the path of a journal (exports/ in the run's folder)",
     )
     parser.add_argument("--trial", metavar="NAME", help="export this trial's model instead of the best one")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="all trainings of the winner as one model, where the run kept them"
+    )
+    parser.add_argument("--tta", action="store_true", help="with test-time augmentation inside (2 or 4 times the time)")
     add_results(parser)
     add_plugin(parser)
     parser.set_defaults(action=_export)
@@ -63,7 +67,9 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
         say(make_console(), open_run(run, parsed.results).send(to))
         return EXIT_OK
     EXPORTS.get(to)  # an unknown format is told before an unknown run
-    exported = open_run(run, parsed.results).export(to, parsed.output, trial=parsed.trial)
+    exported = open_run(run, parsed.results).export(
+        to, parsed.output, trial=parsed.trial, ensemble=parsed.ensemble, tta=parsed.tta
+    )
     console = make_console()
     say(console, exported.output)
     for note in exported.notes:

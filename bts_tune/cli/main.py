@@ -14,7 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from bts_tune import __version__
-from bts_tune.cli import compare, completion, data, export, final, listing, predict, report, run, spaces, watch
+from bts_tune.cli import (
+    benchmark,
+    compare,
+    completion,
+    data,
+    export,
+    final,
+    listing,
+    predict,
+    pull,
+    push,
+    report,
+    run,
+    spaces,
+    watch,
+)
 from bts_tune.cli.help import HelpFormatter
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
 from bts_tune.imports import leave_out_working_folder
@@ -38,8 +53,11 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "watch": ("show how far a run is, in another terminal", watch.add_arguments),
     "report": ("make a run's report anew", report.add_arguments),
     "compare": ("set runs side by side, ranked where they were measured alike", compare.add_arguments),
+    "benchmark": ("compare configurations on several datasets, splits and seeds", benchmark.add_arguments),
     "predict": ("segment images with a run's best model", predict.add_arguments),
     "export": ("write a run's best model, or the run, for other programs", export.add_arguments),
+    "push": ("mirror a run to a bucket or another folder", push.add_arguments),
+    "pull": ("bring a mirrored run back", pull.add_arguments),
     "final": ("train a run's best configurations and baselines again", final.add_arguments),
     "data": ("check, generate and cache datasets", data.add_arguments),
     "spaces": ("list and explain search spaces", spaces.add_arguments),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
+from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 
 
@@ -27,12 +29,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble", action="store_true", help="the mean of all trainings of the winner, where the run kept them"
     )
     parser.add_argument(
-        "--tta", action="store_true", help="the mean over flips and quarter turns of an image (8 times the time)"
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean over flips of an image (2 or 4 times the time)",
     )
     parser.add_argument(
         "--postprocess",
         action="store_true",
         help="the threshold and smallest region that the run chose on its validation split",
+    )
+    parser.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the masks: png, nifti, dicom-seg or coco (as the image: png, NIfTI, DICOM SEG; may be repeated)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="images, or slices, that are segmented together (8)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     add_results(parser)
@@ -41,10 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
+    from bts_tune.progress_bar import progress_bar
     from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run, plane_of_slices
     from bts_tune.training.ensemble import load_segmenter
     from bts_tune.training.postprocessing import Postprocessing
-    from bts_tune.training.prediction import predict
+    from bts_tune.training.prediction import TABLE_FILE, predict
 
     load_given_plugins(parsed)
     if parsed.ensemble and parsed.trial:
@@ -57,6 +72,17 @@ def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
         if parsed.ensemble or parsed.tta:
             raise ConfigError("--postprocess: was chosen for single models; leave out --ensemble and --tta.")
         segmenter.postprocessing = Postprocessing(**chosen_postprocessing(run, models[0]))
-    for prediction in predict(segmenter, parsed.images, parsed.out, plane=plane_of_slices(run)):
-        print(f"{prediction.image}: tumour {prediction.tumor_share:.2%} of the image -> {prediction.mask}", flush=True)
+    console = make_console()
+    with progress_bar(console, "segmenting") if console.is_terminal else nullcontext() as progress:
+        for found in predict(
+            segmenter,
+            parsed.images,
+            parsed.out,
+            plane=plane_of_slices(run),
+            formats=parsed.format,
+            batch_size=parsed.batch_size,
+            progress=progress,
+        ):
+            say(console, f"{found.image}: tumour {found.tumor_share:.2%} of the image -> {found.mask}")
+    say(console, f"Table: {parsed.out / TABLE_FILE}")
     return EXIT_OK

@@ -10,7 +10,7 @@ from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, print_ranking, say, warn
-from bts_tune.errors import EXIT_OK
+from bts_tune.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
     from bts_tune.api import Run
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run", help="a run's folder or name")
     add_results(parser)
+    parser.add_argument("--page-only", action="store_true", help="write report.html and nothing else")
     add_json(parser)
     add_plugin(parser)
     parser.set_defaults(action=_report)
@@ -35,13 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
+    from bts_tune.report.write import write_report
+    from bts_tune.results.memo import FrozenTrials
     from bts_tune.results.warnings import WARNINGS
 
+    if parsed.page_only and parsed.json:
+        raise ConfigError("--page-only and --json are both given; give one of them.")
     console = make_console()
     opened = open_run(parsed.run, parsed.results)
     load_given_plugins(parsed)
-    files = opened.report()
-    trials, run = opened.folder.trials(), opened.folder.read_run()
+    if parsed.page_only:
+        from bts_tune.report.write import write_page
+
+        say(console, str(write_page(opened.folder)))
+        return EXIT_OK
+    # Read once: of a long run that takes seconds, and hundreds of MiB.
+    trials, run = FrozenTrials(opened.folder.trials()), opened.folder.read_run()
+    files = write_report(opened.folder, trials)
     warnings = [sentence for say in WARNINGS if (sentence := say(run))]
     if parsed.json:
         print_json("report", _content(opened, files, warnings))

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         what.add_argument("--" + name.replace("_", "-"), metavar="N", type=_number, help=text)
     add_json(what)
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
+    what.add_argument("--no-timing", action="store_true", help="with --dry-run: time no model on this machine")
     how = parser.add_argument_group("how to run it")
     how.add_argument("--name", metavar="RUN", help="name of the run's folder (date, time and space)")
     add_results(how)
@@ -58,6 +59,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         raise ConfigError("nothing to do: give --space NAME or --resume RUN, or a command; see 'bts-tune --help'.")
     if parsed.json and not parsed.dry_run:
         raise ConfigError("--json goes with --dry-run; of a run that was carried out: bts-tune report RUN --json.")
+    if parsed.no_timing and not parsed.dry_run:
+        raise ConfigError("--no-timing goes with --dry-run; a run times nothing before it trains.")
     from bts_tune import api
 
     console = make_console()
@@ -83,7 +86,8 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
     if parsed.dry_run:
         from bts_tune.experiment.run import dry_run
 
-        planned = dry_run(options, make_console(stderr=True) if parsed.json else console)
+        shown = make_console(stderr=True) if parsed.json else console
+        planned = dry_run(options, shown, timed=not parsed.no_timing)
         if parsed.json:
             print_json("dry-run", planned.to_dict())
         else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bts_tune.results.run_folder import RunFolder
 
 _SECONDS = 2.0
-_WIDTH = 120
+_WIDTH = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

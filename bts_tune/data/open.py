@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bts_tune.data.files import leads_out
+from bts_tune.data.files import Links, OutsideError, files_below
 from bts_tune.data.left_out import left_out_lines, with_left_out_files
 from bts_tune.data.readers._names import strata_of
 from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.records import SPLITS, Dataset, all_files
+from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -61,12 +61,13 @@ def open_dataset(
         problem = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root}: {problem}; expected {_expected(_readers())}.")
     try:
-        chosen = _recognising(root) if reader is None else READERS.get(reader)()
-        if tumor_categories is not None and not chosen.has_categories:
-            raise DataError(
-                f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
-            )
-        dataset = with_left_out_files(chosen.read(root, options))
+        with files_below(root):
+            chosen = _recognising(root) if reader is None else READERS.get(reader)()
+            if tumor_categories is not None and not chosen.has_categories:
+                raise DataError(
+                    f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
+                )
+            dataset = with_left_out_files(_read(chosen, root, options))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)
@@ -82,11 +83,26 @@ def open_dataset(
     if own and not {"valid", "test"} & set(own):
         own = ()  # all slices are for training: no split at all
     records = {
-        split: tuple(one if one.strata else replace(one, strata=strata_of(one.name)) for one in members)
+        split: tuple(replace(one, strata=_strata(one)) for one in members)
         for split, members in ((split, dataset.records.get(split, ())) for split in SPLITS)
     }
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
     return replace(dataset, records=records, annotation_counts=counts, own_splits=own)
+
+
+def _read(reader: Reader, root: Path, options: ReaderOptions) -> Dataset:
+    """Return what a reader reads; no slice, but an error, where a file that all depends on lies outside."""
+    try:
+        return reader.read(root, options)
+    except OutsideError as error:
+        name = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else error.path.name
+        issue = Issue("error", "unsafe-path", name, None, str(error).removeprefix(f"{error.path}: "))
+        return Dataset(root, reader.name, {}, {}, (issue,), own_splits=SPLITS)
+
+
+def _strata(record: SliceRecord) -> tuple[tuple[str, str], ...]:
+    """Return what a slice's file tells of it, and its name of what the file does not tell."""
+    return tuple(sorted({**dict(strata_of(record.name)), **dict(record.strata)}.items()))
 
 
 def _label(value: str | float) -> float:
@@ -137,7 +153,8 @@ def _within(root: Path, readers: Sequence[Reader]) -> Path | None:
 
 def _copy_of_links(folder: Path) -> str:
     """Return what to do first where the files are links that lead out of a folder, as hubs lay them."""
-    if any(leads_out(folder, path) for path in all_files(folder) if path.is_symlink()):
+    links = Links(folder)
+    if any(links.lead_out(path) for path in all_files(folder)):
         return f", after its links were replaced by the files themselves: cp -rL {shlex.quote(str(folder))} COPY"
     return ""
 

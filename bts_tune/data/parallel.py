@@ -7,12 +7,17 @@ lock, and no array has to be copied between processes.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_AHEAD = 16
+"""Items a thread that wait for it: enough to keep it busy, and not all of a large dataset's, which take memory."""
 
 Progress = Callable[[int, int], None]
 """Called with how many items are done and how many there are."""
@@ -44,12 +49,25 @@ def parallel_map(
     The first exception ends the work: what has not begun is dropped, so that a mistake or Ctrl-C is answered at once.
     """
     results: list[Result] = []
-    pool = ThreadPoolExecutor(max_workers=workers or available_cpus())
+    pending: deque[Future[Result]] = deque()
+    workers = workers or available_cpus()
+    pool = ThreadPoolExecutor(max_workers=workers)
+
+    def take() -> None:
+        results.append(pending.popleft().result())
+        if progress is not None:
+            progress(len(results), len(items))
+
     try:
-        for result in pool.map(function, items):
-            results.append(result)
-            if progress is not None:
-                progress(len(results), len(items))
+        # What holds where the work is asked for, such as `files_below`, holds where it is done; each item has a context
+        # of its own, as one cannot be entered twice at once.
+        context = copy_context()
+        for item in items:
+            pending.append(pool.submit(context.copy().run, function, item))
+            if len(pending) > _AHEAD * workers:
+                take()
+        while pending:
+            take()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return results

@@ -78,7 +78,9 @@ class PixelSource(ABC):
 
     @abstractmethod
     def image(self) -> np.ndarray:
-        """Return the image, [height, width] of any type of numbers.
+        """Return the image, of any type of numbers: [height, width], or [height, width, channels].
+
+        Of 3 channels the order is blue, green, red, and of 4 the last is transparency, or the fourth of four.
 
         Raises:
             DataError: it cannot be read.

@@ -16,28 +16,35 @@ from bts_tune.data.splits.make import PROVIDED
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import choose_trackers
-from bts_tune.experiment.execution.address import in_submitted_job
+from bts_tune.experiment.execution.address import cluster_address, in_submitted_job
+from bts_tune.experiment.execution.duration import duration_here
 from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.own_ray import starting_ray
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
 from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import (
+    cache_folder,
     check_and_split,
-    open_checked_dataset,
+    find_models,
     open_data,
     prepare_inputs,
     reopen_dataset,
 )
+from bts_tune.experiment.planning.left_out import leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
+from bts_tune.results.files import write_atomically
 from bts_tune.results.find import find_run
 from bts_tune.results.leaks import write_leaks
+from bts_tune.results.remote import require_writable
 from bts_tune.results.run_folder import RunFolder, refuse_existing
 from bts_tune.results.scores import METRICS_VERSION
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
@@ -112,48 +119,64 @@ def _start(
     demo = options.data is None
     path = _new_path(results, name, space.name, demo)
     refuse_existing(path)
-    opened = open_checked_dataset(options, console)
-    dataset, split = opened.dataset, opened.split
-    warm_start = _warm_start(options, resolved, dataset, results, console)
-    inputs, _held = prepare_inputs(opened.folds, resolved, options, console)
-    run = {
-        "created": now(),
-        "command": list(command),
-        "status": "running",
-        "ended": None,
-        "profile": "demo" if demo else "data",
-        "metrics": METRICS_VERSION,
-        "versions": versions(),
-        "code": code_hash(),
-        "plugins": [plugin.describe() for plugin in loaded_plugins()],
-        "objective": objective_of_space(resolved).to_dict(),
-        "losses": definitions_of_losses(resolved),
-        "metrics_defined": definitions_of_metrics(),
-        "hardware": hardware(),
-        "dataset": {
-            "path": str(dataset.root.absolute()),
-            "layout": dataset.layout,
-            "fingerprint": dataset.fingerprint(),
-            "content": dataset.fingerprint(splits=False),
-            "splits": {split: len(records) for split, records in dataset.records.items()},
-            "categories": {str(number): label for number, label in dataset.categories.items()},
-            "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
-            "split": split.to_dict(),
-            "check": opened.checked.to_dict(),
-        },
-        "weights": _weights_used(inputs),
-        "space": space.document,
-        "options": options.to_dict(),
-        "seeds": sorted({named.config.seed for named in resolved.named}),
-        "warm_start": warm_start,
-    }
+    if options.storage is not None:
+        require_writable(options.storage, "--storage")
+    dataset = open_data(options, console)
+    at_hand = leave_out_missing(space, options, cache_folder(options), lambda left: _resolve(left, options))
+    if at_hand.sentence is not None:
+        console.print(at_hand.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    space, options = at_hand.space, at_hand.options
+    resolved = _resolve(space, options)
+    models = find_models(resolved, options, at_hand.weights)
+    # While Ray's processes start, the run looks at its dataset.
+    with starting_ray(options, len(resolved.named) + (resolved.search.num_trials if resolved.search else 0)) as ray:
+        opened = check_and_split(
+            dataset, options, console, {part.channels for part in preprocessings(resolved)}, draw=True
+        )
+        dataset, split = opened.dataset, opened.split
+        warm_start = _warm_start(options, resolved, dataset, results, console)
+        inputs, _held = prepare_inputs(opened.folds, resolved, options, console, models)
+        run = {
+            "created": now(),
+            "command": list(command),
+            "status": "running",
+            "ended": None,
+            "profile": "demo" if demo else "data",
+            "metrics": METRICS_VERSION,
+            "versions": versions(),
+            "code": code_hash(),
+            "plugins": [plugin.describe() for plugin in loaded_plugins()],
+            "objective": objective_of_space(resolved).to_dict(),
+            "losses": definitions_of_losses(resolved, cache_folder(options)),
+            "metrics_defined": definitions_of_metrics(),
+            "hardware": hardware(),
+            "dataset": {
+                "path": str(dataset.root.absolute()),
+                "layout": dataset.layout,
+                "fingerprint": dataset.fingerprint(),
+                "content": dataset.fingerprint(splits=False),
+                "splits": {split: len(records) for split, records in dataset.records.items()},
+                "categories": {str(number): label for number, label in dataset.categories.items()},
+                "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
+                "split": split.to_dict(),
+                "check": opened.checked.to_dict(),
+            },
+            "weights": _weights_used(inputs),
+            "left_out": at_hand.left_out,
+            "space": space.document,
+            "options": options.to_dict(),
+            "seeds": sorted({named.config.seed for named in resolved.named}),
+            "warm_start": warm_start,
+        }
 
-    def fill(folder: RunFolder) -> None:
-        split.write(folder.split_file)
-        write_leaks(folder.leaks_file, opened.leaks)
+        def fill(folder: RunFolder) -> None:
+            split.write(folder.split_file)
+            write_leaks(folder.leaks_file, opened.leaks)
+            if opened.sheet is not None:
+                write_atomically(folder.sheet_file, opened.sheet)
 
-    new = NewRun(path, run, fill, named=name is not None)
-    return execute(new, resolved, inputs, options, console, trackers=trackers, report=report)
+        new = NewRun(path, run, fill, named=name is not None)
+        return execute(new, resolved, inputs, options, console, trackers=trackers, started=ray, report=report)
 
 
 def resume(
@@ -301,32 +324,35 @@ def _execute_resumed(
         raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
     trackers = _trackers(Space.from_document(run["space"]), options)
     dataset, folds = reopen_dataset(folder, run, options, console)
-    inputs, _held = prepare_inputs(folds, space, options, console)
-    changed = changes_since(
-        run,
-        fingerprint=dataset.fingerprint(),
-        weights=_weights_used(inputs),
-        versions=versions(),
-        code=code_hash(),
-        plugins=loaded_plugins(),
-        named=space.named if options.folds is None else [],
-        trials=folder.trials(),
-    )
-    if changed and not allow_changed:
-        raise changed_run_error(folder, changed)
-    record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
-    resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
-    return execute(
-        folder,
-        space,
-        inputs,
-        options,
-        console,
-        resumed,
-        trackers=trackers,
-        skip_search=skip_search,
-        report=report,
-    )
+    models = find_models(space, options)
+    with starting_ray(options, space.search.num_trials if space.search else len(space.named)) as ray:
+        inputs, _held = prepare_inputs(folds, space, options, console, models)
+        changed = changes_since(
+            run,
+            fingerprint=dataset.fingerprint(),
+            weights=_weights_used(inputs),
+            versions=versions(),
+            code=code_hash(),
+            plugins=loaded_plugins(),
+            named=space.named if options.folds is None else [],
+            trials=folder.trials(),
+        )
+        if changed and not allow_changed:
+            raise changed_run_error(folder, changed)
+        record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
+        resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
+        return execute(
+            folder,
+            space,
+            inputs,
+            options,
+            console,
+            resumed,
+            trackers=trackers,
+            skip_search=skip_search,
+            started=ray,
+            report=report,
+        )
 
 
 def _trackers(space: Space, options: RunOptions) -> list[Tracker]:
@@ -341,23 +367,37 @@ def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
     paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
     absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
+    if options.storage is not None and "://" not in options.storage:
+        absolute["storage"] = str(Path(options.storage).expanduser().absolute())
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
-def dry_run(options: RunOptions, console: Console) -> DryRun:
-    """Return what a run would do and cost; train nothing, write nothing but a demo dataset into the cache."""
+def dry_run(options: RunOptions, console: Console, space: Space | None = None, *, timed: bool = True) -> DryRun:
+    """Return what a run would do and cost; train nothing, write nothing but into the cache.
+
+    Args:
+        options: what is asked for.
+        console: where progress is shown.
+        space: the search space, where it is no file; by default the one that `options.space` names.
+        timed: whether models whose speed on this machine is not known are timed, a few of them.
+    """
     load_installed()
     load_plugins(options.plugins)
     options.require_known_names()
-    space = load_space(options.space)
+    space = space or load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
     dataset = open_data(options, console)
     folds: Mapping[int | None, Dataset] = {None: dataset}
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
     if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
-        folds = check_and_split(dataset, options, console).folds
-    return DryRun(space.name, resolved, [len(dataset.records["train"]) for dataset in folds.values()])
+        channels = {part.channels for part in preprocessings(resolved)}
+        folds = check_and_split(dataset, options, console, channels).folds
+    splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds.values()]
+    duration = None
+    if cluster_address(options.address) is None:  # of a cluster, this machine tells nothing
+        duration = duration_here(resolved, splits, options, console, timed=timed)
+    return DryRun(space.name, resolved, [train for train, _ in splits], duration)
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:

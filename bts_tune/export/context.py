@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bts_tune.results.find import best_model
+from bts_tune.errors import ConfigError
+from bts_tune.results.find import best_model, ensemble_models
 from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.training.ensemble import load_segmenter
 from bts_tune.training.segmenter import Segmenter
 
 
@@ -18,10 +20,16 @@ class ExportContext:
     Attributes:
         folder: the run.
         trial: the trial whose model was asked for; None for the run's best.
+        ensemble: whether all trainings of the winner are asked for, as one model.
+        tta: whether test-time augmentation is asked for: the mean over flips of an image.
     """
 
-    def __init__(self, folder: RunFolder, trial: str | None = None) -> None:
-        self.folder, self.trial = folder, trial
+    def __init__(
+        self, folder: RunFolder, trial: str | None = None, *, ensemble: bool = False, tta: bool = False
+    ) -> None:
+        if ensemble and trial is not None:
+            raise ConfigError("--ensemble and --trial: give one of the two.")
+        self.folder, self.trial, self.ensemble, self.tta = folder, trial, ensemble, tta
 
     @property
     def run_name(self) -> str:
@@ -47,6 +55,20 @@ class ExportContext:
         """
         return best_model(self.folder, self.trial)
 
+    @cached_property
+    def model_folders(self) -> Sequence[Path]:
+        """The folders of all models that are asked for: of an ensemble its members, else `model_folder` alone.
+
+        Raises:
+            RunError: no trial, or not the one that was asked for, has left a model, or too few for an ensemble.
+        """
+        return ensemble_models(self.folder) if self.ensemble else [self.model_folder]
+
+    @property
+    def name(self) -> str:
+        """What the exported model is called: its trial, and what is made of it."""
+        return "-".join([self.model_folder.name, *["ensemble"] * self.ensemble, *["tta"] * self.tta])
+
     @property
     def record(self) -> TrialRecord | None:
         """The record of the model's trial; None where the run has lost it."""
@@ -59,4 +81,4 @@ class ExportContext:
         Raises:
             RunError: it cannot be read, or needs a plugin that is not loaded.
         """
-        return Segmenter.load(self.model_folder, "cpu")
+        return load_segmenter(self.model_folders, "cpu", tta=self.tta)

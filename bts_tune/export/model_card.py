@@ -55,7 +55,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
     document = Document(
         title=f"{context.model_folder.name}: brain tumours in slices of MRI",
         banners=("Not for diagnosis: a research model, no medical device.", *filter(None, warnings)),
-        tag="",
+        tags=(),
         sections=(
             TitledBlocks("How to load it", tuple(_loading(context, smp))),
             TitledBlocks("What it is", tuple(_described(context))),
@@ -70,7 +70,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
 def loading_code(context: ExportContext, *, smp: bool) -> str:
     """Return five lines of Python, or fewer, that load the model and segment `scan.png`."""
     config = context.segmenter.config
-    if not smp:
+    if not smp or config.channels > 1:
         loaded = [f"bt.load_plugin({name!r})" for name in _plugins(context)]
         return "\n".join(
             [
@@ -97,7 +97,7 @@ def _loading(context: ExportContext, smp: bool) -> Iterator[Block]:
     yield paragraph("In this folder; elsewhere its path stands in place of the dot.")
     yield CodeBlock(loading_code(context, smp=smp), "python")
     yield paragraph("A pixel is taken for tumour where its probability is above 0.5.")
-    if smp:
+    if smp and context.segmenter.config.channels == 1:
         yield paragraph(
             "These lines give the probabilities at the network's own image size. With bts-tune, ",
             Code('bts_tune.load_model(".").predict("scan.png")'),
@@ -115,7 +115,7 @@ def _loading(context: ExportContext, smp: bool) -> Iterator[Block]:
                 Code('bts_tune.load_model(".").network'),
                 " has it.",
             )
-    else:
+    elif not smp:
         yield paragraph(
             f"The decoder {context.segmenter.config.decoder} is not one of SMP's, so the model is loaded by bts-tune"
             + (
@@ -129,8 +129,9 @@ def _loading(context: ExportContext, smp: bool) -> Iterator[Block]:
 def _described(context: ExportContext) -> Iterator[Block]:
     config, record = context.segmenter.config, context.record
     trained = ", ".join(f"{name} {value(content)}" for name, content in config.to_dict().items())
+    given = "one grey channel" if config.channels == 1 else plural(config.channels, "channel")
     yield paragraph(
-        f"A {config.decoder} on {config.encoder} that marks tumours in single slices: one grey channel in, one logit a "
+        f"A {config.decoder} on {config.encoder} that marks tumours in single slices: {given} in, one logit a "
         f"pixel out. Trial {context.model_folder.name} of the run {context.run_name}, trained with bts-tune, weights "
         f"of epoch {context.segmenter.epoch}."
     )
@@ -140,11 +141,19 @@ def _described(context: ExportContext) -> Iterator[Block]:
     yield Bullets(
         (
             f"image: equalisation {config.equalization}, {config.image_size} x {config.image_size} pixels by averaging "
-            f"over areas, then (grey - {context.segmenter.mean:.6g}) / {context.segmenter.std:.6g}",
+            f"over areas, then {_standardised(context)}",
             f"encoder weights at the start: {config.encoder_weights}",
             f"configuration: {trained}",
         )
     )
+
+
+def _standardised(context: ExportContext) -> str:
+    mean, std = context.segmenter.mean, context.segmenter.std
+    if isinstance(mean, tuple) and isinstance(std, tuple):
+        levels = ", ".join(f"({one:.6g}, {other:.6g})" for one, other in zip(mean, std, strict=True))
+        return f"each channel less its mean, by its deviation: {levels}"
+    return f"(grey - {mean:.6g}) / {std:.6g}"
 
 
 def _metrics(context: ExportContext, report: ReportContext) -> Iterator[Block]:

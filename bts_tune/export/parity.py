@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.open import open_dataset
-from bts_tune.data.prepared.images import equalize, read_grey
+from bts_tune.data.prepared.images import equalize, read_slice
 from bts_tune.data.splits.split import read_split
 from bts_tune.data.synthetic.phantom import generate_slice
 from bts_tune.errors import BtsTuneError, RunError
@@ -59,19 +59,20 @@ def check_parity(
 
     Args:
         context: the run and its model.
-        calculate: the exported model: images uint8 [n, 1, H, W] to probabilities float32 of the same shape.
+        calculate: the exported model: images uint8 [n, C, H, W] to probabilities float32 [n, 1, H, W].
         equalizes: whether it equalises its images itself.
 
     Raises:
         RunError: it is another model: probabilities differ by more than a hundredth on average.
     """
-    images, source = check_images(context)
+    images, source = check_images(context, context.segmenter.config.channels)
     equalization = context.segmenter.config.part(PreprocessingPart).equalization
     total, largest, flipped, pixels = 0.0, 0.0, 0, 0
     for image in images:
         expected = context.segmenter.probability(image)
-        given = image if equalizes else equalize(image, equalization)
-        found = calculate(given[np.newaxis, np.newaxis])[0, 0]
+        planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(np.atleast_3d(image), 2, 0)]
+        given = planes if equalizes else [equalize(plane, equalization) for plane in planes]
+        found = calculate(np.stack(given)[np.newaxis])[0, 0]
         difference = np.abs(found - expected)
         total += float(difference.sum(dtype=np.float64))
         largest = max(largest, float(difference.max()))
@@ -86,19 +87,21 @@ def check_parity(
     return parity
 
 
-def check_images(context: ExportContext) -> tuple[list[NDArray[np.uint8]], str]:
-    """Return grey images from over the run's validation split; phantoms where its dataset is not at hand."""
+def check_images(context: ExportContext, channels: int = 1) -> tuple[list[NDArray[np.uint8]], str]:
+    """Return images from over the run's validation split; phantoms where its dataset is not at hand."""
     try:
-        found = _validation_images(context)
+        found = _validation_images(context, channels)
     except BtsTuneError:
         found = []
     if found:
         return found, "of the run's validation split"
     slices = (generate_slice(index, _IMAGES, tumor_slices=_IMAGES - 1)[0] for index in range(_IMAGES))
-    return [np.asarray(one, dtype=np.uint8) for one in slices], "phantoms: the run's dataset is not at hand"
+    grey = [np.asarray(one, dtype=np.uint8) for one in slices]
+    images = grey if channels == 1 else [np.repeat(one[..., None], channels, axis=2) for one in grey]
+    return images, "phantoms: the run's dataset is not at hand"
 
 
-def _validation_images(context: ExportContext) -> list[NDArray[np.uint8]]:
+def _validation_images(context: ExportContext, channels: int) -> list[NDArray[np.uint8]]:
     dataset: Any = context.run.get("dataset") or {}
     options: Any = context.run.get("options") or {}
     path = dataset.get("path")
@@ -109,4 +112,4 @@ def _validation_images(context: ExportContext) -> list[NDArray[np.uint8]]:
     splits = read_split(context.folder.split_file)
     valid = [record for record in opened if splits.get(record.name) == "valid"]
     spread = np.unique(np.linspace(0, len(valid) - 1, min(_IMAGES, len(valid))).round().astype(int))
-    return [read_grey(valid[place].image) for place in spread]
+    return [read_slice(valid[place], channels) for place in spread]

@@ -1,6 +1,6 @@
 """A trained network with what stands before and behind it, in torch alone, so that it can leave this program whole.
 
-A grey image of any size goes in and its probability map of the same size comes out, as `Segmenter.probability` has it:
+An image of any size goes in and its probability map of the same size comes out, as `Segmenter.probability` has it:
 equalised, resized, standardised, segmented, resized back. OpenCV does the resizing there. Here it is done by products
 with matrices whose sizes follow from the image, which every exporter can carry. They have OpenCV's values, up to
 rounding: one grey level in a few pixels.
@@ -8,17 +8,23 @@ rounding: one grey level in a few pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.config import AugmentationPart, PreprocessingPart
+from bts_tune.data.prepared.prepare import Level
+from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.segmenter import Segmenter
 
 _GREY_VALUES = 256
 
 
 class PortableModel(nn.Module):
-    """The network of a segmenter with its preprocessing, on the CPU in float32 and in evaluation mode.
+    """The networks of a segmenter with its preprocessing, on the CPU in float32 and in evaluation mode.
+
+    Of an ensemble and of test-time augmentation it gives the mean probability, as `Segmenter` does.
 
     CLAHE is left to whoever calls it: its tiles and their interpolation are OpenCV's own.
 
@@ -30,25 +36,49 @@ class PortableModel(nn.Module):
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         preprocessing = segmenter.config.part(PreprocessingPart)
-        self.network = segmenter.network
+        members, self._augmented = members_of(segmenter)
+        self.networks = nn.ModuleList(member.network for member in members)
         self.equalizes = preprocessing.equalization == "histogram"
-        self._size = preprocessing.image_size
-        self._mean, self._std = segmenter.mean, segmenter.std
+        self._size, self._channels = preprocessing.image_size, preprocessing.channels
+        self._augmentation = segmenter.config.part(AugmentationPart)
+        self._standards = [(_of_channels(member.mean), _of_channels(member.std)) for member in members]
         self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the tumour probability of each pixel, float32 [n, 1, H, W].
 
         Args:
-            image: grey values from 0 to 255, uint8 [n, 1, H, W]; equalised already where `equalizes` is not enough.
+            image: values from 0 to 255, uint8 [n, C, H, W] of C channels; equalised already where `equalizes` is not
+                enough.
         """
         height, width = image.shape[2], image.shape[3]
         if self.equalizes:
-            image = equalize_histogram(image)
+            image = equalize_histogram(image) if self._channels == 1 else _each_channel(equalize_histogram, image)
         prepared = resize_by_area(image.float(), self._size)
-        probability = torch.sigmoid(self.network((prepared - self._mean) / self._std).float())
+        probability = self._over_views(prepared) if self._augmented else self._mean_probability(prepared)
         rows, columns = _linear(self._size, height), _linear(self._size, width)
         return rows @ probability @ columns.T
+
+    def _over_views(self, prepared: torch.Tensor) -> torch.Tensor:
+        seen, back = zip(*views(prepared, self._augmentation), strict=True)
+        # All views as one batch: the program that is exported then holds each network once.
+        found = self._mean_probability(torch.cat(seen)).unflatten(0, (len(seen), -1))
+        return torch.stack([turn(one) for turn, one in zip(back, found, strict=True)]).mean(dim=0)
+
+    def _mean_probability(self, prepared: torch.Tensor) -> torch.Tensor:
+        found = [
+            torch.sigmoid(network((prepared - mean) / std).float())
+            for network, (mean, std) in zip(self.networks, self._standards, strict=True)
+        ]
+        return torch.stack(found).mean(dim=0)
+
+
+def _each_channel(function: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+    return torch.cat([function(channel) for channel in image.split(1, dim=1)], dim=1)
+
+
+def _of_channels(level: Level) -> float | torch.Tensor:
+    return torch.tensor(level)[:, None, None] if isinstance(level, tuple) else level
 
 
 def equalize_histogram(image: torch.Tensor) -> torch.Tensor:
@@ -66,7 +96,7 @@ def equalize_histogram(image: torch.Tensor) -> torch.Tensor:
 
 
 def resize_by_area(image: torch.Tensor, size: int) -> torch.Tensor:
-    """Return float32 images of whole numbers, [n, 1, H, W], as `cv2.resize` with `INTER_AREA` makes them [n, 1, S, S].
+    """Return float32 images of whole numbers, [n, C, H, W], as `cv2.resize` with `INTER_AREA` makes them [n, C, S, S].
 
     OpenCV averages over areas where neither side is enlarged, and otherwise interpolates along both.
     """

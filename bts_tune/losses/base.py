@@ -38,7 +38,8 @@ class Loss(nn.Module, ABC):
     """A training loss.
 
     Called with float32 logits and a float32 {0, 1} truth, both [n, 1, S, S], it returns a finite scalar that gradients
-    flow through and that is lower for a better prediction.
+    flow through and that is lower for a better prediction. With `label_smoothing`, the truth that it is trained on lies
+    between 0 and 1.
 
     `val_loss` is its value on a split. By default that is the mean of the loss of each image alone. A loss that is a
     function of sums over the batch overrides `on_split`, so that the whole split counts as one batch.
@@ -49,12 +50,14 @@ class Loss(nn.Module, ABC):
         source: the paper that it comes from.
         Parameters: its own parameters, fields of the configurations that choose it. Their names begin with the name of
             the loss, because all fields of a configuration share one namespace.
+        takes_soft_truth: whether it is meant for a truth between 0 and 1 too.
     """
 
     name: ClassVar[str]
     definition: ClassVar[str]
     source: ClassVar[str]
     Parameters: ClassVar[type[Part]]
+    takes_soft_truth: ClassVar[bool] = True
 
     def __init__(self, config: TrialConfig) -> None:
         """Read the loss's own parameters from the configuration of a trial."""

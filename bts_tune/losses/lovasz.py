@@ -17,6 +17,7 @@ class Lovasz(Loss):
 
     definition = "Lovász hinge of each image, a convex surrogate of 1 - IoU, mean over the images"
     source = "Berman et al., 'The Lovász-Softmax loss', CVPR 2018"
+    takes_soft_truth = False
 
     def __init__(self, config: TrialConfig) -> None:
         from segmentation_models_pytorch.losses import BINARY_MODE, LovaszLoss

@@ -13,7 +13,7 @@ from bts_tune.registry import DECODERS
 
 
 def build_model(config: TrialConfig, weights: EncoderWeights) -> nn.Module:
-    """Build the network: one input channel, one output channel of logits, spatial size kept.
+    """Build the network: `channels` input channels, one output channel of logits, spatial size kept.
 
     The weights that are not loaded are drawn from torch's global generator; seed it first.
 

@@ -3,16 +3,59 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
-
-from torch import nn
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bts_tune.errors import ConfigError
 from bts_tune.text import first_line, nearest
 
+if TYPE_CHECKING:
+    from torch import nn
+
 NO_ENCODER = "none"
 """Stands for the encoder of a decoder that has none."""
+
+
+@dataclass(frozen=True)
+class EncoderFacts:
+    """What is to be known of an encoder before it is used.
+
+    Attributes:
+        parameters: of the encoder alone, with one input channel, in millions.
+        licence: of its pretrained weights.
+        source: where those come from.
+    """
+
+    parameters: float
+    licence: str
+    source: str
+
+
+FACTS: Mapping[str, EncoderFacts] = {
+    "efficientnet-b0": EncoderFacts(
+        4.01,
+        "Apache-2.0 where they are from; smp-hub says 'other'",
+        "smp-hub/efficientnet-b0.imagenet, EfficientNet-PyTorch",
+    ),
+    "efficientnet-b5": EncoderFacts(
+        28.34,
+        "Apache-2.0 where they are from; smp-hub says 'other'",
+        "smp-hub/efficientnet-b5.imagenet, EfficientNet-PyTorch",
+    ),
+    "resnet34": EncoderFacts(
+        21.28, "BSD-3-Clause where they are from; smp-hub says 'other'", "smp-hub/resnet34.imagenet, torchvision"
+    ),
+    "tu-tf_efficientnet_lite0": EncoderFacts(
+        2.96, "Apache-2.0", "timm/tf_efficientnet_lite0.in1k, or the extra bts-tune[offline-weights]"
+    ),
+    "tu-mobilenetv4_conv_medium": EncoderFacts(7.20, "Apache-2.0", "timm/mobilenetv4_conv_medium.e500_r256_in1k"),
+    "tu-convnext_tiny": EncoderFacts(27.82, "Apache-2.0", "timm/convnext_tiny.in12k_ft_in1k"),
+    "tu-convnext_tiny.dinov3_lvd1689m": EncoderFacts(
+        27.82, "DINOv3 License: Meta's own, with conditions", "timm/convnext_tiny.dinov3_lvd1689m"
+    ),
+}
+"""The encoders that the shipped spaces offer."""
 
 
 def check_encoder(name: str) -> None:

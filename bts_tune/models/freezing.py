@@ -23,14 +23,15 @@ class EncoderFreeze:
         ConfigError: the encoder has fewer stages than are to be frozen.
     """
 
-    def __init__(self, model: Any, config: ModelPart) -> None:
+    def __init__(self, model: Any, config: ModelPart, channels: int = 1) -> None:
+        """Look at a model's encoder; `channels` are those of its input."""
         self._encoder: nn.Module = model.encoder
         self._config = config
         self._frozen: set[str] = set()  # in every epoch
         if config.freeze == "all":
             self._frozen = {name for name, _ in self._encoder.named_parameters()}
         elif config.freeze == "stages":
-            stages = encoder_stages(self._encoder)
+            stages = encoder_stages(self._encoder, channels)
             if config.freeze_stages > len(stages):
                 raise ConfigError(
                     f"freeze_stages is {config.freeze_stages}, but encoder {config.encoder!r} has {len(stages)} stages "
@@ -54,7 +55,7 @@ def set_mode(model: Any, *, training: bool) -> None:
             module.eval()
 
 
-def encoder_stages(encoder: nn.Module) -> list[set[str]]:
+def encoder_stages(encoder: nn.Module, channels: int = 1) -> list[set[str]]:
     """Return, for each resolution of the encoder from the finest on, the parameters that its features depend on.
 
     Stage k of any encoder is thereby defined alike: what has to be computed for its k-th feature map. Each set holds
@@ -69,7 +70,7 @@ def encoder_stages(encoder: nn.Module) -> list[set[str]]:
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         with torch.enable_grad():
-            stages = [_reached_from(feature, parameters) for feature in _features(encoder)]
+            stages = [_reached_from(feature, parameters) for feature in _features(encoder, channels)]
     finally:
         for name, parameter in parameters.items():
             parameter.requires_grad_(required[name])
@@ -78,12 +79,12 @@ def encoder_stages(encoder: nn.Module) -> list[set[str]]:
     return [*stages[:-1], set(parameters)]
 
 
-def _features(encoder: nn.Module) -> list[torch.Tensor]:
+def _features(encoder: nn.Module, channels: int) -> list[torch.Tensor]:
     """Return the encoder's feature maps of an empty image, from the finest on."""
     reference = next(encoder.parameters())
     pretrained = getattr(getattr(encoder, "model", None), "pretrained_cfg", {})  # timm's
     size = pretrained["input_size"][-1] if pretrained.get("fixed_input_size") else 64
-    output = encoder(torch.zeros(1, 1, size, size, dtype=reference.dtype, device=reference.device))
+    output = encoder(torch.zeros(1, channels, size, size, dtype=reference.dtype, device=reference.device))
     if isinstance(output, tuple):  # the transformers under a DPT decoder: feature maps and tokens
         return output[0]
     # The image itself comes first; encoders that begin at a quarter of its size put an empty map in place of a half.

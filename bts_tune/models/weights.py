@@ -16,17 +16,18 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bts_tune.data.prepared.cache import default_cache
-from bts_tune.errors import ConfigError, WeightsError
+from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
+from bts_tune.models.known import keep, recall
 from bts_tune.results.files import write_atomically
 from bts_tune.text import first_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _LITE0 = "tu-tf_efficientnet_lite0"
@@ -65,39 +66,43 @@ def resolve_weights(
 
     Raises:
         ConfigError: there is no such encoder.
-        WeightsError: they cannot be had, or do not fit; the sentence lists the ways out.
+        MissingWeightsError: they are not here and cannot be downloaded; the sentence lists the ways out.
+        WeightsError: they do not fit, or are not what was asked for.
     """
-    check_encoder(encoder)
+    if not recall(cache, encoder=encoder):
+        check_encoder(encoder)
+        keep(cache, True, encoder=encoder)
     if encoder == NO_ENCODER and encoder_weights != "none":
         raise ConfigError(f"encoder_weights: {encoder_weights!r} with encoder: {NO_ENCODER}; allowed: 'none'.")
     if encoder_weights == "none":
         return EncoderWeights(encoder)
     if encoder_weights != "imagenet":
-        return _from_file(encoder, Path(encoder_weights).expanduser())
+        return _from_file(encoder, Path(encoder_weights).expanduser(), cache)
     if weights_dir is not None:
         if not weights_dir.is_dir():
             raise WeightsError(f"--weights-dir {weights_dir}: no such folder.")
         for suffix in SUFFIXES:
             file = weights_dir / f"{encoder}{suffix}"
             if file.is_file():
-                return _from_file(encoder, file)
+                return _from_file(encoder, file, cache)
     if encoder == _LITE0 and (spec := importlib.util.find_spec(_LITE0_PACKAGE)) is not None:
         assert spec.origin is not None
         files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
         if files:
-            return _from_file(encoder, files[0])
+            return _from_file(encoder, files[0], cache)
     folders = [default_cache()] if cache is None else [cache.absolute(), default_cache()]
     files = [folder / "weights" / f"{encoder}.safetensors" for folder in folders]
     file = next((file for file in files if file.is_file()), files[0])
     if not file.is_file():
         _download(encoder, file, weights_dir)
-    return _from_file(encoder, file)
+    return _from_file(encoder, file, cache)
 
 
 def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
-    """Load weights into an SMP encoder that was built with one input channel.
+    """Load weights into an SMP encoder, whatever input channels it was built with.
 
-    The first convolution's three input channels are summed into one, as SMP and timm do it. Tensors of the file that
+    The first convolution's three input channels are summed into one, as SMP and timm do it; for other numbers they are
+    repeated and scaled, as SMP does it, so that the sum over the channels stays. Tensors of the file that
     the encoder has no place for are passed over: a head, or stages that the decoder has no use for.
 
     Raises:
@@ -117,18 +122,29 @@ def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:
     tensors = dict(target)
     for key, source in named.items():
         tensor, wanted = state[source], target[key].shape
-        if tensor.dim() == 4 and tensor.shape[1] == 3 and wanted[1:2] == (1,):
-            tensor = tensor.sum(dim=1, keepdim=True)
+        if tensor.dim() == 4 and tensor.shape[1] == 3 and tensor.shape != wanted and len(wanted) == 4:
+            tensor = _of_channels(tensor, wanted[1])
         if tensor.shape != wanted:
             raise WeightsError(
                 f"{misfit}tensor {source!r} has shape {tuple(state[source].shape)}, the encoder needs {tuple(wanted)}."
             )
         tensors[key] = tensor
+    from torch import nn
+
     nn.Module.load_state_dict(encoder, tensors, strict=True)
 
 
-def _from_file(encoder: str, file: Path) -> EncoderWeights:
-    """Return the weights in a file, having loaded them into the whole encoder once."""
+def _of_channels(tensor: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return the weights of a convolution of three channels for another number, as SMP's `patch_first_conv` does."""
+    import torch
+
+    if channels == 1:
+        return tensor.sum(dim=1, keepdim=True)
+    return tensor[:, torch.arange(channels) % 3] * (3 / channels)
+
+
+def _from_file(encoder: str, file: Path, cache: Path | None) -> EncoderWeights:
+    """Return the weights in a file, having loaded them into the whole encoder once, in this run or an earlier one."""
     if not file.is_file():
         raise WeightsError(
             f"encoder_weights: no such file: {str(file)!r}; allowed are 'imagenet', 'none' or the path of a "
@@ -139,9 +155,12 @@ def _from_file(encoder: str, file: Path) -> EncoderWeights:
             f"encoder_weights: {file}: the name ends in {file.suffix!r}; allowed: {', '.join(SUFFIXES)}."
         )
     weights = EncoderWeights(encoder, str(file.resolve()), _sha256(file))
-    whole = build_encoder(encoder)
-    load_encoder(whole, weights)
-    _refuse_larger(file, encoder, whole.state_dict())
+    fit = {"weights fit": [encoder, weights.sha256, file.suffix]}
+    if not recall(cache, **fit):
+        whole = build_encoder(encoder)
+        load_encoder(whole, weights)
+        _refuse_larger(file, encoder, whole.state_dict())
+        keep(cache, True, **fit)
     return weights
 
 
@@ -181,7 +200,7 @@ def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
         ) from None
     except Exception as error:  # the hub's client raises errors of three libraries when it is out of reach
         looked = f" and {weights_dir} holds no {encoder}.safetensors or .pth" if weights_dir is not None else ""
-        raise WeightsError(
+        raise MissingWeightsError(
             f"The ImageNet weights of encoder {encoder!r} cannot be downloaded ({type(error).__name__}){looked}; "
             f"ways out: --weights-dir DIR with the file {encoder}.safetensors or .pth in it, "
             "--set encoder_weights=FILE, "
@@ -217,6 +236,9 @@ def _sha256(file: Path) -> str:
 
 
 def _read(file: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    import torch
+    from safetensors import SafetensorError
+
     try:
         if sha256 is not None and (found := _sha256(file)) != sha256:
             raise WeightsError(f"{file}: the weights changed since the run was planned (sha256 {found[:12]}…).")

@@ -6,7 +6,7 @@ Text is plain everywhere: it may come from a file name or a space file, and each
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -59,12 +59,30 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, written by `str`; the columns of `right` hold numbers."""
+    """Rows of cells, written by `str`; the columns of `right` hold numbers, and `notes` stand in small below."""
 
     kind: ClassVar[str] = "table"
     header: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     right: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number that matters: what it is, the number itself, and what it needs to be understood."""
+
+    label: str
+    value: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A few numbers beside each other."""
+
+    kind: ClassVar[str] = "tiles"
+    items: tuple[Tile, ...]
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,19 @@ class CodeBlock:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A plot that a reader can explore, in place of a picture, in a page whose scripts run.
+
+    Attributes:
+        kind: which of the page's plots it is: `curves`, `history`, `marginals`, `parallel` or `gallery`.
+        data: what that needs beside the trials of the document; ready for JSON.
+    """
+
+    kind: str
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
 class Picture:
     """A figure. Writing the report writes it to `path`, and embeds it in the HTML.
 
@@ -85,6 +116,7 @@ class Picture:
         path: where it is written, within the run folder: `figures/<name>.png`.
         png: its content.
         photo: whether it shows slices, whose colours must stay as they are, in a dark page too.
+        plot: what stands in its place where it can be explored.
     """
 
     kind: ClassVar[str] = "picture"
@@ -92,6 +124,7 @@ class Picture:
     path: str
     png: bytes = field(repr=False)
     photo: bool = False
+    plot: Plot | None = None
 
     def __post_init__(self) -> None:
         if not PICTURE_PATH.fullmatch(self.path):
@@ -100,7 +133,17 @@ class Picture:
 
 PICTURE_PATH = re.compile(r"figures/[A-Za-z0-9][A-Za-z0-9._-]*\.png")
 
-Block = Paragraph | Subheading | Bullets | Table | CodeBlock | Picture
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that most readers do not need: folded away in a page, under a heading of their own elsewhere."""
+
+    kind: ClassVar[str] = "details"
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = Paragraph | Subheading | Bullets | Table | Tiles | Details | CodeBlock | Picture
 
 
 @dataclass(frozen=True)
@@ -118,19 +161,23 @@ class Document:
     Attributes:
         title: what it is about.
         banners: sentences that nobody must miss, above everything else.
-        tag: the banners in short, repeated at the top of every section; empty where there are none.
+        tags: the banners in a few words each, which stay in sight.
         sections: in order.
+        trials: what the plots show of the trials, as `figures.explored` gives it; None without any.
+        live: of a run that goes on, so that its page reloads by itself: what it says of that.
     """
 
     title: str
     banners: tuple[str, ...]
-    tag: str
+    tags: tuple[str, ...]
     sections: tuple[TitledBlocks, ...]
+    trials: Mapping[str, Any] | None = field(default=None, repr=False)
+    live: str = ""
 
     @property
     def pictures(self) -> list[Picture]:
         """Every picture, in order."""
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Picture)]
+        return [block for section in self.sections for block in unfolded(section.blocks) if isinstance(block, Picture)]
 
 
 def paragraph(*spans: Span, strong: bool = False) -> Paragraph:
@@ -138,6 +185,16 @@ def paragraph(*spans: Span, strong: bool = False) -> Paragraph:
     return Paragraph(spans, strong)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> Table:
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = (), notes: Sequence[str] = ()
+) -> Table:
     """Return a table; see `Table`."""
-    return Table(tuple(header), tuple(tuple(row) for row in rows), frozenset(right))
+    return Table(tuple(header), tuple(tuple(row) for row in rows), frozenset(right), tuple(notes))
+
+
+def unfolded(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield the blocks, those that are folded away included, in order."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Details):
+            yield from unfolded(block.blocks)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
 from bts_tune.report.context import ReportContext
-from bts_tune.report.wording import MISSING, duration, interval, mean_and_spread, metric, spread_words
+from bts_tune.report.wording import CHANGED, MISSING, duration, interval, mean_and_spread, metric, spread_words
 from bts_tune.results.comparison import Comparison
 from bts_tune.results.configurations import Configuration
 from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.naming import role
+from bts_tune.results.naming import changed_note, role
 from bts_tune.results.objective import Objective, objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, settings
@@ -20,6 +20,17 @@ from bts_tune.text import plural
 
 MAX_ROWS = 50
 """Longest table; leaderboard.csv and configurations.csv have all rows."""
+
+
+def role_cell(record: TrialRecord | Configuration) -> str:
+    """Return `baseline`, marked where an override changed it; an empty text for what was searched."""
+    return f"baseline {CHANGED}" if record.baseline and record.changed else role(record)
+
+
+def changed_notes(records: Iterable[TrialRecord | Configuration]) -> list[str]:
+    """Return the note that explains the mark of `role_cell`, for the foot of a table; none where nothing is marked."""
+    note = changed_note(records)
+    return [f"{CHANGED} {note} In these fields they differ from the documented models."] if note else []
 
 
 def more_rows(listed: Sequence[object], noun: str = "trial", file: str = "leaderboard.csv") -> list[Block]:
@@ -101,7 +112,7 @@ def unranked_table(context: ReportContext, records: Sequence[TrialRecord], statu
         rows.append(
             [
                 context.names[record.trial],
-                role(record),
+                role_cell(record),
                 *([STATUSES[record.status].words] if status else []),
                 *own_cells(record),
                 metric(best.get("val_dice_loss")),
@@ -113,4 +124,5 @@ def unranked_table(context: ReportContext, records: Sequence[TrialRecord], statu
             ]
         )
     first = 3 if status else 2
-    return [table(header, rows, right=range(first, first + 5 + len(own))), *more_rows(records)]
+    notes = changed_notes(records[:MAX_ROWS])
+    return [table(header, rows, right=range(first, first + 5 + len(own)), notes=notes), *more_rows(records)]

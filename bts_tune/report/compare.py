@@ -18,7 +18,7 @@ from typing import Any
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.report.blocks import Block, Bullets, Document, TitledBlocks, paragraph, table
-from bts_tune.report.cells import order, own_header
+from bts_tune.report.cells import changed_notes, order, own_header, role_cell
 from bts_tune.report.definitions import definition
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
@@ -26,11 +26,10 @@ from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, metric
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.files import write_atomically
-from bts_tune.results.naming import role
 from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.settings import setting, settings, varied_fields
-from bts_tune.results.warnings import DEMO_TAG, demo_sentence, is_demo, is_partial
+from bts_tune.results.warnings import DEMO_TAG, PARTIAL_RUNS_TAG, demo_sentence, is_demo, is_partial
 from bts_tune.text import plural
 
 _HASH_SHOWN = 12
@@ -194,7 +193,7 @@ def comparison_document(comparison: RunComparison) -> Document:
     return Document(
         title=f"bts-tune: {plural(len(runs), 'run')} compared",
         banners=tuple(banners),
-        tag=DEMO_TAG if demo else "",
+        tags=(*((DEMO_TAG,) if demo else ()), *((PARTIAL_RUNS_TAG,) if unfinished else ())),
         sections=tuple(sections),
     )
 
@@ -312,7 +311,7 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
         [
             rank,
             one.name if all_names.count(one.name) == 1 else f"{one.name} ({run.label})",
-            role(one.best),
+            role_cell(one.best),
             run.label,
             *([] if objective.is_ranking_key else [metric(one.value)]),
             metric(one.dice_loss),
@@ -327,7 +326,8 @@ def _ranking(group: Sequence[ComparedRun], runs: Sequence[ComparedRun]) -> Itera
     ]
     header = ["rank", "name", "role", "run", *own_header(objective), "validation Dice loss", "IoU", "test Dice loss"]
     header += ["trainings", "image size", "epochs", "settings"]
-    yield table(header, rows, right=(0, *range(4, len(header) - 1)))
+    notes = changed_notes(one.best for one, _ in entries)
+    yield table(header, rows, right=(0, *range(4, len(header) - 1)), notes=notes)
     yield paragraph(
         f"By validation {order(objective)}, each training at its best epoch; means over the trainings of a "
         "configuration. Test metrics choose nothing."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bts_tune.report.blocks import Block, Picture, paragraph
+from bts_tune.report.blocks import Block, Picture, Plot, paragraph
 from bts_tune.report.failures import Failed, Failures
 from bts_tune.results.comparison import Comparison
 from bts_tune.results.leaderboard import ordered
@@ -72,7 +72,13 @@ class ReportContext:
         )
 
     def picture(
-        self, description: str, name: str, draw: Callable[[], bytes | None], *, photo: bool = False
+        self,
+        description: str,
+        name: str,
+        draw: Callable[[], bytes | None],
+        *,
+        photo: bool = False,
+        plot: Callable[[], Plot | None] = lambda: None,
     ) -> Iterator[Block]:
         """Yield a figure; nothing where there is nothing to draw. One that fails costs itself alone.
 
@@ -81,9 +87,14 @@ class ReportContext:
             name: of its file, `figures/<name>.png`.
             draw: returns it as PNG, or None where there is nothing to draw.
             photo: whether it shows slices; see `Picture`.
+            plot: returns what stands in its place where it can be explored, if anything does.
         """
         drawn = self.failures.attempt(f"The figure {name}", draw)
         if isinstance(drawn, Failed):
             yield paragraph(drawn.sentence)
         elif drawn is not None:
-            yield Picture(description, f"figures/{name}.png", drawn, photo)
+            explored = self.failures.attempt(f"The plot {name}", plot)
+            if isinstance(explored, Failed):
+                yield paragraph(explored.sentence)
+                explored = None
+            yield Picture(description, f"figures/{name}.png", drawn, photo, explored)

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from bts_tune.errors import ConfigError
 from bts_tune.registry import SECTIONS
-from bts_tune.report.blocks import Block, Document, Picture, TitledBlocks, paragraph
+from bts_tune.report.blocks import Block, Details, Document, Picture, TitledBlocks, paragraph
 from bts_tune.report.context import ReportContext
-from bts_tune.report.failures import Failed, Failures
+from bts_tune.report.failures import INCOMPLETE_TAG, Failed, Failures
+from bts_tune.report.figures.explored import explored
 from bts_tune.report.sections.base import Section
-from bts_tune.results.warnings import WARNINGS
+from bts_tune.results.warnings import WARNINGS, short_warnings
 from bts_tune.text import nearest, quoted
 
 
-def document(context: ReportContext, save: Callable[[Picture], object] = lambda picture: None) -> Document:
+def document(
+    context: ReportContext, save: Callable[[Picture], object] = lambda picture: None, *, live: str = ""
+) -> Document:
     """Return the whole report; the same run gives the same document.
 
     Args:
         context: the run. What failed before, and sections and banners that fail now, are told in the first banner, and
             each in its place.
         save: is called with each picture; one that it raises for is left out, and its error stands in its place.
+        live: see `Document`.
     """
     failures = context.failures
     contents = [_contents(section, context, save) for section in sections_in_order(failures)]
     told = [failures.attempt("A banner", functools.partial(say, context.run)) for say in WARNINGS]
+    trials = failures.attempt("What the plots show", functools.partial(explored, context))
+    short = failures.attempt("The short banners", functools.partial(short_warnings, context.run))
     return Document(
         title=f"bts-tune: {context.run.get('run', 'run')}",
         banners=tuple(text for text in (failures.sentence, *told) if isinstance(text, str)),
-        tag=" · ".join(context.tags),
+        tags=(*((INCOMPLETE_TAG,) if failures.found else ()), *(() if isinstance(short, Failed) else short)),
         sections=tuple(one for one in contents if one.blocks),
+        trials=None if isinstance(trials, Failed) else trials,
+        live=live,
     )
 
 
@@ -84,16 +93,20 @@ def _contents(section: type[Section], context: ReportContext, save: Callable[[Pi
     title = getattr(section, "title", section.name)
     blocks: list[Block] = []
 
+    def kept(block: Block) -> Block:
+        if not isinstance(block, Block):
+            raise TypeError(f"{quoted(block)} is no block")
+        if isinstance(block, Details):
+            return dataclasses.replace(block, blocks=tuple(map(kept, block.blocks)))
+        if isinstance(block, Picture):
+            name = PurePosixPath(block.path).stem
+            saved = context.failures.attempt(f"The figure {name}", functools.partial(save, block))
+            return paragraph(saved.sentence) if isinstance(saved, Failed) else block
+        return block
+
     def fill() -> None:
         for block in section().blocks(context):
-            if not isinstance(block, Block):
-                raise TypeError(f"{quoted(block)} is no block")
-            if isinstance(block, Picture):
-                name = PurePosixPath(block.path).stem
-                saved = context.failures.attempt(f"The figure {name}", functools.partial(save, block))
-                blocks.append(paragraph(saved.sentence) if isinstance(saved, Failed) else block)
-            else:
-                blocks.append(block)
+            blocks.append(kept(block))
 
     failed = context.failures.attempt(f"The section {title}", fill)
     return TitledBlocks(title, (*blocks, paragraph(failed.sentence)) if failed else tuple(blocks))

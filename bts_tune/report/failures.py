@@ -54,4 +54,6 @@ class Failures:
         return " ".join(["INCOMPLETE REPORT:", *shown, *([f"{more} more parts failed."] if more else [])])
 
 
+INCOMPLETE_TAG = "INCOMPLETE REPORT: parts failed"
+
 _MAX_TOLD = 8

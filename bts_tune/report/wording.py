@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 
+CHANGED = "†"
+"""Stands beside a baseline that an override changed; a note below says what that means."""
+
 
 def metric(content: Any) -> str:
     """Return a metric to four decimals, or a dash where there is none."""

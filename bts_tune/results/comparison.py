@@ -6,6 +6,8 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,15 @@ from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import SPLITS, SUMS, Scores, SplitScores, has_tumour, read_scores
 from bts_tune.results.settings import setting
-from bts_tune.results.statistics import RESAMPLED, Resampled, holm, resample, wilcoxon
+from bts_tune.results.statistics import RESAMPLED, RESAMPLES, Resampled, holm, resample, wilcoxon
+
+FEWEST_IMAGES = 5
+"""Images that a stratum must have to be measured by itself."""
+MOST_VALUES = 12
+"""Values that a stratum may have to be one."""
+RESAMPLES_OF_STRATA = 1999
+
+_SPLIT_COLUMNS = ("file", "split", "group", "fold")
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class SplitComparison:
         resampled: intervals, differences from the reference and how often each configuration comes first.
         p_values: Wilcoxon's, of each configuration against the reference, corrected by Holm; None for the reference
             itself and where no image holds a tumour.
+        sums: what all of it was made from, as `statistics.resample` takes it.
+        units: the group of each image there; None where groups are not known.
     """
 
     configurations: tuple[Configuration, ...]
@@ -45,6 +57,8 @@ class SplitComparison:
     objective: Objective
     resampled: Resampled
     p_values: tuple[float | None, ...]
+    sums: NDArray[np.float64] = field(repr=False, compare=False)
+    units: tuple[str, ...] | None = field(repr=False, compare=False)
 
     @property
     def replicates(self) -> list[int]:
@@ -76,6 +90,24 @@ class CleanTest:
 
 
 @dataclass(frozen=True)
+class Stratum:
+    """The images of a split of which names or files tell the same, such as those of gliomas.
+
+    Attributes:
+        name: what is told, such as `tumour`.
+        value: what it is, such as `glioma`.
+        compared: the best configuration and the best baseline on these images; `resampled.value` is of `METRIC` where
+            any of them holds a tumour.
+    """
+
+    METRIC: ClassVar[str] = "dice_image"
+
+    name: str
+    value: str
+    compared: SplitComparison
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The configurations of a run, compared by the scores of single images.
 
@@ -86,6 +118,7 @@ class Comparison:
         missing: sentences on scores that are not there or cannot be used.
         failed: a sentence on why there is no comparison at all, where making it failed.
         clean: the test split without images that leak; None where these are not on record.
+        strata: by split, of every stratum with enough images; none where nothing is told of images.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -94,6 +127,7 @@ class Comparison:
     missing: tuple[str, ...] = ()
     failed: str = ""
     clean: CleanTest | None = None
+    strata: Mapping[str, tuple[Stratum, ...]] = field(default_factory=dict)
 
 
 def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> Comparison:
@@ -122,13 +156,17 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
             scores[record.trial] = read
     groups = _read_groups(folder, missing)
     folds = {record.fold for one in found for record in one.trials}
+    told = read_strata(folder.split_file)
     splits = {}
+    strata = {}
     clean = None
     for name in SPLITS:
         measured = [(one, _measured(one, scores, name, folds, missing)) for one in found]
         compared = _compare(measured, groups, name, missing)
         if compared is not None:
             splits[name] = compared
+            if of_split := _by_stratum(measured, compared, groups, name, told):
+                strata[name] = of_split
             if name == "test":
                 clean = _clean_test(folder, measured, groups, missing)
     variants = {}
@@ -138,7 +176,7 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
                 variants[record.trial, name] = read_scores(folder.variant_scores_file(record.trial, name))
             except RunError as error:
                 missing.append(str(error))
-    return Comparison(scores, splits, variants, tuple(dict.fromkeys(missing)), clean=clean)
+    return Comparison(scores, splits, variants, tuple(dict.fromkeys(missing)), clean=clean, strata=strata)
 
 
 _Key = tuple[int, int, int]
@@ -193,6 +231,9 @@ def _compare(
     groups: Mapping[str, str],
     split: str,
     missing: list[str],
+    *,
+    objective: Objective | None = None,
+    resamples: int = RESAMPLES,
 ) -> SplitComparison | None:
     images: list[str] | None = None
     kept: list[tuple[Configuration, dict[_Key, NDArray[np.float64]]]] = []
@@ -221,7 +262,8 @@ def _compare(
     found = tuple(configuration for configuration, _ in kept)
     reference = next((place for place, one in enumerate(found) if one.baseline), 0)
     units = [groups[name] for name in images] if all(name in groups for name in images) else None
-    objective = found[0].objective if found[0].objective.metric in RESAMPLED else Objective()
+    if objective is None:
+        objective = found[0].objective if found[0].objective.metric in RESAMPLED else Objective()
     raw = {
         place: p_value
         for place in range(len(found))
@@ -235,8 +277,10 @@ def _compare(
         tumours=int(has_tumour(next(iter(kept[0][1].values()))).sum()),
         groups=None if units is None else len(set(units)),
         objective=objective,
-        resampled=resample(sums, reference, units, objective=objective),
+        resampled=resample(sums, reference, units, objective=objective, resamples=resamples),
         p_values=tuple(corrected.get(place) for place in range(len(found))),
+        sums=sums,
+        units=None if units is None else tuple(units),
     )
 
 
@@ -265,6 +309,58 @@ def _clean_test(
     ]
     # What cannot be compared was said for the whole split.
     return CleanTest(len(leaking), identical, _compare(without, groups, "test", []))
+
+
+def _by_stratum(
+    measured: Sequence[tuple[Configuration, dict[_Key, tuple[str, SplitScores]]]],
+    whole: SplitComparison,
+    groups: Mapping[str, str],
+    split: str,
+    told: Mapping[str, Mapping[str, str]],
+) -> tuple[Stratum, ...]:
+    """Compare the best configuration and the best baseline on the images of each stratum."""
+    shown = {one.key for one in (whole.configurations[0], whole.configurations[whole.reference])}
+    chosen = [(one, replicates) for one, replicates in measured if one.key in shown]
+    images = {name for _, replicates in chosen for _, part in replicates.values() for name in part.names}
+    members: dict[tuple[str, str], set[str]] = {}
+    for image in images:
+        for name, value in told.get(image, {}).items():
+            members.setdefault((name, value), set()).add(image)
+    values = Counter(name for name, _ in members)
+    found = []
+    for (name, value), own in sorted(members.items()):
+        # One value alone tells nothing that the split does not; many are more names than kinds.
+        if not 1 < values[name] <= MOST_VALUES or len(own) < FEWEST_IMAGES:
+            continue
+        left_out = images - own
+        without = [
+            (one, {key: (source, _without(part, left_out)) for key, (source, part) in replicates.items()})
+            for one, replicates in chosen
+        ]
+        parts = [part for _, replicates in without for _, part in replicates.values()]
+        shows_tumours = any(has_tumour(part.sums).any() for part in parts)
+        of_images = Objective(Stratum.METRIC, "maximize", "Dice per image", 0.0, 1.0)
+        objective = of_images if shows_tumours else Objective()
+        compared = _compare(without, groups, split, [], objective=objective, resamples=RESAMPLES_OF_STRATA)
+        if compared is not None:
+            found.append(Stratum(name, value, compared))
+    return tuple(found)
+
+
+def read_strata(path: Path) -> dict[str, dict[str, str]]:
+    """Return what names or files tell of each slice, from the run's `split.csv`; nothing where it has no such columns.
+
+    A file that cannot be read has none: who reads the groups says so.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            titles = [title for title in table.fieldnames or () if title not in _SPLIT_COLUMNS]
+            if not titles:
+                return {}
+            return {row["file"]: {title: row[title] for title in titles if row[title]} for row in table}
+    except (OSError, csv.Error, KeyError, UnicodeDecodeError):
+        return {}
 
 
 def _without(part: SplitScores, names: set[str]) -> SplitScores:

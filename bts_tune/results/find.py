@@ -56,7 +56,9 @@ def best_model(folder: RunFolder, trial: str | None = None) -> Path:
         if record.best_row is not None and _has_model(folder, record)
     ]
     if not candidates:
-        raise RunError(f"{folder}: no trial of this run has left a model yet.")
+        elsewhere = (folder.read_run().get("storage") or {}).get("uri")
+        until = f"; until it is complete, its models are at {elsewhere}" if elsewhere else ""
+        raise RunError(f"{folder}: no trial of this run has left a model yet{until}.")
     return min(candidates)[-1]
 
 

@@ -1,4 +1,4 @@
-"""How important each hyperparameter was, by Optuna's evaluators.
+"""How important each hyperparameter was: fANOVA, and PED-ANOVA by Optuna.
 
 All trials that are set beside each other were trained for the same number of epochs. Where no trial was stopped early,
 these are the full-budget ones, each at its best epoch. Where some were, the survivors alone would tell of the
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bts_tune.results.fanova import fanova
 from bts_tune.results.memo import FrozenTrials, memoized
 from bts_tune.results.objective import Objective, objective_of
 from bts_tune.results.run_folder import TrialRecord
@@ -186,40 +187,42 @@ def _importance(
     if len(members) < MIN_TRIALS or not fields:
         return None
     import optuna
-    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
-    from optuna.importance._base import BaseImportanceEvaluator
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # The trees' time grows faster than the trials: of very many, some at even steps do.
     steps = np.unique(np.linspace(0, len(members) - 1, min(len(members), MAX_TRIALS)).round().astype(int))
     used = [members[step] for step in steps]
     logs = logarithmic(run)
-    study = optuna.create_study(direction="minimize")
     records = [found.trials[place] for place in used]
     fields = [field for field in fields if _varies(records, field)]
+    if not fields:
+        return None
     distributions = {
         field: _distribution([setting(record, field) for record in records], field in logs) for field in fields
     }
-    for place, record in zip(used, records, strict=True):
-        parameters = {field: _native(setting(record, field), distributions[field]) for field in fields}
-        study.add_trial(
-            optuna.trial.create_trial(params=parameters, distributions=distributions, value=found.costs[place])
-        )
-
-    def evaluate(evaluator: BaseImportanceEvaluator) -> dict[str, float]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an evaluator that calls itself experimental
-            raw = get_param_importances(study, evaluator=evaluator, params=fields, normalize=True)
-        return {name: float(part) for name, part in raw.items()} if all(map(math.isfinite, raw.values())) else {}
-
+    parameters = {
+        field: [_native(setting(record, field), distributions[field]) for record in records] for field in fields
+    }
+    costs = [found.objective.cost(found.values[place]) for place in used]
     try:
-        explained = evaluate(FanovaImportanceEvaluator(n_trees=_TREES, seed=_SEED))
+        explained = fanova(parameters, costs, trees=_TREES, seed=_SEED)
     except RuntimeError:  # no tree found a difference to explain
         return None
+    study = optuna.create_study(direction="minimize")
+    study.add_trials(
+        [
+            optuna.trial.create_trial(
+                params={field: parameters[field][number] for field in fields}, distributions=distributions, value=cost
+            )
+            for number, cost in enumerate(costs)
+        ]
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        among_best = evaluate(PedAnovaImportanceEvaluator())
-    return Importance(where, len(members), explained, among_best) if explained else None
+        warnings.simplefilter("ignore")  # of an evaluator that calls itself experimental
+        told = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=fields, normalize=True)
+    among_best = {name: float(part) for name, part in told.items()} if all(map(math.isfinite, told.values())) else {}
+    return Importance(where, len(members), explained, among_best)
 
 
 def _distribution(values: Sequence[Any], log: bool) -> BaseDistribution:

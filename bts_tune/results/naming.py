@@ -43,10 +43,10 @@ def repeat(record: TrialRecord) -> str:
 
 
 def role(record: TrialRecord | Configuration) -> str:
-    """Return `baseline`, `baseline, changed: …` with the changed fields, or an empty string for what was searched."""
+    """Return `baseline`, `changed baseline` where an override changed it, or an empty string for what was searched."""
     if not record.baseline:
         return ""
-    return f"baseline, changed: {', '.join(record.changed)}" if record.changed else "baseline"
+    return "changed baseline" if record.changed else "baseline"
 
 
 def changed_note(trials: Iterable[TrialRecord | Configuration]) -> str | None:

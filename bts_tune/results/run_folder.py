@@ -182,6 +182,11 @@ class RunFolder:
         """The closest training image of each image outside the training split, as CSV; see `results/leaks.py`."""
         return self.path / "leaks.csv"
 
+    @property
+    def sheet_file(self) -> Path:
+        """Slices of the dataset with the outlines of their masks, as PNG; see `data/checks/preview.py`."""
+        return self.path / "masks.png"
+
     def model_folder(self, trial: str) -> Path:
         """Where a trial keeps its weights."""
         return self.path / "models" / trial

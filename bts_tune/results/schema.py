@@ -136,6 +136,9 @@ def _row_adapter(name: str, extra: Literal["allow", "forbid"]) -> TypeAdapter[di
     return TypeAdapter(with_config(ConfigDict(**{**_LINE, "extra": extra}))(typed_dict(name, _ROW_COLUMNS)))
 
 
+# Most rows of a trial have the value of the row before: of a long run, one object for all of them saves much memory.
+_SELDOM_CHANGING = ("learning_rate", "trainable_parameters", *(f"best_val_{key}" for key in metric_keys()))
+
 _ROW = _row_adapter("_Row", "allow")
 _USUAL_ROW = _row_adapter("_UsualRow", "forbid")
 
@@ -265,6 +268,11 @@ class _Objective(_Line):
     perfect: _Number
 
 
+class _LeftOut(_Line):
+    encoders: list[str] = []
+    trials: list[str] = []
+
+
 class _Run(_Line):
     run: str = ""
     status: str = ""
@@ -282,6 +290,7 @@ class _Run(_Line):
     changes: list[_Changes] = []
     extensions: list[_Extension] = []
     warm_start: _WarmStart | None = None
+    left_out: _LeftOut | None = None
 
 
 _EVENTS: Mapping[str, type[_Event]] = {
@@ -322,6 +331,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         RunError: a line before the last cannot be read, lacks a field or holds what a field does not allow.
     """
+    before: dict[str, dict[str, Any]] = {}
     for where, line in _read_lines(path):
         try:
             # Parsed and checked in one go, which of a long run saves half of the time. It refuses more than what is
@@ -332,7 +342,12 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             _check(_ROW.validate_python, row, where)
             row = {sys.intern(name): content for name, content in row.items()}
         # One string for each trial, as for each column, not one a row: of a long run they would take much memory.
-        row["trial"] = sys.intern(row["trial"])
+        trial = row["trial"] = sys.intern(row["trial"])
+        if (last := before.get(trial)) is not None:
+            for column in _SELDOM_CHANGING:
+                if column in last and (value := row.get(column)) == last[column] and type(value) is type(last[column]):
+                    row[column] = last[column]
+        before[trial] = row
         yield where, row
 
 

@@ -126,7 +126,10 @@ class SplitScores:
         shapes: Shapes | None = None,
         further: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> SplitScores:
-        """Join the sums and shapes of a split with what its prepared images, uint8 [N, S, S], look like."""
+        """Join the sums and shapes of a split with what its prepared images, uint8 [N, S, S], look like.
+
+        Of several channels, [N, S, S, C], brightness and contrast are those of all of them together.
+        """
         # One image at a time: a memory-mapped split may be larger than memory.
         grey = [(float(image.mean()) / 255, float(image.std()) / 255) for image in images]
         brightness, contrast = np.array(grey, dtype=np.float64).reshape(len(names), 2).T

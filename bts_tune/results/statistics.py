@@ -139,8 +139,11 @@ def resample(
     def measure(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # scipy gives draws [..., count]
         draws = drawn.reshape(-1, drawn.shape[-1])
         places = draws + count * np.arange(len(draws))[:, np.newaxis]
-        weights = np.bincount(places.ravel(), minlength=len(draws) * count).reshape(len(draws), count)
-        means = [(value * present).sum(axis=2) / counts for value in pooled(weights.astype(np.float64))]
+        times = np.bincount(places.ravel(), minlength=len(draws) * count).reshape(len(draws), count)
+        del places  # each of these tables is large
+        weights = times.astype(np.float64)
+        del times
+        means = [(value * present).sum(axis=2) / counts for value in pooled(weights)]
         gains = [
             mean[:, [reference]] - mean if lower else mean - mean[:, [reference]]
             for mean, lower in zip(means, lower_is_better, strict=True)

@@ -26,7 +26,7 @@ TEST_METRICS = (*(f"test_{key}" for key in metric_keys()), "test_loss")
 """Metrics of the test split at a trial's best epoch; of trials of the final stage, or of the best and the baselines."""
 
 _OF_TRAINING = ("learning_rate", "trainable_parameters", "seconds", "train_seconds", "images_per_second", "time")
-_INTEGERS = (
+INTEGERS = (
     "rank",
     "best_epoch",
     "epochs_run",
@@ -186,7 +186,8 @@ def _comparison_columns(
 
 def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row an epoch: trials in the order of planning, epochs ascending, every recorded metric."""
-    planned = sorted(trials, key=lambda record: (record.index, record.trial))
+    planned = in_order(trials)
+    columns = epoch_columns(planned)
     of_trials = {
         "name": [record.name for record in planned],
         "trial": [record.trial for record in planned],
@@ -199,17 +200,24 @@ def epochs_table(trials: Sequence[TrialRecord]) -> pd.DataFrame:
     of_epochs = {
         name: pd.array(
             [row.get(name) for record in planned for row in record.rows],
-            dtype="Int64" if name in _INTEGERS else "float64",
+            dtype="Int64" if name in INTEGERS else "float64",
         )
-        for name in (*_epoch_columns(objective_of(planned)), *further_metrics(planned))
+        for name in columns
     }
     return frame.reset_index(drop=True).assign(**of_epochs).astype({"seed": "Int64"})
 
 
-def _epoch_columns(objective: Objective) -> tuple[str, ...]:
+def in_order(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return trials in the order of planning."""
+    return sorted(trials, key=lambda record: (record.index, record.trial))
+
+
+def epoch_columns(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return the columns of `epochs_table` that each epoch has; those of its trial come before them."""
     metrics = [f"val_{key}" for key in metric_keys()]
     losses = ("epoch", "train_loss", "train_dice_loss", "val_loss")
-    return (*losses, *metrics, objective.best_column, "best_epoch", *_OF_TRAINING)
+    best = objective_of(trials).best_column
+    return (*losses, *metrics, best, "best_epoch", *_OF_TRAINING, *further_metrics(trials))
 
 
 def _images_per_second(record: TrialRecord) -> float | None:
@@ -233,5 +241,5 @@ def _blank() -> TrialRecord:
 
 def _typed(frame: pd.DataFrame, floats: Sequence[str]) -> pd.DataFrame:
     """Give the numeric columns one type whatever is missing, so that the CSV never turns `12` into `12.0`."""
-    types = dict.fromkeys(floats, "float64") | {name: "Int64" for name in _INTEGERS if name in frame.columns}
+    types = dict.fromkeys(floats, "float64") | {name: "Int64" for name in INTEGERS if name in frame.columns}
     return frame.astype(types)

@@ -14,6 +14,9 @@ DEMO_TAG = "DEMO: generated phantoms, not a result"
 PARTIAL_TAG = "PARTIAL: the run is not complete"
 
 
+PARTIAL_RUNS_TAG = "PARTIAL: not all runs are complete"
+
+
 _WHY_PARTIAL: Mapping[str, str] = {
     "running": "was still running, or had been killed, when this report was written",
     "interrupted": "was interrupted",
@@ -68,8 +71,8 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     of_test = f" and {test['related_share']:.0%} of the test" if test.get("related_share") and closest else ""
     return (
         f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation{of_test} images "
-        f"have a slice of their own group in the training split{alike}, so that every metric is too good for new "
-        f"patients. {f'{closest} ' if closest else ''}--split grouped keeps relatives together."
+        f"have a slice of their own group in the training split{alike}. Every metric is therefore too good for new "
+        f"patients. {f'{closest} ' if closest else ''}Use --split grouped to keep related slices together."
     )
 
 
@@ -83,16 +86,18 @@ def identical_sentence(run: Mapping[str, Any]) -> str | None:
     ]
     in_valid = (splits.get("test") or {}).get("identical_in_valid")
     chosen_on = (
-        f"{in_valid} test images stand identically in the validation split, which chooses epochs and "
-        "configurations, and not in the training split."
+        f"{in_valid} test images are not in the training split but in the validation split, which chooses epochs and "
+        "configurations."
         if in_valid
         else None
     )
     if not counted:
         return f"IDENTICAL IMAGES: {chosen_on}" if chosen_on else None
-    clean = " 'Test split' gives the metrics without them." if splits.get("test", {}).get("identical") else ""
+    clean = (
+        " The section 'Test split' gives the metrics without them." if splits.get("test", {}).get("identical") else ""
+    )
     return (
-        f"IDENTICAL IMAGES: {' and '.join(counted)} stand identically in the training split; leaks.csv names them."
+        f"IDENTICAL IMAGES: {' and '.join(counted)} are in the training split too; leaks.csv names them."
         f"{clean}{f' {chosen_on}' if chosen_on else ''}"
     )
 
@@ -110,9 +115,24 @@ def patients_sentence(run: Mapping[str, Any]) -> str | None:
     return f"PATIENTS: {UNKNOWN_PATIENTS}" if recorded and split.get("group_by") is None else None
 
 
+def left_out_sentence(run: Mapping[str, Any]) -> str | None:
+    """Return what a run went on without because an encoder's weights could not be had; None where that is nothing."""
+    left_out = run.get("left_out") or {}
+    encoders, trials = left_out.get("encoders") or [], left_out.get("trials") or []
+    parts = []
+    if encoders:
+        parts.append(f"the search cannot draw {', '.join(encoders)}")
+    if trials:
+        parts.append(f"{', '.join(trials)} {'was' if len(trials) == 1 else 'were'} not trained, nor compared with")
+    if not parts:
+        return None
+    return f"LEFT OUT: pretrained weights could not be had, so that {', and '.join(parts)}."
+
+
 WARNINGS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     demo_sentence,
     partial_sentence,
+    left_out_sentence,
     identical_sentence,
     leak_sentence,
     patients_sentence,
@@ -121,5 +141,33 @@ WARNINGS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
 
 
 def tags(run: Mapping[str, Any]) -> list[str]:
-    """Return the short warnings that stand at the top of every section and figure."""
+    """Return the short warnings that go with every figure, as its file may be shown without the report."""
     return ([DEMO_TAG] if is_demo(run) else []) + ([PARTIAL_TAG] if is_partial(run) else [])
+
+
+def worst_leak(run: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return 'validation' or 'test', whichever has more images with relatives in training, and their share.
+
+    None where it is not on record.
+    """
+    splits = run.get("dataset", {}).get("split", {}).get("leak", {}).get("splits", {})
+    shares = {
+        words: share
+        for name, words in (("valid", "validation"), ("test", "test"))
+        if (share := (splits.get(name) or {}).get("related_share")) is not None
+    }
+    if "validation" not in shares:
+        return None
+    return max(shares.items(), key=lambda one: one[1])
+
+
+def short_warnings(run: Mapping[str, Any]) -> list[str]:
+    """Return each of the run's warnings in a few words, in the order of `WARNINGS`."""
+    found = tags(run)
+    if identical_sentence(run):
+        found.append("IDENTICAL IMAGES: in training and in another split")
+    if leak_sentence(run) and (worst := worst_leak(run)):
+        found.append(f"LEAK: {worst[1]:.0%} of the {worst[0]} images have relatives in training")
+    if patients_sentence(run):
+        found.append("PATIENTS: not known")
+    return found

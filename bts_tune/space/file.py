@@ -52,6 +52,10 @@ class Trial(Section):
     config: dict[str, Any] = Field(
         default_factory=dict, description="fields that differ from the space's defaults, by name"
     )
+    demo: dict[str, Any] = Field(
+        default_factory=dict,
+        description="fields laid over this trial alone where no dataset is given, after those of the space's 'demo'",
+    )
 
 
 class Searcher(Section):
@@ -202,7 +206,12 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
             if name.startswith(prefix):
                 raise ConfigError(f"{where}: trials.{name}: must not begin with '{prefix}', as {others} do.")
     trials = {
-        name: trial.model_copy(update={"config": check_fields(trial.config, f"{where}: trials.{name}.config")})
+        name: trial.model_copy(
+            update={
+                "config": check_fields(trial.config, f"{where}: trials.{name}.config"),
+                "demo": check_fields(trial.demo, f"{where}: trials.{name}.demo"),
+            }
+        )
         for name, trial in file.trials.items()
     }
     search = file.search

@@ -31,7 +31,8 @@ def schema() -> dict[str, Any]:
         "properties": fields,
         "additionalProperties": False,
     }
-    for owner, key in ((document, "defaults"), (document, "demo"), (definitions["Trial"], "config")):
+    trial = definitions["Trial"]
+    for owner, key in ((document, "defaults"), (document, "demo"), (trial, "config"), (trial, "demo")):
         described = owner["properties"][key]["description"]
         owner["properties"][key] = {"$ref": "#/$defs/TrialFields", "description": described}
     document["properties"]["trials"]["additionalProperties"] = False

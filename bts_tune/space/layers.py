@@ -48,6 +48,23 @@ def still_searched(
     return searched
 
 
+def without_choices(parameters: Mapping[str, Parameter], name: str, left_out: set[Any]) -> dict[str, Parameter]:
+    """Leave out some choices of one parameter, and what is drawn only where one of them was."""
+    left: dict[str, Parameter] = {}
+    for other, parameter in parameters.items():
+        if other == name:
+            choices = [value for value in parameter.choices or () if value not in left_out]
+            left[other] = parameter.model_copy(update={"choices": choices})
+            continue
+        when = {parent: list(allowed) for parent, allowed in parameter.when.items()}
+        if name in when:
+            when[name] = [value for value in when[name] if value not in left_out]
+        # A condition on what is never drawn never holds.
+        if all(allowed and parent in left for parent, allowed in when.items()):
+            left[other] = parameter.model_copy(update={"when": when})
+    return left
+
+
 def scaled_grace_period(grace_period: int, epochs: int, documented: int) -> int:
     """Return the same share of a smaller budget; otherwise a short search would end before its first rung."""
     if epochs >= documented:

@@ -82,7 +82,7 @@ class ResolvedSearch:
 
     def all_sizes(self) -> list[dict[str, Any]]:
         """Return every combination of the fields that a sampled trial's memory depends on, each once."""
-        return self._combinations(("decoder", "encoder", "image_size", "batch_size"))
+        return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size"))
 
     def all_models(self) -> list[tuple[str, str]]:
         """Return every decoder with every encoder that a sampled trial can have, each once."""

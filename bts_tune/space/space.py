@@ -6,7 +6,7 @@ gives a `ResolvedSpace`: the trials as they are run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,9 @@ class Space:
     ) -> ResolvedSpace:
         """Return the trials of this space as they are run.
 
-        The space's `demo` fields are laid over every trial where `demo` is given, and the overrides over that. Both
-        fix what they set: a parameter of that field is not searched, nor is one whose conditions can no longer hold.
+        The space's `demo` fields are laid over every trial where `demo` is given, a named trial's own `demo` fields
+        over those, and the overrides over all of them. What the space's `demo` and the overrides set is fixed: a
+        parameter of that field is not searched, nor is one whose conditions can no longer hold.
         A layer that sets `freeze` resets the count of another mode to 0, and a budget below the space's own shortens
         the range of `freeze_epochs` to what is below it.
 
@@ -171,7 +172,7 @@ class Space:
         objective = overrides.pop("objective", self.file.objective)
         layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
         named = tuple(
-            self._named(name, seed, objective, len(chosen_seeds) > 1, layers, how)
+            self._named(name, seed, objective, len(chosen_seeds) > 1, layers, demo, how)
             for name in self._chosen(only)
             for seed in chosen_seeds
         )
@@ -223,11 +224,19 @@ class Space:
         return final if final.top else None
 
     def _named(
-        self, name: str, seed: int, objective: Any, several: bool, layers: Iterable[Mapping[str, Any]], how: str
+        self,
+        name: str,
+        seed: int,
+        objective: Any,
+        several: bool,
+        layers: Sequence[Mapping[str, Any]],
+        demo: bool,
+        how: str,
     ) -> NamedTrial:
         trial = self.file.trials[name]
         fields = {**trial.config, "seed": seed, "objective": objective}
-        for layer in layers:
+        of_space, overrides = layers
+        for layer in (of_space, trial.demo if demo else {}, overrides):
             fields = override(fields, layer)
         config = TrialConfig.parse(fields, f"{self.source}: trials.{name}{how}")
         return NamedTrial(

@@ -31,7 +31,7 @@ def render_space(space: Space) -> str:
         sections.append(_trials(space))
     if space.file.search:
         sections.append(_search(space, space.file.search))
-    if space.file.demo:
+    if space.file.demo or any(trial.demo for trial in space.file.trials.values()):
         sections.append(_demo(space))
     return "\n\n".join(sections) + "\n"
 
@@ -115,6 +115,9 @@ def _demo(space: Space) -> str:
         _heading("Demo profile, where no dataset is given"),
         _hanging("in every trial: ", _fields(space.file.demo)),
     ]
+    for name, trial in space.file.trials.items():
+        if trial.demo:
+            lines.append(_hanging(f"in {name}: ", _fields(trial.demo)))
     search = space.file.search
     changes = search.demo.model_dump(exclude_none=True) if search else {}
     if changes:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,13 +20,13 @@ from bts_tune.data.prepared.images import read_grey
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError
 from bts_tune.export.context import ExportContext
-from bts_tune.export.formats.base import EXPORTS, Export
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.export.formats.base import EXPORTS, Export, Exported
+from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_run, make_trial, write_run
 
 SMALL: dict[str, Any] = {
     "decoder": "linknet",
-    "encoder": "tu-mobilenetv3_small_050",
+    "encoder": "tu-test_efficientnet",
     "encoder_weights": "none",
     "image_size": 64,
     "epochs": 1,
@@ -54,15 +55,19 @@ def train_run(path: Path, trials: dict[str, dict[str, Any]], **run: Any) -> RunF
 
     Args:
         path: where the run's folder is made.
-        trials: by name, the fields in which each differs from `SMALL`.
+        trials: by name, the fields in which each differs from `SMALL`; names that differ in '-seed<n>' alone are
+            trainings of one configuration.
         run: fields of `run.json`.
     """
-    records, models = [], Path(tempfile.mkdtemp(dir=_home().name))
+    records: list[TrialRecord] = []
+    models = Path(tempfile.mkdtemp(dir=_home().name))
     for index, (name, fields) in enumerate(trials.items()):
         config = {**SMALL, **fields}
         epochs = api.train(config, example_data(), folder=models / name, cache=models / "cache", device="cpu")
         rows = [{**epoch.to_dict(), "trial": name} for epoch in epochs]
-        records.append(make_trial(name, index=index, baseline=index == 0, rows=rows, **config))
+        configuration = name.partition("-seed")[0]
+        baseline = index == 0 or configuration == records[0].name
+        records.append(make_trial(name, name=configuration, index=index, baseline=baseline, rows=rows, **config))
     content = make_run(**run)
     content["dataset"]["path"] = str(example_data())
     folder = write_run(path, records, content)
@@ -121,24 +126,22 @@ class ExportContract:
         assert export.title
         assert "\n" not in export.title
 
-    def test_it_writes_and_changes_nothing_of_the_run(self, tmp_path: Path) -> None:
+    def test_it_writes_and_changes_nothing_of_the_run(self) -> None:
         """Notes are sentences of one line."""
-        folder = example_run()
-        before = _content(folder.path)
-        exported = self.make().write(ExportContext(folder), self.output(tmp_path))
-        assert exported.output == self.output(tmp_path)
-        assert self.written(tmp_path)
-        assert not [note for note in exported.notes if "\n" in note or not note]
-        assert _content(folder.path) == before
+        once = exported_once(type(self))
+        assert once.exported.output == self.output(once.folder)
+        assert self.written(once.folder)
+        assert not [note for note in once.exported.notes if "\n" in note or not note]
+        assert _content(example_run().path) == once.run_before
 
-    def test_nothing_is_written_over_what_is_there(self, tmp_path: Path) -> None:
+    def test_nothing_is_written_over_what_is_there(self) -> None:
         """It is refused in one sentence."""
-        self.make().write(ExportContext(example_run()), self.output(tmp_path))
-        before = self.written(tmp_path)
+        folder = exported_once(type(self)).folder
+        before = self.written(folder)
         with pytest.raises(BtsTuneError) as refused:
-            self.make().write(ExportContext(example_run()), self.output(tmp_path))
+            self.make().write(ExportContext(example_run()), self.output(folder))
         assert "\n" not in str(refused.value)
-        assert self.written(tmp_path) == before
+        assert self.written(folder) == before
 
     def test_a_run_that_has_nothing_to_export_is_refused(self, tmp_path: Path) -> None:
         """Nothing is left behind."""
@@ -149,17 +152,40 @@ class ExportContract:
         assert "\n" not in str(refused.value)
         assert not list((tmp_path / "out").iterdir())
 
-    def test_the_model_gives_the_run_s_probabilities(self, tmp_path: Path) -> None:
+    def test_the_model_gives_the_run_s_probabilities(self) -> None:
         """Of images one at a time and several at a time, within 1e-4."""
         if type(self).probabilities is ExportContract.probabilities:
             return
-        self.make().write(ExportContext(example_run(), "plain"), self.output(tmp_path))
+        output = self.output(exported_once(type(self)).folder)
         images = validation_images()
-        together = self.probabilities(self.output(tmp_path), images)
+        together = self.probabilities(output, images)
         model = api.Run(example_run()).best_model("plain", device="cpu")
         np.testing.assert_allclose(together[:, 0], [model.probability(image[0]) for image in images], atol=1e-4)
-        one = self.probabilities(self.output(tmp_path), images[:1])
+        one = self.probabilities(output, images[:1])
         np.testing.assert_allclose(one, together[:1], atol=1e-4)
+
+
+@dataclass(frozen=True)
+class ExportedOnce:
+    """What a format made of `example_run`: below which folder, and what the run's folder held before."""
+
+    folder: Path
+    exported: Exported
+    run_before: dict[str, str]
+
+
+_exported: dict[type[ExportContract], ExportedOnce] = {}
+
+
+def exported_once(contract: type[ExportContract]) -> ExportedOnce:
+    """Return the export that the tests of a class share, of 'plain' if it is of a model; made once, to be left."""
+    if contract not in _exported:
+        tests, folder = contract(), Path(tempfile.mkdtemp(dir=_home().name))
+        run_before = _content(example_run().path)
+        trial = None if contract.probabilities is ExportContract.probabilities else "plain"
+        exported = tests.make().write(ExportContext(example_run(), trial), tests.output(folder))
+        _exported[contract] = ExportedOnce(folder, exported, run_before)
+    return _exported[contract]
 
 
 def _content(folder: Path) -> dict[str, str]:

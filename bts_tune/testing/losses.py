@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bts_tune.config import TrialConfig
+from bts_tune.errors import ConfigError
 from bts_tune.losses.base import LOSSES, Loss, SplitLoss
 from bts_tune.results.scores import SUMS
 from bts_tune.training.measure import image_sums
@@ -61,6 +62,22 @@ class LossContract:
             assert torch.isfinite(value)
             assert logits.grad is not None
             assert torch.isfinite(logits.grad).all()
+
+    def test_a_soft_truth_is_fitted(self, loss: Loss) -> None:
+        """With `label_smoothing`; a loss that is not meant for it says so, and its configuration is refused."""
+        if not loss.takes_soft_truth:
+            with pytest.raises(ConfigError, match="label_smoothing is"):
+                TrialConfig.parse({"loss": self.name, "label_smoothing": 0.1, **self.parameters})
+            return
+        logits, truth = example(empty=1)
+        logits.requires_grad_(True)
+        soft = truth * 0.8 + 0.1
+        value = loss(logits, soft)
+        value.backward()
+        assert torch.isfinite(value)
+        assert logits.grad is not None
+        assert torch.isfinite(logits.grad).all()
+        assert value.item() != loss(logits, truth).item()
 
     def test_gradients_are_not_all_zero(self, loss: Loss) -> None:
         """A step along them changes the prediction."""

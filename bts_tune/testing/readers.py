@@ -125,6 +125,19 @@ class ReaderContract:
             record.image.write_bytes(b"no image")
         assert open_dataset(dataset_folder, reader=reader.name) == before
 
+    def test_links_that_lead_out_of_the_dataset_are_refused(
+        self, reader: Reader, dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """Of a dataset of a stranger's nothing is opened that lies elsewhere; the way out is told."""
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        for number, path in enumerate(sorted(path for path in dataset_folder.rglob("*") if path.is_file())):
+            path.rename(elsewhere / str(number))
+            path.symlink_to(elsewhere / str(number))
+        dataset = open_dataset(dataset_folder, reader=reader.name)
+        assert len(dataset) == 0
+        assert {issue.code for issue in dataset.errors} == {"unsafe-path"}
+        assert "link that leads out of the dataset's folder" in dataset.errors[0].message
+
     def test_categories_that_do_not_exist_are_refused(self, reader: Reader, dataset_folder: Path) -> None:
         """Whether or not the layout has categories: a choice is never ignored."""
         with pytest.raises(DataError, match=None if reader.has_categories else "--tumor-categories"):

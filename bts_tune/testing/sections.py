@@ -23,6 +23,7 @@ from bts_tune.report.render.text import to_text
 from bts_tune.report.sections.base import Section
 from bts_tune.results.comparison import compare_configurations
 from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.scores import SPLITS
 from bts_tune.testing.runs import (
     make_curve,
     make_final,
@@ -49,6 +50,8 @@ RUNS = (
 )
 """The kinds of runs that every section must cope with."""
 
+_TUMOURS = ("glioma", "pituitary")
+
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
@@ -67,8 +70,18 @@ def _written(kind: str) -> ReportContext:
                 write_variant(folder, record, "tta", 0.9, images=30, test=20)
         for record in trials[:4]:
             write_samples(folder, record.trial, slices=2, size=32)
+    if kind == "complete":
+        folder.sheet_file.write_bytes(_picture())
+        told = (f"{split}/{number:03}.png,{split},,{_TUMOURS[number % 2]}" for split in SPLITS for number in range(20))
+        folder.split_file.write_text("\n".join(("file,split,group,tumour", *told)))
     run, trials = folder.read_run(), folder.trials()
     return ReportContext.of(folder, run, trials, compare_configurations(folder, trials))
+
+
+def _picture() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(content, "PNG")
+    return content.getvalue()
 
 
 def _run(kind: str) -> tuple[list[TrialRecord], dict[str, Any]]:
@@ -173,6 +186,6 @@ class SectionContract:
     def test_it_is_written_as_html_markdown_and_text(self, section: type[Section], kind: str) -> None:
         """With its heading."""
         content = TitledBlocks(section.title, _said(section, kind)[0])
-        document = Document("A run", (), "", (content,))
+        document = Document("A run", (), (), (content,))
         for text in (to_html(document), to_markdown(document), to_text(document)):
             assert section.title in text

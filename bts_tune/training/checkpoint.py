@@ -14,19 +14,17 @@ import torch
 from torch import nn
 
 from bts_tune.config import TrialConfig
+from bts_tune.data.prepared.prepare import Level, read_level
 from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.plugins import loaded_plugins
 from bts_tune.results.files import write_atomically
+from bts_tune.results.model_files import CARD, LAST, WEIGHTS
 from bts_tune.text import first_line, printable, quoted
 
 if TYPE_CHECKING:
     from bts_tune.training.trial import Trial
-
-LAST = "last.pt"
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
 
 
 def save(trial: Trial, *, improved: bool) -> None:
@@ -100,15 +98,16 @@ class SavedModel:
     Attributes:
         model: in evaluation mode, on the CPU.
         config: the configuration that it was trained with.
-        mean: of the training split's pixels, which images are standardised with; in 0..255.
+        mean: of the training split's pixels, which images are standardised with; in 0..255; of several channels one
+            each.
         std: their standard deviation.
         epoch: the epoch that the weights are from.
     """
 
     model: nn.Module
     config: TrialConfig
-    mean: float
-    std: float
+    mean: Level
+    std: Level
     epoch: int
 
 
@@ -131,7 +130,8 @@ def load_model(folder: Path) -> SavedModel:
         config = TrialConfig.parse(card["config"], str(folder / CARD))
         model = build_model(config, EncoderWeights(config.encoder))
         model.load_state_dict(tensors, strict=True)
-        return SavedModel(model.eval(), config, float(card["mean"]), float(card["std"]), int(card["epoch"]))
+        mean, std = (read_level(card[key], config.channels) for key in ("mean", "std"))
+        return SavedModel(model.eval(), config, mean, std, int(card["epoch"]))
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
         raise RunError(
             f"{folder}: the saved model cannot be read: {_missing_plugins(card) or first_line(error)}"

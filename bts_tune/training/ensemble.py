@@ -1,4 +1,4 @@
-"""Means of probabilities: of one network over flips and quarter turns of an image, and of several networks."""
+"""Means of probabilities: of one network over flips of an image, and of several networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.augmentation.policies import names_of_steps
+from bts_tune.config import AugmentationPart, PreprocessingPart
 from bts_tune.errors import RunError
 from bts_tune.training.segmenter import Segmenter
 
@@ -16,24 +17,29 @@ from bts_tune.training.segmenter import Segmenter
 _EPS = 1e-7
 
 
-def views(images: torch.Tensor) -> Iterator[tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]:
-    """Yield the eight flips and quarter turns of images, [n, 1, S, S], each with what takes a map of it back."""
-    for mirrored in (False, True):
-        seen = images.flip(3) if mirrored else images
-        for turns in range(4):
+def views(
+    images: torch.Tensor, config: AugmentationPart
+) -> Iterator[tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]:
+    """Yield flips of images, [n, 1, S, S], beginning with the images themselves, each with what takes a map of it back.
 
-            def back(found: torch.Tensor, turns: int = turns, mirrored: bool = mirrored) -> torch.Tensor:
-                found = torch.rot90(found, -turns, (2, 3))
-                return found.flip(3) if mirrored else found
+    A head is nearly the same mirrored, so every network is shown that. Upside down it looks like nothing that a network
+    has seen, unless its own augmentation has flipped images so; then all four flips are shown, as nnU-Net shows the
+    mirror images that it trains on. Views that a network was not trained on cost more than the mean gains.
+    """
+    sides = [(), (3,), (2,), (2, 3)] if "vertical-flip" in names_of_steps(config) else [(), (3,)]
+    for flipped in sides:
 
-            yield torch.rot90(seen, turns, (2, 3)), back
+        def back(found: torch.Tensor, flipped: tuple[int, ...] = flipped) -> torch.Tensor:
+            return found.flip(flipped)
+
+        yield images.flip(flipped), back
 
 
 class TestTimeAugmented(Segmenter):
-    """A trained network that is shown every flip and quarter turn of an image; the mean probability is its answer.
+    """A trained network that is shown flips of an image, see `views`; the mean probability is its answer.
 
-    Eight times the time of the network alone. The mean over the symmetries of the square, as in Ronneberger et al.
-    2015 and nnU-Net (there over mirror images).
+    Two or four times the time of the network alone. As in nnU-Net (Isensee et al., Nature Methods 2021), which takes
+    the mean over mirror images.
     """
 
     __test__ = False  # no test, whatever pytest makes of the name
@@ -45,7 +51,8 @@ class TestTimeAugmented(Segmenter):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logit of the mean probability, [n, 1, S, S]; images as for `Segmenter.forward`."""
-        return _logit_of_mean([back(torch.sigmoid(self.inner(view).float())) for view, back in views(images)])
+        seen = views(images, self.config.part(AugmentationPart))
+        return _logit_of_mean([back(torch.sigmoid(self.inner(view).float())) for view, back in seen])
 
 
 class Ensemble(Segmenter):
@@ -61,8 +68,13 @@ class Ensemble(Segmenter):
         first = members[0].config.part(PreprocessingPart)
         if any(member.config.part(PreprocessingPart) != first for member in members):
             raise RunError("the models of an ensemble must have one image_size and one equalization.")
-        self.members = nn.ModuleList(members)
+        self._members = nn.ModuleList(members)
         self.config, self.epoch = members[0].config, 0
+
+    @property
+    def members(self) -> list[Segmenter]:
+        """The segmenters."""
+        return [member for member in self._members if isinstance(member, Segmenter)]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logit of the mean probability, [n, 1, S, S]; images as for `Segmenter.forward`."""
@@ -75,7 +87,7 @@ def load_segmenter(folders: Sequence[Path], device: str = "auto", *, tta: bool =
     Args:
         folders: `models/<trial>/` of a run, at least one.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        tta: whether images are seen in every flip and quarter turn.
+        tta: whether flips of an image are seen too.
 
     Raises:
         RunError: a model cannot be read, or they do not preprocess images alike.
@@ -83,6 +95,13 @@ def load_segmenter(folders: Sequence[Path], device: str = "auto", *, tta: bool =
     members = [Segmenter.load(folder, device) for folder in folders]
     found = members[0] if len(members) == 1 else Ensemble(members)
     return (TestTimeAugmented(found) if tta else found).eval()
+
+
+def members_of(segmenter: Segmenter) -> tuple[list[Segmenter], bool]:
+    """Return the segmenters of one network each that a segmenter is the mean of, and whether over all views."""
+    augmented = isinstance(segmenter, TestTimeAugmented)
+    inner = segmenter.inner if isinstance(segmenter, TestTimeAugmented) else segmenter
+    return (inner.members if isinstance(inner, Ensemble) else [inner]), augmented
 
 
 def _logit_of_mean(probabilities: Sequence[torch.Tensor]) -> torch.Tensor:

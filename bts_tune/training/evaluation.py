@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from bts_tune.results.scores import SPLITS, SUMS, Scores, Shapes, SplitScores, i
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.ensemble import load_segmenter
-from bts_tune.training.loader import BatchLoader
+from bts_tune.training.loader import BatchLoader, channels_first
 from bts_tune.training.measure import Measured, SplitMeter, measure
-from bts_tune.training.postprocessing import Postprocessing, choose
+from bts_tune.training.postprocessing import GRID, Postprocessing, best_of_grid, grid_counts
 from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.shapes import ShapeCollector
 
@@ -36,8 +36,8 @@ class Evaluation:
     Attributes:
         test: `test_*` metrics by column name; empty where the dataset has no test split.
         samples: the content of an .npz file with validation slices of every kind that `choose_samples` tells apart:
-            `images` uint8 [k, S, S], `truths` uint8 {0, 1} [k, S, S], `probabilities` float16 [k, S, S], `names` [k],
-            `iou` [k], `kind` [k].
+            `images` uint8 [k, S, S], of several channels their mean, `truths` uint8 {0, 1} [k, S, S], `probabilities`
+            float16 [k, S, S], `names` [k], `iou` [k], `kind` [k].
         scores: the scores of every validation and test image.
     """
 
@@ -105,7 +105,7 @@ def evaluate_variant(
     Args:
         folders: of the models; of one model alone, the mean is its own.
         data: whose splits are measured.
-        augmented: whether each sees every flip and quarter turn of an image.
+        augmented: whether each sees flips of an image too (test-time augmentation).
         splits: which of `SPLITS`.
         device: as in `TrialSetup`.
         threads: CPU threads; 0 leaves torch's own choice.
@@ -141,44 +141,57 @@ def evaluate_postprocessed(folder: Path, data: PreparedData, *, device: str = "a
     config = model.config
     loss = LOSSES.get(config.loss)(config).to(resolve_device(device))
     started = time.perf_counter()
-    chosen = choose((_probability(model, image), mask) for image, mask in _images_of(data.valid))
     metrics: dict[str, float | None] = {}
     scores: dict[str, SplitScores] = {}
+    chosen = 0
     for name, prefix, split in (("valid", "val", data.valid), ("test", "test", data.test)):
         if not len(split.names):
             continue
-        sums = _measure_segmenter(model, split, config.batch_size, loss).images.sums.copy()
-        for place, (image, truth) in enumerate(_images_of(split)):
-            found, true = chosen.mask(_probability(model, image)) > 0, truth > 0
-            counts = (found & true, found & ~true, ~found & true)
-            sums[place, :3] = [np.count_nonzero(one) for one in counts]  # true, false positives, false negatives
+        # The counts under every postprocessing, a few hundred bytes an image: the network sees each image once.
+        counted: list[np.ndarray] = []
+
+        def count(logits: torch.Tensor, truth: torch.Tensor, counted: list[np.ndarray] = counted) -> None:
+            probabilities = torch.sigmoid(logits.float()).squeeze(1).cpu().numpy()
+            counted += map(grid_counts, probabilities, truth.squeeze(1).cpu().numpy())
+
+        sums = _measure_segmenter(model, split, config.batch_size, loss, count).images.sums.copy()
+        counts = np.stack(counted)
+        if name == "valid":
+            chosen = best_of_grid(counts)
+        sums[:, :3] = counts[:, chosen]  # true positives, false positives, false negatives
         images = ImageStatistics(SUMS, sums)
         own = [metric for metric in metrics_in_use() if not metric.statistics]
         metrics |= {f"{prefix}_{metric.key()}": metric.compute(images) for metric in own}
         scores[name] = SplitScores.of(split.names, split.images, sums)
     seconds = time.perf_counter() - started
-    return Variant(metrics, Scores(model.epoch, config.image_size**2, scores), seconds, chosen)
+    return Variant(metrics, Scores(model.epoch, config.image_size**2, scores), seconds, GRID[chosen])
 
 
-def _images_of(split: PreparedSplit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for place in range(len(split.names)):
-        yield np.array(split.images[place]), np.array(split.masks[place])
-
-
-def _probability(model: Segmenter, image: np.ndarray) -> np.ndarray:
-    return model.prepared_probabilities(image[np.newaxis])[0]
-
-
-def _measure_segmenter(model: Segmenter, split: PreparedSplit, batch_size: int, loss: Loss) -> Measured:
+def _measure_segmenter(
+    model: Segmenter,
+    split: PreparedSplit,
+    batch_size: int,
+    loss: Loss,
+    watch: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
+) -> Measured:
     meter = SplitMeter(loss)
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(split.names), batch_size):
             part = slice(start, start + batch_size)
-            logits = model(torch.from_numpy(np.array(split.images[part])).unsqueeze(1))
-            truth = torch.from_numpy(np.array(split.masks[part])).unsqueeze(1).float()
+            logits = model(channels_first(np.array(split.images[part])))
+            truth = channels_first(np.array(split.masks[part])).float()
             meter.add(logits, truth.to(logits.device))
+            if watch is not None:
+                watch(logits, truth)
     return meter.result()
+
+
+def grey_views(images: np.ndarray) -> np.ndarray:
+    """Return prepared images to look at, uint8 [n, S, S]: the mean of the channels where there are several."""
+    if images.ndim == 3:
+        return images
+    return np.stack([np.rint(image.mean(axis=2)).astype(np.uint8) for image in images])
 
 
 def choose_samples(sums: np.ndarray, shapes: Shapes) -> list[tuple[int, str]]:
@@ -225,7 +238,7 @@ def _samples(segmenter: Segmenter, split: PreparedSplit, scores: SplitScores) ->
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        images=images,
+        images=grey_views(images),
         truths=split.masks[chosen],
         probabilities=segmenter.prepared_probabilities(images).astype(np.float16),
         names=np.array([split.names[place] for place in chosen]),

@@ -20,10 +20,10 @@ from bts_tune.augmentation import policies
 from bts_tune.augmentation.batch_wise import BatchAugmenter
 from bts_tune.augmentation.image_wise import Augmenter
 from bts_tune.config import AugmentationPart, TrialConfig
-from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
+from bts_tune.data.prepared.prepare import Level, PreparedData, PreparedSplit
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""Images and masks, both [n, 1, S, S]."""
+"""Images, [n, C, S, S] of C channels, and masks, [n, 1, S, S]."""
 
 
 def batch_indices(count: int, config: TrialConfig, epoch: int) -> list[np.ndarray]:
@@ -113,7 +113,7 @@ class BatchLoader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def training(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of a training epoch: float32 images and {0, 1} masks, both [n, 1, S, S], on the device."""
+        """Yield the batches of a training epoch: float32 images, [n, C, S, S], and {0, 1} masks, [n, 1, S, S]."""
         return self._read_ahead(self._data.train, self._batches(epoch), epoch)
 
     def evaluation(self, split: PreparedSplit) -> Iterator[Batch]:
@@ -141,7 +141,7 @@ class BatchLoader:
         elif epoch is not None and self._batch_augmenter is not None:
             seed = self._derived_seed(epoch, number)
             drawn = self._batch_augmenter.draw(len(indices), seed)
-        assembled = _Assembled(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(masks).unsqueeze(1), drawn, seed)
+        assembled = _Assembled(channels_first(images), channels_first(masks), drawn, seed)
         return assembled.pinned() if self._device.type == "cuda" else assembled
 
     def _on_device(self, assembled: _Assembled) -> Batch:
@@ -156,9 +156,22 @@ class BatchLoader:
         return int(np.random.SeedSequence((self._config.seed, epoch, number)).generate_state(1)[0])
 
 
-def standardize(images: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-    """Return float32 (images - mean) / std of [n, 1, S, S] in the channels-last layout.
+def channels_first(images: np.ndarray) -> torch.Tensor:
+    """Return images or masks [n, S, S], or [n, S, S, C] of several channels, as a tensor [n, C, S, S]."""
+    tensor = torch.from_numpy(images)
+    return tensor.unsqueeze(1) if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2)
 
-    `mean` and `std` are the training split's, in the images' own units.
+
+def standardize(images: torch.Tensor, mean: Level, std: Level) -> torch.Tensor:
+    """Return float32 (images - mean) / std of [n, C, S, S] in the channels-last layout.
+
+    `mean` and `std` are the training split's, in the images' own units; of several channels one each.
     """
-    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    scaled = (images.float() - _of_channels(mean, images)) / _of_channels(std, images)
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def _of_channels(level: Level, images: torch.Tensor) -> float | torch.Tensor:
+    if not isinstance(level, tuple):
+        return level
+    return torch.tensor(level, dtype=torch.float32, device=images.device)[:, None, None]

@@ -74,7 +74,7 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
         keep_freed_memory()
     torch.manual_seed(config.seed)
     model = to_device(build_model(config, setup.weights), amp.device)
-    freeze = EncoderFreeze(model, config)
+    freeze = EncoderFreeze(model, config, config.channels)
     freeze.apply(epoch=1)
     optimizer = build_optimizer(config.part(OptimizationPart), model)
     loader = BatchLoader(data, config, amp.device, amp.loader_threads(setup.threads))
@@ -143,7 +143,7 @@ def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
         with amp.autocast():
             logits = trial.model(image)
         logits = logits.float()
-        loss = trial.loss(logits, truth)
+        loss = trial.training_loss(logits, truth)
         trial.optimizer.zero_grad(set_to_none=True)
         amp.scaler.scale(loss).backward()
         amp.scaler.step(trial.optimizer)

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from bts_tune.data.files import Links, behind_links, files_below
+from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.planes import PLANES
-from bts_tune.data.prepared.images import read_grey
+from bts_tune.data.prepared.images import read_image
 from bts_tune.data.readers._dicom import is_dicom
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, volume_stem
 from bts_tune.data.records import all_files, image_files
-from bts_tune.errors import DataError
+from bts_tune.errors import ConfigError, DataError
 from bts_tune.results.files import write_atomically
+from bts_tune.training.prediction_formats import (
+    Prediction,
+    chosen_formats,
+    coco,
+    coco_annotations,
+    files_of_image,
+    files_of_volume,
+    kind_of,
+    mask_file,
+    png,
+    regions_and_box,
+    table,
+)
 from bts_tune.training.segmenter import Segmenter
-from bts_tune.training.volumes import mask_of_volume, mask_suffix, series_of, shown_slice
+from bts_tune.training.volumes import segment_files, series_of
+
+TABLE_FILE, COCO_FILE = "predictions.csv", "predictions.json"
 
 _OUTLINE = (60, 60, 255)  # BGR
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The segmentation of one image or volume.
-
-    Attributes:
-        image: the file that was read; of a DICOM series the first one.
-        mask: the file with the mask: 0 and 255, in the image's own size; of a volume 0 and 1, on its own grid.
-        overlay: the file with the image and the mask's outline; of a volume the slice that shows most tumour.
-        tumor_share: share of the image's pixels, or the volume's voxels, that are predicted as tumour.
-    """
-
-    image: Path
-    mask: Path
-    overlay: Path
-    tumor_share: float
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ def list_scans(paths: Sequence[Path]) -> list[Scan]:
     lone: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files = image_files(path, recursive=True, more=NIFTI_SUFFIXES)
-            series = series_of([file for file in all_files(path) if is_dicom(file)])
+            with files_below(path):
+                files = image_files(path, recursive=True, more=NIFTI_SUFFIXES)
+                series = series_of([file for file in all_files(path) if is_dicom(file)])
+            outside = list(filter(Links(path).lead_out, files))
+            if outside:
+                raise DataError(f"{outside[0]}: is, or lies, {behind_links(path, folder='the folder')}")
             if not files and not series:
                 raise DataError(f"{path}: holds no image (PNG, JPEG, TIFF, GIF, BMP, WebP, NPY, NIfTI or DICOM).")
             listed += [Scan((file,), file.relative_to(path).with_name(volume_stem(file))) for file in files]
@@ -100,19 +105,22 @@ def _name_of_series(folder: Path, files: Sequence[Path], series: Sequence[Sequen
     return inner if inner.parts else Path(folder.resolve().name)
 
 
-def _output_files(out: Path, scan: Scan) -> tuple[Path, Path]:
-    """Return the files of the mask and the overlay."""
-    folder, name = out / scan.name.parent, scan.name.name
-    return folder / f"{name}_mask{mask_suffix(scan.files[0])}", folder / f"{name}_overlay.png"
-
-
 def predict(
-    model: Path | Segmenter, images: Sequence[Path], out: Path, *, device: str = "auto", plane: str = "axial"
+    model: Path | Segmenter,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    device: str = "auto",
+    plane: str = "axial",
+    formats: Sequence[str] = (),
+    batch_size: int = 8,
+    progress: Progress | None = None,
 ) -> Iterator[Prediction]:
-    """Write a mask and an overlay for each image, and yield what was written.
+    """Write a mask and an overlay for each image, and yield what was written; at the end, `predictions.csv` of all.
 
     An image is equalised and resized as the training images were; the probability map is resized back to the image's
-    own size before it is cut at 0.5. A volume is cut into slices, and its mask has the volume's own grid.
+    own size before it is cut at 0.5. A volume is cut into slices, and its mask has the volume's own grid. No more
+    than one batch of images, or one volume, is in memory at a time.
 
     Args:
         model: the folder of a saved model, or a model that is loaded.
@@ -120,36 +128,141 @@ def predict(
         out: folder of the masks and overlays.
         device: of a model that is not loaded yet.
         plane: one of `PLANES`, along which volumes are cut; the one that the model was trained on.
+        formats: of the masks, of `ALL_FORMATS`; by default PNG of images, NIfTI of NIfTI, and DICOM SEG of DICOM.
+            'coco' writes `predictions.json`, of all images, in place of a PNG each, unless 'png' is asked for too.
+        batch_size: images, or slices, that go through the network together.
+        progress: called with how many images and volumes are done, and how many there are.
 
     Raises:
         RunError: the model cannot be read.
+        ConfigError: there is no such format, or an image cannot be written in it.
         DataError: an image cannot be read (those before it are written), or would be overwritten.
     """
     if plane not in PLANES:
         raise DataError(f"plane {plane!r}: must be one of {', '.join(PLANES)}.")
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: must be at least 1.")
     scans = list_scans(images)
+    jobs = [
+        _Job(scan, kind_of(file), out / scan.name, out / COCO_FILE, chosen_formats(file, formats))
+        for scan in scans
+        for file in scan.files[:1]
+    ]
     inputs = {file.resolve() for scan in scans for file in scan.files}
-    for scan in scans:
-        for output in _output_files(out, scan):
-            if output.resolve() in inputs:
-                raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
+    for output in (out / TABLE_FILE, out / COCO_FILE, *(file for job in jobs for file in job.outputs)):
+        if output.resolve() in inputs:
+            raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model, device)
-    for scan in scans:
-        file = scan.files[0]
-        mask_file, overlay_file = _output_files(out, scan)
-        if is_nifti(file) or is_dicom(file):
-            content, volume, mask = mask_of_volume(segmenter, scan.files, plane)
-            overlay = _overlay(*shown_slice(volume, mask, plane, str(file)))
-        else:
-            grey = read_grey(file)
-            mask = segmenter.predict(grey)
-            content, overlay = cv2.imencode(".png", mask * 255)[1].tobytes(), _overlay(grey, mask)
-        write_atomically(mask_file, content)
-        write_atomically(overlay_file, cv2.imencode(".png", overlay)[1].tobytes())
-        yield Prediction(file, mask_file, overlay_file, float(mask.mean()))
+    done: list[Prediction] = []
+    try:
+        for one in _predicted(segmenter, jobs, plane, batch_size):
+            done.append(one)
+            if progress is not None:
+                progress(len(done), len(jobs))
+            yield one
+    finally:  # what was written before an error or Ctrl-C is in the table too
+        if done:
+            write_atomically(out / TABLE_FILE, table(done))
+            if any(one.annotations is not None for one in done):
+                write_atomically(out / COCO_FILE, coco(done))
 
 
-def _overlay(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Job:
+    scan: Scan
+    kind: str
+    stem: Path
+    coco_file: Path
+    formats: tuple[str, ...]
+
+    @property
+    def overlay(self) -> Path:
+        return self.stem.with_name(f"{self.stem.name}_overlay.png")
+
+    @property
+    def masks(self) -> list[Path]:
+        return [mask_file(self.stem, self.kind, name) for name in self.formats if name != "coco"] or [self.coco_file]
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [*self.masks, self.overlay]
+
+
+def _predicted(segmenter: Segmenter, jobs: Sequence[_Job], plane: str, batch_size: int) -> Iterator[Prediction]:
+    def read(file: Path) -> np.ndarray | DataError:
+        try:
+            return read_image(file, segmenter.config.channels)
+        except DataError as error:
+            return error
+
+    for is_image, group in groupby(jobs, key=lambda job: job.kind == "image"):
+        if not is_image:
+            for job in group:
+                yield _volume(segmenter, job, plane, batch_size)
+            continue
+        while batch := list(islice(group, batch_size)):
+            images: list[np.ndarray] = []
+            broken: DataError | None = None
+            for one in parallel_map(read, [job.scan.files[0] for job in batch]):
+                if isinstance(one, DataError):
+                    broken = one
+                    break
+                images.append(one)
+            found = segmenter.probability_batch(images) if images else []
+            for job, image, probability in zip(batch, images, found, strict=False):
+                yield _image(job, image, segmenter.postprocessing.mask(probability), probability)
+            if broken is not None:
+                raise broken
+
+
+def _image(job: _Job, image: np.ndarray, mask: np.ndarray, probability: np.ndarray) -> Prediction:
+    _write(files_of_image(mask, job.stem, job.formats) | {job.overlay: png(_overlay(image, mask))})
+    inside = probability[mask > 0]
+    regions, box = regions_and_box(mask.T[:, :, np.newaxis])
+    return Prediction(
+        image=job.scan.files[0],
+        mask=job.masks[0],
+        overlay=job.overlay,
+        size=(mask.shape[1], mask.shape[0], 1),
+        tumor_pixels=int(mask.sum(dtype=np.int64)),
+        tumor_share=float(mask.mean()),
+        tumor_mm3=None,
+        regions=regions,
+        box=box,
+        highest_probability=float(probability.max()),
+        mean_probability=float(inside.mean(dtype=np.float64)) if len(inside) else None,
+        annotations=coco_annotations(mask, probability) if "coco" in job.formats else None,
+    )
+
+
+def _volume(segmenter: Segmenter, job: _Job, plane: str, batch_size: int) -> Prediction:
+    found = segment_files(segmenter, job.scan.files, plane, batch_size)
+    _write(files_of_volume(found, job.stem, job.formats) | {job.overlay: png(_overlay(*found.shown_slice()))})
+    columns, rows, slices = found.own_mask.shape
+    regions, box = regions_and_box(found.own_mask)
+    voxels = int(found.mask.sum(dtype=np.int64))
+    return Prediction(
+        image=job.scan.files[0],
+        mask=job.masks[0],
+        overlay=job.overlay,
+        size=(columns, rows, slices),
+        tumor_pixels=voxels,
+        tumor_share=voxels / found.mask.size,
+        tumor_mm3=voxels * found.voxel_volume,
+        regions=regions,
+        box=box,
+        highest_probability=found.highest,
+        mean_probability=found.mean,
+    )
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
+    for path, content in files.items():
+        write_atomically(path, content)
+
+
+def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    grey = image if image.ndim == 2 else np.rint(image.mean(axis=2)).astype(np.uint8)
     colour = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(colour, outlines, -1, _OUTLINE, max(1, round(max(mask.shape) / 320)))

@@ -1,27 +1,23 @@
-"""Segments volumes slice by slice, a few slices at a time, and writes masks on the grid of the volume's own files."""
+"""Segments volumes slice by slice, a few slices at a time, and gives masks on the grid of the volume's own files."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.data.readers._dicom import content_digest, is_dicom, like_dicom, read_header, stacked, volume_of
+from bts_tune.data.readers._dicom import Series, content_digest, like_dicom, read_header, stacked, volume_of
 from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers._nifti import is_nifti, like_nifti, read_nifti
+from bts_tune.data.readers._nifti import is_nifti, like_nifti, new_nifti, on_own_grid, read_nifti
 from bts_tune.data.volumes import Volume, cut, paste, slice_count
+from bts_tune.errors import DataError
 from bts_tune.training.segmenter import Segmenter
-
-_BATCH = 8
-"""Slices that are segmented at a time; more take memory and gain little."""
-
-
-def mask_suffix(file: Path) -> str:
-    """Return the suffix of the mask of an image or a volume."""
-    return ".nii.gz" if is_nifti(file) else ".dcm" if is_dicom(file) else ".png"
 
 
 def series_of(files: Sequence[Path]) -> list[tuple[Path, ...]]:
@@ -44,55 +40,107 @@ def series_of(files: Sequence[Path]) -> list[tuple[Path, ...]]:
     return [tuple(paths) for paths in found.values()]
 
 
-def mask_of_volume(segmenter: Segmenter, files: Sequence[Path], plane: str) -> tuple[bytes, Volume, NDArray[np.uint8]]:
-    """Return the content of a file with the mask of a volume; the volume, and its mask on the body's axes.
+@dataclass(frozen=True, eq=False)
+class SegmentedVolume:
+    """A volume and its predicted tumour.
+
+    Attributes:
+        volume: what was segmented.
+        plane: one of `PLANES`, along which it was cut into slices.
+        mask: uint8 0 and 1 on the body's axes, as `Volume.values`.
+        highest: the highest probability of a voxel.
+        mean: the mean probability of the voxels of the tumour; None where there is none.
+        source: nibabel's image of a NIfTI file, or the series of DICOM files.
+        name: of its first file.
+    """
+
+    volume: Volume
+    plane: str
+    mask: NDArray[np.uint8]
+    highest: float
+    mean: float | None
+    source: Any | Series
+    name: str
+
+    @cached_property
+    def own_mask(self) -> NDArray[np.uint8]:
+        """The mask in the order of the file's voxels, [I, J, K]; of DICOM, columns, rows and slices by position."""
+        if isinstance(self.source, Series):
+            return np.asarray(self.source.turn.to_file(self.mask))
+        return np.asarray(on_own_grid(self.mask, self.source)).reshape(self.source.shape[:3])
+
+    @property
+    def voxel_volume(self) -> float:
+        """What a voxel holds, in mm3."""
+        return float(np.prod(self.volume.spacing))
+
+    def as_nifti(self) -> bytes:
+        """Return the content of a `.nii.gz` with the mask, on the volume's own grid.
+
+        Raises:
+            DataError: nibabel is not installed.
+        """
+        if isinstance(self.source, Series):
+            import_extra("nibabel", "nifti", Path(self.name))
+            return new_nifti(self.own_mask, self.source.affine)
+        return like_nifti(self.mask, self.source)
+
+    def as_dicom_seg(self) -> bytes:
+        """Return the content of a DICOM SEG with the mask, of a volume of DICOM files.
+
+        Raises:
+            DataError: the series lacks what a DICOM SEG must say of it.
+        """
+        assert isinstance(self.source, Series)
+        return like_dicom(self.mask, self.source)
+
+    def slices(self) -> list[NDArray[np.uint8]]:
+        """Return the mask's slices along the plane, as they are looked at."""
+        return [cut(self.mask, self.plane, index) for index in range(slice_count(self.mask.shape, self.plane))]
+
+    def shown_slice(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the slice that shows most tumour, or the middle one where none does: image and mask."""
+        areas = [int(one.sum()) for one in self.slices()]
+        index = int(np.argmax(areas)) if any(areas) else len(areas) // 2
+        return self.volume.grey(self.plane, index, self.name), cut(self.mask, self.plane, index)
+
+
+def segment_files(segmenter: Segmenter, files: Sequence[Path], plane: str, batch_size: int) -> SegmentedVolume:
+    """Segment a volume.
 
     Args:
         segmenter: the model.
-        files: a NIfTI volume, or the files of a DICOM series, whose mask is a DICOM SEG.
+        files: a NIfTI volume, or the files of a DICOM series.
         plane: one of `PLANES`, along which it is cut into slices.
+        batch_size: slices that go through the network together.
 
     Raises:
         DataError: it cannot be read, or a package that reads it is not installed.
     """
     first = files[0]
+    if segmenter.config.channels > 1:
+        raise DataError(
+            f"{first}: is a volume of one sequence, and the model has {segmenter.config.channels} channels; give it "
+            "images of that many channels, or slices as arrays: bts_tune.load_model(…).predict."
+        )
+    source: Any
     if is_nifti(first):
         import_extra("nibabel", "nifti", first)
-        volume, stored = read_nifti(first)
-        mask = segment(segmenter, volume, plane, str(first))
-        return like_nifti(mask, stored), volume, mask
-    import_extra("highdicom", "dicom", first)
-    series = stacked([read_header(path) for path in files])
-    volume = volume_of(tuple(files), content_digest(files))
-    mask = segment(segmenter, volume, plane, str(first))
-    return like_dicom(mask, series), volume, mask
-
-
-def segment(segmenter: Segmenter, volume: Volume, plane: str, name: str) -> NDArray[np.uint8]:
-    """Return the predicted tumour of a volume, uint8 0 and 1, as `volume.values`.
-
-    Args:
-        segmenter: the model.
-        volume: what is segmented.
-        plane: one of `PLANES`, along which it is cut into slices.
-        name: what to call the volume in an error.
-
-    Raises:
-        DataError: a value is infinite or not a number.
-    """
+        volume, source = read_nifti(first)
+    else:
+        import_extra("highdicom", "dicom", first)
+        source = stacked([read_header(path) for path in files])
+        volume = volume_of(tuple(files), content_digest(files))
     mask = np.zeros(volume.values.shape, dtype=np.uint8)
     count = slice_count(mask.shape, plane)
-    for first in range(0, count, _BATCH):
-        indices = range(first, min(first + _BATCH, count))
-        slices = [volume.grey(plane, index, name) for index in indices]
-        for index, found in zip(indices, segmenter.predict_batch(slices), strict=True):
+    highest = total = 0.0
+    for start in range(0, count, batch_size):
+        indices = range(start, min(start + batch_size, count))
+        greys = [volume.grey(plane, index, str(first)) for index in indices]
+        for index, probability in zip(indices, segmenter.probability_batch(greys), strict=True):
+            found = segmenter.postprocessing.mask(probability)
+            highest = max(highest, float(probability.max()))
+            total += float(probability[found > 0].sum(dtype=np.float64))
             paste(mask, plane, index, found)
-    return mask
-
-
-def shown_slice(volume: Volume, mask: NDArray[np.uint8], plane: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the slice that shows most tumour, or the middle one where none does: image and mask."""
-    count = slice_count(mask.shape, plane)
-    areas = [int(cut(mask, plane, index).sum()) for index in range(count)]
-    index = int(np.argmax(areas)) if any(areas) else count // 2
-    return volume.grey(plane, index, name), cut(mask, plane, index)
+    voxels = int(mask.sum(dtype=np.int64))
+    return SegmentedVolume(volume, plane, mask, highest, total / voxels if voxels else None, source, str(first))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from bts_tune.cli.main import main
 from bts_tune.errors import RunError
+from bts_tune.experiment.planning.left_out import AtHand
 from bts_tune.experiment.planning.options import declarations, flag
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.testing.runs import make_baselines, make_run, write_run
+from bts_tune.training.speed import Speed
 from tests.data.builders import write_coco
 
 
@@ -47,6 +50,12 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.root)
     monkeypatch.setenv("BTS_TUNE_CACHE", str(place.root / "cache"))
     monkeypatch.setattr("bts_tune.experiment.run.prepare_inputs", begins)
+    monkeypatch.setattr(
+        "bts_tune.experiment.run.leave_out_missing", lambda space, options, *_: AtHand(space, options, {}, None)
+    )
+    monkeypatch.setattr("bts_tune.experiment.run.find_models", lambda *_: None)
+    monkeypatch.setattr("bts_tune.experiment.run.starting_ray", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("bts_tune.experiment.execution.duration.timed_speed", lambda *_: Speed(1.0, 1.0))
     monkeypatch.setattr("bts_tune.data.synthetic.phantom.write_phantom", begins)
     monkeypatch.setattr("bts_tune.experiment.planning.inputs.demo_dataset", lambda *_: place.root / "dataset")
     monkeypatch.setattr("bts_tune.report.context.ReportContext.picture", lambda *_, **__: iter(()))
@@ -73,6 +82,7 @@ def run(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, 
 OPTIONS = [
     *(flag(name) for name in declarations()),
     *("--resume", "--extend", "--allow-changed", "--epochs", "--image-size", "--batch-size", "--dry-run", "--name"),
+    "--no-timing",
     *("--results", "--help", "--version", "--out", "--trial", "--clear", "--count", "--annotation", "--tumor-free"),
     *("--seed", "--slices-per-patient", "--pairs"),
 ]

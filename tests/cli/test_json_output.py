@@ -113,9 +113,10 @@ def test_spaces(printed: Callable[..., dict[str, Any]]) -> None:
 
 
 def test_dry_run(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
-    given = ["--data", str(phantom), "--dry-run", "--epochs", "3"]
+    given = ["--data", str(phantom), "--dry-run", "--no-timing", "--epochs", "3"]
     content = printed("dry-run", "--space", "extended", *given, "--num-trials", "5")
-    assert content["cost"] == {"trials": 23, "epochs_at_most": 69, "images_at_most": 966}
+    counted = {"trials": 23, "epochs_at_most": 69, "images_at_most": 966}
+    assert content["cost"] == {**counted, "seconds": None, "models": None, "models_timed": None}
     assert content["search"]["num_trials"] == 5
     assert content["search"]["parameters"]["learning_rate"]["log"] is True
     assert content["final"] == {"top": 2, "seeds": 3}
@@ -125,8 +126,21 @@ def test_dry_run(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
     assert not Path("results").exists()
 
 
+def test_dry_run_of_a_benchmark(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
+    Path("bench.yaml").write_text(
+        "name: small\nseeds: 2\nset: {epochs: 3}\n"
+        "configurations: {unet: {config: {}}, fpn: {config: {decoder: fpn}}}\n"
+        f"datasets: {{phantom: {phantom}}}\n"
+    )
+    content = printed("benchmark", "benchmark", "bench.yaml", "--dry-run")
+    assert (content["benchmark"], content["seeds"]) == ("small", [0, 1])
+    assert content["configurations"]["fpn"]["config"]["decoder"] == "fpn"
+    (run,) = content["runs"]
+    assert (run["state"], run["split"], run["cost"]["epochs_at_most"]) == ("to do", None, 12)
+
+
 def test_the_banner_of_a_demo_does_not_come_into_the_object(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--space", "baseline", "--dry-run", "--json"]) == 0
+    assert main(["--space", "baseline", "--dry-run", "--no-timing", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["train_images"] == [168]
     assert captured.err.startswith("DEMO")

@@ -25,7 +25,7 @@ FIELDS: dict[str, Any] = {
     "image_size": 32,
     "epochs": 1,
     "batch_size": 8,
-    "encoder": "resnet18",
+    "encoder": "tu-test_efficientnet",
     "encoder_weights": "none",
 }
 
@@ -49,7 +49,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
 def test_masks_and_overlays_are_written(capsys: pytest.CaptureFixture[str], run: Path, phantom: Path) -> None:
     images = sorted((phantom / "test").glob("*.png"))
     assert main(["predict", str(run), str(phantom / "test"), "--out", "out", "--device", "cpu"]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "Table: out/predictions.csv"
     best = api.open_run(run).leaderboard["trial"][0]
     assert first == f"Model: {run / 'models' / best}"
     assert len(lines) == len(images)
@@ -117,13 +118,13 @@ def test_a_volume_is_cut_along_the_plane_that_the_run_recorded(
     content["options"]["plane"] = "coronal"
     (copy / "run.json").write_text(json.dumps(content))
     seen: list[tuple[int, ...]] = []
-    plain = Segmenter.predict_batch
+    plain = Segmenter.probability_batch
 
     def watched(self: Segmenter, images: Any) -> Any:
         seen.extend(image.shape for image in images)
         return plain(self, images)
 
-    monkeypatch.setattr(Segmenter, "predict_batch", watched)
+    monkeypatch.setattr(Segmenter, "probability_batch", watched)
     assert main(["predict", str(copy), "scan.nii.gz", "--out", "out", "--device", "cpu"]) == 0
     written: Any = nibabel.load("out/scan_mask.nii.gz")
     assert written.shape == (9, 8, 7)

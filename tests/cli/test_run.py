@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_weights_that_cannot_be_had_stop_the_run_before_it_begins(refused: Calla
 
 
 def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
-    assert main(["--space", "extended", "--data", str(phantom), "--dry-run", "--epochs", "3", "--num-trials", "5"]) == 0
+    given = ["--data", str(phantom), "--dry-run", "--no-timing", "--epochs", "3", "--num-trials", "5"]
+    assert main(["--space", "extended", *given]) == 0
     output = capsys.readouterr().out
     assert "unet-b0-frozen" in output
     assert "changed: epochs" in output
@@ -100,8 +102,24 @@ def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixtu
     assert not Path("results").exists()
 
 
+def test_a_dry_run_times_the_models_once_for_this_machine(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
+    given = ["--space", "baseline", "--only", "unet-b0", "--data", str(phantom), "--dry-run"]
+    given += ["--image-size", "32", "--batch-size", "2", "--epochs", "40"]
+    assert main([*given, "--no-timing"]) == 0
+    assert "Time on this machine" not in capsys.readouterr().out
+    assert main(given) == 0
+    timed = capsys.readouterr().out
+    assert "timing models: 1 in " in timed
+    line = timed.splitlines()[-1]
+    assert re.fullmatch(r"Time on this machine: about .*, 1 at a time, each on \d+ CPU cores?\.", line)
+    assert main(given) == 0
+    again = capsys.readouterr().out
+    assert "timing models" not in again
+    assert again.splitlines()[-1] == line
+
+
 def test_a_dry_run_of_the_demo_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--space", "baseline", "--dry-run"]) == 0
+    assert main(["--space", "baseline", "--dry-run", "--no-timing"]) == 0
     assert capsys.readouterr().out.startswith("DEMO")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.data.files import leads_out, open_file, read_file
+from bts_tune.data.files import files_below, leads_out, open_file, read_file
+from bts_tune.data.parallel import parallel_map
 from bts_tune.errors import DataError
 
 
@@ -60,3 +61,19 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         open_file(tmp_path / "nowhere")
     with pytest.raises(DataError, match="Is a directory"):
         read_file(tmp_path)
+
+
+def test_what_lies_elsewhere_is_not_opened_in_other_threads_either(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    (root / "out").symlink_to("../secret")
+    (root / "own").write_bytes(b"own")
+    (root / "within").symlink_to("own")
+    assert read_file(root / "out") == b"secret"
+    with files_below(root):
+        assert parallel_map(read_file, [root / "own", root / "within"], workers=2) == [b"own", b"own"]
+        for name in (root / "out", tmp_path / "secret", root / ".." / "secret"):
+            with pytest.raises(DataError, match="link that leads out of the dataset's folder, and what lies there is"):
+                parallel_map(read_file, [name], workers=2)
+    assert read_file(root / "out") == b"secret"

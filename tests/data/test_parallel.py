@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,6 +38,26 @@ def test_first_exception_drops_what_has_not_begun() -> None:
     with pytest.raises(ValueError, match="0"):
         parallel_map(work, range(10_000), workers=1)
     assert begun < 10_000
+
+
+def test_few_items_wait_however_many_there_are() -> None:
+    """What waits takes memory: of a hundred thousand images, all of it at once would be hundreds of MiB."""
+    asked = 0
+
+    class Items(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            nonlocal asked
+            for item in range(10_000):
+                asked += 1
+                yield item
+
+        def __len__(self) -> int:
+            return 10_000
+
+    ahead: list[int] = []
+    results = parallel_map(str, Items(), workers=2, progress=lambda done, _: ahead.append(asked - done))
+    assert results[-1] == "9999"
+    assert max(ahead) < 100
 
 
 def test_nothing_to_do() -> None:

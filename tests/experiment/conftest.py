@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.results.run_folder import RunFolder
+
+FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]
 
 SPACE = """
 name: small
@@ -20,7 +26,7 @@ defaults:
   image_size: 32
   epochs: {epochs}
   batch_size: 8
-  encoder: resnet18
+  encoder: tu-test_efficientnet
   encoder_weights: none
 seeds: [0]
 demo: {{}}
@@ -48,46 +54,88 @@ search:
 """
 
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "plugins"
+
+FAILING_TRACKER = """
+from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
+
+
+@TRACKERS.register("failing")
+class Failing(Tracker):
+    def log_epoch(self, trial, row):
+        raise OSError(28, "No space left on device")
+"""
+
+PATIENT = r"(p\d+)_"
+"""The part of a file name of the small dataset that is its patient."""
+
+
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Returns a folder of this name that is made once for all processes of a session; to be left as it is."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # of all workers
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, whole = session / name, session / f"{name}.made"
+        with FileLock(session / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                whole.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def small_data(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A phantom dataset of 40 slices at 48 px."""
-    root = tmp_path_factory.mktemp("data") / "phantom"
-    write_phantom(root, count=40, image_size=48, slices_per_patient=2, seed=3, workers=1)
-    return root
+    return made_once(
+        "phantom", partial(write_phantom, count=40, image_size=48, slices_per_patient=2, seed=3, workers=1)
+    )
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A cache of prepared data for the whole session."""
-    return tmp_path_factory.mktemp("cache")
+    return made_once("cache", Path.mkdir)
+
+
+def write_space(folder: Path, *, epochs: int = 2, search: bool = False, extra: str = "") -> Path:
+    """Write a small space; `search` adds a search to it, `extra` any text."""
+    path = folder / "small.yaml"
+    path.write_text(SPACE.format(epochs=epochs) + (SEARCH if search else "") + extra)
+    return path
 
 
 @pytest.fixture
 def space_file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a small space; `search` adds a search to it, `extra` any text."""
-
-    def write(*, epochs: int = 2, search: bool = False, extra: str = "") -> Path:
-        path = tmp_path / "small.yaml"
-        path.write_text(SPACE.format(epochs=epochs) + (SEARCH if search else "") + extra)
-        return path
-
-    return write
+    """Writes a small space, as `write_space` does."""
+    return partial(write_space, tmp_path)
 
 
 class Command:
-    """Runs `bts-tune` as a process of its own, far from the checkout."""
+    """Runs `bts-tune` as a process of its own, far from the checkout.
+
+    Attributes:
+        environment: variables beside those of this process.
+        program: what starts it; by default this Python.
+    """
 
     def __init__(self, folder: Path, data: Path, cache: Path) -> None:
         self.folder, self.data, self.cache = folder, data, cache
         self.environment: dict[str, str] = {}
-        self.program = [sys.executable, "-m", "bts_tune"]
+        self.program: list[str] = []
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start the command with a dataset-independent environment; its output is text."""
         root = str(Path(__file__).parents[2])
+        inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
         environment = {
-            **os.environ,
+            **inherited,
             **self.environment,
             "BTS_TUNE_CACHE": str(self.cache),
             "PYTHONPATH": os.pathsep.join(
@@ -95,7 +143,7 @@ class Command:
             ).strip(os.pathsep),
         }
         process = subprocess.Popen(
-            [*self.program, *map(str, arguments)],
+            [*(self.program or FROM_SCRATCH), *map(str, arguments)],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -105,7 +153,7 @@ class Command:
         self.running.append(process)
         return process
 
-    def __call__(self, *arguments: str | Path, timeout: float = 240) -> tuple[int, str, str]:
+    def __call__(self, *arguments: str | Path, timeout: float = 540) -> tuple[int, str, str]:
         """Run the command to its end; return its exit code, its output and its errors."""
         process = self.start(*arguments)
         output, errors = process.communicate(timeout=timeout)
@@ -118,6 +166,41 @@ class Command:
     def record(self, name: str) -> RunFolder:
         """Return a run's folder."""
         return RunFolder.open(self.folder / "results" / name)
+
+    def copy_of(self, run: RunFolder) -> RunFolder:
+        """Copy a run into the results, to change or go on with it."""
+        return RunFolder.open(shutil.copytree(run.path, self.folder / "results" / run.path.name))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end. It stays as it is; see `Command.copy_of`."""
+
+    folder: RunFolder
+    output: str
+    errors: str
+
+
+@pytest.fixture(scope="session")
+def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
+    """A run with what can be asked for beside trials: an objective, seeds, a split, trackers, ways to predict."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "failing.py").write_text(FAILING_TRACKER)
+        plugins = ", ".join(str(path) for path in (EXAMPLES / "csv_tracker.py", folder / "failing.py"))
+        space = write_space(folder, epochs=2, extra=f"plugins: [{plugins}]\ntrackers: [failing, csv]\nobjective: iou\n")
+        command = Command(folder, small_data, cache)
+        options = ("--only", "plain", "--seeds", "2", "--concurrent", "1", "--tta", "--ensemble", "--postprocess")
+        split = ("--split", "grouped", "--group-by", PATIENT, "--split-seed", "7")
+        code, output, errors = command(*command.run_arguments(space, "options", *options, *split), timeout=500)
+        assert code == 0, errors
+        (folder / "output").write_text(output)
+        (folder / "errors").write_text(errors)
+
+    folder = made_once("with-options", make)
+    run = RunFolder.open(folder / "results" / "options")
+    return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
 
 
 @pytest.fixture

@@ -122,6 +122,61 @@ def test_a_node_that_cannot_train_is_left_out_and_its_trial_goes_elsewhere(comma
     assert "No space left" in retried["reason"]
 
 
+# Loaded by every Python process of a node that trains well and then cannot measure: its disk is full by then.
+_CANNOT_MEASURE = """
+import errno, importlib.abc, importlib.util, sys
+
+
+def full(*arguments, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class AfterImport(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "bts_tune.training.evaluation":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            module.evaluate_model = full
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, AfterImport())
+"""
+
+
+def test_a_model_that_a_node_cannot_measure_is_measured_elsewhere(command: Command, tmp_path: Path) -> None:
+    site = tmp_path / "full"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_CANNOT_MEASURE)
+    space = faulty.space(tmp_path, "a", "b", "c", epochs=1)
+    with RayCluster(0) as cluster:
+        good = cluster.add(1)
+        cluster.add(1, environment={"PYTHONPATH": f"{site}{os.pathsep}{Path(__file__).parents[2]}"})
+        code, output, errors = command(*command.run_arguments(space, "full", "--address", cluster.address))
+        assert (code, errors) == (0, ""), output
+        (said,) = [line for line in output.splitlines() if "is left out for the rest of the run" in line]
+        assert "No space left on device" in said
+        folder = command.record("full")
+        assert len({event["node"] for event in events(folder, "opened")}) == 2
+        for record in folder.trials():
+            assert record.status == "complete"
+            assert record.test
+            assert folder.scores_file(record.trial).is_file()
+        # Where there is no other node, the run ends and can go on.
+        cluster.stop(good)
+        code, _, errors = command(*command.run_arguments(space, "none", "--address", cluster.address))
+    assert code == EXIT_PROBLEM
+    assert "the run was stopped: no node of the cluster can train this run" in errors
+    assert "go on with: bts-tune --resume" in errors
+
+
 def test_a_run_for_which_no_node_is_left_is_one_sentence(command: Command, tmp_path: Path) -> None:
     space = faulty.space(tmp_path, "a")
     with RayCluster(1) as cluster:
@@ -302,7 +357,7 @@ def test_a_search_over_nodes_that_are_killed_and_replaced_finishes_each_trial_on
 ) -> None:
     space = tmp_path / "many.yaml"
     text = space_file(epochs=2, search=True).read_text()
-    space.write_text(text.replace("num_trials: 4", "num_trials: 10").replace("resnet18", ENCODER))
+    space.write_text(text.replace("num_trials: 4", "num_trials: 10"))
     with RayCluster(0) as cluster:
         nodes = [cluster.add(1) for _ in range(2)]
         arguments = command.run_arguments(space, "storm", "--address", cluster.address, "--max-failures", "20")

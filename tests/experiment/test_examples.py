@@ -60,7 +60,7 @@ def test_every_example_is_short() -> None:
         assert len(plugin.read_text().splitlines()) < 60, plugin.name
 
 
-def run_all(command: Command, patients: Path, *more: str) -> Path:
+def run_all(command: Command, patients: Path, *more: str | Path) -> Path:
     space = command.folder / "own.yaml"
     space.write_text(SPACE)
     arguments: list[str | Path] = [
@@ -73,6 +73,8 @@ def run_all(command: Command, patients: Path, *more: str) -> Path:
         "--no-dashboard",
         "--split",
         "by-hash",
+        "--concurrent",
+        "1",
     ]
     code, output, errors = command(*arguments, *more)
     assert code == 0, errors
@@ -126,15 +128,6 @@ def test_all_of_them_together(command: Command, patients: Path, tmp_path: Path) 
     code, _, errors = command("--resume", run)
     assert code == 2
     assert "area_error.py, which has changed" in errors
-
-
-def test_a_split_method_may_come_from_a_plugin_of_the_space(command: Command, patients: Path) -> None:
-    space = command.folder / "own.yaml"
-    space.write_text(SPACE + f"plugins: [{', '.join(map(str, PLUGINS))}]\n")
-    arguments: list[str | Path] = ["--space", space, "--data", patients, "--name", "own", "--no-dashboard"]
-    code, output, errors = command(*arguments, "--split", "by-hash", "--only", "narrow", "--epochs", "1")
-    assert code == 0, errors
-    assert "Split by-hash" in output
 
 
 def test_from_an_installed_package(command: Command, patients: Path, tmp_path: Path) -> None:

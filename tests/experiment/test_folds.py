@@ -16,9 +16,7 @@ from bts_tune.results.files import write_atomically
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.results.scores import read_scores
 from bts_tune.space import load_space
-from tests.experiment.conftest import Command
-
-PATIENT = r"(p\d+)_"
+from tests.experiment.conftest import PATIENT, Command
 
 
 def test_every_named_trial_is_planned_once_a_fold_and_a_seed(tmp_path: Path) -> None:
@@ -57,7 +55,10 @@ def test_more_folds_than_groups_are_refused(capsys: pytest.CaptureFixture[str], 
 
 def test_a_dry_run_counts_the_folds(capsys: pytest.CaptureFixture[str], small_data: Path) -> None:
     options = ["--split", "grouped", "--group-by", PATIENT, "--epochs", "2"]
-    assert main(["--space", "baseline", "--data", str(small_data), "--folds", "3", "--dry-run", *options]) == 0
+    assert (
+        main(["--space", "baseline", "--data", str(small_data), "--folds", "3", "--dry-run", "--no-timing", *options])
+        == 0
+    )
     output = capsys.readouterr().out
     assert "Cross-validation: 3 folds" in output
     assert "Cost: 9 trials, 18 epochs of " in output

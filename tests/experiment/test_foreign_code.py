@@ -68,6 +68,7 @@ def test_the_installed_command_runs_no_code_of_a_dataset(
     assert command("data", "check", ".")[0] == 0
     assert command("data", "phantom", tmp_path / "phantom", "--count", "20", "--image-size", "48")[0] == 0
     arguments: list[str | Path] = ["--space", space_file(epochs=1), "--data", ".", "--only", "plain", "--name", "run"]
+    arguments += ["--concurrent", "1"]
     code, _, errors = command(*arguments, "--results", results)
     assert not marker.exists(), marker.read_text()
     assert (code, errors) == (0, "")
@@ -77,8 +78,9 @@ def test_the_installed_command_runs_no_code_of_a_dataset(
     assert not marker.exists(), marker.read_text()
 
 
+@pytest.mark.parametrize("more", ["--dry-run", pytest.param("--no-dashboard", marks=pytest.mark.slow)])
 def test_python_m_runs_no_code_of_a_dataset(
-    command: Command, dataset: Path, space_file: Callable[..., Path], names: list[str], tmp_path: Path
+    command: Command, dataset: Path, space_file: Callable[..., Path], names: list[str], tmp_path: Path, more: str
 ) -> None:
     # Python itself looks for `bts_tune`, and for the parts of its library that find it, in the working folder.
     marker = tmp_path / "imported"
@@ -86,7 +88,8 @@ def test_python_m_runs_no_code_of_a_dataset(
     # An empty entry names the working folder.
     command.environment["PYTHONPATH"] = os.pathsep + str(tmp_path)
     arguments: list[str | Path] = ["--space", space_file(epochs=1), "--data", ".", "--only", "plain", "--name", "run"]
-    code, _, errors = command(*arguments, "--results", tmp_path / "results", "--no-dashboard")
+    arguments += ["--concurrent", "1"]
+    code, _, errors = command(*arguments, "--results", tmp_path / "results", more)
     assert not marker.exists(), marker.read_text()
     assert (code, errors) == (0, "")
 

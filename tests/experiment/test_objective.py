@@ -1,4 +1,4 @@
-"""A space that names another metric as its objective: early stopping, the search, the ranking and the report follow."""
+"""A space whose objective is the metric of a plugin: the ranking, the final stage and the report follow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.experiment.conftest import Command
+from tests.experiment.conftest import EXAMPLES, Command
 
-AREA_ERROR = Path(__file__).parents[2] / "docs" / "examples" / "plugins" / "area_error.py"
+PLUGINS = ", ".join(str(EXAMPLES / name) for name in ("area_error.py", "by_hash.py"))
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:
@@ -17,37 +17,13 @@ def rows_of(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_search_by_another_metric(command: Command, space_file: Callable[..., Path]) -> None:
-    space = space_file(epochs=3, search=True, extra="objective: iou\n")
-    code, output, errors = command(*command.run_arguments(space, "iou", "--set", "batch_norm_momentum=0.2"))
-    assert code == 0, errors
-    assert "ranked by IoU" in " ".join(output.split())
-    folder = command.record("iou")
-    assert folder.read_run()["objective"]["metric"] == "iou"
-    for record in folder.trials():
-        assert record.config["objective"] == "iou"
-        best = record.best_row
-        assert best is not None
-        assert best["val_iou"] == max(row["val_iou"] for row in record.rows) == record.rows[-1]["best_val_iou"]
-    ranked = [float(row["val_iou"]) for row in rows_of(folder.path / "leaderboard.csv") if row["rank"]]
-    assert ranked == sorted(ranked, reverse=True)
-    page = (folder.path / "report.md").read_text(encoding="utf-8")
-    assert "by validation IoU, then Dice loss" in page
-
-    # A resume decides by the same metric, and a run by another is not ranked beside it.
-    code, _, errors = command("--resume", folder.path)
-    assert code == 0, errors
-    other = space_file(epochs=1)
-    assert command(*command.run_arguments(other, "dice"))[0] == 0
-    code, output, _ = command("compare", folder.path, command.record("dice").path)
-    assert "different objectives (IoU; Dice loss)" in output
-
-
 def test_a_plugin_s_metric_and_a_report_without_the_plugin(command: Command, space_file: Callable[..., Path]) -> None:
-    space = space_file(extra=f"objective: area-error\nplugins: [{AREA_ERROR}]\n")
-    arguments = command.run_arguments(space, "own", "--final-top", "1", "--final-seeds", "2")
-    code, _, errors = command(*arguments)
+    space = space_file(extra=f"objective: area-error\nplugins: [{PLUGINS}]\n")
+    options = ("--final-top", "1", "--final-seeds", "2", "--concurrent", "1", "--split", "by-hash")
+    arguments = command.run_arguments(space, "own", *options)
+    code, output, errors = command(*arguments)
     assert code == 0, errors
+    assert "Split by-hash" in output
     folder = command.record("own")
     means = [float(row["val_area_error"]) for row in rows_of(folder.path / "configurations.csv")]
     assert means == sorted(means)
@@ -55,8 +31,8 @@ def test_a_plugin_s_metric_and_a_report_without_the_plugin(command: Command, spa
     assert code == 0, errors
     assert "Area error" in output
     page = (folder.path / "report.md").read_text(encoding="utf-8")
-    assert "by validation Area error, then Dice loss, then IoU" in page
-    assert "How sure the Area error is cannot be told" in page
+    assert "ordered by Area error, then Dice loss, then IoU" in page
+    assert "with validation Area error" in page.partition("## Ranking")[0]
     assert "failed" not in json.dumps(folder.read_run()["status"])
 
 

@@ -23,18 +23,6 @@ START = 240
 """Seconds that a busy machine may take to start Ray and import torch."""
 
 
-@pytest.fixture
-def tiny(space_file: Callable[..., Path]) -> Callable[..., Path]:
-    """Writes the small space with the quickest encoder."""
-
-    def write(**arguments: Any) -> Path:
-        path = space_file(**arguments)
-        path.write_text(path.read_text().replace("encoder: resnet18", "encoder: tu-test_efficientnet"))
-        return path
-
-    return write
-
-
 def wait_for_text(file: Path, text: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
@@ -63,9 +51,11 @@ def whole(folder: RunFolder, epochs: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_leaves_a_partial_report_and_a_second_start_finishes(
-    command: Command, tiny: Callable[..., Path], number: signal.Signals
+    command: Command, space_file: Callable[..., Path], number: signal.Signals
 ) -> None:
-    process = command.start(*command.run_arguments(tiny(epochs=200), "cut", "--concurrent", "1", "--only", "plain"))
+    process = command.start(
+        *command.run_arguments(space_file(epochs=200), "cut", "--concurrent", "1", "--only", "plain")
+    )
     wait_for_rows(command.folder / "results" / "cut", 2, process, START)
     below = descendants(process.pid)
     process.send_signal(number)
@@ -87,8 +77,12 @@ def test_one_signal_leaves_a_partial_report_and_a_second_start_finishes(
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_ends_the_run_at_once_and_it_can_go_on(command: Command, tiny: Callable[..., Path]) -> None:
-    process = command.start(*command.run_arguments(tiny(epochs=200), "twice", "--concurrent", "1", "--only", "plain"))
+def test_a_second_ctrl_c_ends_the_run_at_once_and_it_can_go_on(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
+    process = command.start(
+        *command.run_arguments(space_file(epochs=200), "twice", "--concurrent", "1", "--only", "plain")
+    )
     folder = command.folder / "results" / "twice"
     wait_for_rows(folder, 2, process, START)
     below = descendants(process.pid)
@@ -109,13 +103,13 @@ def test_a_second_ctrl_c_ends_the_run_at_once_and_it_can_go_on(command: Command,
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_data_are_prepared_leaves_no_run_and_no_half_prepared_data(
-    command: Command, tiny: Callable[..., Path], tmp_path: Path, number: signal.Signals
+    command: Command, space_file: Callable[..., Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     large = tmp_path / "large"
     code, _, errors = command("data", "phantom", large, "--count", "600", "--image-size", "256", timeout=START)
     assert code == 0, errors
     command.data, command.cache = large, tmp_path / "own-cache"
-    process = command.start(*command.run_arguments(tiny(epochs=1), "early", "--only", "plain"))
+    process = command.start(*command.run_arguments(space_file(epochs=1), "early", "--only", "plain"))
     deadline = time.monotonic() + START
     while not list(command.cache.glob("**/*.npy")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -124,7 +118,7 @@ def test_a_signal_while_the_data_are_prepared_leaves_no_run_and_no_half_prepared
     assert process.returncode == 130, errors
     assert errors == "bts-tune: interrupted\n"
     assert not (command.folder / "results" / "early" / "run.json").exists()
-    code, _, errors = command(*command.run_arguments(tiny(epochs=1), "early", "--only", "plain"), timeout=600)
+    code, _, errors = command(*command.run_arguments(space_file(epochs=1), "early", "--only", "plain"), timeout=600)
     assert code == 0, errors
 
 
@@ -132,9 +126,9 @@ def test_a_signal_while_the_data_are_prepared_leaves_no_run_and_no_half_prepared
 @pytest.mark.parametrize("moment", ["evaluation", "report"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_the_last_trial_can_be_made_up_for(
-    command: Command, tiny: Callable[..., Path], number: signal.Signals, moment: str
+    command: Command, space_file: Callable[..., Path], number: signal.Signals, moment: str
 ) -> None:
-    process = command.start(*command.run_arguments(tiny(epochs=1), "late", "--concurrent", "1"))
+    process = command.start(*command.run_arguments(space_file(epochs=1), "late", "--concurrent", "1"))
     path = command.folder / "results" / "late"
     if moment == "evaluation":
         wait_for_text(path / "trials.jsonl", '"evaluated"', process)  # one of two
@@ -144,7 +138,7 @@ def test_a_signal_after_the_last_trial_can_be_made_up_for(
     output, errors = process.communicate(timeout=START)
     # Once the report is written, a signal ends the process as any other.
     assert process.returncode in ((130,) if moment == "evaluation" else (0, 130, -number)), errors
-    if not (path / "report.html").exists():
+    if not (path / "report.md").exists():
         assert process.returncode == 130
         assert "--resume results/late" in output
     code, _, errors = command("--resume", "late", "--no-dashboard", timeout=START)
@@ -170,9 +164,11 @@ def _flip(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_made_up_for_and_what_was_lost_is_said(command: Command, tiny: Callable[..., Path]) -> None:
+def test_damaged_files_are_made_up_for_and_what_was_lost_is_said(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
     """One run, cut off again and again, and something else broken each time; in the end it equals a whole one."""
-    code, _, errors = command(*command.run_arguments(tiny(epochs=30), "whole", "--concurrent", "1"), timeout=600)
+    code, _, errors = command(*command.run_arguments(space_file(epochs=30), "whole", "--concurrent", "1"), timeout=600)
     assert code == 0, errors
     folder = command.folder / "results" / "broken"
     state = folder / "models" / "plain" / "last.pt"
@@ -190,7 +186,7 @@ def test_damaged_files_are_made_up_for_and_what_was_lost_is_said(command: Comman
         (lambda: shutil.rmtree(folder / "ray"), ""),
         (lambda: [file.write_bytes(b"") for file in (folder / "ray").rglob("*") if file.is_file()], ""),
     ]
-    arguments: list[str | Path] = [*command.run_arguments(tiny(epochs=30), "broken", "--concurrent", "1")]
+    arguments: list[str | Path] = [*command.run_arguments(space_file(epochs=30), "broken", "--concurrent", "1")]
     said = ""
     for step, (spoil, expected) in enumerate(breaks):
         lines = folder.joinpath("rows.jsonl").read_bytes().count(b"\n") if step else 0
@@ -212,9 +208,11 @@ def test_damaged_files_are_made_up_for_and_what_was_lost_is_said(command: Comman
 
 
 @pytest.mark.slow
-def test_a_checkpoint_ahead_of_the_record_loses_nothing(command: Command, tiny: Callable[..., Path]) -> None:
+def test_a_checkpoint_ahead_of_the_record_loses_nothing(command: Command, space_file: Callable[..., Path]) -> None:
     """Killed between writing the checkpoint and recording its epoch."""
-    process = command.start(*command.run_arguments(tiny(epochs=20), "ahead", "--concurrent", "1", "--only", "plain"))
+    process = command.start(
+        *command.run_arguments(space_file(epochs=20), "ahead", "--concurrent", "1", "--only", "plain")
+    )
     path = command.folder / "results" / "ahead"
     wait_for_rows(path, 3, process, START)
     os.kill(process.pid, signal.SIGKILL)
@@ -233,12 +231,12 @@ def test_a_checkpoint_ahead_of_the_record_loses_nothing(command: Command, tiny: 
 
 @pytest.mark.slow
 def test_a_run_goes_on_elsewhere_at_another_time_and_says_what_changed(
-    command: Command, tiny: Callable[..., Path], small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, space_file: Callable[..., Path], small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_home = tmp_path / "first" / "data"
     shutil.copytree(small_data, first_home)
     command.data = first_home
-    process = command.start(*command.run_arguments(tiny(epochs=8), "moved", "--concurrent", "1"))
+    process = command.start(*command.run_arguments(space_file(epochs=8), "moved", "--concurrent", "1"))
     wait_for_rows(command.folder / "results" / "moved", 2, process, START)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=START)
@@ -305,9 +303,11 @@ def test_a_demo_is_not_resumed_on_a_dataset(command: Command, small_data: Path) 
 
 
 @pytest.mark.slow
-def test_an_extended_search_is_the_search_that_would_have_been(command: Command, tiny: Callable[..., Path]) -> None:
+def test_an_extended_search_is_the_search_that_would_have_been(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
     arguments = ["--concurrent", "1", "--num-trials"]
-    space = tiny(epochs=4, search=True)
+    space = space_file(epochs=4, search=True)
     code, _, errors = command(*command.run_arguments(space, "long", *arguments, "7"), timeout=600)
     assert code == 0, errors
     code, _, errors = command(*command.run_arguments(space, "short", *arguments, "4"), timeout=600)
@@ -325,8 +325,8 @@ def test_an_extended_search_is_the_search_that_would_have_been(command: Command,
 
 
 @pytest.mark.slow
-def test_a_run_without_a_search_is_not_extended(command: Command, tiny: Callable[..., Path]) -> None:
-    code, _, errors = command(*command.run_arguments(tiny(epochs=1), "named", "--only", "plain"), timeout=START)
+def test_a_run_without_a_search_is_not_extended(command: Command, space_file: Callable[..., Path]) -> None:
+    code, _, errors = command(*command.run_arguments(space_file(epochs=1), "named", "--only", "plain"), timeout=START)
     assert code == 0, errors
     code, _, errors = command("--extend", "named", "--num-trials", "3")
     assert code == 2

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.splits.split import read_split
 from bts_tune.results.files import write_atomically
 from bts_tune.results.leaks import read_leaks
-from tests.experiment.conftest import Command
-
-PATIENT = r"(p\d+)_"
+from tests.experiment.conftest import PATIENT, Command, Finished
 
 
 def test_a_grouped_run_records_its_split_and_goes_on_with_it(
-    command: Command, space_file: Callable[..., Path], small_data: Path
+    with_options: Finished, command: Command, small_data: Path
 ) -> None:
-    options = ("--only", "plain", "--epochs", "1", "--split", "grouped", "--group-by", PATIENT, "--split-seed", "7")
-    code, output, errors = command(*command.run_arguments(space_file(), "grouped", *options))
-    assert code == 0, errors
+    output = with_options.output
     assert "Split grouped: " in output
-    folder = command.record("grouped")
+    folder = command.copy_of(with_options.folder)
     dataset = folder.read_run()["dataset"]
     split = dataset["split"]
     assert (split["method"], split["seed"], split["group_by"]) == ("grouped", 7, PATIENT)
@@ -38,13 +33,13 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     assert len(leaks) == sum(one["look_alikes"] for one in split["leak"]["splits"].values())
     assert dataset["content"] == open_dataset(small_data).fingerprint(splits=False)
 
-    code, output, errors = command("--resume", "grouped")
+    code, output, errors = command("--resume", "options", "--no-dashboard")
     assert code == 0, errors
     with folder.split_file.open(newline="") as file:
         rows = list(csv.DictReader(file))
     moved = {"train": "valid", "valid": "train", "test": "test"}
     lines = [f"{row['file']},{moved[row['split']]},{row['group']}\n" for row in rows]
     write_atomically(folder.split_file, "file,split,group\n" + "".join(lines))
-    code, output, errors = command("--resume", "grouped")
+    code, output, errors = command("--resume", "options", "--no-dashboard")
     assert code == 2
     assert "began with something else than there is now: the dataset" in errors

@@ -1,4 +1,4 @@
-"""Runs of the command with trackers: of ours, of a plugin, and one that fails."""
+"""A run with trackers that its space names, of a plugin, one of which fails."""
 
 from __future__ import annotations
 
@@ -8,37 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiment.conftest import Command
-
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "plugins" / "csv_tracker.py"
-
-FAILING = """
-from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
+from tests.experiment.conftest import Command, Finished
 
 
-@TRACKERS.register("failing")
-class Failing(Tracker):
-    def log_epoch(self, trial, row):
-        raise OSError(28, "No space left on device")
-"""
-
-
-def test_trackers_of_plugins_and_one_that_fails(
-    command: Command, space_file: Callable[..., Path], tmp_path: Path
-) -> None:
-    failing = tmp_path / "failing.py"
-    failing.write_text(FAILING)
-    space = space_file(epochs=2, extra=f"plugins: [{EXAMPLE}, {failing}]\ntrackers: [failing, csv]\n")
-    code, output, errors = command(*command.run_arguments(space, "one", "--only", "plain"), timeout=400)
-    assert code == 0, errors
-    folder = command.record("one")
-    assert f"CSV files: {Path('results') / 'one' / 'csv'}\n" in output
+def test_trackers_of_plugins_and_one_that_fails(with_options: Finished) -> None:
+    folder, output = with_options.folder, with_options.output
+    assert "CSV files: results/options/csv\n" in output
     assert output.count("tracker 'failing' failed and is left out for the rest of the run: OSError: ") == 1
-    with (folder.path / "csv" / "plain.csv").open(newline="") as file:
-        logged = [(int(row["epoch"]), float(row["val_dice_loss"])) for row in csv.DictReader(file)]
-    (record,) = folder.trials()
-    assert logged == [(row["epoch"], row["val_dice_loss"]) for row in record.rows]
-    assert record.status == "complete"
+    for record in folder.trials():
+        with (folder.path / "csv" / f"{record.trial}.csv").open(newline="") as file:
+            logged = [(int(row["epoch"]), float(row["val_dice_loss"])) for row in csv.DictReader(file)]
+        assert logged == [(row["epoch"], row["val_dice_loss"]) for row in record.rows]
+        assert record.status == "complete"
     assert not (folder.path / "tensorboard").exists()
 
 

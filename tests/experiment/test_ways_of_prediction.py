@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.experiment.conftest import Command
+from tests.experiment.conftest import Command, Finished
 
 
-def test_measured_reported_and_used(command: Command, space_file: Callable[..., Path], tmp_path: Path) -> None:
-    arguments = command.run_arguments(space_file(epochs=1), "ways", "--only", "plain", "--seeds", "2")
-    code, _, errors = command(*arguments, "--tta", "--ensemble", "--postprocess")
-    assert code == 0, errors
-    folder = command.record("ways")
+def test_measured_reported_and_used(with_options: Finished, command: Command, tmp_path: Path) -> None:
+    folder = with_options.folder
     best, other = sorted(folder.trials(), key=lambda record: -len(record.variants))
     assert best.variants.keys() == {"tta", "postprocessed", "ensemble", "ensemble-tta"}
     assert other.variants.keys() == {"tta", "postprocessed"}

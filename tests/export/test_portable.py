@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
+from bts_tune import api
 from bts_tune.data.synthetic.phantom import generate_slice
 from bts_tune.export.portable import PortableModel, equalize_histogram, resize_by_area
-from bts_tune.testing.exports import example_run, validation_images
+from bts_tune.testing.exports import example_run, train_run, validation_images
 from bts_tune.training.segmenter import Segmenter
 
 
@@ -57,3 +62,23 @@ def test_only_clahe_is_left_to_the_caller(trial: str) -> None:
         found = model(torch.from_numpy(validation_images()))
     assert found.shape == validation_images().shape
     assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_every_format_takes_as_many_channels_as_the_network(tmp_path: Path) -> None:
+    run = api.Run(train_run(tmp_path / "run", {"three": {"channels": 3}}))
+    model = run.best_model(device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 70, 90), dtype=np.uint8)
+    expected = [model.probability(np.moveaxis(image, 0, 2)) for image in images]
+    run.export("torch-export", tmp_path / "m.pt2")
+    with torch.no_grad():
+        found = torch.export.load(tmp_path / "m.pt2").module()(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(found[:, 0], expected, atol=0.02)
+    run.export("onnx", tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"image": images})[0][:, 0], expected, atol=0.02)
+    assert json.loads((tmp_path / "m.onnx.json").read_text())["input"]["shape"] == ["n", 3, "height", "width"]
+    run.export("folder", tmp_path / "folder")
+    assert "3 channels in" in (tmp_path / "folder" / "README.md").read_text()
+    np.testing.assert_array_equal(
+        api.load_model(tmp_path / "folder", device="cpu").probability(np.moveaxis(images[0], 0, 2)), expected[0]
+    )

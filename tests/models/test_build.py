@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -135,6 +136,19 @@ def test_dropout_acts_in_training_and_not_in_evaluation(decoder: str, field: str
             if isinstance(module, nn.modules.dropout._DropoutNd) and module.p:
                 module.train()
         assert not torch.allclose(model(image(size)), calm)
+
+
+@pytest.mark.parametrize("field", ["decoder_dropout", "head_dropout"])
+def test_a_copy_in_evaluation_drops_nothing_while_the_model_is_trained(field: str) -> None:
+    """An average of the weights is such a copy."""
+    fields: dict[str, Any] = {field: 0.5}
+    model = build(decoder="unet", **fields)
+    copied = copy.deepcopy(model).eval()
+    model.train()
+    with torch.no_grad():
+        found = copied(image())
+        assert torch.equal(found, copied(image()))
+        assert torch.equal(found, model.eval()(image()))
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bts_tune.report.blocks import Block, Cell, Document, Picture, TitledBlocks, paragraph, table
+from bts_tune.report.blocks import Block, Cell, Details, Document, Picture, TitledBlocks, paragraph, table
 
 
 def test_a_cell_is_written_as_its_text() -> None:
@@ -18,10 +18,11 @@ def test_a_table_is_a_value() -> None:
     assert not isinstance("text", Block)
 
 
-def test_the_pictures_of_a_document_are_in_order() -> None:
-    first, second = (Picture(name, f"figures/{name}.png", b"png") for name in "ab")
-    sections = (TitledBlocks("One", (paragraph("x"), first)), TitledBlocks("Two", (second,)))
-    assert Document("", (), "", sections).pictures == [first, second]
+def test_the_pictures_of_a_document_are_in_order_those_folded_away_included() -> None:
+    first, folded, second = (Picture(name, f"figures/{name}.png", b"png") for name in "abc")
+    details = Details("more", (paragraph("y"), folded))
+    sections = (TitledBlocks("One", (paragraph("x"), first, details)), TitledBlocks("Two", (second,)))
+    assert Document("", (), (), sections).pictures == [first, folded, second]
 
 
 @pytest.mark.parametrize("path", ["a.png", "figures/../a.png", "/figures/a.png", "figures/.a.png", "figures/a.txt", ""])

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from bts_tune.report.document import document
 from bts_tune.results.run_folder import TrialRecord
-from bts_tune.testing.runs import make_baselines, make_curve, make_search, make_trial
+from bts_tune.testing.runs import make_baselines, make_curve, make_run, make_search, make_trial
+from bts_tune.testing.sections import context_of
 from tests.report.pages import page, section, sections
 
 CHANGED = ["epochs", "image_size"]
@@ -37,11 +39,20 @@ def test_a_complete_run_tells_everything() -> None:
     assert "PARTIAL" not in text
 
 
-def test_a_demo_says_so_first_and_on_top_of_every_section() -> None:
+def test_a_demo_says_so_first_and_once() -> None:
     text = page(make_search(), profile="demo")
     assert text.splitlines()[2].startswith("> **DEMO")
-    for title in sections(text):
-        assert section(text, title).lstrip().startswith("> **DEMO: generated phantoms, not a result")
+    assert text.count("DEMO") == 1
+
+
+def test_warnings_in_short_stay_in_sight() -> None:
+    told = document(context_of(run=make_run(profile="demo", status="failed")))
+    assert told.tags == (
+        "DEMO: generated phantoms, not a result",
+        "PARTIAL: the run is not complete",
+        "LEAK: 86% of the validation images have relatives in training",
+    )
+    assert [banner.partition(":")[0] for banner in told.banners] == [tag.partition(":")[0] for tag in told.tags]
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "out-of-time", "failed"])
@@ -49,16 +60,20 @@ def test_a_partial_report_says_so_and_how_to_go_on(status: str) -> None:
     text = page(make_search(), status=status)
     assert text.splitlines()[2].startswith("> **PARTIAL")
     assert "bts-tune --resume spring-search" in text.splitlines()[2]
-    for title in sections(text):
-        assert "PARTIAL" in section(text, title).lstrip().splitlines()[0]
 
 
-def test_baselines_are_marked_wherever_they_stand_in_a_table() -> None:
+def test_changed_baselines_have_a_mark_and_every_table_one_note() -> None:
     text = page(make_search(seeds=2, changed=CHANGED))
-    rows = [line for line in text.splitlines() if line.startswith("|") and "unet-b0" in line]
-    assert len(rows) > 6
-    for row in rows:
-        assert "baseline, changed: epochs, image_size" in row
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    marked = [table for table in tables if "| role |" in table]
+    assert len(marked) > 2
+    for table in marked:
+        rows = [line for line in table.splitlines() if "unet-b0" in line]
+        assert all("baseline †" in row for row in rows)
+        note = text.split(table)[1].lstrip().partition("\n\n## ")[0]
+        assert note.count("† Changed baselines: ") == (1 if rows else 0)
+        assert note.count("(epochs, image_size). In these fields they differ") == (1 if rows else 0)
+    assert "epochs, image_size" not in "".join(tables)
 
 
 def test_names_cannot_break_the_page() -> None:
@@ -70,8 +85,10 @@ def test_names_cannot_break_the_page() -> None:
     assert "<img" not in text
     assert "\n# z" not in text
     for title in ("Ranking", "Stopped early", "Diverged or failed"):
-        rows = [line for line in section(text, title).splitlines() if line.startswith("|")]
-        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+        tables = re.findall(r"(?:^\|.*\n?)+", section(text, title), flags=re.MULTILINE)
+        assert tables
+        for table in tables:
+            assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_run_with_scores_has_intervals_in_every_form(tmp_path: Path) -> None:
     assert {"kinds_of_images.png", "search_history.png"} <= {file.name for file in files.figures}
     for text in (files.report.read_text(), files.page.read_text()):
         assert "t0000 beats the best baseline, unetplusplus-b5, by" in text
-        assert "of resamples." in text
+        assert "of resamples" in text
         assert "Kinds of images" in text
         assert "no scores" not in text.lower()
     assert "p (Holm)" in files.page.read_text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bts_tune.results.naming import changed_note, mark, names
+from bts_tune.results.naming import changed_note, mark, names, with_role
 from bts_tune.testing.runs import make_baselines, make_trial
 
 
@@ -10,6 +10,12 @@ def test_marks_of_baselines() -> None:
     assert mark(make_trial("a")) == ""
     assert mark(make_trial("a", baseline=True)) == "*"
     assert mark(make_trial("a", baseline=True, changed=["epochs"])) == "*!"
+
+
+def test_a_role_is_told_in_a_word_or_two() -> None:
+    assert with_role("a", make_trial("a")) == "a"
+    assert with_role("a", make_trial("a", baseline=True)) == "a (baseline)"
+    assert with_role("a", make_trial("a", baseline=True, changed=["epochs"])) == "a (changed baseline)"
 
 
 def test_changed_baselines_are_listed_once_with_their_fields() -> None:

@@ -11,9 +11,12 @@ from bts_tune.results.warnings import (
     demo_sentence,
     identical_sentence,
     leak_sentence,
+    left_out_sentence,
     partial_sentence,
     patients_sentence,
+    short_warnings,
     tags,
+    worst_leak,
 )
 from bts_tune.testing.runs import make_run
 
@@ -71,7 +74,7 @@ def test_a_split_that_does_not_leak_or_is_not_known_is_not_warned_of() -> None:
     assert leak_sentence({}) is None
 
 
-def classed(**split: object) -> dict[str, object]:
+def classed(**split: object) -> dict[str, Any]:
     part = {"images": 860, "related_share": 0.9, "look_alike_share": 0.88, "same_scan": 300, "similar": 350}
     leak = {"leaks": True, "splits": {"valid": {**part, "identical": 0}, "test": {**part, "identical": 103}}}
     return {"dataset": {"split": {"method": "provided", "group_by": None, "leak": leak, **split}}}
@@ -80,7 +83,7 @@ def classed(**split: object) -> dict[str, object]:
 def test_identical_images_are_told_of_the_splits_that_have_any() -> None:
     sentence = identical_sentence(classed())
     assert sentence is not None
-    assert "103 of the 860 test images stand identically in the training split" in sentence
+    assert "103 of the 860 test images are in the training split too" in sentence
     assert "validation" not in sentence
     assert identical_sentence(split_with(leaks=True)) is None
 
@@ -89,9 +92,11 @@ def test_test_images_that_stand_in_the_validation_split_are_told_too() -> None:
     run: dict[str, Any] = classed()
     test = run["dataset"]["split"]["leak"]["splits"]["test"]
     test["identical_in_valid"] = 125
-    assert "without them. 125 test images stand identically in the validation split" in str(identical_sentence(run))
+    assert "without them. 125 test images are not in the training split but in the validation split" in str(
+        identical_sentence(run)
+    )
     test["identical"] = 0
-    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images stand")
+    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images are")
 
 
 def test_what_unknown_patients_leave_open_is_told_where_they_are_unknown() -> None:
@@ -110,7 +115,35 @@ def test_the_leak_is_told_by_classes_where_they_are_recorded() -> None:
     assert "correlates above 0.9" in str(leak_sentence(split_with(leaks=True)))
 
 
+def test_every_warning_has_a_short_form_in_the_same_order() -> None:
+    run = {"profile": "demo", "status": "failed", **classed()}
+    long = [sentence for say in WARNINGS if (sentence := say(run))]
+    assert [one.partition(":")[0] for one in short_warnings(run)] == [one.partition(":")[0] for one in long]
+    assert "LEAK: 90% of the validation images have relatives in training" in short_warnings(run)
+    assert short_warnings(make_run(dataset={})) == []
+
+
+def test_the_short_warning_is_of_the_split_that_leaks_most() -> None:
+    """A validation split taken by groups has no relatives in training, whatever the dataset's own test split has."""
+    run = classed()
+    run["dataset"]["split"]["leak"]["splits"]["test"]["related_share"] = 0.73
+    run["dataset"]["split"]["leak"]["splits"]["valid"]["related_share"] = 0.0
+    assert worst_leak(run) == ("test", 0.73)
+    assert "LEAK: 73% of the test images have relatives in training" in short_warnings(run)
+    assert worst_leak(make_run(dataset={})) is None
+
+
 def test_of_an_earlier_run_only_its_leak_is_told() -> None:
     assert [say.__name__ for say in WARNINGS if say({"status": "complete", **split_with(leaks=True)})] == [
         "leak_sentence"
     ]
+
+
+def test_what_was_left_out_for_want_of_weights_is_told() -> None:
+    run = make_run(left_out={"encoders": ["resnet34", "mit_b0"], "trials": ["unet-b0"]})
+    assert left_out_sentence(run) == (
+        "LEFT OUT: pretrained weights could not be had, so that the search cannot draw resnet34, mit_b0, and unet-b0 "
+        "was not trained, nor compared with."
+    )
+    assert left_out_sentence(make_run(left_out=None)) is None
+    assert left_out_sentence(make_run()) is None

@@ -29,7 +29,7 @@ def dry_run(script: str, *arguments: str, **environment: str) -> list[list[str]]
         env={"PATH": os.environ["PATH"], "DRY_RUN": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return [shlex.split(line) for line in done.stdout.splitlines() if line.endswith(" ")]

@@ -95,6 +95,14 @@ MISTAKES = {
         HEAD + "trials: {one: {config: {freeze: epochs, freeze_epochs: 5}}}\ndemo: {epochs: 3}\n",
         ": trials.one in the demo profile: freeze_epochs is 5 with epochs: 3; it must be below epochs",
     ),
+    "unknown demo field of a trial": (
+        HEAD + "trials: {one: {demo: {epoch: 2}}}\n",
+        ": trials.one.demo: unknown key 'epoch'. Did you mean 'epochs'",
+    ),
+    "demo of a trial contradicts it": (
+        HEAD + "trials: {one: {config: {freeze: epochs, freeze_epochs: 5}, demo: {epochs: 3}}}\n",
+        ": trials.one in the demo profile: freeze_epochs is 5 with epochs: 3; it must be below epochs",
+    ),
     # named trials
     "trials is a list": (HEAD + "trials: [one]\n", ": trials: must be a mapping (key: value), got ['one']."),
     "trial is a word": (HEAD + "trials: {one: unet}\n", ": trials.one: must be a mapping (key: value), got 'unet'."),

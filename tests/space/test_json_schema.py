@@ -18,6 +18,7 @@ from tests.space.mistakes import MISTAKES, NOT_YAML, document, write
 
 # What the schema need not say: a rule between several keys, or about another file.
 BEYOND_SCHEMA = {
+    "demo of a trial contradicts it",
     "nothing to run",
     "seed twice",
     "demo contradicts a trial",

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bts_tune.space.layers import scaled_grace_period, still_searched, within_budget
+from bts_tune.space.layers import scaled_grace_period, still_searched, within_budget, without_choices
 from bts_tune.space.parameter import Parameter
 
 
@@ -30,3 +30,16 @@ def test_the_grace_period_is_the_same_share_of_a_smaller_budget() -> None:
     assert scaled_grace_period(6, epochs=10, documented=30) == 2
     assert scaled_grace_period(6, epochs=1, documented=30) == 1
     assert scaled_grace_period(6, epochs=60, documented=30) == 6
+
+
+def test_without_a_choice_what_hangs_on_it_goes_too() -> None:
+    parameters = {
+        "encoder": choices("a", "b", "c"),
+        "freeze": choices("none", "all", encoder=["b"]),
+        "weight_decay": choices(0.1, freeze=["all"]),
+        "optimizer": choices("adam", "adamw", encoder=["a", "b"]),
+    }
+    left = without_choices(parameters, "encoder", {"b"})
+    assert list(left) == ["encoder", "optimizer"]
+    assert (left["encoder"].choices, left["optimizer"].when) == (["a", "c"], {"encoder": ["a"]})
+    assert without_choices(parameters, "encoder", {"c"})["freeze"] == parameters["freeze"]

@@ -122,6 +122,15 @@ class TestOverrides:
         config = search.sample(RandomTrial(0))
         assert (config.image_size, config.encoder) == (96, "resnet34")
 
+    def test_lie_over_the_demo_of_a_trial_which_lies_over_that_of_the_space(self, tmp_path: Path) -> None:
+        from_text(tmp_path, "trials: {one: {demo: {epochs: 3}}, two: {}}\n", "other")
+        space = from_text(tmp_path, "include: [./other.yaml]\ndemo: {epochs: 2, batch_size: 4}\n")
+        one, two = space.resolve(demo=True).named
+        assert [(named.config.epochs, named.config.batch_size) for named in (one, two)] == [(3, 4), (2, 4)]
+        assert one.changed == ("epochs", "batch_size")
+        assert [named.config.epochs for named in space.resolve().named] == [35, 35]
+        assert [named.config.epochs for named in space.resolve(demo=True, overrides={"epochs": 9}).named] == [9, 9]
+
     def test_lie_over_the_demo_profile(self, small: Space) -> None:
         resolved = small.resolve(demo=True, overrides={"epochs": "6"})
         assert {trial.config.epochs for trial in resolved.named} == {6}

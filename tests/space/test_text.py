@@ -27,6 +27,8 @@ def test_explains_a_shipped_space(space: Space) -> None:
         assert f"- {' '.join(note.split())}" in words
     for name, value in space.file.demo.items():
         assert f"{name} {value}" in words.partition("Demo profile")[2]
+    for name, trial in space.file.trials.items():
+        assert not trial.demo or f"in {name}: " in text.partition("Demo profile")[2]
     if space.file.search:
         for name, parameter in space.file.search.parameters.items():
             assert f"\n{name}  " in text

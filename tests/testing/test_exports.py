@@ -38,9 +38,8 @@ def careless() -> Iterator[ExportContract]:
 
 def test_what_is_wrong_is_found(careless: ExportContract, tmp_path: Path) -> None:
     careless.test_it_is_declared()
-    careless.test_it_writes_and_changes_nothing_of_the_run(tmp_path)
-    (tmp_path / "again").mkdir()
+    careless.test_it_writes_and_changes_nothing_of_the_run()
     with pytest.raises(BaseException, match="DID NOT RAISE"):
-        careless.test_nothing_is_written_over_what_is_there(tmp_path / "again")
+        careless.test_nothing_is_written_over_what_is_there()
     with pytest.raises(AssertionError):
         careless.test_a_run_that_has_nothing_to_export_is_refused(tmp_path)

@@ -14,6 +14,7 @@ from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.training.loop import open_trial, rows
+from bts_tune.training.segmenter import Segmenter
 from bts_tune.training.trial import Row, Trial, TrialSetup
 
 TINY: dict[str, Any] = {
@@ -92,3 +93,17 @@ def trained(config: TrialConfig, prepared: PreparedData | None = None, folder: P
 
 def timeless(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.to_dict().items() if name not in TIMING}
+
+
+class Bright(Segmenter):
+    """Finds what is brighter than grey: its probability is the grey value; it remembers how many it saw at a time."""
+
+    config = tiny()
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
+        """Return the grey values from 0 to 1."""
+        self.batches.append(len(images))
+        return [image.astype(np.float32) / 255 for image in images]

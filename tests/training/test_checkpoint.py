@@ -50,6 +50,7 @@ def test_a_saved_model_is_ready_to_use(finished: Path) -> None:
     assert saved.config == tiny()
     assert not any(module.training for module in saved.model.modules())
     assert saved.mean == pytest.approx(json.loads((finished / CARD).read_text())["mean"])
+    assert isinstance(saved.std, float)
     assert saved.std > 0
     with torch.no_grad():
         assert torch.equal(saved.model(image()), saved.model(image()))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bts_tune.config import AugmentationPart
 from bts_tune.errors import RunError
 from bts_tune.training.ensemble import Ensemble, TestTimeAugmented, load_segmenter, views
 from bts_tune.training.evaluation import evaluate_model, evaluate_postprocessed, evaluate_variant
@@ -29,28 +30,40 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [saved(tmp_path_factory.mktemp(f"seed{seed}"), seed=seed) for seed in (0, 1)]
 
 
-def test_the_views_are_the_eight_symmetries_of_the_square_and_go_back() -> None:
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ({}, 2),
+        ({"augmentation": "light"}, 2),
+        ({"augmentation": "strong"}, 4),
+        ({"augmentation": "strong", "augmentation_kind": "intensity"}, 2),
+        ({"augmentation": "none+vertical-flip"}, 4),
+    ],
+)
+def test_the_views_are_the_flips_that_a_network_knows_and_go_back(fields: dict[str, Any], count: int) -> None:
     images = torch.arange(2 * 16, dtype=torch.float32).reshape(2, 1, 4, 4)
-    found = list(views(images))
-    assert len({tuple(view.flatten().tolist()) for view, _ in found}) == 8
+    found = list(views(images, tiny(**fields).part(AugmentationPart)))
+    assert len({tuple(view.flatten().tolist()) for view, _ in found}) == count
+    assert torch.equal(found[0][0], images)
     for view, back in found:
         assert torch.equal(back(view), images)
 
 
-def test_test_time_augmentation_is_the_mean_over_the_views(models: list[Path]) -> None:
+@pytest.mark.parametrize("vertical", [False, True])
+def test_test_time_augmentation_is_the_mean_over_the_views(models: list[Path], vertical: bool) -> None:
     segmenter = Segmenter.load(models[0], "cpu").eval()
+    if vertical:
+        segmenter.config = segmenter.config.replaced({"augmentation": "none+vertical-flip"})
     images = data().test.images
     expected = []
-    for mirrored in (False, True):
-        for turns in range(4):
-            seen = np.rot90(images[:, :, ::-1] if mirrored else images, turns, (1, 2))
-            found = np.rot90(segmenter.prepared_probabilities(np.ascontiguousarray(seen)), -turns, (1, 2))
-            expected.append(found[:, :, ::-1] if mirrored else found)
+    for axes in [(), (2,), (1,), (1, 2)] if vertical else [(), (2,)]:
+        found = segmenter.prepared_probabilities(np.ascontiguousarray(np.flip(images, axes)))
+        expected.append(np.flip(found, axes))
     augmented = TestTimeAugmented(segmenter)
     np.testing.assert_allclose(augmented.prepared_probabilities(images), np.mean(expected, axis=0), atol=1e-5)
-    # Whichever way an image lies, the answer is the same, turned.
-    turned = augmented.prepared_probabilities(np.ascontiguousarray(np.rot90(images, 1, (1, 2))))
-    np.testing.assert_allclose(np.rot90(turned, -1, (1, 2)), augmented.prepared_probabilities(images), atol=1e-5)
+    # Of a mirrored image the answer is the same, mirrored.
+    mirrored = augmented.prepared_probabilities(np.ascontiguousarray(images[:, :, ::-1]))
+    np.testing.assert_allclose(mirrored[:, :, ::-1], augmented.prepared_probabilities(images), atol=1e-5)
 
 
 def test_an_ensemble_is_the_mean_of_its_members(models: list[Path]) -> None:
@@ -94,3 +107,25 @@ def test_postprocessing_is_chosen_on_the_validation_split_and_never_worse_there(
     image = prepared.test.images[0]
     mask = found.postprocessing.mask(segmenter.probability(image))
     assert np.array_equal(segmenter.predict(image), mask)
+    for name, split in (("valid", prepared.valid), ("test", prepared.test)):
+        masks = [
+            found.postprocessing.mask(segmenter.prepared_probabilities(one[np.newaxis])[0]) for one in split.images
+        ]
+        hits = [np.count_nonzero(one & truth) for one, truth in zip(masks, split.masks, strict=True)]
+        np.testing.assert_array_equal(found.scores.splits[name].sums[:, 0], hits)
+
+
+def test_the_network_sees_each_image_once_for_its_postprocessing(
+    models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = data()
+    seen = []
+    forward = Segmenter.forward
+
+    def counted(self: Segmenter, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Segmenter, "forward", counted)
+    evaluate_postprocessed(models[0], prepared, device="cpu", threads=1)
+    assert sum(seen) == len(prepared.valid.names) + len(prepared.test.names)

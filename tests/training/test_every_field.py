@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "decoder_dropout": ({}, 0.4, {"layers"}),
     "batch_norm_momentum": ({}, 0.3, {"layers"}),
     "head_dropout": ({}, 0.4, {"layers"}),
-    "image_size": ({}, 64, {"batches", "loss"}),
+    "image_size": ({}, 64, {"batches", "loss", "training loss"}),
     "equalization": ({"equalization": "none"}, "histogram", {"batches"}),
+    "channels": ({}, 3, {"layers", "weights", "batches"}),
     "augmentation": ({}, "light", {"batches"}),
     "augmentation_kind": (AUGMENTED, "intensity", {"batches"}),
     "augmentation_strength": (AUGMENTED, 0.5, {"batches"}),
@@ -47,9 +49,10 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "weight_decay": ({}, 0.1, {"optimizer"}),
     "momentum": ({"optimizer": "sgd"}, 0.5, {"optimizer"}),
     "schedule": ({}, "cosine", {"rates"}),
-    "loss": ({}, "focal", {"loss"}),
-    "dice_weight": ({}, 0.5, {"loss"}),
-    "bce_weight": ({}, 0.5, {"loss"}),
+    "loss": ({}, "focal", {"loss", "training loss"}),
+    "dice_weight": ({}, 0.5, {"loss", "training loss"}),
+    "bce_weight": ({}, 0.5, {"loss", "training loss"}),
+    "label_smoothing": ({}, 0.2, {"training loss"}),
     "weight_average": ({}, "ema", {"average"}),
     "ema_decay": ({"weight_average": "ema"}, 0.2, {"average"}),
     "swa_start": ({"weight_average": "swa"}, 0.1, {"average"}),
@@ -89,7 +92,8 @@ def built(config: TrialConfig, dataset: Dataset, cache: Path) -> dict[str, Any]:
             "trained": _trained(trial),
             "optimizer": (type(trial.optimizer).__name__, _hyperparameters(trial.optimizer)),
             "batches": _digest(tensor for batch in trial.loader.training(1) for tensor in batch),
-            "loss": _loss(trial),
+            "loss": _loss(trial, trial.loss),
+            "training loss": _loss(trial, trial.training_loss),
             "amp": trial.amp.precision,
             "rates": _rates(trial),
             "objective": objective(trial.config.objective),
@@ -121,11 +125,11 @@ def _hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     ]
 
 
-def _loss(trial: Trial) -> float:
+def _loss(trial: Trial, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> float:
     size = trial.config.image_size
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 1, size, size, generator=generator)
-    return float(trial.loss(logits, (torch.rand(2, 1, size, size, generator=generator) > 0.8).float()))
+    return float(loss(logits, (torch.rand(2, 1, size, size, generator=generator) > 0.8).float()))
 
 
 def _rates(trial: Trial) -> list[float]:

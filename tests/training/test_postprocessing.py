@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bts_tune.training.postprocessing import SMALLEST, THRESHOLDS, Postprocessing, choose
+from bts_tune.training.postprocessing import GRID, SMALLEST, THRESHOLDS, Postprocessing, choose, grid_counts
 
 
 def blob(size: int = 64, radius: float = 12) -> np.ndarray:
@@ -56,3 +56,15 @@ def test_more_postprocessing_never_adds_a_pixel(threshold: float, smallest: floa
     probability = np.random.default_rng(seed).random((24, 24), dtype=np.float32)
     plain = Postprocessing(threshold).mask(probability)
     assert (Postprocessing(threshold, smallest).mask(probability) <= plain).all()
+
+
+@given(st.integers(0, 1000), st.booleans())
+def test_the_counts_of_an_image_are_those_of_its_masks(seed: int, empty: bool) -> None:
+    random = np.random.default_rng(seed)
+    probability = random.random((24, 20), dtype=np.float32) ** 2
+    truth = np.zeros((24, 20), dtype=np.uint8) if empty else (random.random((24, 20)) > 0.7).astype(np.uint8)
+    counts = grid_counts(probability, truth)
+    for one, (hits, alarms, misses) in zip(GRID, counts, strict=True):
+        mask = one.mask(probability)
+        expected = ((mask & truth).sum(), (mask & ~truth & 1).sum(), (~mask & truth & 1).sum())
+        assert (hits, alarms, misses) == expected

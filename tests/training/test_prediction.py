@@ -199,3 +199,15 @@ def test_white_is_zero_in_sixteen_bits_too(folder: Path, tmp_path: Path) -> None
     black, white = predict(folder, [tmp_path / "black.tif", tmp_path / "white.tif"], tmp_path / "out", device="cpu")
     assert read(black.mask).any()
     assert np.array_equal(read(black.mask), read(white.mask))
+
+
+def test_of_a_folder_nothing_is_opened_that_links_take_out_of_it(folder: Path, tmp_path: Path) -> None:
+    secret = write(tmp_path / "secret.png", slice_of())
+    images = write(tmp_path / "in" / "a.png", slice_of()).parent
+    (images / "b.png").symlink_to("a.png")
+    assert len(list(predict(folder, [images], tmp_path / "out", device="cpu"))) == 2
+    (images / "c.png").symlink_to(secret)
+    with pytest.raises(DataError, match=r"c\.png: is, or lies, behind a link that leads out of the folder, .*cp -rL"):
+        next(predict(folder, [images], tmp_path / "out", device="cpu"))
+    # A file that is named itself is meant.
+    assert len(list(predict(folder, [images / "c.png"], tmp_path / "out", device="cpu"))) == 1

@@ -9,7 +9,7 @@ import torch
 
 from bts_tune.errors import DataError
 from bts_tune.training.prediction import predict
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.segmenter import Image, Segmenter
 from tests.training.builders import data, split, tiny, trained
 
 
@@ -67,10 +67,18 @@ def test_forward_takes_prepared_images_and_gives_logits(segmenter: Segmenter) ->
     np.testing.assert_allclose(torch.sigmoid(logits)[:, 0].numpy(), expected, atol=1e-6)
 
 
-def test_a_batch_of_images_of_several_sizes_gives_what_each_gives(segmenter: Segmenter) -> None:
-    images = [image(40, 70), image(32, 32), image(90, 33)]
-    for found, one in zip(segmenter.predict_batch(images), images, strict=True):
-        assert found.shape == one.shape
+def test_a_batch_of_images_of_several_kinds_gives_what_each_gives(segmenter: Segmenter, tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
+    assert cv2.imwrite(str(file), image(50, 41))
+    images: list[Image] = [
+        image(40, 70),
+        np.repeat(image(32, 32)[..., np.newaxis], 3, axis=2),
+        file,
+        image(90, 33) * 257.0,
+    ]
+    shapes = [(40, 70), (32, 32), (50, 41), (90, 33)]
+    for found, one, shape in zip(segmenter.predict_batch(images), images, shapes, strict=True):
+        assert found.shape == shape
         # Batches may round the last bit of a probability otherwise.
         assert (found != segmenter.predict(one)).mean() < 1e-3
         assert found.any()

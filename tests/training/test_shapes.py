@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
@@ -60,6 +59,9 @@ def test_boundaries_by_their_definitions(predicted: Mask, truth: Mask) -> None:
 @settings(deadline=None, max_examples=40)
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_boundaries_are_those_of_monai(predicted: Mask, truth: Mask) -> None:
+    # Here, since every worker reads this file, and MONAI takes seconds.
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
     if not predicted.any() or not truth.any():
         return
     one, other = (torch.from_numpy(mask)[None, None] for mask in (predicted, truth))

@@ -1,40 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from bts_tune.training.trial import Row
+from bts_tune.training.loop import rows
 from tests.training.builders import data, opened, tiny
-
-
-def row(**validation: float | None) -> Row:
-    return Row(
-        3,
-        0.5,
-        0.5,
-        {"val_loss": 0.7, "val_dice_loss": 0.4, **validation},
-        {"best_val_iou": 0.6},
-        1,
-        1e-3,
-        10,
-        1.0,
-        0.5,
-        20.0,
-    )
-
-
-def test_a_row_is_columns_and_back() -> None:
-    one = row(val_iou=0.5, val_area_error=None)
-    columns = one.to_dict()
-    assert (columns["epoch"], columns["val_iou"], columns["val_area_error"]) == (3, 0.5, None)
-    assert columns["best_val_iou"] == 0.6
-    assert not {"validation", "best"} & columns.keys()
-    assert Row.from_dict(columns) == one
-    assert one.val_dice_loss == 0.4
-
-
-def test_what_is_no_row_is_refused() -> None:
-    with pytest.raises(TypeError):
-        Row.from_dict({"epoch": 1})
 
 
 def test_a_closed_trial_holds_nothing() -> None:
@@ -44,3 +14,18 @@ def test_a_closed_trial_holds_nothing() -> None:
     trial.close()
     assert not trial.optimizer.state
     assert all(parameter.is_meta for parameter in trial.model.parameters())
+
+
+def test_a_smoothed_truth_is_trained_on_and_a_hard_one_measured() -> None:
+    smoothed, plain = (opened(tiny(epochs=1, label_smoothing=smoothing), data()) for smoothing in (0.2, 0.0))
+    logits = torch.linspace(-3, 3, 2 * 32 * 32).reshape(2, 1, 32, 32)
+    truth = (logits > 1).float()
+    soft = torch.where(truth > 0, 0.9, 0.1)
+    assert smoothed.training_loss(logits, truth) == pytest.approx(float(plain.loss(logits, soft)))
+    assert plain.training_loss(logits, truth) == plain.loss(logits, truth)
+    assert smoothed.loss(logits, truth) == plain.loss(logits, truth)
+    (one,), (other,) = list(rows(smoothed)), list(rows(plain))
+    assert one.train_loss != other.train_loss
+    assert one.validation != other.validation  # other weights, measured alike
+    smoothed.close()
+    plain.close()

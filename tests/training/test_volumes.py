@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from bts_tune.errors import DataError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.prediction import predict
 from bts_tune.training.segmenter import Segmenter
-from bts_tune.training.volumes import segment
+from bts_tune.training.volumes import segment_files
 from tests.data.readers.dicoms import write_multi_frame, write_segmentation, write_series
-from tests.training.builders import data, tiny, trained
+from tests.training.builders import Bright, data, tiny, trained
 
 # Turned about two axes, with voxels of 0.8 x 1.1 x 3.5 mm, and axes that run forwards, to the left and down.
 TURNED = np.array(
@@ -35,17 +34,6 @@ TURNED = np.array(
         [0.0, 0.0, 0.0, 1.0],
     ]
 )
-
-
-class Bright(Segmenter):
-    """Finds what is brighter than grey, pixel by pixel; it remembers how many slices it saw at a time."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def predict_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        self.batches.append(len(images))
-        return [(image > 127).astype(np.uint8) for image in images]
 
 
 def save(path: Path, values: np.ndarray, **header: Any) -> Path:
@@ -127,7 +115,7 @@ def test_a_trained_model_sees_the_slices_as_a_reader_cuts_them(tmp_path: Path) -
     y, x, z = np.mgrid[:40, :30, :9]
     values = (80 + 90 * ((y - 18) ** 2 + (x - 14) ** 2 + 9 * (z - 4) ** 2 < 60)).astype(np.int16)
     volume, _ = read_nifti(save(tmp_path / "scan.nii", values))
-    mask = segment(model, volume, "axial", "scan")
+    mask = segment_files(model, [tmp_path / "scan.nii"], "axial", 8).mask
     alone = np.stack([model.predict(volume.grey("axial", index, "scan")) for index in range(9)])
     assert alone.any()
     together = np.stack([np.rot90(mask[:, :, index]) for index in range(9)])

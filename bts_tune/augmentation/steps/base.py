@@ -17,7 +17,7 @@ Transform: TypeAlias = "albumentations.BasicTransform"
 """Not imported here: albumentations takes seconds."""
 
 Pair: TypeAlias = tuple["torch.Tensor", "torch.Tensor"]
-"""Images and masks, both float32 [n, 1, S, S]."""
+"""Images, float32 [n, C, S, S] of C channels, and masks, float32 [n, 1, S, S]."""
 
 
 class BatchOperation(ABC):
@@ -44,7 +44,7 @@ class BatchOperation(ABC):
 
         Args:
             parameters: [n, 1, 1, m], on the device.
-            images: whole numbers from 0 to 255, float32 [n, 1, S, S]; they must be left as they are.
+            images: whole numbers from 0 to 255, float32 [n, C, S, S]; they must be left as they are.
             masks: 0 and 1, float32 [n, 1, S, S]; they must be left as they are.
 
         Returns:
@@ -65,7 +65,8 @@ class Step(ABC):
 
     What it must keep (`bts_tune.testing.augmentation.StepContract` tests it):
 
-    - A uint8 image stays uint8, a mask stays 0 and 1, and both keep their shape.
+    - A uint8 image stays uint8, a mask stays 0 and 1, and both keep their shape. An image may have several channels,
+      [S, S, C]; all are moved alike.
     - A step of the kind 'geometry' moves an image and its mask alike; a step of the kind 'intensity' changes grey
       values and leaves the mask alone.
     - It happens to an image with its probability, whatever the other steps do.

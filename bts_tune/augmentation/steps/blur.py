@@ -54,7 +54,9 @@ class _Blur(BatchOperation):
         return weights / weights.sum(axis=1, keepdims=True)
 
     def apply(self, parameters: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> Pair:
-        each_a_channel = functional.pad(images, [self._reach] * 4, mode="reflect").transpose(0, 1)
-        across = functional.conv2d(each_a_channel, parameters, groups=len(images))
-        down = functional.conv2d(across, parameters.mT, groups=len(images))
-        return whole_greys(down.transpose(0, 1) + 0.5), masks
+        channels = images.shape[1]
+        each_a_channel = functional.pad(images, [self._reach] * 4, mode="reflect").flatten(0, 1).unsqueeze(0)
+        weights = parameters.repeat_interleave(channels, dim=0)
+        across = functional.conv2d(each_a_channel, weights, groups=len(weights))
+        down = functional.conv2d(across, weights.mT, groups=len(weights))
+        return whole_greys(down.squeeze(0).unflatten(0, (-1, channels)) + 0.5), masks

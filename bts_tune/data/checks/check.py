@@ -6,7 +6,7 @@ Errors are what would make training wrong or stop it; warnings deserve a look.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
 from bts_tune.data.checks.similarity import ORIENTATIONS, Indices
 from bts_tune.data.parallel import Progress
+from bts_tune.data.prepared.decoding import misfit
+from bts_tune.data.prepared.images import fits
 from bts_tune.data.prepared.judge_masks import JudgedMasks
 from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
 from bts_tune.data.splits.groups import group_slices
@@ -28,8 +30,14 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 SHOWN_PER_CODE = 5
 
+SHOWN_STRATA = 12
+"""Values of a stratum that are counted, the commonest; `--verbose` counts all."""
+
 SHOWN_IDENTICAL = 20
 """Identical images that are named; `--leaks` names all."""
+
+CHANNEL_CODES = ("converted-to-grey", "grey-in-channels")
+"""Codes of warnings on channels that are lost or repeated; a run's first lines have them too."""
 
 _RELATED = "same patient, copy or neighbouring slice"
 
@@ -46,6 +54,7 @@ class SplitSummary:
         sizes: number of images by `width x height`.
         kinds: number of images by channels and bit depth.
         tumor_share: quantiles (`QUANTILES`) of the tumour's share of the image's area, over slices with a tumour.
+        strata: number of slices by stratum and value, such as the kind of tumour, where names or files tell any.
     """
 
     images: int = 0
@@ -55,6 +64,7 @@ class SplitSummary:
     sizes: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     tumor_share: list[float] = field(default_factory=list)
+    strata: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,7 @@ def check_dataset(
     scan: Scan | None = None,
     groups: Indices | None = None,
     progress: Progress | None = None,
+    channels: Collection[int] = (1,),
 ) -> CheckReport:
     """Open every image and mask of a dataset and report on them.
 
@@ -142,11 +153,12 @@ def check_dataset(
         groups: the group of each slice, int64 [N], in the order of `scan.names`; by default as `group_slices` finds
             them without knowing patients.
         progress: called after each slice that is opened.
+        channels: those that images are read with, as in `PreprocessingPart.channels`.
     """
     scan = scan_dataset(dataset, progress=progress) if scan is None else scan
     records = list(dataset)
     slices = [scan.slices[record.name] for record in records]
-    issues = [*dataset.issues, *scan.masks.issues]
+    issues = [*dataset.issues, *scan.masks.issues, *_channel_issues(scan, channels)]
     splits: dict[str, SplitSummary] = {}
     for split in SPLITS:
         members = [(record, one) for record, one in zip(records, slices, strict=True) if record.split == split]
@@ -183,6 +195,40 @@ def _summary(
         sizes=dict(Counter(one.size for _, one in members if one.size is not None).most_common()),
         kinds=dict(Counter(one.kind for _, one in members if one.kind is not None).most_common()),
         tumor_share=[float(share) for share in np.quantile(shares, QUANTILES)] if shares else [],
+        strata=_strata([record for record, _ in members]),
+    )
+
+
+def _strata(records: Sequence[SliceRecord]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        for stratum, value in record.strata:
+            counts[stratum][value] += 1
+    return {stratum: dict(sorted(counts[stratum].items())) for stratum in sorted(counts)}
+
+
+def _channel_issues(scan: Scan, channels: Collection[int]) -> Iterator[Issue]:
+    """Yield an error where images cannot have the channels that are asked for, and a warning where theirs are lost."""
+    held = {name: one.channels for name, one in scan.slices.items() if one.channels is not None}
+    for wanted in sorted(set(channels)):
+        for number in sorted(set(held.values())):
+            names = [name for name, one in held.items() if one == number]
+            if not fits(number, wanted):
+                message = misfit(number, wanted)
+                if len(names) > 1:
+                    message = f"{message.removesuffix('.')}; so {len(names)} of {len(held)} images."
+                yield Issue("error", "channels", names[0], None, message)
+            elif wanted == 1 and number > 1:
+                yield Issue("warning", "converted-to-grey", names[0], None, _lost(len(names), len(held), number))
+    if held and set(held.values()) == {1} and min(channels) > 1:
+        message = f"all images are grey; with channels: {min(channels)} each channel holds the same."
+        yield Issue("warning", "grey-in-channels", next(iter(held)), None, message)
+
+
+def _lost(number: int, of: int, channels: int) -> str:
+    return (
+        f"the channels of {number} of {of} images differ, as those of several MRI sequences in one file do; they are "
+        f"converted to grey, and channels: {channels} keeps them apart."
     )
 
 
@@ -257,6 +303,8 @@ def render(report: CheckReport, *, verbose: bool = False) -> str:
     if report.masks.number:
         parts.append(_mask_table(report.masks))
     parts.append(_share_table(report))
+    if any(summary.strata for summary in report.splits.values()):
+        parts.append(_strata_table(report, verbose))
     parts.append(_leak_table(report.leak, verbose))
     for title, issues in (("Errors", report.errors), ("Warnings", report.warnings)):
         parts.append(_issue_lines(title, issues, verbose))
@@ -299,6 +347,23 @@ def _share_table(report: CheckReport) -> list[str]:
             rows.append([split, *(f"{100 * share:.2f}" for share in summary.tumor_share)])
     title = "Tumour area in % of the image: quantiles over the images with a tumour"
     return [title, *_table(rows)] if len(rows) > 1 else [f"{title}: none"]
+
+
+def _strata_table(report: CheckReport, verbose: bool) -> list[str]:
+    """Return the number of slices by what names or files tell of them; of many values the commonest."""
+    total: dict[str, Counter[str]] = defaultdict(Counter)
+    for summary in report.splits.values():
+        for stratum, counts in summary.strata.items():
+            total[stratum].update(counts)
+    rows = [["", "", *report.splits]]
+    for stratum, values in sorted(total.items()):
+        shown = [value for value, _ in values.most_common(None if verbose else SHOWN_STRATA)]
+        for place, value in enumerate(sorted(shown)):
+            counted = [str(summary.strata.get(stratum, {}).get(value, 0)) for summary in report.splits.values()]
+            rows.append([stratum if place == 0 else "", value, *counted])
+        if len(values) > len(shown):
+            rows.append(["", f"… and {len(values) - len(shown)} more", *("" for _ in report.splits)])
+    return ["Images by what names or files tell", *_table(rows, left=2)]
 
 
 def _leak_table(leak: Leak, verbose: bool) -> list[str]:

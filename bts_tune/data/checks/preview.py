@@ -17,7 +17,7 @@ import numpy as np
 
 from bts_tune.data.checks.scan import Scan
 from bts_tune.data.parallel import Progress, parallel_map
-from bts_tune.data.prepared.images import read_mask, read_slice
+from bts_tune.data.prepared.images import read_mask, view_slice
 from bts_tune.data.records import Dataset, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.results.files import write_atomically
@@ -31,11 +31,26 @@ MOST_OPENED = 5_000
 OUTSIDE = 0.2
 """Share of a tumour that lies outside of the head from which on it is suspicious."""
 
+IN_RUN, PER_PART_IN_RUN, OPENED_IN_RUN = 18, 6, 1_000
+"""Of the sheet that a run keeps: slices that are shown, those for one reason, and those that are opened for it."""
+
 _TILE, _LINE, _GAP = 192, 16, 6
+_TILE_IN_RUN = 144
 _OUTLINE = (60, 60, 255)  # BGR
 _HARDLY_SEEN = 12
 """Tumours of fewer pixels on a tile get a circle around them."""
 _ODD_CODES = ("odd-mask", "large-mask", "full-mask", "mask-is-image", "unclear-mask", "wrong-mask-size", "wrong-size")
+
+_SHORT = {
+    "The check found something odd": "odd mask",
+    "The tumour lies outside of the head": "outside of the head",
+    "The tumour touches the border of the image": "at the border",
+    "The largest tumours": "largest",
+    "The smallest tumours": "smallest",
+    "No tumour": "no tumour",
+    "Others, spread over the dataset": "others",
+}
+"""What the parts are called under a small picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +85,32 @@ class Part:
     slices: tuple[tuple[SliceRecord, str], ...]
 
 
-def choose_slices(dataset: Dataset, scan: Scan, *, progress: Progress | None = None) -> list[Part]:
+def choose_slices(
+    dataset: Dataset,
+    scan: Scan,
+    *,
+    progress: Progress | None = None,
+    per_part: int = PER_PART,
+    most_others: int = PER_PART,
+    most_opened: int = MOST_OPENED,
+) -> list[Part]:
     """Return the parts of a dataset's sheet, the suspicious ones first; empty ones are left out.
 
     Args:
         dataset: as it was scanned.
         scan: of the dataset; it knows which values of masks are tumour.
         progress: called after each slice that is opened.
+        per_part: slices that are shown for one reason at most.
+        most_others: slices that are shown though nothing is odd about them, at most.
+        most_opened: slices that are opened at most, evenly spread over the dataset.
     """
     records = list(dataset)
-    opened = records[:: max(1, -(-len(records) // MOST_OPENED))]
+    opened = records[:: max(1, -(-len(records) // most_opened))]
     found = parallel_map(lambda record: _look(record, scan), opened, progress=progress)
     looks = [look for look in found if look is not None]
     odd = _odd(dataset, scan)
     with_tumor = sorted((look for look in looks if look.share > 0), key=lambda look: look.share)
-    few = min(PER_PART, max(1, len(with_tumor) // 10))
+    few = min(per_part, max(1, len(with_tumor) // 10))
     reasons: list[tuple[str, Sequence[Look | SliceRecord], Callable[[Look], str]]] = [
         ("The check found something odd", odd, _area),
         ("The tumour lies outside of the head", _outside(looks), lambda look: f"{look.outside:.0%} outside"),
@@ -99,8 +125,9 @@ def choose_slices(dataset: Dataset, scan: Scan, *, progress: Progress | None = N
     by_name = {look.record.name: look for look in looks}
     for title, members, words in reasons:
         left = [one for one in (_record(member) for member in members) if one.name not in shown]
-        spread = left if members is not looks else left[:: max(1, len(left) // PER_PART)]
-        chosen = spread[:PER_PART]
+        most = per_part if members is not looks else most_others
+        spread = left if members is not looks else left[:: max(1, len(left) // most)]
+        chosen = spread[:most]
         shown |= {record.name for record in chosen}
         said = [words(by_name[record.name]) if record.name in by_name else "" for record in chosen]
         if chosen:
@@ -135,10 +162,34 @@ def write_preview(path: Path, dataset: Dataset, scan: Scan, *, progress: Progres
         raise DataError(f"--preview {path}: cannot be written: {error.strerror}.") from None
 
 
+def sheet_of_run(dataset: Dataset, scan: Scan, *, progress: Progress | None = None) -> bytes | None:
+    """Return the small sheet that a run keeps for its report, as PNG; None where no slice can be shown.
+
+    It has the suspicious slices first, then others up to `IN_RUN`. Of each grey value the last bits are dropped, which
+    nobody sees and leaves a smaller file.
+    """
+    parts = choose_slices(
+        dataset, scan, progress=progress, per_part=PER_PART_IN_RUN, most_others=IN_RUN, most_opened=OPENED_IN_RUN
+    )
+    listed = [(part.title, record, words) for part in parts for record, words in part.slices][:IN_RUN]
+    if not listed:
+        return None
+    rows: list[np.ndarray] = []
+    for start in range(0, len(listed), COLUMNS):
+        tiles = []
+        for title, record, words in listed[start : start + COLUMNS]:
+            resized = cv2.resize(_tile(record, scan), (_TILE_IN_RUN, _TILE_IN_RUN), interpolation=cv2.INTER_AREA)
+            lines = [_text(text, _TILE_IN_RUN, 0.32) for text in (_SHORT[title], words, Path(record.name).name)]
+            tiles.append(np.vstack([np.asarray(resized, dtype=np.uint8) & 0xF8, *lines]))
+        empty = np.zeros_like(tiles[0])
+        rows.append(np.hstack([*tiles, *[empty] * (COLUMNS - len(tiles))]))
+    return cv2.imencode(".png", np.vstack(rows), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+
+
 def _look(record: SliceRecord, scan: Scan) -> Look | None:
     """Open a slice; None where it or its mask cannot be read, or they are of different sizes."""
     try:
-        grey, mask = read_slice(record), read_mask(record, scan.masks.rule)
+        grey, mask = view_slice(record), read_mask(record, scan.masks.rule)
     except DataError:
         return None
     if grey.shape != mask.shape:
@@ -190,7 +241,7 @@ def _tile(record: SliceRecord, scan: Scan) -> np.ndarray:
     """Return a slice with its mask's outline, uint8 [side, side, 3] in BGR; grey where it cannot be shown."""
     tile = np.full((_TILE, _TILE, 3), 40, dtype=np.uint8)
     try:
-        grey = read_slice(record)
+        grey = view_slice(record)
     except DataError:
         return tile
     scale = _TILE / max(grey.shape)

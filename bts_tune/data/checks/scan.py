@@ -17,7 +17,14 @@ from bts_tune.data.checks.similarity import SIDE, Floats, Pairs, find_similar, s
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.decoding import ORIENTATIONS, Header, decode_with_header
-from bts_tune.data.prepared.images import range_without_marks, read_bytes, read_mask, read_plane, to_grey
+from bts_tune.data.prepared.images import (
+    held_channels,
+    range_without_marks,
+    read_bytes,
+    read_mask,
+    read_plane,
+    to_grey,
+)
 from bts_tune.data.prepared.judge_masks import JudgedMasks, judge_masks
 from bts_tune.data.prepared.masks import UnclearMaskError, drawn_area, mask_values
 from bts_tune.data.records import Annotation, Dataset, Issue, Level, SliceRecord
@@ -25,6 +32,8 @@ from bts_tune.errors import DataError
 
 TINY_AREA = 32
 """Annotations that cover fewer pixels are reported: a slip of the mouse rather than a tumour."""
+
+_BLOCK = 4096
 
 SAME_PICTURE = 0.97
 """A mask whose small version correlates more than this with its image's is the image itself."""
@@ -42,6 +51,7 @@ class SliceScan:
         tumor_share: the tumour's share of the image's area.
         small: its small version, float32 [32, 32].
         mask: what its mask's file holds, where it has one.
+        channels: of the image; 1 where they are equal.
     """
 
     issues: tuple[Issue, ...]
@@ -51,6 +61,7 @@ class SliceScan:
     tumor_share: float | None = None
     small: Floats | None = None
     mask: MaskValues | None = None
+    channels: int | None = None
 
 
 class Scan:
@@ -75,7 +86,10 @@ class Scan:
         """Signatures, float32 [N, 1024]; zeros where a slice cannot be read or is blank."""
         blank = np.zeros((SIDE, SIDE), dtype=np.float32)
         smalls = [blank if one.small is None else one.small for one in self.slices.values()]
-        return signatures(np.stack(smalls) if smalls else np.empty((0, SIDE, SIDE), dtype=np.float32))
+        found = np.empty((len(smalls), SIDE * SIDE), dtype=np.float32)
+        for start in range(0, len(smalls), _BLOCK):  # of many slices, one more copy would be the largest thing held
+            found[start : start + _BLOCK] = signatures(np.stack(smalls[start : start + _BLOCK]))
+        return found
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -143,7 +157,7 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
     try:
         if record.source is None:
             data = read_bytes(record.image)
-            pixels, header = decode_with_header(data, record.name)
+            pixels, header = decode_with_header(data, record.name, many=True)
         else:
             pixels = record.source.image()
             data = pixels.tobytes()
@@ -195,7 +209,8 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
                 message = f"the mask {values.file} is the image itself or a copy of it; put the mask in its place."
                 find("error", "mask-is-image", message)
     digest = hashlib.sha256(data).hexdigest()
-    return SliceScan(tuple(issues), digest, f"{width} x {height}", _kind(pixels), share, shown, values)
+    size = f"{width} x {height}"
+    return SliceScan(tuple(issues), digest, size, _kind(pixels), share, shown, values, held_channels(pixels))
 
 
 def _as_shown(header: Header) -> str:
@@ -215,6 +230,8 @@ def _turn(header: Header) -> str:
 
 def _marks(pixels: np.ndarray) -> str | None:
     """Return a sentence on burned-in marks; None where there are none."""
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        return None  # each channel has a range of its own
     values = pixels[..., :3].max(axis=-1) if pixels.ndim == 3 else pixels
     low, high = float(values.min()), float(values.max())
     kept = range_without_marks(values.astype(np.float64)) if low < high else None
@@ -281,6 +298,8 @@ def _kind(pixels: np.ndarray) -> str:
     depth = f"{8 * pixels.dtype.itemsize}-bit" + (" float" if pixels.dtype.kind == "f" else "")
     if pixels.ndim == 2:
         return f"grey {depth}"
+    if pixels.shape[2] not in (3, 4):
+        return f"{pixels.shape[2]} channels {depth}"
     colour = pixels[..., :3]
     equal = np.array_equal(colour[..., 0], colour[..., 1]) and np.array_equal(colour[..., 0], colour[..., 2])
     alpha = " with alpha" if pixels.shape[2] == 4 else ""

@@ -107,7 +107,18 @@ def _slice(described: dict[str, Any], small: np.ndarray) -> SliceScan:
         return SliceScan(issues)
     mask = None if described["mask"] is None else MaskValues.from_dict(described["mask"])
     fields = (described["digest"], described["size"], described["kind"])
-    return SliceScan(issues, *fields, described["tumor_share"], small, mask)
+    return SliceScan(issues, *fields, described["tumor_share"], small, mask, described["channels"])
+
+
+def _write_smalls(path: Path, smalls: list[np.ndarray]) -> None:
+    """Write an array of all, of which one more copy in memory would be the largest thing held."""
+    if not smalls:  # an empty array cannot be mapped
+        np.save(path, np.empty((0, SIDE, SIDE), np.float32))
+        return
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(smalls), SIDE, SIDE))
+    for place, small in enumerate(smalls):
+        array[place] = small
+    array.flush()
 
 
 def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan]) -> None:
@@ -117,8 +128,7 @@ def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan]) -> None
     temporary = temporary_folder(folder.parent, folder.name)
     try:
         blank = np.zeros((SIDE, SIDE), dtype=np.float32)
-        smalls = [blank if one.small is None else one.small for one in slices.values()]
-        np.save(temporary / "smalls.npy", np.stack(smalls) if smalls else np.empty((0, SIDE, SIDE), np.float32))
+        _write_smalls(temporary / "smalls.npy", [blank if one.small is None else one.small for one in slices.values()])
         described = {
             name: {
                 "issues": [[f.level, f.code, f.file, f.annotation, f.message] for f in one.issues],
@@ -127,6 +137,7 @@ def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan]) -> None
                 "kind": one.kind,
                 "mask": None if one.mask is None else one.mask.to_dict(),
                 "tumor_share": one.tumor_share,
+                "channels": one.channels,
             }
             for name, one in slices.items()
         }

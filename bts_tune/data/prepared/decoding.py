@@ -3,7 +3,8 @@
 - **Orientation**: pixels are turned as the file's orientation tag asks for (EXIF in JPEG, PNG and WebP; the TIFF tag),
   images and masks alike. `displayed_size` is the size after that; readers compare annotations with it.
 - **White is zero**: such a TIFF of any depth is inverted, as a viewer does.
-- What OpenCV would read wrongly (16-bit floats, two or more than four channels, inks) is refused.
+- What OpenCV would read wrongly (16-bit floats, inks) is refused. TIFFs of two or more than four channels are read by
+  tifffile, those without a compression and with the usual ones.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from bts_tune.config import MAX_CHANNELS
 from bts_tune.data.files import read_file
-from bts_tune.data.prepared.arrays import ARRAY_SIGNATURE, decode_array
+from bts_tune.data.prepared.arrays import ARRAY_SIGNATURE, decode_array, narrowed
+from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.records import MAX_PIXELS
 from bts_tune.errors import DataError
 
@@ -61,6 +64,7 @@ class Header:
         palette: whether its pixels are indices of colours.
         white_is_zero: whether its values grow from white to black.
         grey_alpha: whether it is a TIFF of grey and alpha, whose alpha OpenCV drops.
+        channels: of a TIFF with others than grey, RGB and alpha; else 0.
         plain: whether it holds 8-bit values that are used just as they are stored.
     """
 
@@ -71,6 +75,7 @@ class Header:
     palette: bool = False
     white_is_zero: bool = False
     grey_alpha: bool = False
+    channels: int = 0
     plain: bool = True
 
     @property
@@ -85,25 +90,28 @@ def displayed_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: it cannot be read; see `read_header`.
     """
-    header = read_header(read_file(path), str(path))
+    header = read_header(read_file(path), str(path), many=True)
     return header.width, header.height
 
 
-def read_header(data: bytes, name: str) -> Header:
+def read_header(data: bytes, name: str, *, many: bool = False) -> Header:
     """Return what the header of an image file says.
 
     Args:
         data: content of the file.
         name: what to call it in an error.
+        many: whether images of 2 channels, or of more than 4, are read; no viewer shows those.
 
     Raises:
-        DataError: it is no image, broken, of several pages, of a pixel type that is not supported, or above
-            `MAX_PIXELS`.
+        DataError: it is no image, broken, of several pages, of other channels or of a pixel type that is not supported,
+            or above `MAX_PIXELS`.
     """
     if data.startswith(ARRAY_SIGNATURE):
-        pixels = decode_array(data, name)
+        pixels = decode_array(data, name, many=many)
         return Header("NPY", pixels.shape[1], pixels.shape[0], plain=pixels.dtype == np.uint8)
     header = _image_header(data, name)
+    if header.channels and not many:
+        raise DataError(f"{name}: {misfit(header.channels)}")
     if header.width * header.height > MAX_PIXELS:
         raise DataError(f"{name}: has {header.width} x {header.height} pixels; at most {MAX_PIXELS} are allowed.")
     if header.width * header.height == 0:
@@ -111,35 +119,48 @@ def read_header(data: bytes, name: str) -> Header:
     return header
 
 
-def decode(data: bytes, name: str) -> np.ndarray:
+def misfit(held: int, channels: int = 1) -> str:
+    """Return what is wrong with an image of `held` channels that cannot be read as one of `channels`."""
+    if channels == 1:
+        return (
+            f"has {held} channels; 1 (grey), 3 (RGB) or 4 (RGB with alpha) can be read. With channels: {held}, each is "
+            "read as a channel of its own."
+        )
+    return f"has {held} channels; with channels: {channels}, an image has {channels}, or is grey."
+
+
+def decode(data: bytes, name: str, *, many: bool = False) -> np.ndarray:
     """Return the pixels of an image file as a viewer shows them.
 
-    They are [height, width] or [height, width, 3 or 4] in BGR(A) order.
+    They are [height, width] or [height, width, channels]; 3 or 4 channels are in BGR(A) order.
 
     Args:
         data: content of the file.
         name: what to call it in an error.
+        many: as in `read_header`.
 
     Raises:
         DataError: see `read_header`, before anything is decoded; or the pixels are broken.
     """
-    return decode_with_header(data, name)[0]
+    return decode_with_header(data, name, many=many)[0]
 
 
-def decode_with_header(data: bytes, name: str) -> tuple[np.ndarray, Header]:
+def decode_with_header(data: bytes, name: str, *, many: bool = False) -> tuple[np.ndarray, Header]:
     """Return what `decode` does, and the header."""
-    header = read_header(data, name)
+    header = read_header(data, name, many=many)
     if header.kind == "NPY":
-        return decode_array(data, name), header
+        return decode_array(data, name, many=many), header
     # Some versions of OpenCV fill the rest of a truncated JPEG with grey: look for the end-of-image marker.
     truncated = header.kind == "JPEG" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
     try:
-        pixels = None if truncated else _pixels(data, header)
+        pixels = None if truncated else _pixels(data, header, name)
+    except DataError:
+        raise
     except Exception:  # cv2.error, and whatever Pillow's decoders stumble on
         pixels = None
     if pixels is None:
         raise DataError(f"{name}: is broken, truncated or of a pixel type that is not supported; it cannot be decoded.")
-    if header.white_is_zero and pixels.dtype.itemsize > 1:  # OpenCV inverts those of 8 bits
+    if header.white_is_zero and (header.channels or pixels.dtype.itemsize > 1):  # OpenCV inverts those of 8 bits
         pixels = -pixels if pixels.dtype.kind == "f" else ~pixels
     # OpenCV has turned a TIFF already.
     return (pixels if header.kind == "TIFF" else upright(pixels, header.orientation)), header
@@ -182,7 +203,9 @@ def palette_of(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     return (indices if turned else upright(indices, orientation)), colours
 
 
-def _pixels(data: bytes, header: Header) -> np.ndarray | None:
+def _pixels(data: bytes, header: Header, name: str) -> np.ndarray | None:
+    if header.channels:
+        return _many_channels(data, header, name)
     if header.kind == "GIF":  # not every version of OpenCV reads it
         with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
             transparent = "transparency" in image.info
@@ -192,6 +215,17 @@ def _pixels(data: bytes, header: Header) -> np.ndarray | None:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
             return np.ascontiguousarray(np.array(image.convert("LA"))[..., [0, 0, 0, 1]])
     return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+
+
+def _many_channels(data: bytes, header: Header, name: str) -> np.ndarray:
+    tifffile = import_extra("tifffile", "tiff", Path(name))
+    page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+    pixels = np.asarray(page.asarray())
+    if pixels.shape == (header.channels, *header.stored_size[::-1]):  # one channel after the other
+        pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.shape != (*header.stored_size[::-1], header.channels):
+        raise DataError(f"{name}: has {' x '.join(map(str, pixels.shape))} values; an image with channels is needed.")
+    return upright(narrowed(pixels), header.orientation)
 
 
 def _image_header(data: bytes, name: str) -> Header:
@@ -239,8 +273,9 @@ def _tiff_header(tags: dict[int, Any], pages: int, mode: str, name: str) -> Head
     _refuse(name, mode if mode in _FOREIGN_COLORS else _PHOTOMETRIC_INKS.get(photometric), pages)
     extra = tags.get(338) or ()
     has_alpha = any(kind in _ALPHAS for kind in (extra if isinstance(extra, tuple) else (extra,)))
-    if channels > 4 or (channels == 2 and not (has_alpha and bits == 8)):
-        raise DataError(f"{name}: has {channels} channels; 1 (grey), 3 (RGB) or 4 (RGB with alpha) can be read.")
+    many = channels > 4 or (channels == 2 and not (has_alpha and bits == 8))
+    if channels > MAX_CHANNELS:
+        raise DataError(f"{name}: has {channels} channels; at most {MAX_CHANNELS} can be read.")
     if sample == _FLOAT and bits not in (32, 64):
         raise DataError(f"{name}: holds {bits}-bit floating-point values; save it with 32-bit ones.")
     if sample not in (1, 2, _FLOAT, 4) or bits > 64:
@@ -249,7 +284,9 @@ def _tiff_header(tags: dict[int, Any], pages: int, mode: str, name: str) -> Head
         width, height = height, width
     white = photometric == _WHITE_IS_ZERO
     plain = bits <= 8 and orientation == 1 and photometric != 3
-    return Header("TIFF", width, height, orientation, photometric == 3, white, channels == 2, plain and channels != 2)
+    alpha = channels == 2 and not many
+    plain = plain and not alpha
+    return Header("TIFF", width, height, orientation, photometric == 3, white, alpha, channels if many else 0, plain)
 
 
 def _refuse(name: str, inks: str | None, pages: int) -> None:

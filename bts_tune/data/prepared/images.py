@@ -1,10 +1,13 @@
 """Files -> pixels: one definition of how an image is read, equalised and resized, for training and prediction alike.
 
 - Pixels lie as a viewer shows them, see `decoding`.
-- Grey, colour and palette images become one channel (Rec. 601 luma, OpenCV's). Transparency is taken for black.
+- With `channels: 1`, grey, colour and palette images become one channel (Rec. 601 luma, OpenCV's). Transparency is
+  taken for black.
 - 8-bit values are kept. 16-bit, 32-bit and floating-point values are scaled linearly from the image's own smallest and
   largest value to 0 … 255; a constant image becomes 0. Burned-in marks, which lie far beyond all other values, are left
   out of the range, see `range_without_marks`.
+- With more channels, those of the file are kept, red first, each scaled by itself; a fourth one beside three is
+  transparency. A grey image, or one of equal channels, is repeated.
 - Equalisation happens at the image's own size, before resizing.
 """
 
@@ -18,7 +21,7 @@ import numpy as np
 from bts_tune.config import Equalization, PreprocessingPart
 from bts_tune.data.files import read_file
 from bts_tune.data.mask_rule import MaskRule
-from bts_tune.data.prepared.decoding import decode
+from bts_tune.data.prepared.decoding import decode, misfit
 from bts_tune.data.prepared.masks import PlaneSource, draw_mask, mask_plane, plane_of
 from bts_tune.data.records import SliceRecord
 from bts_tune.errors import DataError
@@ -30,24 +33,52 @@ MOST_MARKED = 0.03
 """Largest share of an image's pixels that is taken for burned-in marks."""
 
 
+def read_image(path: Path, channels: int = 1) -> np.ndarray:
+    """Return an image as uint8 [height, width], or [height, width, channels] of more than one.
+
+    Raises:
+        DataError: the file is missing, is no image that can be read, is broken, has several pages, is too large or has
+            other channels.
+    """
+    return to_channels(decode(read_bytes(path), str(path), many=channels > 1), channels, str(path))
+
+
 def read_grey(path: Path) -> np.ndarray:
     """Return an image as uint8 [height, width].
 
     Raises:
-        DataError: the file is missing, is no image that can be read, is broken, has several pages or is too large.
+        DataError: see `read_image`.
     """
-    return to_grey(decode(read_bytes(path), str(path)), str(path))
+    return read_image(path)
 
 
-def read_slice(record: SliceRecord) -> np.ndarray:
-    """Return the image of a slice as uint8 [height, width].
+def read_slice(record: SliceRecord, channels: int = 1) -> np.ndarray:
+    """Return the image of a slice as uint8 [height, width], or [height, width, channels] of more than one.
 
     Raises:
-        DataError: it cannot be read, see `read_grey`.
+        DataError: it cannot be read, see `read_image`.
     """
+    return to_channels(_pixels_of(record, many=channels > 1), channels, _where(record))
+
+
+def view_slice(record: SliceRecord) -> np.ndarray:
+    """Return the image of a slice as uint8 [height, width] to look at and to compare, whatever channels it has.
+
+    Raises:
+        DataError: it cannot be read, see `read_image`.
+    """
+    return to_grey(_pixels_of(record, many=True), _where(record))
+
+
+def _where(record: SliceRecord) -> str:
+    """Return what to call a slice in an error: its file, where it has one of its own."""
+    return record.name if record.source is not None else str(record.image)
+
+
+def _pixels_of(record: SliceRecord, *, many: bool) -> np.ndarray:
     if record.source is not None:
-        return to_grey(record.source.image(), record.name)
-    return read_grey(record.image)
+        return record.source.image()
+    return decode(read_bytes(record.image), str(record.image), many=many)
 
 
 def read_mask(record: SliceRecord, rule: MaskRule | None = None) -> np.ndarray:
@@ -84,7 +115,15 @@ def read_plane(record: SliceRecord, name: str) -> tuple[np.ndarray, PlaneSource]
 
 
 def preprocess(image: np.ndarray, preprocessing: PreprocessingPart) -> np.ndarray:
-    """Return a grey image (uint8 [height, width]) equalised, then resized to uint8 [image_size, image_size]."""
+    """Return an image equalised, then resized to uint8 [image_size, image_size]; each channel by itself.
+
+    Args:
+        image: uint8 [height, width] or [height, width, channels].
+        preprocessing: size and equalisation.
+    """
+    if image.ndim == 3:
+        planes = [preprocess(np.ascontiguousarray(plane), preprocessing) for plane in np.moveaxis(image, 2, 0)]
+        return np.stack(planes, axis=2)
     return resize_image(equalize(image, preprocessing.equalization), preprocessing.image_size)
 
 
@@ -123,12 +162,54 @@ def read_bytes(path: Path) -> bytes:
     return read_file(path)
 
 
+def to_channels(pixels: np.ndarray, channels: int, name: str) -> np.ndarray:
+    """Return decoded pixels as uint8 [height, width], or [height, width, channels]; see the module's first lines.
+
+    Raises:
+        DataError: a value is infinite or not a number, or the image has other channels.
+    """
+    if channels == 1 and (pixels.ndim == 2 or pixels.shape[2] in (3, 4)):
+        return to_grey(pixels, name)
+    held = channels if pixels.ndim == 3 and pixels.shape[2] == channels else held_channels(pixels)
+    if not fits(held, channels):
+        raise DataError(f"{name}: {misfit(held, channels)}")
+    if held == 1:
+        return np.repeat(to_grey(pixels, name)[..., None], channels, axis=2)
+    if held in (3, 4):  # blue first
+        pixels = pixels[..., [2, 1, 0, 3][:held]]
+    planes = [to_grey(np.ascontiguousarray(pixels[..., place]), name) for place in range(channels)]
+    if held == 4 and channels == 3:
+        opaque = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1.0
+        planes = [np.rint(plane * (pixels[..., 3] / np.float64(opaque))).astype(np.uint8) for plane in planes]
+    return np.stack(planes, axis=2)
+
+
+def held_channels(pixels: np.ndarray) -> int:
+    """Return the channels of decoded pixels; 1 of grey ones and where red, green and blue are equal."""
+    if pixels.ndim == 2:
+        return 1
+    first = pixels[..., :1]
+    if pixels.shape[2] in (3, 4) and np.array_equal(np.broadcast_to(first, (*first.shape[:2], 3)), pixels[..., :3]):
+        return 1
+    return int(pixels.shape[2])
+
+
+def fits(held: int, channels: int) -> bool:
+    """Return whether an image of `held` channels can be read as one of `channels`."""
+    return held in (1, channels) or (held in (3, 4) and channels == 1) or (held == 4 and channels == 3)
+
+
 def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:
     """Return decoded pixels as uint8 [height, width]; see the module's first lines.
+
+    Of 2 channels, or of more than 4, it is the mean of the channels.
 
     Raises:
         DataError: a value is infinite or not a number.
     """
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        planes = [to_grey(np.ascontiguousarray(plane), name) for plane in np.moveaxis(pixels, 2, 0)]
+        return np.rint(np.mean(planes, axis=0)).astype(np.uint8)
     if pixels.ndim == 2:
         grey = pixels
     elif pixels.dtype in (np.uint8, np.uint16, np.float32):

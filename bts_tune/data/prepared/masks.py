@@ -129,6 +129,8 @@ def plane_of(pixels: np.ndarray, name: str) -> tuple[np.ndarray, PlaneSource]:
         )
     if pixels.ndim == 2:
         return pixels, PlaneSource()
+    if pixels.shape[2] not in (3, 4):
+        raise UnclearMaskError(f"{name}: has {pixels.shape[2]} channels; a mask has one.")
     colours = pixels[..., :3]
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3]

@@ -2,8 +2,8 @@
 
 An entry of the cache holds, for each split, `<split>_images.npy` and `<split>_masks.npy`, uint8 [N, S, S] with S the
 image size and masks of 0 and 1, and `meta.json` with the names of the slices, the training split's mean and standard
-deviation, and what the entry was made from. Its key is a hash of the dataset's fingerprint, the preprocessing and the
-versions that decide on pixels.
+deviation, and what the entry was made from. Images of C > 1 channels are [N, S, S, C], with a mean and a deviation
+each. Its key is a hash of the dataset's fingerprint, the preprocessing and the versions that decide on pixels.
 
 An entry is built in a temporary folder and renamed, so it is whole or not there at all.
 """
@@ -16,6 +16,7 @@ import json
 import math
 import os
 import shutil
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,16 @@ DECODING = 2
 _KNOWN_PLAIN: WeakKeyDictionary[FileDigests, bool] = WeakKeyDictionary()
 
 
+Level = float | tuple[float, ...]
+"""Of one channel, or of each of several."""
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedSplit:
     """The arrays of one split.
 
     Attributes:
-        images: uint8 [N, S, S], memory-mapped, read-only.
+        images: uint8 [N, S, S], or [N, S, S, C] of C > 1 channels, memory-mapped, read-only.
         masks: uint8 [N, S, S] of 0 and 1, memory-mapped, read-only.
         names: names of the N slices, as in `SliceRecord.name`.
     """
@@ -71,7 +76,7 @@ class PreparedData:
         folder: where the arrays are.
         key: what names the entry in its cache.
         train, valid, test: the splits; `test` may hold no slice.
-        mean, std: of the training split's pixels, in units of 0 … 255.
+        mean, std: of the training split's pixels, in units of 0 … 255; of several channels one each.
         preprocessing: what was done to the images.
     """
 
@@ -80,8 +85,8 @@ class PreparedData:
     train: PreparedSplit
     valid: PreparedSplit
     test: PreparedSplit
-    mean: float
-    std: float
+    mean: Level
+    std: Level
     preprocessing: PreprocessingPart
     _lease: Lease | None = field(default=None, repr=False)
 
@@ -150,12 +155,16 @@ def prepare(
 
 
 def bytes_to_prepare(dataset: Dataset, preprocessing: PreprocessingPart, *, cache: Path | None = None) -> int:
-    """Return how many bytes `prepare` would write: an image and a mask of each slice; 0 where the cache has them."""
+    """Return how many bytes `prepare` would write: images and masks of all slices; 0 where the cache has them."""
     dataset = with_mask_rule(dataset)
     folder = (default_cache() if cache is None else Path(cache)).absolute() / _key(dataset, preprocessing)
     if (folder / META_FILE).is_file():
         return 0
-    return 2 * preprocessing.image_size**2 * sum(len(records) for records in dataset.records.values())
+    return (
+        (preprocessing.channels + 1)
+        * preprocessing.image_size**2
+        * sum(len(records) for records in dataset.records.values())
+    )
 
 
 def with_mask_rule(dataset: Dataset, *, workers: int | None = None) -> Dataset:
@@ -202,10 +211,10 @@ def _load(folder: Path, held: Lease) -> PreparedData:
     if meta["format"] != FORMAT:
         raise DataError(f"{folder}: has format {meta['format']!r}; this version of bts-tune reads format {FORMAT}.")
     preprocessing = PreprocessingPart.model_validate(meta["preprocessing"])
-    mean, std = float(meta["mean"]), float(meta["std"])
-    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-        raise ValueError(f"mean and std are {mean} and {std}")
-    splits = {split: _load_split(folder, split, meta["names"][split], preprocessing.image_size) for split in SPLITS}
+    mean, std = (read_level(meta[key], preprocessing.channels) for key in ("mean", "std"))
+    if np.min(std) <= 0:
+        raise ValueError(f"std is {std}")
+    splits = {split: _load_split(folder, split, meta["names"][split], preprocessing) for split in SPLITS}
     return PreparedData(
         folder=folder,
         key=str(meta["key"]),
@@ -246,7 +255,7 @@ def _all_plain(dataset: Dataset) -> bool:
 
 def _plain(path: Path) -> bool:
     try:
-        return read_header(read_bytes(path), str(path)).plain
+        return read_header(read_bytes(path), str(path), many=True).plain
     except DataError:  # preparing it says so
         return True
 
@@ -260,28 +269,34 @@ def _build(
     progress: Progress | None,
 ) -> None:
     """Write an entry into `folder`."""
-    size = preprocessing.image_size
     names = {split: [record.name for record in dataset.records[split]] for split in SPLITS}
-    images = {split: _new_array(_file(folder, split, "images"), len(names[split]), size) for split in SPLITS}
-    masks = {split: _new_array(_file(folder, split, "masks"), len(names[split]), size) for split in SPLITS}
+    one_image, one_mask = _shapes(preprocessing)
+    images = {split: _new_array(_file(folder, split, "images"), (len(names[split]), *one_image)) for split in SPLITS}
+    masks = {split: _new_array(_file(folder, split, "masks"), (len(names[split]), *one_mask)) for split in SPLITS}
 
-    def work(place: tuple[str, int]) -> np.ndarray | None:
-        """Prepare one slice; return the histogram of a training image."""
+    counts = np.zeros((preprocessing.channels, 256), dtype=np.int64)
+    counting = threading.Lock()
+
+    def work(place: tuple[str, int]) -> None:
+        """Prepare one slice, and count the values of each channel of a training image."""
         split, index = place
         image, mask = _prepare_slice(dataset.records[split][index], preprocessing, dataset.mask_rule)
         images[split][index] = image
         masks[split][index] = mask
-        return np.bincount(image.ravel(), minlength=256) if split == "train" else None
+        if split == "train":
+            planes = np.moveaxis(np.atleast_3d(image), 2, 0)
+            own = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in planes])
+            with counting:
+                np.add(counts, own, out=counts)
 
     places = [(split, index) for split in SPLITS for index in range(len(names[split]))]
-    histograms = parallel_map(work, places, workers=workers, progress=progress)
+    parallel_map(work, places, workers=workers, progress=progress)
     # From the summed histogram mean and deviation are exact, whatever the order of the threads.
-    counts = np.sum([one for one in histograms if one is not None], axis=0, dtype=np.int64)
-    values = np.arange(256, dtype=np.float64)
-    mean = float(np.average(values, weights=counts))
-    std = math.sqrt(np.average((values - mean) ** 2, weights=counts))
-    if std == 0:
-        raise DataError(f"{dataset.root}: all pixels of the training split have the same value.")
+    levels = [_mean_and_deviation(channel) for channel in counts]
+    if any(std == 0 for _, std in levels):
+        where = "" if len(levels) == 1 else f" of channel {[std for _, std in levels].index(0) + 1}"
+        raise DataError(f"{dataset.root}: all pixels{where} of the training split have the same value.")
+    means, stds = zip(*levels, strict=True)
     for array in (*images.values(), *masks.values()):
         if isinstance(array, np.memmap):
             array.flush()
@@ -290,8 +305,8 @@ def _build(
         "key": key,
         "dataset": str(dataset.root.absolute()),
         "preprocessing": preprocessing.model_dump(mode="json"),
-        "mean": mean,
-        "std": std,
+        "mean": means[0] if len(means) == 1 else means,
+        "std": stds[0] if len(stds) == 1 else stds,
         "names": names,
     }
     with (folder / META_FILE).open("w", encoding="utf-8") as file:
@@ -303,10 +318,10 @@ def _build(
 def _prepare_slice(
     record: SliceRecord, preprocessing: PreprocessingPart, rule: MaskRule | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return image and mask of one slice, uint8 [S, S] each."""
-    image = read_slice(record)
+    """Return image, uint8 [S, S] or [S, S, C], and mask, uint8 [S, S], of one slice."""
+    image = read_slice(record, preprocessing.channels)
     mask = read_mask(record, rule)
-    if image.shape != mask.shape:
+    if image.shape[:2] != mask.shape:
         raise DataError(
             f"{record.image}: has {image.shape[1]} x {image.shape[0]} pixels, "
             f"its mask or declared size {mask.shape[1]} x {mask.shape[0]}."
@@ -318,14 +333,37 @@ def _file(folder: Path, split: str, kind: str) -> Path:
     return folder / f"{split}_{kind}.npy"
 
 
-def _new_array(path: Path, count: int, size: int) -> np.ndarray:
-    """Return a writable array uint8 [count, size, size] in a file.
+def read_level(stored: Any, channels: int) -> Level:
+    """Return a mean or a deviation as a file has it: a number, or one a channel.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    found = [float(one) for one in stored] if channels > 1 else [float(stored)]
+    if len(found) != channels or not np.isfinite(found).all():
+        raise ValueError(f"of {channels} channels, a mean or a deviation is {stored}")
+    return tuple(found) if channels > 1 else found[0]
+
+
+def _mean_and_deviation(counts: np.ndarray) -> tuple[float, float]:
+    values = np.arange(256, dtype=np.float64)
+    mean = float(np.average(values, weights=counts))
+    return mean, math.sqrt(np.average((values - mean) ** 2, weights=counts))
+
+
+def _shapes(preprocessing: PreprocessingPart) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of one image and of one mask."""
+    plane = (preprocessing.image_size, preprocessing.image_size)
+    return (plane if preprocessing.channels == 1 else (*plane, preprocessing.channels)), plane
+
+
+def _new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a writable array uint8 in a file.
 
     Raises:
         OSError: there is no room for it. Without the reservation a full disk would kill the process as it writes.
     """
-    shape = (count, size, size)
-    if count == 0:
+    if shape[0] == 0:
         empty = np.empty(shape, dtype=np.uint8)
         np.save(path, empty)
         return empty
@@ -335,15 +373,15 @@ def _new_array(path: Path, count: int, size: int) -> np.ndarray:
     return array
 
 
-def _load_split(folder: Path, split: str, names: list[str], size: int) -> PreparedSplit:
+def _load_split(folder: Path, split: str, names: list[str], preprocessing: PreprocessingPart) -> PreparedSplit:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"names of {split} are no list of words")
     arrays = []
-    for kind in ("images", "masks"):
+    for kind, shape in zip(("images", "masks"), _shapes(preprocessing), strict=True):
         path = _file(folder, split, kind)
         # An empty array cannot be mapped.
         array = np.load(path, mmap_mode="r" if names else None, allow_pickle=False)
-        if array.dtype != np.uint8 or array.shape != (len(names), size, size):
+        if array.dtype != np.uint8 or array.shape != (len(names), *shape):
             raise ValueError(f"{path.name} is {array.dtype} {list(array.shape)}")
         arrays.append(array)
     return PreparedSplit(arrays[0], arrays[1], names)

@@ -35,6 +35,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _HELD = 4
+_LONGEST_NAME = 80
 _SLACK = 2**20
 _SAME = 0.02
 """Millimetres, and cosines, by which what lies in one place may differ."""
@@ -45,7 +46,7 @@ _TAGS = (
     *("BitsAllocated", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence"),
-    *("SegmentationType", "MaximumFractionalValue"),
+    *("SegmentationType", "MaximumFractionalValue", "Manufacturer", "ManufacturerModelName"),
 )
 
 _loading = threading.Lock()
@@ -77,7 +78,7 @@ class Header:
 
     Attributes:
         path: the file.
-        patient, study, series, description, modality: as the file says; empty where it does not.
+        patient, study, series, description, modality, scanner: as the file says; empty where it does not.
         is_segmentation: whether it is a DICOM SEG.
         refers_to: the series that a segmentation was made on.
         size: rows and columns; None where the file holds no image.
@@ -96,6 +97,7 @@ class Header:
     series: str
     description: str
     modality: str
+    scanner: str
     is_segmentation: bool = False
     refers_to: str = ""
     size: tuple[int, int] | None = None
@@ -255,6 +257,7 @@ def _header(path: Path, content: Any) -> Header:
         "series": str(content.get("SeriesInstanceUID", "") or ""),
         "description": str(content.get("SeriesDescription", "") or "").strip(),
         "modality": modality,
+        "scanner": _scanner(content),
     }
     is_segmentation = str(content.get("SOPClassUID", "")).startswith(_SEGMENTATION) and modality == "SEG"
     rows, columns = int(content.get("Rows", 0) or 0), int(content.get("Columns", 0) or 0)
@@ -324,6 +327,11 @@ def _header(path: Path, content: Any) -> Header:
         segments=tuple(segments),
         full=float(content.get("MaximumFractionalValue", 1) or 1) if is_fractional else 1.0,
     )
+
+
+def _scanner(content: Any) -> str:
+    said = (str(content.get(keyword, "") or "").strip() for keyword in ("Manufacturer", "ManufacturerModelName"))
+    return " ".join(" ".join(said).split())[:_LONGEST_NAME]
 
 
 def _numbers(path: Path, keyword: str, count: int, given: Any) -> list[float]:

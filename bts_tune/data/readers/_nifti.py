@@ -7,8 +7,9 @@ comparable. A few volumes are held in memory at a time, and none above `MAX_VOXE
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,12 +24,13 @@ from bts_tune.data.prepared.arrays import narrowed
 from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers.base import ReaderOptions
 from bts_tune.data.records import Issue, PixelSource, SliceRecord
+from bts_tune.data.unsafe_names import inside
 from bts_tune.data.volumes import MAX_VOXELS, Volume, chosen_slices, cut, filled_slices, pixel_spacing, window_of
 from bts_tune.errors import DataError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
-_HELD = 4
+_HELD, _HELD_CHANNELS = 4, 8
 _loading = threading.Lock()
 
 
@@ -45,12 +47,21 @@ def volume_stem(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A volume, its mask and its patient."""
+    """A volume, its mask and its patient.
+
+    Attributes:
+        image: the volume.
+        mask: its mask.
+        split: of its slices.
+        group: its patient.
+        further: volumes of other sequences that are further channels.
+    """
 
     image: Path
     mask: Path
     split: str
     group: str
+    further: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,16 +72,23 @@ class VolumeSlice(PixelSource):
         path, mask_path: the volumes of image and mask.
         plane: one of `PLANES`.
         index: of the slice along the axis, from 0.
+        further: volumes of other sequences that are further channels.
     """
 
     path: Path
     mask_path: Path
     plane: str
     index: int
+    further: tuple[Path, ...] = ()
 
     def image(self) -> np.ndarray:
-        """Return the image, uint8."""
-        return _volume(self.path).grey(self.plane, self.index, str(self.path))
+        """Return the image, uint8; of several sequences each is a channel."""
+        if not self.further:
+            return _volume(self.path).grey(self.plane, self.index, str(self.path))
+        paths = (self.path, *self.further)
+        channels = [_volume(path, _load_channel).grey(self.plane, self.index, str(path)) for path in paths]
+        order = [2, 1, 0, 3][: len(channels)] if len(channels) in (3, 4) else range(len(channels))
+        return np.stack([channels[place] for place in order], axis=2)
 
     def mask(self) -> np.ndarray:
         """Return the labels."""
@@ -78,7 +96,14 @@ class VolumeSlice(PixelSource):
 
     def describe(self) -> dict[str, Any]:
         """Return which slice it is, and how the volume is read."""
-        return {"format": "nifti", "version": 1, "plane": self.plane, "index": self.index}
+        described = {"format": "nifti", "version": 1, "plane": self.plane, "index": self.index}
+        if self.further:
+            described["further"] = [_digest(path) for path in self.further]
+        return described
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the volumes of other sequences."""
+        return self.further
 
 
 def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues: list[Issue]) -> list[SliceRecord]:
@@ -88,6 +113,13 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
         DataError: nibabel is not installed, or there is no such plane or share.
     """
     check_options(options)
+    cases = inside(
+        root,
+        cases,
+        name=lambda one: one.image.relative_to(root).as_posix(),
+        files=lambda one: (one.image, one.mask, *one.further),
+        issues=issues,
+    )
     if cases:
         import_extra("nibabel", "nifti", root)
 
@@ -99,7 +131,7 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
             return Issue("error", "unreadable-volume", name, None, str(error).removeprefix(f"{case.image}: "))
 
     records: list[SliceRecord] = []
-    for found in parallel_map(sliced, list(cases)):
+    for found in parallel_map(sliced, cases):
         if isinstance(found, Issue):
             issues.append(found)
         else:
@@ -128,6 +160,13 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
         raise DataError(
             f"{case.image}: its mask {case.mask.name} lies elsewhere in space (another affine); resample one of them."
         )
+    for path in case.further:
+        other = _header(path)
+        if other.shape != image.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
+            raise DataError(
+                f"{case.image}: does not lie on the voxels of {path.name} (another shape or affine); resample one of "
+                "them."
+            )
     spacing = pixel_spacing(image.spacing, options.plane)
     return [
         SliceRecord(
@@ -138,7 +177,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
             mask=case.mask,
             group=case.group,
             spacing=spacing,
-            source=VolumeSlice(case.image, case.mask, options.plane, index),
+            source=VolumeSlice(case.image, case.mask, options.plane, index, case.further),
         )
         for index in chosen_slices(filled_slices(mask.values, options.plane), options.empty_slices)
     ]
@@ -157,14 +196,31 @@ def _header(path: Path) -> _Header:
     return _Header(image.shape, spacing, image.affine)  # type: ignore[arg-type]
 
 
-def _volume(path: Path) -> Volume:
+def _digest(path: Path) -> str:
+    status = path.stat()
+    return _digest_of(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, _changed: int, _size: int) -> str:
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _volume(path: Path, load: Callable[[Path, int, int], Volume] | None = None) -> Volume:
     status = path.stat()
     with _loading:  # threads that work on slices of one volume wait for it, and do not read it again
-        return _load(path, status.st_mtime_ns, status.st_size)
+        return (load or _load)(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=_HELD)
 def _load(path: Path, _changed: int, _size: int) -> Volume:
+    return read_nifti(path)[0]
+
+
+@lru_cache(maxsize=_HELD_CHANNELS)
+def _load_channel(path: Path, _changed: int, _size: int) -> Volume:
+    """Hold the sequences of a case apart from masks, of which each slice needs all."""
     return read_nifti(path)[0]
 
 
@@ -193,19 +249,38 @@ def like_nifti(mask: np.ndarray, stored: Any) -> bytes:
         mask: uint8 on the body's axes, as `Volume.values`.
         stored: nibabel's image of the other file.
     """
-    import gzip
-
     import nibabel
-    from nibabel import orientations
 
-    own = orientations.io_orientation(stored.affine)
-    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
-    values = orientations.apply_orientation(mask, back).reshape(stored.shape)
+    values = on_own_grid(mask, stored)
     header = stored.header.copy()
     header.set_data_dtype(np.uint8)
     header["cal_min"] = header["cal_max"] = 0  # the image's window would show the mask as black
     kind = nibabel.Nifti2Image if isinstance(stored, nibabel.Nifti2Image) else nibabel.Nifti1Image
-    return gzip.compress(kind(values, stored.affine, header).to_bytes(), compresslevel=6, mtime=0)
+    return _packed(kind(values, stored.affine, header))
+
+
+def on_own_grid(mask: np.ndarray, stored: Any) -> np.ndarray:
+    """Return a mask on the body's axes in the order and the shape of nibabel's image of a file."""
+    from nibabel import orientations
+
+    own = orientations.io_orientation(stored.affine)
+    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), own)
+    return np.asarray(orientations.apply_orientation(mask, back).reshape(stored.shape))
+
+
+def new_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
+    """Return the content of a `.nii.gz` that holds a mask, uint8 [I, J, K], with this affine, in mm."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(mask, affine)
+    image.header.set_xyzt_units("mm")
+    return _packed(image)
+
+
+def _packed(image: Any) -> bytes:
+    import gzip
+
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
 def _stored(path: Path) -> Any:

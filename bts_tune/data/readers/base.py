@@ -10,6 +10,9 @@ from typing import ClassVar
 
 from bts_tune.data.records import Dataset
 
+ALL_SEQUENCES = "all"
+"""In place of a sequence's name: each of them is a channel, in the order of their numbers or names."""
+
 
 @dataclass(frozen=True)
 class ReaderOptions:
@@ -21,7 +24,7 @@ class ReaderOptions:
         split_seed: seed of a split that the reader makes itself.
         plane: one of `PLANES`, along which volumes are cut into slices.
         empty_slices: share that slices without a tumour should be of the slices of a volume; 1 for all of them.
-        sequence: of a dataset with several, the one that is read; None where there is one.
+        sequence: of a dataset with several, the one that is read, or `ALL_SEQUENCES`; None where there is one.
     """
 
     tumor_categories: Sequence[str] | None = None

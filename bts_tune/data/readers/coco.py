@@ -14,18 +14,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from bts_tune.data.files import read_file
-from bts_tune.data.prepared.masks import run_lengths
 from bts_tune.data.readers._file_names import FileNames
 from bts_tune.data.readers._names import examples, meaning, split_in
 from bts_tune.data.readers._outlines import ScaledOutlines
 from bts_tune.data.readers._polygons import crosses_itself
+from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of
 from bts_tune.data.readers._split_folders import (
     image_and_mask_folders,
     possible_split_folders,
@@ -46,46 +46,30 @@ _LONGEST_PATH = 4096  # Linux opens no longer one
 
 _Id = int | str
 
-Value = TypeVar("Value")
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Category(_Strict):
+class _Category(Strict):
     id: int
     name: str
 
 
-class _Image(_Strict):
+class _Image(Strict):
     id: _Id
     file_name: Annotated[str, Field(min_length=1)]
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
 
 
-class _File(_Strict):
+class _File(Strict):
     categories: list[_Category]
     images: list[_Image]
     annotations: list[dict[str, Any]]
 
 
-class _Annotation(_Strict):
+class _Annotation(Strict):
     id: _Id
     image_id: _Id
     category_id: int
     bbox: Any = None
-
-
-class _Rle(_Strict):
-    size: Annotated[list[int], Field(min_length=2, max_length=2)]
-    counts: Any
-
-
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_POLYGONS = TypeAdapter(list[list[float]], config=_STRICT)
-_COUNTS = TypeAdapter(list[Annotated[int, Field(ge=0, le=MAX_PIXELS)]], config=_STRICT)
 
 
 @READERS.register("coco")
@@ -281,7 +265,7 @@ def _parse(path: Path) -> _File:
     try:
         return _File.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {_explain(error)}.") from None
+        raise DataError(f"{path}: {explain(error)}.") from None
 
 
 class _AnnotationFile:
@@ -328,16 +312,16 @@ class _AnnotationFile:
                 if entry is None and head.image_id in self.dropped:
                     continue
                 if entry is None:
-                    raise _BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
+                    raise BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
                 where = entry[0]
                 if head.category_id not in self.categories:
-                    raise _BrokenError(f"category_id {head.category_id} is not the id of a category")
+                    raise BrokenError(f"category_id {head.category_id} is not the id of a category")
                 self.counts[head.category_id] += 1
                 if head.id in seen:
                     self._find("warning", "duplicate-annotation-id", where, head.id, "another annotation has this id.")
                 seen.add(head.id)
                 if head.category_id in self.chosen:
-                    segmentation = _segmentation(fields.get("segmentation"), entry[1])
+                    segmentation = segmentation_of(fields.get("segmentation"), entry[1].width, entry[1].height)
                     if isinstance(segmentation, list):
                         size = (entry[1].width, entry[1].height)
                         outlines.compare(segmentation, head.bbox, fields.get("area"), size)
@@ -347,8 +331,8 @@ class _AnnotationFile:
                     bbox = tuple(head.bbox) if isinstance(head.bbox, list) else None
                     annotations[head.image_id].append(Annotation(head.id, head.category_id, segmentation, bbox))
             except ValidationError as error:
-                self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {_explain(error)}.")
-            except _BrokenError as error:
+                self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {explain(error)}.")
+            except BrokenError as error:
                 self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {error}.")
         problem = outlines.problem()
         if problem is not None:
@@ -436,10 +420,6 @@ class _AnnotationFile:
         self.issues.append(Issue(level, code, file, annotation, message))
 
 
-class _BrokenError(Exception):
-    """An annotation cannot be used; the message lacks the full stop."""
-
-
 def _inside(root: Path, folder: Path, file_name: str) -> str | None:
     """Return the name of `folder / file_name` relative to `root`, or None where it is not a plain path inside it."""
     try:
@@ -457,85 +437,3 @@ def _inside(root: Path, folder: Path, file_name: str) -> str | None:
         else:
             return None
     return "/".join(steps) or None
-
-
-def _segmentation(value: Any, image: _Image) -> list[list[float]] | dict[str, Any]:
-    """Return a segmentation that can be drawn on `image`.
-
-    Raises:
-        _BrokenError: it cannot.
-    """
-    if isinstance(value, dict):
-        rle = _validated(_Rle.model_validate, value, "segmentation")
-        if rle.size != [image.height, image.width]:
-            raise _BrokenError(f"segmentation.size is {rle.size}, the image's is {[image.height, image.width]}")
-        if isinstance(rle.counts, str):
-            runs = run_lengths(rle.counts)
-        else:
-            runs = _validated(_COUNTS.validate_python, rle.counts, "segmentation.counts")
-        # pycocotools leaves pixels undefined where the runs are short, and may crash on empty counts.
-        if not runs or min(runs) < 0 or sum(runs) != image.height * image.width:
-            raise _BrokenError(
-                f"segmentation.counts do not add up to the {image.height * image.width} pixels of the image"
-            )
-        return {"size": rle.size, "counts": rle.counts}
-    if value is None or value == []:
-        raise _BrokenError("segmentation is missing; a box alone is not drawn")
-    value = _without_pairs(_without_names(value))
-    polygons = _validated(_POLYGONS.validate_python, value, "segmentation")
-    for index, polygon in enumerate(polygons):
-        if len(polygon) % 2:
-            raise _BrokenError(f"segmentation[{index}] has {len(polygon)} numbers; x and y must come in pairs")
-        if not polygon:
-            raise _BrokenError(f"segmentation[{index}] is empty")
-    xs = [x for polygon in polygons for x in polygon[::2]]
-    ys = [y for polygon in polygons for y in polygon[1::2]]
-    far = min(xs) < -image.width or max(xs) > 2 * image.width or min(ys) < -image.height or max(ys) > 2 * image.height
-    if far or max(xs) <= 0 or max(ys) <= 0 or min(xs) >= image.width or min(ys) >= image.height:
-        raise _BrokenError(
-            f"segmentation lies outside the image of {image.width} x {image.height} pixels: "
-            f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g}"
-        )
-    return polygons
-
-
-def _without_names(value: Any) -> Any:
-    """Return points that are written as `{"x": …, "y": …}` as pairs."""
-    if isinstance(value, list) and value:
-        if all(isinstance(point, dict) and point.keys() == {"x", "y"} for point in value):
-            return [[point["x"], point["y"]] for point in value]
-        if all(isinstance(one, list) and one and isinstance(one[0], dict) for one in value):
-            return [_without_names(one) for one in value]
-    return value
-
-
-def _without_pairs(value: Any) -> Any:
-    """Return polygons as flat lists where their points are pairs: `[[x, y], …]` is one, `[[[x, y], …], …]` several."""
-    if not isinstance(value, list):
-        return value
-    if len(value) >= 3 and all(isinstance(point, list) and len(point) == 2 for point in value):
-        several = any(isinstance(step, list) for point in value for step in point)
-        return value if several else [[number for point in value for number in point]]
-    nested = all(isinstance(one, list) and one and all(isinstance(point, list) for point in one) for one in value)
-    if nested and all(len(point) == 2 for one in value for point in one):
-        return [[number for point in one for number in point] for one in value]
-    return value
-
-
-def _validated(validate: Callable[[Any], Value], value: Any, field: str) -> Value:
-    try:
-        return validate(value)
-    except ValidationError as error:
-        raise _BrokenError(_explain(error, field)) from None
-
-
-def _explain(error: ValidationError, field: str = "") -> str:
-    """Return field, problem and value of a validation error's first mistake, without a full stop."""
-    first = error.errors()[0]
-    path = field
-    for step in first["loc"]:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
-    # Of a union, pydantic names the member that it tried.
-    path = path.removeprefix(".").removesuffix(".int").removesuffix(".str")
-    message = first["msg"]
-    return f"{path}: {message[0].lower()}{message[1:]}, got {quoted(first['input'])}"

@@ -38,6 +38,7 @@ from bts_tune.data.readers.coco import annotation_files
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.readers.pairs import PairsReader
 from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, PixelSource, SliceRecord, all_files
+from bts_tune.data.unsafe_names import inside
 from bts_tune.data.volumes import chosen_slices, cut, filled_slices, nearest_turn, pixel_spacing
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -165,19 +166,8 @@ def _has_dicom(folder: Path) -> bool:
 
 def _headers(root: Path, issues: list[Issue]) -> list[Header]:
     """Return the headers of all DICOM files, and note those that cannot be read."""
-    paths: list[Path] = []
-    outside: list[Path] = []
-    for path in all_files(root):
-        if path.is_symlink() and leads_out(root, path):
-            outside.extend([path] * path.name.lower().endswith(DICOM_SUFFIXES))
-        elif is_dicom(path):
-            paths.append(path)
-    if outside:
-        names = [path.relative_to(root).as_posix() for path in outside]
-        message = (
-            f"{plural(len(names), 'file')} behind links that lead out of the dataset, not opened: {examples(names)}."
-        )
-        issues.append(Issue("error", "unsafe-path", names[0], None, message))
+    named = [path for path in all_files(root) if is_dicom(path)]
+    paths = inside(root, named, lambda one: one.relative_to(root).as_posix(), lambda one: (one,), issues)
 
     def header(path: Path) -> Header | Issue:
         try:
@@ -342,6 +332,7 @@ def _slices(
             f"{name}/{index:03}",
             mask=masks[0],
             group=first.patient or first.study or first.series,
+            strata=(("scanner", first.scanner),) if first.scanner else (),
             spacing=spacing,
             source=DicomSlice(files, masks, content, options.plane, index),
         )

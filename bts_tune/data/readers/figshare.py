@@ -20,6 +20,7 @@ from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import MAX_PIXELS, Dataset, Issue, PixelSource, SliceRecord
+from bts_tune.data.unsafe_names import inside
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 
@@ -50,7 +51,7 @@ class FigshareReader(Reader):
             import_extra("h5py", "figshare", root)
         records: list[SliceRecord] = []
         issues: list[Issue] = []
-        for path in paths:
+        for path in inside(root, paths, lambda one: one.relative_to(root).as_posix(), lambda one: (one,), issues):
             name = path.relative_to(root).as_posix()
             try:
                 patient, tumour = _described(path)
@@ -62,7 +63,7 @@ class FigshareReader(Reader):
             records.append(
                 SliceRecord(name, "train", path, path.stem, mask=path, group=patient, strata=strata, source=source)
             )
-        if not records:
+        if not records and not any(issue.code == "unsafe-path" for issue in issues):
             first = f"; {issues[0].file}: {issues[0].message}" if issues else "."
             raise DataError(f"{root}: holds no MATLAB file with cjdata that can be read{first}")
         return Dataset(root, self.name, {}, {"train": tuple(records)}, tuple(issues), own_splits=())

@@ -15,7 +15,7 @@ from typing import Any
 from bts_tune.data.files import read_file
 from bts_tune.data.readers._names import examples
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
-from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -72,7 +72,7 @@ def _read(
         case, number = (match[1], int(match[2])) if match else (_stem(path), 0)
         of_case[case][number] = path
     numbers = sorted({number for channels in of_case.values() for number in channels})
-    chosen = _chosen(root, numbers, sequences, options.sequence)
+    chosen, *further = _chosen(root, numbers, sequences, options.sequence)
     lone = sorted(case for case in of_case if case not in masks)
     if lone:
         name = next(iter(of_case[lone[0]].values())).relative_to(root).as_posix()
@@ -84,13 +84,18 @@ def _read(
     plain: list[SliceRecord] = []
     volumes: list[Case] = []
     for case in sorted(of_case.keys() & masks.keys()):
-        image = of_case[case].get(chosen)
-        if image is None:
+        missing = [number for number in (chosen, *further) if number not in of_case[case]]
+        if missing:
             some = next(iter(of_case[case].values())).relative_to(root).as_posix()
-            message = f"the case has no file of the sequence {sequences.get(chosen, chosen)!r}."
+            message = f"the case has no file of the sequence {sequences.get(missing[0], missing[0])!r}."
             issues.append(Issue("error", "missing-image", some, None, message))
-        elif is_nifti(image):
-            volumes.append(Case(image, masks[case], split, case))
+            continue
+        image = of_case[case][chosen]
+        others = tuple(of_case[case][number] for number in further)
+        if is_nifti(image):
+            volumes.append(Case(image, masks[case], split, case, others))
+        elif others:
+            raise DataError(f"{root}: --sequence all: is for volumes; save the sequences of an image in one file.")
         else:
             name = image.relative_to(root).as_posix()
             plain.append(SliceRecord(name, split, image, case, mask=masks[case]))
@@ -101,19 +106,22 @@ def _stem(path: Path) -> str:
     return volume_stem(path)
 
 
-def _chosen(root: Path, numbers: list[int], sequences: dict[int, str], wanted: str | None) -> int:
-    """Return the number of the sequence that is read."""
+def _chosen(root: Path, numbers: list[int], sequences: dict[int, str], wanted: str | None) -> list[int]:
+    """Return the numbers of the sequences that are read, at least one."""
     named = {number: sequences.get(number, str(number)) for number in numbers}
     if wanted is None:
         if len(numbers) > 1:
             listed = ", ".join(named.values())
             raise DataError(
-                f"{root}: has {len(numbers)} sequences ({listed}); choose one: --sequence {named[numbers[0]]}."
+                f"{root}: has {len(numbers)} sequences ({listed}); choose one: --sequence {named[numbers[0]]}, or all "
+                f"as channels: --sequence all with channels: {len(numbers)}."
             )
-        return numbers[0] if numbers else 0
+        return numbers[:1] or [0]
+    if wanted.casefold() == ALL_SEQUENCES and numbers:
+        return numbers
     for number, name in named.items():
         if wanted.casefold() in (name.casefold(), str(number), f"{number:04}"):
-            return number
+            return [number]
     raise DataError(f"{root}: --sequence {wanted!r}: must be one of {', '.join(named.values())}.")
 
 

@@ -9,13 +9,13 @@ patient, where no folder is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bts_tune.data.readers._names import examples, folded, mask_of, meaning, one_of_several_masks, tells_strata
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
-from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.readers.coco import annotation_files
 from bts_tune.data.readers.folders import FoldersReader, with_lone_groups
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, image_files
@@ -60,7 +60,8 @@ class PairsReader(Reader):
             )
             for split, folder in folders.items()
         }
-        if not any(records.values()):
+        told = {"unsafe-path", "unreadable-volume"} & {issue.code for issue in issues}
+        if not any(records.values()) and not told:
             raise DataError(f"{root}: holds no image with its mask beside it, such as x.png and x_mask.png.")
         return Dataset(
             root=root,
@@ -118,8 +119,11 @@ def _read_volumes(
     wanted = options.sequence
     if wanted is None and len(names) > 1:
         raise DataError(
-            f"{root}: has {len(names)} sequences ({examples(names, 8)}); choose one: --sequence {names[0]}."
+            f"{root}: has {len(names)} sequences ({examples(names, 8)}); choose one: --sequence {names[0]}, or all as "
+            f"channels: --sequence all with channels: {len(names)}."
         )
+    if wanted is not None and wanted.casefold() == ALL_SEQUENCES:
+        return slices_of(root, _of_all_sequences(root, folder, split, found, names, issues), options, issues)
     if wanted is not None and found and wanted.casefold() not in map(str.casefold, names):
         raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(names, 8)}.")
     chosen = wanted.casefold() if wanted is not None else names[0].casefold() if names else ""
@@ -132,9 +136,33 @@ def _read_volumes(
                 Issue("error", "missing-image", name, None, f"no volume of the sequence {chosen!r} beside it.")
             )
         else:
-            patient = _group(mask.parent.relative_to(folder)) or mask_of(volume_stem(mask)) or mask.name
-            cases.append(Case(image, mask, split, patient))
+            cases.append(Case(image, mask, split, _patient(mask, folder)))
     return slices_of(root, cases, options, issues)
+
+
+def _of_all_sequences(
+    root: Path,
+    folder: Path,
+    split: str,
+    found: Mapping[Path, Mapping[str, Path]],
+    names: list[str],
+    issues: list[Issue],
+) -> list[Case]:
+    """Return the volumes that have every sequence, each as a channel, and note the others."""
+    cases = []
+    for mask, of in sorted(found.items()):
+        missing = [name for name in names if name not in of]
+        if missing:
+            message = f"no volume of the sequence {missing[0]!r} beside it."
+            issues.append(Issue("error", "missing-image", mask.relative_to(root).as_posix(), None, message))
+        else:
+            first, *further = (of[name] for name in names)
+            cases.append(Case(first, mask, split, _patient(mask, folder), tuple(further)))
+    return cases
+
+
+def _patient(mask: Path, folder: Path) -> str:
+    return _group(mask.parent.relative_to(folder)) or mask_of(volume_stem(mask)) or mask.name
 
 
 def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[SliceRecord, ...]:

@@ -31,7 +31,7 @@ from bts_tune.data.checks.similarity import (
 )
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.parallel import parallel_map
-from bts_tune.data.prepared.images import read_mask, read_slice
+from bts_tune.data.prepared.images import read_mask, view_slice
 from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.results.leaks import IDENTICAL_ABOVE, SAME_SCAN_ABOVE, LeakPair, Relation
@@ -286,7 +286,7 @@ def _fine_correlations(
 
 def _fine(record: SliceRecord) -> np.ndarray | None:
     try:
-        return fine(read_slice(record))
+        return fine(view_slice(record))
     except DataError:  # gone since the dataset was scanned; preparing it will say so
         return None
 
@@ -359,7 +359,7 @@ def draw_pairs(dataset: Dataset, leak: Leak) -> bytes:
 
 
 def _tile(record: SliceRecord) -> np.ndarray:
-    image = read_slice(record)
+    image = view_slice(record)
     scale = _TILE / max(image.shape)
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

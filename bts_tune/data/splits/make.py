@@ -65,6 +65,7 @@ def make_split(
         group_by=group_by,
         splits={record.name: record.split for record in dataset},
         groups=dict(zip(scan.names, groups.tolist(), strict=True)),
+        strata={record.name: record.strata for record in dataset if record.strata},
     )
     summary = _summary(dataset, scan, split, groups)
     if validation_taken:

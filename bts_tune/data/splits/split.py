@@ -37,6 +37,7 @@ class Split:
         groups: the group of each slice, by name.
         folds: in a cross-validation, the fold from 1 that a slice is validated in, by name; none of the others.
         summary: sizes, groups, tumour area and leakage, in plain JSON types.
+        strata: what names or files tell of a slice, such as the kind of tumour, by its name; of those that tell any.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Split:
     groups: dict[str, int]
     folds: dict[str, int] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    strata: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -106,15 +108,20 @@ class Split:
     def write(self, path: Path) -> None:
         """Write a CSV file with the columns `file`, `split` and `group`, and `fold` in a cross-validation.
 
+        A column for each stratum follows where any is known, such as `tumour` and `plane`.
+
         Raises:
             DataError: it cannot be written.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         fold = ["fold"] if self.folds else []
-        table.writerow(["file", "split", "group", *fold])
+        strata = sorted({stratum for told in self.strata.values() for stratum, _ in told})
+        table.writerow(["file", "split", "group", *fold, *strata])
         for name, split in self.splits.items():
-            table.writerow([name, split, self.groups[name], *(self.folds.get(name, "") for _ in fold)])
+            told = dict(self.strata.get(name, ()))
+            own = (self.folds.get(name, "") for _ in fold)
+            table.writerow([name, split, self.groups[name], *own, *(told.get(stratum, "") for stratum in strata)])
         try:
             write_atomically(path, text.getvalue())
         except OSError as error:

@@ -31,6 +31,7 @@ _DEEP_GREY = (  # (centre, radii, share of grey matter) of the thalamus, putamen
     ((0.31, 0.08, 0.0), (0.07, 0.2, 0.2), 0.9),
     ((0.14, 0.27, 0.1), (0.06, 0.1, 0.2), 0.9),
 )
+_PLAIN_SIZE = 1.5
 _ANATOMY, _NOISE = 1, 2  # independent random streams; phantom.py has another
 
 
@@ -85,14 +86,14 @@ class _Cut:
 class Patient:
     """The functions that one patient's slices are cut from, whatever the image size."""
 
-    def __init__(self, seed: int, number: int, slices: int, tumor_slices: int) -> None:
+    def __init__(self, seed: int, number: int, slices: int, tumor_slices: int, *, plain: bool = False) -> None:
         self._seed, self._number = seed, number
         rng = random_stream(seed, _ANATOMY, number)
 
         def lattice(depth: int, height: int, width: int) -> Floats:
             return rng.standard_normal((depth, height, width), dtype=np.float32)
 
-        self.contrast_agent = rng.random() < 0.8
+        self.contrast_agent = rng.random() < 0.8 or plain
         self.angle = math.radians(rng.normal(0, 5))
         self.shift = rng.normal(0, 0.025), rng.normal(0, 0.025)
         self.half_length = rng.uniform(0.92, 1.04)
@@ -117,7 +118,7 @@ class Patient:
         self.fine_field = lattice(8, 48, 48)
         self.bias_field = lattice(3, 3, 3)
 
-        self.tumor = _draw_tumor(rng, self.contrast_agent) if tumor_slices else None
+        self.tumor = _draw_tumor(rng, self.contrast_agent, plain) if tumor_slices else None
         # As in published collections of tumour slices, the spacing follows the lesion, so that it spans the slices
         # asked for; the small ones are cut finely.
         self.spacing = min(0.08, (_HIGHEST - _LOWEST) / slices)
@@ -336,10 +337,15 @@ class Patient:
         return np.asarray(cv2.convertScaleAbs(magnitude, alpha=245), np.uint8)
 
 
-def _draw_tumor(rng: np.random.Generator, contrast_agent: bool) -> _Tumor:
-    """Draw a lesion of a kind that the sequence can show: without contrast agent none enhances."""
+def _draw_tumor(rng: np.random.Generator, contrast_agent: bool, plain: bool) -> _Tumor:
+    """Draw a lesion of a kind that the sequence can show: without contrast agent none enhances.
+
+    A plain one is larger, bright throughout, and never at the surface, where the skull is as bright.
+    """
     kinds = ["ring", "solid", "surface"] if contrast_agent else ["dark", "dark", "surface"]
     kind = rng.choice(kinds, p=[0.4, 0.4, 0.2])
+    if plain:
+        kind = "solid"
     angle = rng.uniform(-math.pi, math.pi)
     distance = rng.uniform(0.25, 0.72)
     if kind == "surface":
@@ -350,7 +356,7 @@ def _draw_tumor(rng: np.random.Generator, contrast_agent: bool) -> _Tumor:
         kind=str(kind),
         x=distance * math.cos(angle),
         y=distance * math.sin(angle),
-        radius=rng.uniform(*radius),
+        radius=rng.uniform(*radius) * (_PLAIN_SIZE if plain else 1.0),
         stretch=math.exp(rng.normal(0, 0.12)),
         angle=rng.uniform(0, math.pi),
         lobulation=rng.uniform(0.03, 0.07) if kind == "surface" else rng.uniform(0.08, 0.18),

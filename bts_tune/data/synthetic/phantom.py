@@ -91,6 +91,7 @@ def write_phantom(
     slices_per_patient: int = 8,
     annotation: Annotation = "outline",
     tumor_free: float = 0.15,
+    plain: bool = False,
     seed: int = 0,
     splits: tuple[float, float, float] = (0.7, 0.2, 0.1),
     workers: int | None = None,
@@ -112,6 +113,7 @@ def write_phantom(
         slices_per_patient: at most how many slices a patient has; they are shared out evenly.
         annotation: `outline` (polygons along the mask's pixel edges) or `box` (its bounding box as a rectangle).
         tumor_free: share of slices without a tumour, at least 0 and below 1; exact to one slice a split.
+        plain: whether all tumours are large and bright, as a small network finds them after few steps.
         seed: any integer from 0.
         splits: shares of the patients in train, valid and test; 0 leaves a split out.
         workers: processes; None takes as many as there are usable CPUs, or one for a small dataset.
@@ -141,7 +143,7 @@ def write_phantom(
         root.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}.", suffix=".part"))
         try:
-            jobs = _jobs(temporary, count, patients, image_size, annotation, tumor_free, seed, splits)
+            jobs = _jobs(temporary, count, patients, image_size, annotation, tumor_free, plain, seed, splits)
             _write_dataset(temporary, info, jobs, count, workers, progress)
             temporary.chmod(0o755)
             temporary.replace(root)
@@ -179,6 +181,7 @@ class _Job:
     tumor_slices: int
     image_size: int
     annotation: Annotation
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,7 @@ def _jobs(
     image_size: int,
     annotation: Annotation,
     tumor_free: float,
+    plain: bool,
     seed: int,
     splits: tuple[float, float, float],
 ) -> Iterator[_Job]:
@@ -245,7 +249,7 @@ def _jobs(
         # Rounding up the running total gives the first patient of each split a tumour.
         tumor_slices = _round_up((1 - tumor_free) * after) - _round_up((1 - tumor_free) * before)
         name, patient = SPLITS[split], f"p{number:0{digits}d}"
-        yield _Job(root / name, name, seed, number, patient, slices, tumor_slices, image_size, annotation)
+        yield _Job(root / name, name, seed, number, patient, slices, tumor_slices, image_size, annotation, plain)
 
 
 def _round_up(value: float) -> int:
@@ -347,7 +351,7 @@ def _prepare_worker() -> None:
 
 
 def _write_patient(job: _Job) -> _Written:
-    drawn = Patient(job.seed, job.number, job.slices, job.tumor_slices)
+    drawn = Patient(job.seed, job.number, job.slices, job.tumor_slices, plain=job.plain)
     digits = max(3, len(str(job.slices - 1)))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any] | None] = []

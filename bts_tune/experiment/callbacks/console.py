@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.plan import PlannedTrial
 from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.status import STATUSES, TrialStatus
@@ -52,14 +55,30 @@ class ProgressView:
         epochs: the most epochs that all of them can take.
         concurrent: how many run at a time.
         objective: what is optimised; it has a column of its own where it is neither Dice loss nor IoU.
+        seconds_of_epoch: returns how long an epoch of a configuration took earlier on this machine, or None: for models
+            that this run has not trained yet.
+        search: whether this is a search, after which a final stage may follow.
     """
 
     def __init__(
-        self, console: Console, *, trials: int, epochs: int, concurrent: int, objective: Objective = DICE_LOSS
+        self,
+        console: Console,
+        *,
+        trials: int,
+        epochs: int,
+        concurrent: int,
+        objective: Objective = DICE_LOSS,
+        seconds_of_epoch: Callable[[TrialConfig], float | None] = lambda config: None,
+        search: bool = False,
     ) -> None:
         self._console, self._objective = console, objective
         self._total, self._epochs, self._concurrent = trials, epochs, max(1, concurrent)
+        self._seconds_of_epoch = seconds_of_epoch
+        self._what = "search ends" if search else "ends"
         self._shown: dict[str, _Shown] = {}
+        self._open: set[str] = set()
+        self._trained: dict[tuple[Any, ...], tuple[float, int]] = {}  # seconds and epochs by model
+        self._told: tuple[float, float | None] = (-math.inf, None)
         self._ended = 0
         self._epochs_done = 0
         self._epochs_saved = 0
@@ -85,6 +104,7 @@ class ProgressView:
     def planned(self, trial: PlannedTrial) -> None:
         """A trial will be run."""
         self._shown[trial.trial] = _Shown(trial, epoch=trial.recorded)
+        self._open.add(trial.trial)
 
     def started(self, trial: str) -> None:
         """A trial begins."""
@@ -108,10 +128,12 @@ class ProgressView:
         shown.value, shown.best = self._objective.value(row), row[self._objective.best_column]
         shown.seconds += row["seconds"]
         self._epochs_done += 1
+        seconds, epochs = self._trained.get(_model(shown), (0.0, 0))
+        self._trained[_model(shown)] = seconds + row["seconds"], epochs + 1
         own = "" if self._objective.is_ranking_key else f"{self._objective.column} {shown.value:.4f}  "
         self._line(
             f"{trial}: epoch {shown.epoch}/{shown.epochs}  {own}val_dice_loss {shown.dice_loss:.4f}  "
-            f"val_iou {shown.iou:.4f}  best {shown.best:.4f}  {row['seconds']:.1f} s"
+            f"val_iou {shown.iou:.4f}  best {shown.best:.4f}  {row['seconds']:.1f} s{self._end()}"
         )
 
     def retried(self, trial: str, reason: str) -> None:
@@ -124,6 +146,7 @@ class ProgressView:
         shown = self._shown[trial]
         shown.status = status
         self._ended += 1
+        self._open.discard(trial)
         self._epochs_saved += shown.epochs - shown.epoch
         self._line(f"{trial}: {status}{': ' + reason if reason else ''}")
 
@@ -134,13 +157,37 @@ class ProgressView:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _expected(self) -> str:
-        """Return the time left, by the mean seconds of the epochs so far; what early stopping saved is left out."""
-        seconds = [shown.seconds for shown in self._shown.values()]
+    def _left(self) -> float | None:
+        """Return the seconds left, or None before the first epoch; what early stopping saved is left out.
+
+        Each open trial counts with what an epoch of its model took in this run; of a model that it has not trained,
+        with what earlier runs took; else with the mean of all epochs.
+        """
         if not self._epochs_done:
-            return "–"
-        left = self._epochs - self._epochs_done - self._epochs_saved
-        return clock(sum(seconds) / self._epochs_done * left / self._concurrent)
+            return None
+        now = time.monotonic()
+        if now - self._told[0] < 1:  # of thousands of trials, each row would ask for all of them
+            return self._told[1]
+        mean = sum(seconds for seconds, _ in self._trained.values()) / self._epochs_done
+        parts, known = [], 0
+        for name in self._open:
+            one = self._shown[name]
+            seconds, epochs = self._trained.get(_model(one), (0.0, 0))
+            each = seconds / epochs if epochs else self._seconds_of_epoch(one.trial.config) or mean
+            parts.append(each * (one.epochs - one.epoch))
+            known += one.epochs - one.epoch
+        not_planned = max(0, self._epochs - self._epochs_done - self._epochs_saved - known)
+        left = max([(sum(parts) + mean * not_planned) / self._concurrent, *parts])
+        self._told = now, left
+        return left
+
+    def _end(self) -> str:
+        """Return when it will end, at the end of a line."""
+        left = self._left()
+        if left is None or not self._open:
+            return ""
+        at = datetime.now() + timedelta(seconds=left)
+        return f"  {self._what} about {at:%H:%M}{f' on {at:%Y-%m-%d}' if left > 12 * 3600 else ''}"
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -165,9 +212,10 @@ class ProgressView:
                 clock(one.seconds),
             )
         hidden = len(self._shown) - len(shown)
+        left = self._left()
         line = (
             f"{self._ended} of {self._total} trials ended   elapsed {clock(self._elapsed())}   "
-            f"expected end in {self._expected()}"
+            f"expected end in {'–' if left is None else clock(left)}{self._end()}"
         )
         parts: list[Any] = [table]
         if hidden:
@@ -184,6 +232,11 @@ class ProgressView:
             key=lambda shown: (shown.best is None, self._objective.cost(shown.best or 0.0), shown.trial.index),
         )
         return (running + others)[:room]
+
+
+def _model(shown: _Shown) -> tuple[Any, ...]:
+    config = shown.trial.config
+    return config.decoder, config.encoder, config.freeze, config.image_size, config.batch_size
 
 
 def _figure(value: float | None) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
+from bts_tune.results.model_files import LAST
 from bts_tune.results.objective import DICE_LOSS, Objective
 from bts_tune.results.run_folder import RunFolder, TrialStatus
-from bts_tune.training.checkpoint import LAST
-from bts_tune.training.trial import Row
+from bts_tune.training.row import Row
 
 _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))
 
@@ -45,6 +45,13 @@ class Observer(Protocol):
         """A trial ended."""
 
 
+class Models(Protocol):
+    """Where a run keeps its models, if that is not in its folder."""
+
+    def drop(self, trial: str, *names: str) -> None:
+        """Remove files of a trial, or all of them."""
+
+
 class Recorder:
     """The one writer of a run's record. Use as a context manager; the caller holds the run's lock.
 
@@ -52,8 +59,14 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: RunFolder, *observers: Observer, objective: Objective = DICE_LOSS, clock: Callable[[], float]
+        self,
+        folder: RunFolder,
+        *observers: Observer,
+        objective: Objective = DICE_LOSS,
+        clock: Callable[[], float],
+        elsewhere: Models | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._folder, self._observers, self._clock = folder, observers, clock
         self._objective = objective
         self._trials: dict[str, PlannedTrial] = {}
@@ -143,12 +156,19 @@ class Recorder:
             return
         with contextlib.suppress(FileNotFoundError):
             (self._folder.model_folder(trial) / LAST).unlink()
+        if self._elsewhere is not None:
+            self._elsewhere.drop(trial, LAST)
         if status == "complete" and best is not None:
             beaten = self._find_beaten(trial, best)
             if beaten is not None:
-                shutil.rmtree(self._folder.model_folder(beaten), ignore_errors=True)
+                self._drop_model(beaten)
         else:
-            shutil.rmtree(self._folder.model_folder(trial), ignore_errors=True)
+            self._drop_model(trial)
+
+    def _drop_model(self, trial: str) -> None:
+        shutil.rmtree(self._folder.model_folder(trial), ignore_errors=True)
+        if self._elsewhere is not None:
+            self._elsewhere.drop(trial)
 
     def _find_beaten(self, trial: str, best: float) -> str | None:
         """Compare a full-budget trial with the best so far; return the one whose weights nobody needs any more.

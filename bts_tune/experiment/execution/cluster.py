@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import RunError
 from bts_tune.experiment.execution.address import (
     cluster_address,
@@ -19,6 +18,7 @@ from bts_tune.experiment.execution.address import (
 )
 from bts_tune.experiment.execution.health_check import Address, ClusterHealthCheck
 from bts_tune.experiment.execution.nodes import Node, alive_nodes
+from bts_tune.experiment.execution.own_ray import OwnRay, init_options
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.text import first_line
@@ -61,7 +61,7 @@ def lost_sentence(resume: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Cluster]:
+def connected(options: RunOptions, *, resume: Callable[[], str], started: OwnRay | None = None) -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to the cluster that `options.address` means, and leave it at the end.
 
     A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
@@ -70,6 +70,7 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
     Args:
         options: the address, the priority of trials, and what to show.
         resume: returns the command that goes on with the run.
+        started: a Ray of the run's own that is being started already; it is ended here.
 
     Raises:
         RunError: Ray cannot be started or reached.
@@ -78,38 +79,27 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
     with environment_variables(options, address):
         import ray
 
-        level = logging.INFO if options.verbose else logging.ERROR
-        common: dict[str, Any] = {
-            "log_to_driver": options.verbose,
-            "logging_level": level,
-            "namespace": "bts-tune",
-        }
+        own: OwnRay | None = None
         if address is not None:
             address = found_address(address)
             if is_protected(address):
                 _send_token()
         try:
-            with isolated_start():
-                if address is not None:
-                    context = ray.init(address=address, **common)
-                else:
-                    # 'local': neither a cluster that RAY_ADDRESS names nor one that somebody else runs here.
-                    context = ray.init(
-                        address="local",
-                        num_cpus=available_cpus(),
-                        include_dashboard=options.dashboard,
-                        dashboard_host="127.0.0.1",
-                        **common,
-                    )
+            if address is not None:
+                with isolated_start():
+                    context = ray.init(address=address, **init_options(options))
+            else:
+                own = started or OwnRay(options, alone=True)
+                context = own.wait()
         except Exception as error:  # a plain one where the machine is too busy to start it in time
-            ray.shutdown()  # of a start that failed, some processes may be there already
+            _leave(own)
             where = f"at --address {address}" if address else "on this machine"
             raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
         except BaseException:  # Ctrl-C
-            ray.shutdown()
+            _leave(own)
             raise
         for name in ("ray.tune", "ray.train", "ray.air"):
-            logging.getLogger(name).setLevel(level if options.verbose else logging.CRITICAL)
+            logging.getLogger(name).setLevel(logging.INFO if options.verbose else logging.CRITICAL)
 
         def exit_message() -> str:
             return f"bts-tune: error: {lost_sentence(resume_elsewhere(resume(), address))}"
@@ -119,7 +109,17 @@ def connected(options: RunOptions, *, resume: Callable[[], str]) -> Iterator[Clu
                 url = context.dashboard_url
                 yield Cluster(f"http://{url}" if url else None, health.lost, address)
             finally:
-                ray.shutdown()
+                _leave(own)
+
+
+def _leave(own: OwnRay | None) -> None:
+    """End the run's own Ray, or leave the cluster; of a start that failed, some processes may be there already."""
+    import ray
+
+    if own is not None:
+        own.stop()
+    else:
+        ray.shutdown()
 
 
 def priorities() -> list[int]:

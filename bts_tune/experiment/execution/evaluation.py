@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ray
 from rich.console import Console
@@ -16,9 +16,17 @@ from bts_tune.config import TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.execution.node_files import Shipping
+from bts_tune.experiment.execution.node_watch import NodeWatch
+from bts_tune.experiment.execution.preflight import versions_here
 from bts_tune.experiment.execution.resources import TrialResources
-from bts_tune.experiment.execution.trainable import anywhere_but
-from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.execution.trainable import (
+    BrokenProcessError,
+    anywhere_but,
+    node_faults,
+    require_able_node,
+    restore_on_node,
+)
+from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES, RunOptions
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.plugins import plugins_to_restore, restore
 from bts_tune.results.configurations import configurations, result_stage
@@ -27,13 +35,35 @@ from bts_tune.results.find import is_whole, kept_replicate
 from bts_tune.results.leaderboard import ranking
 from bts_tune.results.run_folder import RunFolder, TrialRecord
 from bts_tune.results.scores import SPLITS
-from bts_tune.training.evaluation import (
-    Evaluation,
-    Variant,
-    evaluate_model,
-    evaluate_postprocessed,
-    evaluate_variant,
-)
+
+if TYPE_CHECKING:
+    # In the processes that measure alone: importing torch takes seconds.
+    from bts_tune.training.evaluation import Evaluation, Variant
+
+_PATIENCE = 5.0  # seconds between two looks at the nodes
+
+Subject = TypeVar("Subject")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Subject]):
+    """Something to measure on a node: `work(models, data, *more)`.
+
+    Attributes:
+        subject: what the result is of.
+        name: how Ray shows it.
+        work: does it.
+        models: folders of models.
+        prepared: folder of the prepared data.
+        more: what else `work` is given.
+    """
+
+    subject: Subject
+    name: str
+    work: Callable[..., Any]
+    models: list[str]
+    prepared: str
+    more: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -42,40 +72,78 @@ class Nodes:
 
     Attributes:
         resources: what each trial had, and each measuring has.
-        left_out: nodes that nothing runs on, by their ids.
+        watch: over the cluster's nodes.
         shipping: how files reach the nodes of a cluster that is not the run's own.
+        max_failures: how often a model is measured again after its process died.
     """
 
     resources: TrialResources
-    left_out: Sequence[str] = ()
+    watch: NodeWatch
     shipping: Shipping | None = None
+    max_failures: int = DEFAULT_MAX_FAILURES
 
-    def submit(self, name: str, job: Callable[..., Any], models: Sequence[str], prepared: str, *more: Any) -> Any:
-        """Start `job(models, data, *more)` on a node; both are there when it begins. Return Ray's reference."""
+    def measure(self, jobs: Sequence[Job[Subject]], console: Console) -> Iterator[tuple[Subject, Any]]:
+        """Yield what each job is about and its result, as they come; what fails is said, and is missing.
+
+        What is wrong with a node is not the model's fault: it is measured elsewhere.
+
+        Raises:
+            RunStoppedError: no node is left.
+        """
+        pending = {self._submit(job): job for job in jobs}
+        while pending:
+            done, _ = ray.wait(list(pending), timeout=_PATIENCE)
+            self.watch.update(running=len(done), silence="No model was measured")
+            for reference in done:
+                job = pending.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except (BtsTuneError, ray.exceptions.RayError) as error:
+                    cause = getattr(error, "cause", None)
+                    if isinstance(cause, BrokenProcessError):
+                        self.watch.leave_out(cause.node, str(cause))
+                        pending[self._submit(job)] = job
+                        continue
+                    reason = str(error).strip().splitlines()[-1]
+                    console.print(f"{job.name}: could not be done: {reason}", highlight=False, markup=False)
+                    continue
+                yield job.subject, result
+
+    def _submit(self, job: Job[Subject]) -> Any:
+        left_out = self.watch.left_out()
         task = ray.remote(_on_node).options(
-            name=name,
+            name=job.name,
             num_cpus=self.resources.cpus,
             num_gpus=self.resources.gpus,
-            max_retries=1,
-            **({"label_selector": anywhere_but(self.left_out)} if self.left_out else {}),
+            max_retries=self.max_failures,
+            **({"label_selector": anywhere_but(left_out)} if left_out else {}),
         )
-        return task.remote(job, list(models), prepared, more, plugins_to_restore(), self.shipping)
+        required = None if self.shipping is None else (versions_here(), self.resources.device)
+        return task.remote(job.work, job.models, job.prepared, job.more, plugins_to_restore(), self.shipping, required)
 
 
 def _on_node(
-    job: Callable[..., Any],
+    work: Callable[..., Any],
     models: list[str],
     prepared: str,
     more: tuple[Any, ...],
     plugins: list[dict[str, str]],
     shipping: Shipping | None,
+    required: tuple[dict[str, str], str] | None,
 ) -> Any:
-    restore(plugins)
-    if shipping is None:
-        return job([Path(model) for model in models], load_prepared(Path(prepared)), *more)
-    with contextlib.ExitStack() as held:
+    """Do a job, its models and its data being there.
+
+    Raises:
+        BrokenProcessError: this node cannot do it.
+    """
+    if shipping is None or required is None:
+        restore(plugins)
+        return work([Path(model) for model in models], load_prepared(Path(prepared)), *more)
+    with node_faults(), contextlib.ExitStack() as held:
+        require_able_node(*required)
+        restore_on_node(plugins)
         here = [held.enter_context(shipping.model(model)) for model in models]
-        return job(here, shipping.prepared(prepared), *more)
+        return work(here, shipping.prepared(prepared), *more)
 
 
 def evaluate_models(
@@ -93,6 +161,9 @@ def evaluate_models(
         nodes: where.
         options: of the run.
         console: where to say what could not be measured.
+
+    Raises:
+        RunStoppedError: no node is left.
     """
     trials = folder.trials()
     measured = _measured(trials)
@@ -105,7 +176,8 @@ def evaluate_models(
         if not folder.scores_file(record.trial).is_file()
         or (record in kept and not folder.samples_file(record.trial).is_file())
     ]
-    for record, result in _finished({_submit(folder, one, inputs, nodes): one for one in waiting}, console):
+    jobs = [_job(folder, one, inputs, nodes.resources) for one in waiting]
+    for record, result in nodes.measure(jobs, console):
         if record in kept:
             write_atomically(folder.samples_file(record.trial), result.samples)
         if result.test:
@@ -118,29 +190,16 @@ def evaluate_models(
             samples.unlink()
 
 
-def _finished(pending: dict[Any, Any], console: Console) -> Iterator[tuple[Any, Any]]:
-    """Yield what was submitted with its result, as it comes; what fails is said, and is missing."""
-    while pending:
-        (done,), _ = ray.wait(list(pending))
-        one = pending.pop(done)
-        try:
-            result = ray.get(done)
-        except (BtsTuneError, ray.exceptions.RayError) as error:
-            reason = str(error).strip().splitlines()[-1]
-            console.print(f"{one.trial} could not be evaluated: {reason}", highlight=False, markup=False)
-            continue
-        yield one, result
-
-
-def _submit(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, nodes: Nodes) -> Any:
+def _job(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources: TrialResources) -> Job[TrialRecord]:
     config = TrialConfig.parse(record.config, f"trial {record.trial}")
     models = [str(folder.model_folder(record.trial).resolve())]
-    resources = nodes.resources
     prepared = inputs.prepared_for(config, record.fold)
-    return nodes.submit(f"evaluate {record.trial}", _evaluate, models, prepared, resources.device, resources.cpus)
+    return Job(record, f"evaluate {record.trial}", _evaluate, models, prepared, (resources.device, resources.cpus))
 
 
 def _evaluate(models: list[Path], data: PreparedData, device: str, threads: int) -> Evaluation:
+    from bts_tune.training.evaluation import evaluate_model
+
     return evaluate_model(models[0], data, device=device, threads=threads)
 
 
@@ -180,7 +239,7 @@ def _variants(folder: RunFolder, measured: Sequence[TrialRecord], options: RunOp
 def _evaluate_variants(
     folder: RunFolder, variants: Sequence[_Variant], inputs: TrialInputs, nodes: Nodes, console: Console
 ) -> None:
-    pending = {}
+    jobs = []
     for one in variants:
         first = one.members[0]
         config = TrialConfig.parse(first.config, f"trial {first.trial}")
@@ -189,8 +248,8 @@ def _evaluate_variants(
         splits = ["test"] if len({record.fold for record in one.members}) > 1 else list(SPLITS)
         more = (one.name, splits, nodes.resources.device, nodes.resources.cpus)
         prepared = inputs.prepared_for(config, first.fold)
-        pending[nodes.submit(f"evaluate {one.name} {one.trial}", _evaluate_variant, models, prepared, *more)] = one
-    for one, found in _finished(pending, console):
+        jobs.append(Job(one, f"evaluate {one.name} {one.trial}", _evaluate_variant, models, prepared, more))
+    for one, found in nodes.measure(jobs, console):
         write_atomically(folder.variant_scores_file(one.trial, one.name), found.scores.to_bytes())
         folder.append_event(
             "variant",
@@ -206,6 +265,8 @@ def _evaluate_variants(
 def _evaluate_variant(
     models: list[Path], data: PreparedData, name: str, splits: list[str], device: str, threads: int
 ) -> Variant:
+    from bts_tune.training.evaluation import evaluate_postprocessed, evaluate_variant
+
     if name == "postprocessed":
         return evaluate_postprocessed(models[0], data, device=device, threads=threads)
     augmented = name.endswith("tta")

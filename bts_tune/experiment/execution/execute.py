@@ -6,10 +6,10 @@ import contextlib
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -20,7 +20,9 @@ from bts_tune.experiment.execution.address import ignored_address
 from bts_tune.experiment.execution.cluster import Cluster, connected, priorities
 from bts_tune.experiment.execution.evaluation import models_that_lack
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.nodes import describe_nodes
+from bts_tune.experiment.execution.own_ray import OwnRay
 from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
 from bts_tune.experiment.execution.preflight import Preflight, no_node_left
 from bts_tune.experiment.execution.resources import TrialResources
@@ -37,8 +39,15 @@ from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import first_line, plural
 
-Report = Callable[[RunFolder], Any]
-"""Makes the report of a run that has ended, of one that failed too."""
+
+class Report(Protocol):
+    """Makes the report of a run."""
+
+    def __call__(self, folder: RunFolder, /) -> Any:
+        """Make the report of a run that has ended, of one that failed too."""
+
+    def live(self, folder: RunFolder, /) -> contextlib.AbstractContextManager[Any]:
+        """Make the page `report.html` anew from time to time, as long as it is entered."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ def execute(
     *,
     trackers: Sequence[Tracker] = (),
     skip_search: bool = False,
+    started: OwnRay | None = None,
     report: Report,
 ) -> FinishedRun:
     """Run the search stage and the final stage, evaluate, and report.
@@ -81,10 +91,12 @@ def execute(
         resumed: of a run that goes on.
         trackers: are told how the run goes.
         skip_search: whether the search stage is left as it is.
-        report: called when the run has ended, whichever way.
+        started: the run's own Ray, where it is being started already.
+        report: makes the page while the run goes on, and the report when it has ended, whichever way.
     """
     with contextlib.ExitStack() as held:
         execution = _Execution(run, space, inputs, options, console, resumed, trackers, skip_search, report, held)
+        execution.started = started
         try:
             outcome = execution.run_stages()
         except BaseException as error:
@@ -115,6 +127,7 @@ class _Execution:
         self._tracking = Tracking(
             trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
         )
+        self.started: OwnRay | None = None
         self._began = False
         """Whether there is something on record that the end of the run must not lose."""
         folder = RunFolder(run.path)
@@ -130,12 +143,18 @@ class _Execution:
         return self._stages.folder
 
     def run_stages(self) -> Outcome:
-        """Run the search and the final stage, and measure the models."""
+        """Run the search and the final stage, and measure the models; the page follows."""
+        with contextlib.ExitStack() as followed:
+            return self._run_stages(followed)
+
+    def _run_stages(self, followed: contextlib.ExitStack) -> Outcome:
         final = self._space.final
         with self._connected() as cluster:
             self._open(cluster)
             plan = self._plan(cluster)
             self._began = True
+            followed.enter_context(self._report.live(self._folder))
+            self._stages.say(f"Report, made anew every few minutes: {self._folder.path / 'report.html'}")
             outcome = self._stages.train(cluster, plan, self._space.search, self._options.time_budget)
             if outcome == "complete":
                 outcome = self._stages.finish(cluster, final, "the search was closed")
@@ -153,7 +172,8 @@ class _Execution:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster]:
-        with connected(self._options, resume=lambda: self._folder.resume_command) as cluster:
+        started, self.started = self.started, None
+        with connected(self._options, resume=lambda: self._folder.resume_command, started=started) as cluster:
             # Ray took SIGTERM over when it started.
             self._held.enter_context(signals_as_ctrl_c())
             yield cluster
@@ -172,6 +192,7 @@ class _Execution:
         self._stages = replace(self._stages, options=_with_measured_gpus(self._stages, self._space, cluster))
         if self._new is None:
             before = self._folder.read_run()
+            self._stages = replace(self._stages, elsewhere=ModelStorage.of_run(self._folder))
             self._stages = replace(self._stages, options=_with_threads_as_before(self._stages, before, cluster))
         else:
             self._stages.resources(cluster, NOTHING)  # what cannot be had is refused before there is a folder
@@ -179,6 +200,10 @@ class _Execution:
             self._held.enter_context(folder.locked())
             self._held.callback(lambda: None if self._began else shutil.rmtree(folder.path, ignore_errors=True))
             self._stages = replace(self._stages, folder=folder)
+            if self._options.storage is not None:
+                elsewhere = ModelStorage.claim(self._options.storage, folder)
+                self._held.callback(lambda: None if self._began else elsewhere.give_back())
+                self._stages = replace(self._stages, elsewhere=elsewhere)
         self._held.callback(lambda: Preflight.tidy(self._folder.path))
         self._stages = _after_preflight(self._stages, cluster)
         record_start(self._folder, self._options, self._stages.resources(cluster, NOTHING), self._resumed)
@@ -199,10 +224,15 @@ class _Execution:
             self._stages = replace(self._stages, options=self._stages.options.replaced(**share))
         parameters = self._stages.inputs.parameters
         needed = estimate_disk_usage(self._space, parameters, resources.concurrent, self._options.folds or 1)
-        to_write = max(0, needed.total - bytes_on_disk([self._folder.path]))
+        at_most = needed.total if self._stages.elsewhere is None else needed.kept + needed.logs
+        to_write = max(0, at_most - bytes_on_disk([self._folder.path]))
         room = require_free_space(self._folder.path, to_write, "results, checkpoints and models")
         self._stages.say(f"Disk: {room}")
+        if self._stages.elsewhere is not None:
+            self._stages.say(f"Models and checkpoints are kept at {self._stages.elsewhere.place}")
         _announce(self._stages, cluster, resources, plan.trials)
+        if plan.trials and (duration := self._stages.duration(cluster, plan, self._space)) is not None:
+            self._stages.say(f"Time: {duration.text()}")
         for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):
             self._stages.say(line)
         if cluster.address is not None:

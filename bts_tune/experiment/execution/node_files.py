@@ -17,11 +17,13 @@ from typing import Any
 from bts_tune.data.prepared.cache import building, default_cache, remove, temporary_folder
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import DataError
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_check import reads
 from bts_tune.experiment.execution.storage import MODEL_FILES
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.results.model_files import LAST
+from bts_tune.results.remote import RemoteError
 from bts_tune.text import first_line
-from bts_tune.training.checkpoint import LAST
 
 
 class NodeFaultError(Exception):
@@ -87,8 +89,23 @@ class Shipping:
             yield Path(folder)
             return
         with tempfile.TemporaryDirectory(prefix="bts-tune-") as copy:
-            _write_all(Path(copy), self._call("files", folder, MODEL_FILES))
+            _write_all(Path(copy), self.files(folder, MODEL_FILES))
             yield Path(copy)
+
+    def files(self, folder: str, names: Sequence[str]) -> dict[str, bytes]:
+        """Return those files of a trial's model folder that the driver has, by name."""
+        found: dict[str, bytes] = self._call("files", folder, names)
+        return found
+
+    def keep(self, folder: str, contents: Mapping[str, bytes]) -> None:
+        """Have the driver write files of a trial into its model folder.
+
+        Raises:
+            UnwritableResultsError: it cannot.
+        """
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        if reason := self._call("keep", folder, contents, digests):
+            raise UnwritableResultsError(reason)
 
     def _fetch_folder(self, folder: Path) -> Path:
         try:
@@ -139,40 +156,55 @@ class TrialFiles:
     Args:
         folder: at the driver.
         shipping: None where the driver is on this machine.
+        elsewhere: where the run keeps its models, if that is not in its folder.
     """
 
-    def __init__(self, folder: str, shipping: Shipping | None) -> None:
-        self._home = folder
-        self._shipping = None if shipping is None or shipping.shares_results() else shipping
+    def __init__(self, folder: str, shipping: Shipping | None, elsewhere: ModelStorage | None = None) -> None:
+        self._home, self._of_node = folder, shipping is not None
+        self._keeper: Shipping | ModelStorage | None = elsewhere
+        if elsewhere is None and shipping is not None and not shipping.shares_results():
+            self._keeper = shipping
         self._seen: dict[str, tuple[int, int]] = {}
-        self.shared = self._shipping is None
+        self.shared = self._keeper is None
         self.folder = Path(folder)
-        if self._shipping is not None:
+        if self._keeper is not None:
             try:
                 self.folder = Path(tempfile.mkdtemp(prefix="bts-tune-")) / Path(folder).name
-                _write_all(self.folder, self._shipping._call("files", folder, [LAST]))
+                with self._reaching_storage():
+                    if elsewhere is not None:
+                        elsewhere.require_same()
+                    _write_all(self.folder, self._keeper.files(folder, [LAST]))
             except OSError as error:
                 raise _fault(error) from None
             self._changed()
 
     def bring_back(self) -> None:
-        """Send what was written since the last call to the driver, and return when it is stored there.
+        """Send what was written since the last call to where it belongs, and return when it is stored there.
 
         Raises:
             UnwritableResultsError: the driver cannot write it.
+            NodeFaultError: this node cannot write it to where the run keeps its models.
         """
-        if self._shipping is None:
+        if self._keeper is None:
             return
         contents = {name: (self.folder / name).read_bytes() for name in self._changed()}
         if contents:
-            digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-            if reason := self._shipping._call("keep", self._home, contents, digests):
-                raise UnwritableResultsError(reason)
+            with self._reaching_storage():
+                self._keeper.keep(self._home, contents)
 
     def close(self) -> None:
         """Remove what is here only because it could not be written at once to where it belongs."""
-        if self._shipping is not None:
+        if self._keeper is not None:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _reaching_storage(self) -> Iterator[None]:
+        try:
+            yield
+        except RemoteError as error:
+            # In a cluster another node may reach it; the driver has.
+            kind = NodeFaultError if self._of_node else UnwritableResultsError
+            raise kind(str(error).rstrip(".")) from None
 
     def _changed(self) -> list[str]:
         found = []

@@ -85,8 +85,12 @@ class NodeWatch:
         if self._cluster.left_out and not self._autoscaling and not self._resources.slots(self.nodes()):
             raise RunStoppedError(str(no_node_left(self._cluster.left_out, self._names)))
 
-    def update(self, running: int) -> None:
+    def update(self, running: int, silence: str = "No trial is running") -> None:
         """Look at the nodes now and then; say what a run waits for whose trials do not start.
+
+        Args:
+            running: whether something goes on: how many trials run, or models were measured since the last look.
+            silence: what there is to say where nothing does, before the time that it has lasted.
 
         Raises:
             RunStoppedError: no node is left.
@@ -100,7 +104,7 @@ class NodeWatch:
         if running:
             self._quiet_since, self._patience = now, _SILENCE
         elif now - self._quiet_since > self._patience:
-            self._say(self._what_it_waits_for(now - self._quiet_since))
+            self._say(self._what_it_waits_for(silence, now - self._quiet_since))
             self._patience *= 4
 
     def _look(self) -> None:
@@ -122,11 +126,11 @@ class NodeWatch:
             self._slots, self._concurrent = slots, max(1, slots)
             self._say(f"From now on there is room for {plural(slots, 'trial')} at a time")
 
-    def _what_it_waits_for(self, seconds: float) -> str:
+    def _what_it_waits_for(self, silence: str, seconds: float) -> str:
         nodes = self.nodes()
         free = describe_free(nodes)
         what = f"free now: {free}" if free else describe_nodes(nodes)
         return (
-            f"No trial is running for {seconds:.0f} s: the next one waits for {self._resources.describe()} on one "
-            f"node; {what}. What other programs hold has to be given back, or nodes have to join; Ctrl-C ends the run."
+            f"{silence} for {seconds:.0f} s: the next one waits for {self._resources.describe()} on one node; "
+            f"{what}. What other programs hold has to be given back, or nodes have to join; Ctrl-C ends the run."
         )

@@ -12,7 +12,6 @@ from typing import Any
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.execution.node_files import Shipping
-from bts_tune.experiment.execution.probe import ThroughputWorker, architecture, measure_peak_memory
 from bts_tune.experiment.planning.options import AUTO, RunOptions
 from bts_tune.plugins import plugins_to_restore
 from bts_tune.space import ResolvedSpace
@@ -94,6 +93,8 @@ def measure_throughput(
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+    from bts_tune.experiment.execution.probe import ThroughputWorker, architecture
+
     resource = "GPU" if device == "cuda" else "CPU"
     group = placement_group([{resource: 1}])
     fraction = {"num_cpus": 0, "num_gpus": 1 / most} if device == "cuda" else {"num_cpus": 1 / most}
@@ -168,6 +169,8 @@ def with_measured_gpus_per_trial(
     if options.device == "cpu" or not gpus:
         raise ConfigError(f"--gpus-per-trial {AUTO}: there is no GPU to share; leave the option out.")
     import ray
+
+    from bts_tune.experiment.execution.probe import architecture, measure_peak_memory
 
     configs = largest_configurations(space)
     folders = [prepared[config.part(PreprocessingPart)] for config in configs]

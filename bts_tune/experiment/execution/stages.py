@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
+from bts_tune.config import TrialConfig
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
+from bts_tune.experiment.execution.duration import SpeedKeeper, this_machine
 from bts_tune.experiment.execution.evaluation import Nodes, evaluate_models
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.preflight import Preflight
 from bts_tune.experiment.execution.resources import TrialResources, allocate
 from bts_tune.experiment.execution.tune_callback import Outcome
-from bts_tune.experiment.execution.tuner import tune_trials
+from bts_tune.experiment.execution.tuner import no_node, tune_trials
+from bts_tune.experiment.planning.duration import Duration, estimate, jobs_of_plan
+from bts_tune.experiment.planning.inputs import cache_folder
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_rest_of_final
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import earlier_trials
 from bts_tune.results.objective import Objective
 from bts_tune.results.run_folder import RunFolder
-from bts_tune.space import Final, ResolvedSearch
+from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
+from bts_tune.training.speed import known_speed
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Stages:
         shipping: how files reach the nodes of a cluster that is not the run's own.
         storage: the actor that does it, which ends when nobody holds it.
         preflight: looks at the nodes of such a cluster that join it.
+        elsewhere: where the run keeps its models, if that is not in its folder.
     """
 
     folder: RunFolder
@@ -55,6 +63,7 @@ class Stages:
     shipping: Shipping | None = None
     storage: Any = None
     preflight: Preflight | None = None
+    elsewhere: ModelStorage | None = None
 
     def resources(self, cluster: Cluster, plan: Plan) -> TrialResources:
         """Return what each trial of a plan gets.
@@ -84,9 +93,21 @@ class Stages:
         run = self.folder.read_run()
         objective = Objective.of_run(run)
         view = ProgressView(
-            self.console, trials=plan.trials, epochs=epochs, concurrent=resources.concurrent, objective=objective
+            self.console,
+            trials=plan.trials,
+            epochs=epochs,
+            concurrent=resources.concurrent,
+            objective=objective,
+            seconds_of_epoch=self._seconds_of_epoch(cluster, resources),
+            search=search is not None,
         )
-        with view, Recorder(self.folder, view, self.tracking, objective=objective, clock=time.time) as recorder:
+        observers = [view, *self._speed_keeper(cluster, resources), self.tracking]
+        with (
+            view,
+            Recorder(
+                self.folder, *observers, objective=objective, clock=time.time, elsewhere=self.elsewhere
+            ) as recorder,
+        ):
             outcome = tune_trials(
                 self.folder,
                 plan,
@@ -99,19 +120,62 @@ class Stages:
                 trial_timeout=self.options.trial_timeout,
                 cluster_lost=cluster.lost,
                 earlier=earlier_trials(run) if search is not None else (),
-                nodes=NodeWatch(
-                    cluster,
-                    resources,
-                    self.say,
-                    preflight=self.preflight,
-                    fixed=self.options.concurrent is not None,
-                    autoscaling=self.options.autoscaling,
-                ),
+                nodes=self._watch(cluster, resources),
                 shipping=self.shipping,
+                elsewhere=self.elsewhere,
             )
         if outcome == "lost":
             raise RunStoppedError(lost_sentence(resume_elsewhere(self.folder.resume_command, cluster.address)))
         return outcome
+
+    def duration(self, cluster: Cluster, plan: Plan, space: ResolvedSpace) -> Duration | None:
+        """Return how long what is planned takes, as far as earlier trainings on this machine tell; else None."""
+        if cluster.address is not None:
+            return None
+        resources = self.resources(cluster, plan)
+        machine, cache = this_machine(resources), cache_folder(self.options)
+        return estimate(
+            jobs_of_plan(plan, space),
+            [self._split()],
+            lambda config: known_speed(config, machine, cache),
+            concurrent=resources.concurrent,
+            at_most=space.search is not None,
+        )
+
+    def _split(self) -> tuple[int, int]:
+        """Return the training and validation images of each trial; of folds, their mean."""
+        images = self.folder.read_run().get("dataset", {}).get("splits", {})
+        train, valid = images.get("train", 0), images.get("valid", 0)
+        if folds := self.options.folds:
+            return round((train + valid) * (folds - 1) / folds), round((train + valid) / folds)
+        return train, valid
+
+    def _seconds_of_epoch(self, cluster: Cluster, resources: TrialResources) -> Callable[[TrialConfig], float | None]:
+        """Return what tells how long an epoch of a configuration takes here, where earlier trainings have shown it."""
+        if cluster.address is not None:
+            return lambda config: None
+        machine, cache, split = this_machine(resources), cache_folder(self.options), self._split()
+
+        def seconds(config: TrialConfig) -> float | None:
+            speed = known_speed(config, machine, cache)
+            return None if speed is None else speed.epoch(*split)
+
+        return seconds
+
+    def _speed_keeper(self, cluster: Cluster, resources: TrialResources) -> list[SpeedKeeper]:
+        if cluster.address is not None:
+            return []
+        return [SpeedKeeper(this_machine(resources), self._split(), cache_folder(self.options))]
+
+    def _watch(self, cluster: Cluster, resources: TrialResources) -> NodeWatch:
+        return NodeWatch(
+            cluster,
+            resources,
+            self.say,
+            preflight=self.preflight,
+            fixed=self.options.concurrent is not None,
+            autoscaling=self.options.autoscaling,
+        )
 
     def finish(self, cluster: Cluster, final: Final | None, reason: str) -> Outcome:
         """Run the final stage, where there is one, and measure the models.
@@ -120,6 +184,9 @@ class Stages:
             cluster: where.
             final: what is trained again.
             reason: why the search was closed, for its unfinished trials.
+
+        Raises:
+            RunStoppedError: nothing more can be written, the cluster is gone, or no node of it is left.
         """
         plan = NOTHING
         if final is not None:
@@ -131,8 +198,17 @@ class Stages:
             if outcome != "complete":
                 return outcome
         try:
-            nodes = Nodes(self.resources(cluster, plan), sorted(cluster.left_out), self.shipping)
+            resources = self.resources(cluster, plan)
+            watch = self._watch(cluster, resources)
+            nodes = Nodes(resources, watch, self.shipping, self.options.max_failures)
+            if self.elsewhere is not None:
+                self.elsewhere.fetch(self.folder)
             evaluate_models(self.folder, self.inputs, nodes, self.options, self.console)
+            if self.elsewhere is not None:
+                models = self.folder.path / "models"
+                self.elsewhere.drop_others([path.name for path in models.glob("*")], self.say)
         except KeyboardInterrupt:
             return "interrupted"
+        except RunStoppedError as error:
+            raise no_node(self.folder, error) from None
         return "complete"

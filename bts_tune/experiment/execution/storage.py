@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.results.files import write_atomically
-from bts_tune.training.checkpoint import CARD, LAST, WEIGHTS
+from bts_tune.results.model_files import CARD, LAST, WEIGHTS
 
 _PART = 64 * 2**20
 

@@ -133,8 +133,7 @@ class TrialActor(tune.Trainable):
     def _open(self) -> dict[str, Any]:
         from bts_tune.config import TrialConfig
         from bts_tune.data.prepared.prepare import load_prepared
-        from bts_tune.errors import ConfigError
-        from bts_tune.experiment.execution.node_files import NodeFaultError, TrialFiles
+        from bts_tune.experiment.execution.node_files import TrialFiles
         from bts_tune.models.weights import EncoderWeights
         from bts_tune.plugins import restore
         from bts_tune.training.loop import open_trial, rows
@@ -142,16 +141,13 @@ class TrialActor(tune.Trainable):
 
         plan = self._plan
         shipping = plan["shipping"]
-        if shipping is not None:
-            _require_able_node(plan["versions"], plan["device"])
-        try:
+        if shipping is None:
             restore(plan["plugins"])
-        except ConfigError as error:
-            if shipping is None:
-                raise
-            raise NodeFaultError(str(error).rstrip(".")) from None  # the driver has loaded them
+        else:
+            require_able_node(plan["versions"], plan["device"])
+            restore_on_node(plan["plugins"])
         weights = EncoderWeights(**plan["weights"])
-        self._files = TrialFiles(plan["folder"], shipping)
+        self._files = TrialFiles(plan["folder"], shipping, plan["elsewhere"])
         self._trial = open_trial(
             TrialConfig.parse(plan["config"], f"trial {plan['trial']}"),
             load_prepared(Path(plan["prepared"])) if shipping is None else shipping.prepared(plan["prepared"]),
@@ -196,7 +192,45 @@ def node_id() -> str:
     return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
-def _require_able_node(versions: Mapping[str, str], device: str) -> None:
+@contextlib.contextmanager
+def node_faults() -> Iterator[None]:
+    """Tell what lies with this node from what lies with the model.
+
+    Raises:
+        BrokenProcessError: it lies with the node.
+    """
+    from bts_tune.experiment.execution.node_files import NodeFaultError
+    from bts_tune.text import first_line
+
+    try:
+        yield
+    except NodeFaultError as error:
+        raise BrokenProcessError(str(error), "node", node_id()) from None
+    except Exception as error:
+        if not _is_of_this_node(error):
+            raise
+        raise BrokenProcessError(
+            f"{type(error).__name__}: {first_line(error).rstrip('.')}", "node", node_id()
+        ) from None
+
+
+def restore_on_node(plugins: Sequence[dict[str, str]]) -> None:
+    """Load the plugins that the driver has loaded.
+
+    Raises:
+        NodeFaultError: they cannot be loaded here.
+    """
+    from bts_tune.errors import ConfigError
+    from bts_tune.experiment.execution.node_files import NodeFaultError
+    from bts_tune.plugins import restore
+
+    try:
+        restore(plugins)
+    except ConfigError as error:
+        raise NodeFaultError(str(error).rstrip(".")) from None
+
+
+def require_able_node(versions: Mapping[str, str], device: str) -> None:
     """Refuse a node that differs from the driver, or has no CUDA where trials run on GPUs; it may have joined late.
 
     Raises:

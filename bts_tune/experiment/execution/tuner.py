@@ -14,6 +14,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.node_files import Shipping
 from bts_tune.experiment.execution.node_watch import NodeWatch
 from bts_tune.experiment.execution.preflight import versions_here
@@ -55,6 +56,7 @@ def tune_trials(
     earlier: Sequence[TrialRecord] = (),
     nodes: NodeWatch,
     shipping: Shipping | None = None,
+    elsewhere: ModelStorage | None = None,
 ) -> Outcome:
     """Run every trial of the plan; a connected cluster and the run's lock are the caller's.
 
@@ -69,6 +71,7 @@ def tune_trials(
         earlier: trials of an earlier run, for the searcher alone.
         nodes: of the cluster.
         shipping: how files reach the nodes of a cluster that is not the run's own.
+        elsewhere: where the run keeps its models, if that is not in its folder.
 
     Raises:
         RunStoppedError: nothing more can be written, or no node is left; what was recorded is intact.
@@ -98,6 +101,7 @@ def tune_trials(
             "memory": resources.memory,
             "left_out": nodes.left_out(),
             "shipping": shipping,
+            "elsewhere": elsewhere,
             "versions": versions,
         }
 
@@ -144,10 +148,7 @@ def tune_trials(
         except StopTuning as stop:
             return stop.outcome
         except NoNodeLeft as error:
-            raise RunStoppedError(
-                f"{folder}: the run was stopped: {str(error).rstrip('.')}. What was recorded is intact; go on with: "
-                f"{folder.resume_command}"
-            ) from None
+            raise no_node(folder, error) from None
         except UnwritableRecord as error:
             raise _unwritable(folder, str(error)) from None
         except Exception as error:
@@ -162,6 +163,14 @@ def tune_trials(
             raise
         # A signal may have come after the last step.
         return "interrupted" if requested.is_set() else "complete"
+
+
+def no_node(folder: RunFolder, reason: BaseException) -> RunStoppedError:
+    """Return the error of a run that stopped because no node is left, for the reason that a `NodeWatch` gave."""
+    return RunStoppedError(
+        f"{folder}: the run was stopped: {str(reason).rstrip('.')}. What was recorded is intact; go on with: "
+        f"{folder.resume_command}"
+    )
 
 
 def _scheduler(search: ResolvedSearch, plan: Plan, folder: RunFolder, objective: Objective) -> ASHAWithProtectedTrials:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bts_tune.metrics.base import metrics_in_use, objective
-from bts_tune.registry import LOSSES, METRICS
+from bts_tune.models.known import definition_of_loss
+from bts_tune.registry import METRICS
 from bts_tune.results.objective import Objective
 from bts_tune.space import ResolvedSpace
 
 
-def definitions_of_losses(space: ResolvedSpace) -> dict[str, str]:
-    """Return the definition of every loss that a trial of the space can have, with its source, by name."""
+def definitions_of_losses(space: ResolvedSpace, cache: Path | None = None) -> dict[str, str]:
+    """Return the definition of every loss that a trial of the space can have, with its source, by name.
+
+    Args:
+        space: the trials.
+        cache: folder of the cache; by default `default_cache()`.
+    """
     names = [named.config.loss for named in space.named]
     if space.search is not None:
         searched = space.search.parameters.get("loss")
         names += searched.values() if searched is not None else [space.search.fields["loss"]]
-    found = {}
-    for name in dict.fromkeys(names):
-        loss = LOSSES.get(name)
-        found[name] = f"{loss.definition} ({loss.source})" if loss.source else loss.definition
-    return found
+    return {name: definition_of_loss(name, cache) for name in dict.fromkeys(names)}
 
 
 def definitions_of_metrics() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from bts_tune.data.parallel import available_cpus
@@ -22,6 +23,9 @@ _PACKAGES = (
     "pandas",
 )
 
+# One of them is there where torch can find a GPU: of NVIDIA, of AMD, or of either below Windows.
+_GPU_DEVICES = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
+
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that figures depend on."""
@@ -36,18 +40,24 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Return the machine's processor, cores, memory and GPUs."""
-    import torch
-
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return {
         "machine": platform.machine(),
         "processor": _processor(),
         "cpu_cores": available_cpus(),
         "memory_gib": round(memory / 2**30, 1),
-        "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
+        "gpus": _gpus(),
         "system": platform.platform(),
     }
+
+
+def _gpus() -> list[dict[str, Any]]:
+    if not any(path for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)):
+        return []  # without importing torch, which takes seconds
+    import torch
+
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in found]
 
 
 def _processor() -> str:

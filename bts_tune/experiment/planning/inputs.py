@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
-from bts_tune.data.checks.check import CheckReport, check_dataset, render
+from bts_tune.data.checks.check import CHANNEL_CODES, CheckReport, check_dataset, render
+from bts_tune.data.checks.preview import sheet_of_run
 from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.mask_rule import MaskRule
@@ -25,11 +26,11 @@ from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.disk import require_free_space
+from bts_tune.experiment.planning.left_out import Weights, find_weights
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import encoders, models, preprocessings
+from bts_tune.experiment.planning.plan import models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
-from bts_tune.models.build import parameters_of
-from bts_tune.models.weights import resolve_weights
+from bts_tune.models.counting import parameters_of
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.run_folder import RunFolder
@@ -47,7 +48,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     if options.data is None:
         console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with progress_bar(console, "generating phantoms") as progress:
-            root = demo_dataset(_cache(options), progress)
+            root = demo_dataset(cache_folder(options), progress)
         return open_dataset(root)
     return open_dataset(
         Path(options.data),
@@ -61,7 +62,8 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
     )
 
 
-def _cache(options: RunOptions) -> Path:
+def cache_folder(options: RunOptions) -> Path:
+    """Return the folder of prepared data and downloaded weights: the one that was named, or the usual one."""
     return Path(options.cache) if options.cache else default_cache()
 
 
@@ -76,6 +78,7 @@ class CheckedDataset:
         split: which image is in which split.
         leaks: images that are not trained on, with the closest one that is; in a cross-validation those of the test
             split, since all others are trained on in some fold.
+        sheet: slices with their masks, as PNG; None where none can be shown.
     """
 
     dataset: Dataset
@@ -83,31 +86,36 @@ class CheckedDataset:
     checked: CheckReport
     split: Split
     leaks: tuple[LeakPair, ...]
+    sheet: bytes | None = None
 
 
-def open_checked_dataset(options: RunOptions, console: Console) -> CheckedDataset:
-    """Open a dataset for a new run.
-
-    Raises:
-        BrokenDatasetError: it has errors, which were printed.
-        DataError: it cannot be read, or not be split as asked for.
-    """
-    return check_and_split(open_data(options, console), options, console)
-
-
-def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> CheckedDataset:
+def check_and_split(
+    dataset: Dataset,
+    options: RunOptions,
+    console: Console,
+    channels: Collection[int] = (1,),
+    *,
+    draw: bool = False,
+) -> CheckedDataset:
     """Open every slice of a new run's dataset, and split it.
+
+    Args:
+        dataset: what the run is to be trained on.
+        options: of the run.
+        console: for what is said of the dataset.
+        channels: that its trials read images with.
+        draw: whether to draw slices with their masks, for its report.
 
     Raises:
         BrokenDatasetError: it has errors, which were printed.
         DataError: it cannot be split as asked for.
     """
     with progress_bar(console, "checking the dataset") as progress:
-        scan = cached_scan(dataset, _cache(options), progress=progress)
+        scan = cached_scan(dataset, cache_folder(options), progress=progress)
     dataset = replace(dataset, mask_rule=scan.masks.rule)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
-    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan))
+    checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=channels)
     if checked.errors:
         console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
         first = checked.errors[0]
@@ -132,10 +140,15 @@ def check_and_split(dataset: Dataset, options: RunOptions, console: Console) -> 
         f"Dataset {dataset.root}: {counts}; read as {title}{also}",
         *map(printable, left_out_lines(dataset)),
         *([scan.masks.sentence()] if scan.masks.number else []),
+        *(f"Images: {one.message}" for one in checked.warnings if one.code in CHANNEL_CODES),
         split.sentence(),
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return CheckedDataset(dataset, folds, checked, split, leaks)
+    sheet = None
+    if draw:
+        with progress_bar(console, "drawing masks") as progress:
+            sheet = sheet_of_run(dataset, scan, progress=progress)
+    return CheckedDataset(dataset, folds, checked, split, leaks, sheet)
 
 
 def reopen_dataset(
@@ -163,20 +176,67 @@ def _recorded_rule(run: Mapping[str, Any]) -> MaskRule:
     return MaskRule.from_dict(recorded) if recorded else MaskRule()
 
 
-def prepare_inputs(
-    datasets: Mapping[int | None, Dataset], space: ResolvedSpace, options: RunOptions, console: Console
-) -> tuple[TrialInputs, list[PreparedData]]:
-    """Find everything that trials need before the first one starts: weights first, since they fail fastest.
+@dataclass(frozen=True)
+class FoundModels:
+    """What is known of the models of a space before anything is trained.
+
+    Attributes:
+        parameters: of each decoder on each encoder.
+        weights: of each encoder, with each kind of weights.
+    """
+
+    parameters: dict[tuple[str, str], int]
+    weights: Weights
+
+
+def find_models(space: ResolvedSpace, options: RunOptions, weights: Weights | None = None) -> FoundModels:
+    """Find the weights of every model that a trial may ask for, and see that it can be built.
+
+    Args:
+        space: the trials.
+        options: of the run.
+        weights: where they have been found already.
+
+    Args:
+        datasets: of each fold.
+        space: the trials.
+        options: what was asked for.
+        console: where progress is shown.
+        weights: where they have been found already.
 
     Raises:
-        ConfigError: SMP cannot build a model that a trial may ask for.
-        WeightsError: weights that a trial may ask for cannot be had.
+        ConfigError: SMP cannot build one.
+        WeightsError: weights cannot be had.
+    """
+    cache = cache_folder(options)
+    return FoundModels(
+        {pair: parameters_of(*pair, cache) for pair in models(space)},
+        find_weights(space, options, cache) if weights is None else weights,
+    )
+
+
+def prepare_inputs(
+    datasets: Mapping[int | None, Dataset],
+    space: ResolvedSpace,
+    options: RunOptions,
+    console: Console,
+    found: FoundModels | None = None,
+) -> tuple[TrialInputs, list[PreparedData]]:
+    """Prepare everything that trials need before the first one starts.
+
+    Args:
+        datasets: of each fold, or the one.
+        space: the trials.
+        options: of the run.
+        console: where progress is shown.
+        found: its models, where they have been found already; they fail fastest.
+
+    Raises:
+        ConfigError, WeightsError: as `find_models`.
         DataError, RunError: the dataset cannot be prepared; there is no room for it.
     """
-    parameters = {pair: parameters_of(*pair) for pair in models(space)}
-    weights_dir = Path(options.weights_dir) if options.weights_dir else None
-    cache = _cache(options)
-    weights = {pair: resolve_weights(*pair, weights_dir, cache) for pair in encoders(space)}
+    found = found or find_models(space, options)
+    cache = cache_folder(options)
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     require_free_space(cache, to_prepare, "the prepared data")
@@ -190,4 +250,4 @@ def prepare_inputs(
                 prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.
     folders = {key: str(data.folder) for key, data in prepared.items()}
-    return TrialInputs(folders, weights, parameters), list(prepared.values())
+    return TrialInputs(folders, found.weights, found.parameters), list(prepared.values())

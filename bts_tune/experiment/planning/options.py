@@ -100,7 +100,7 @@ class RunOptions:
     empty_slices: Annotated[float, Between(0, 1)] = option(
         "of a volume's slices, the share without a tumour; 1: all (0.2)", "X", default=0.2, kind="share"
     )
-    sequence: str | None = option("of a dataset with several MRI sequences, the one to read", "NAME")
+    sequence: str | None = option("of several MRI sequences, the one to read, or all as channels", "NAME")
     tumor_categories: list[str] | None = option("COCO categories that count as tumour (all)", "NAME", kind="texts")
     tumor_labels: list[str] | None = option(
         "values of mask files that are tumour (the masks tell)", "VALUE", kind="texts"
@@ -129,7 +129,15 @@ class RunOptions:
         "fresh seeds of each of them and each baseline", "N", kind="integer"
     )
     warm_start: str | None = option("let the search learn from an earlier run of the same space", "RUN")
+    skip_missing_weights: bool = option(
+        "go on without the named trials, baselines too, whose encoder's weights cannot be had",
+        default=False,
+        kind="switch",
+    )
     weights_dir: str | None = option("folder with <encoder>.safetensors or .pth files", "DIR")
+    storage: str | None = option(
+        "keep models and checkpoints of the running trials at s3://…, gs://… or in a folder (in the run's own)", "URI"
+    )
 
     time_budget: Annotated[float, Between(0, low_open=True)] | None = option(
         "end the search after this time (90m, 8h, 1.5d); its final stage follows, however long it takes",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bts_tune.experiment.planning.duration import Duration
 from bts_tune.space import Final, ResolvedSpace
 from bts_tune.space.text import range_text
 from bts_tune.text import plural
@@ -19,15 +20,20 @@ class DryRun:
         name: the search space's name.
         space: its trials.
         train_images: training images of each fold; of the one split where there are no folds.
+        duration: how long it takes on this machine; None where nothing is known of its speed.
     """
 
     name: str
     space: ResolvedSpace
     train_images: Sequence[int]
+    duration: Duration | None = None
 
     def text(self) -> str:
         """Return it in words."""
-        return f"Dry run of space {self.name!r}; nothing is trained.\n{preview(self.space, self.train_images)}"
+        lines = [f"Dry run of space {self.name!r}; nothing is trained.", preview(self.space, self.train_images)]
+        if self.duration is not None:
+            lines.append(f"Time on this machine: {self.duration.text()}, {self.duration.how}.")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the types of JSON."""
@@ -65,6 +71,9 @@ class DryRun:
                 "trials": trials * folds,
                 "epochs_at_most": epochs * folds,
                 "images_at_most": epochs * sum(self.train_images),
+                "seconds": None if self.duration is None else round(self.duration.seconds, 1),
+                "models": None if self.duration is None else self.duration.models[0],
+                "models_timed": None if self.duration is None else self.duration.models[1],
             },
         }
 

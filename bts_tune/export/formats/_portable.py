@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bts_tune.config import PreprocessingPart
+from bts_tune.config import AugmentationPart, PreprocessingPart
 from bts_tune.errors import RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import FileExport
@@ -23,11 +23,12 @@ from bts_tune.export.parity import check_parity
 from bts_tune.export.portable import PortableModel
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.text import first_line
+from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.measure import THRESHOLD
 
 INPUT, OUTPUT = "image", "probability"
 
-VERSION = 1
+VERSION = 2
 """Of the JSON file beside a model."""
 
 _EQUALIZATION = {
@@ -37,7 +38,7 @@ _EQUALIZATION = {
 }
 
 Calculate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Images uint8 [n, 1, H, W] to probabilities float32 of the same shape."""
+"""Images uint8 [n, C, H, W] of C channels to probabilities float32 [n, 1, H, W]."""
 
 
 class PortableExport(FileExport):
@@ -59,7 +60,8 @@ class PortableExport(FileExport):
         description = self.describe(context)
         # Sizes that differ from one another and from the network's, so that the exporter takes none for another.
         size = context.segmenter.config.image_size
-        example = torch.zeros(2, 1, size + 3, size + 5, dtype=torch.uint8)
+        channels = context.segmenter.config.channels
+        example = torch.zeros(2, channels, size + 3, size + 5, dtype=torch.uint8)
         try:
             self.convert(model, example, description, target)
         except OSError:
@@ -81,27 +83,31 @@ class PortableExport(FileExport):
     def describe(self, context: ExportContext) -> dict[str, Any]:
         """Return what a user of the file must know, as JSON has it."""
         segmenter = context.segmenter
+        members, augmented = members_of(segmenter)
+        count = len(list(views(torch.zeros(1, 1, 2, 2), segmenter.config.part(AugmentationPart)))) if augmented else 1
         preprocessing = segmenter.config.part(PreprocessingPart)
-        shape = ["n", 1, "height", "width"]
+        channels = preprocessing.channels
+        kind = "grey" if channels == 1 else f"{channels} channels, in the order of the files (red, green, blue)"
         return {
             "version": VERSION,
             "format": self.name,
             "run": context.run_name,
-            "trial": context.model_folder.name,
-            "epoch": segmenter.epoch,
+            "trials": [folder.name for folder in context.model_folders],
+            "epochs": [member.epoch for member in members],
+            "averaged_inside": f"probabilities of {len(members)} networks, {count} view{'s' if count > 1 else ''} each",
             "input": {
                 "name": INPUT,
                 "type": "uint8",
-                "shape": shape,
-                "values": "grey, 0 to 255, of any height and width; images of more bits are scaled to that",
+                "shape": ["n", channels, "height", "width"],
+                "values": f"{kind}, 0 to 255, of any height and width; images of more bits are scaled to that",
                 "equalization": _EQUALIZATION[preprocessing.equalization],
                 "resized_inside_to": preprocessing.image_size,
-                "standardised_inside_with": {"mean": segmenter.mean, "std": segmenter.std},
+                "standardised_inside_with": [{"mean": member.mean, "std": member.std} for member in members],
             },
             "output": {
                 "name": OUTPUT,
                 "type": "float32",
-                "shape": shape,
+                "shape": ["n", 1, "height", "width"],
                 "values": "the tumour's probability, of the image's own size",
                 "threshold": THRESHOLD,
             },

@@ -89,7 +89,7 @@ class FileExport(Export):
 
     def default_output(self, context: ExportContext) -> Path:
         """Return where it is written if nobody says."""
-        return context.folder.path / "exports" / f"{context.model_folder.name}{self.suffix}"
+        return context.folder.path / "exports" / f"{context.name}{self.suffix}"
 
 
 def require(*packages: str, extra: str) -> None:

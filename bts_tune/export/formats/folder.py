@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bts_tune.errors import ConfigError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, FileExport
 from bts_tune.export.model_card import model_card
-from bts_tune.training.checkpoint import CARD, WEIGHTS
+from bts_tune.results.model_files import CARD, WEIGHTS
 
 SMP_CONFIG = "config.json"
 
@@ -32,6 +33,11 @@ class Folder(FileExport):
 
     def write_to(self, context: ExportContext, target: Path) -> Iterable[str]:
         """Write the folder."""
+        if context.ensemble or context.tta:
+            raise ConfigError(
+                "--to folder: holds the weights of one network, which SMP loads; leave out --ensemble and --tta, or "
+                "export to onnx or torch-export."
+            )
         network = context.segmenter.network
         target.mkdir()
         smp = _write_smp_config(network, target)
@@ -69,8 +75,8 @@ def _same_as_smp(context: ExportContext, target: Path) -> bool:
     """Whether SMP alone gives the same logits: a plugin may have changed the network after SMP had built it."""
     import segmentation_models_pytorch as smp
 
-    size = context.segmenter.config.image_size
-    images = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, size, size))).float()
+    size, channels = context.segmenter.config.image_size, context.segmenter.config.channels
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(1, channels, size, size))).float()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the Hub's library prints what it does
             loaded = smp.from_pretrained(target).eval()

@@ -8,8 +8,10 @@ state dict stays exactly SMP's own: weights trained here load into plain SMP, an
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from bts_tune.config import TrialConfig
@@ -32,7 +34,7 @@ class SmpDecoder(Decoder):
     dropout_option: ClassVar[str | None] = None
 
     def build(self, config: TrialConfig) -> nn.Module:
-        """Return SMP's model: one input channel, one class."""
+        """Return SMP's model: one class."""
         model = self._create(config)
         for module in model.segmentation_head.modules():
             if isinstance(module, nn.Dropout):
@@ -52,7 +54,7 @@ class SmpDecoder(Decoder):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return any_image_size(smp.create_model, config.encoder)(
-                    self.name, config.encoder, encoder_weights=None, in_channels=1, classes=1, **options
+                    self.name, config.encoder, encoder_weights=None, in_channels=config.channels, classes=1, **options
                 )
         except Exception as error:  # SMP and timm raise KeyError, ValueError, RuntimeError, AttributeError, …
             raise ConfigError(
@@ -67,10 +69,32 @@ def _add_decoder_dropout(model: Any, rate: float) -> None:
     if blocks is not None:
         targets = list(blocks.values() if isinstance(blocks, nn.ModuleDict) else blocks)[:-1]
     for target in targets:
-        target.register_forward_hook(lambda _module, _inputs, output: dropout(output))
+        target.register_forward_hook(_DropsOutput(dropout))
 
 
 def _add_head_dropout(model: Any, rate: float) -> None:
     """Drop single activations before the segmentation head: with 16 channels, whole ones would be too coarse."""
     model.head_dropout = dropout = nn.Dropout(rate)
-    model.segmentation_head.register_forward_pre_hook(lambda _module, inputs: dropout(inputs[0]))
+    model.segmentation_head.register_forward_pre_hook(_DropsInput(dropout))
+
+
+@dataclass(frozen=True, eq=False)
+class _DropsOutput:
+    """A forward hook. An object, no function: a copy of the model then has the copy of the dropout, in its mode."""
+
+    dropout: nn.Module
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        dropped: torch.Tensor = self.dropout(output)
+        return dropped
+
+
+@dataclass(frozen=True, eq=False)
+class _DropsInput:
+    """The same before a module."""
+
+    dropout: nn.Module
+
+    def __call__(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        dropped: torch.Tensor = self.dropout(inputs[0])
+        return dropped

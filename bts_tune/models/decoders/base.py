@@ -16,8 +16,9 @@ __all__ = ["DECODERS", "Decoder"]
 class Decoder(ABC):
     """Builds the network of a trial.
 
-    The network maps standardised grey images, float32 [n, 1, S, S] with S a multiple of 32, to logits of the same
-    shape. It draws its weights from torch's global generator, and nothing else at random while it is built.
+    The network maps standardised images, float32 [n, C, S, S] with C as in `config.channels` and S a multiple of 32, to
+    logits [n, 1, S, S]. It draws its weights from torch's global generator, and nothing else at random while it is
+    built.
 
     Attributes:
         name: the name that it is registered under; set by the registry.

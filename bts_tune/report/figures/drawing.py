@@ -12,10 +12,12 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_T = TypeVar("_T")
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 BASELINE_COLORS = ("#000000", "#4d4d4d", "#7a7a7a", "#2b2b2b")
@@ -73,11 +75,21 @@ def _import_matplotlib() -> None:
 
 
 def banner(figure: Figure, tags: Sequence[str]) -> None:
-    """Print warnings (`words.tags`) above a figure with a constrained layout."""
+    """Print warnings (`ReportContext.tags`) small above a figure with a constrained layout.
+
+    The page says them once, at its top; the figure's own file may be shown without it.
+    """
     if tags:
-        figure.suptitle(joined(tags), x=0.01, ha="left", color=WARNING, fontsize=11, fontweight="bold")
+        figure.suptitle(joined(tags), x=0.01, ha="left", color=WARNING, fontsize=7.5)
+
+
+def evenly(ranked: Sequence[_T], count: int) -> list[_T]:
+    """Return at most `count` of them at even steps, the first and the last included."""
+    if len(ranked) <= count:
+        return list(ranked)
+    return [ranked[round(step * (len(ranked) - 1) / (count - 1))] for step in range(count)]
 
 
 def joined(tags: Sequence[str]) -> str:
-    """Return the warnings on one line."""
-    return "   ·   ".join(tags)
+    """Return the first word of each warning, on one line."""
+    return " · ".join(tag.partition(":")[0] for tag in tags)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import functools
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from bts_tune.results.tables import _FORMULA_STARTS, _LINE_BREAKS
+from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.settings import setting
+from bts_tune.results.tables import _FORMULA_STARTS, _LINE_BREAKS, INTEGERS, epoch_columns, in_order
 
 
 def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
@@ -25,6 +29,32 @@ def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
         int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
     )
     return marked.to_csv(index=False, lineterminator="\n")
+
+
+def epochs_csv(trials: Sequence[TrialRecord], run: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield what `to_csv` makes of `epochs_table`, trial by trial: of a long run, the table as a whole is large."""
+    planned = in_order(trials)
+    columns = epoch_columns(planned)
+    whole = [name in INTEGERS for name in columns]
+    profile = _harmless(run.get("profile", ""))
+    yield _line(["name", "trial", "profile", "seed", "baseline", "changed", *columns]).encode() + b"\n"
+    for record in planned:
+        texts = [_harmless(record.name), _harmless(record.trial), profile, setting(record, "seed")]
+        start = _line([*texts, record.baseline, _harmless(";".join(record.changed))])
+        lines = []
+        for row in record.rows:
+            cells = [
+                "" if value is None else str(int(value)) if integer else repr(float(value))
+                for value, integer in zip(map(row.get, columns), whole, strict=True)
+            ]
+            lines.append(f"{start},{','.join(cells)}\n")
+        yield "".join(lines).encode()
+
+
+def _line(cells: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
 
 
 def _harmless(cell: Any) -> Any:

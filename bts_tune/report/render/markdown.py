@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from bts_tune.report.blocks import Block, Bullets, Code, CodeBlock, Document, Paragraph, Picture, Subheading, Table
+from bts_tune.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    CodeBlock,
+    Details,
+    Document,
+    Paragraph,
+    Picture,
+    Subheading,
+    Table,
+    Tiles,
+)
 from bts_tune.report.render import markdown_syntax as syntax
 
 
@@ -11,8 +23,6 @@ def to_markdown(document: Document) -> str:
     blocks = [f"# {syntax.escape(document.title)}", *(syntax.warning(text) for text in document.banners)]
     for section in document.sections:
         blocks.append(f"## {syntax.escape(section.title)}")
-        if document.tag:
-            blocks.append(syntax.warning(document.tag))
         blocks += [_block(block) for block in section.blocks]
     return "\n\n".join(blocks) + "\n"
 
@@ -26,8 +36,13 @@ def _block(block: Block) -> str:
             return f"### {syntax.escape(text)}"
         case Bullets(items):
             return "\n".join(f"- {syntax.escape(item)}" for item in items)
-        case Table(header, rows, right):
-            return syntax.table(header, rows, sorted(right))
+        case Table(header, rows, right, notes):
+            return "\n\n".join([syntax.table(header, rows, sorted(right)), *map(syntax.escape, notes)])
+        case Tiles(items):
+            tiles = [(one.label, one.value, "; ".join(one.details)) for one in items]
+            return syntax.table(("", "value", "in detail"), tiles)
+        case Details(title, blocks):
+            return "\n\n".join([f"### {syntax.escape(title)}", *map(_block, blocks)])
         case CodeBlock(text, language):
             return syntax.block(text, language)
         case Picture(description, path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,37 @@ def _summary(run: Mapping[str, Any], trials: Sequence[TrialRecord], state: str) 
     options = run.get("options") or {}
     searched = f", of a search for {options['num_trials']}" if options.get("num_trials") else ""
     dataset = "demo" if run.get("profile") == "demo" else str((run.get("dataset") or {}).get("path") or MISSING)
+    left = seconds_left(run, trials) if state == "running" else None
+    ends = "" if left is None else f"; ends in about {duration(left)}"
     return (
-        f"{state}: {ended} of {len(trials)} planned trials ended{searched}, {epochs} epochs trained; dataset "
+        f"{state}: {ended} of {len(trials)} planned trials ended{searched}, {epochs} epochs trained{ends}; dataset "
         f"{dataset}; * baseline"
     )
+
+
+def seconds_left(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> float | None:
+    """Return how long what is planned still takes, by the mean epoch of each model so far; None before the first one.
+
+    What a search has not planned yet is left out, as is a final stage that is not planned.
+    """
+    taken: dict[tuple[Any, ...], list[float]] = {}
+    for record in trials:
+        taken.setdefault(_model(record), []).extend(row.get("seconds") or 0.0 for row in record.rows)
+    every = [seconds for of_model in taken.values() for seconds in of_model]
+    open_trials = [record for record in trials if record.status not in FINISHED]
+    if not every or not open_trials:
+        return None
+    parts = [
+        math.fsum(taken[_model(record)] or every)
+        / len(taken[_model(record)] or every)
+        * max(0, setting(record, "epochs") - len(record.rows))
+        for record in open_trials
+    ]
+    resources = run.get("resources")
+    side_by_side = resources.get("concurrent") if isinstance(resources, Mapping) else None
+    at_a_time = side_by_side if isinstance(side_by_side, int) and side_by_side > 0 else 1
+    return max(math.fsum(parts) / at_a_time, *parts)
+
+
+def _model(record: TrialRecord) -> tuple[Any, ...]:
+    return tuple(setting(record, name) for name in ("decoder", "encoder", "freeze", "image_size", "batch_size"))

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import textwrap
 
-from bts_tune.report.blocks import Block, Bullets, Code, CodeBlock, Document, Paragraph, Picture, Subheading, Table
+from bts_tune.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    CodeBlock,
+    Details,
+    Document,
+    Paragraph,
+    Picture,
+    Subheading,
+    Table,
+    Tiles,
+)
 from bts_tune.text import printable
 
 _GAP = "  "
@@ -33,7 +45,11 @@ def _block(block: Block, width: int) -> list[str]:
                 for line in textwrap.wrap(item, width, initial_indent="- ", subsequent_indent="  ")
             ]
         case Table():
-            return _table(block)
+            return [*_table(block), *(line for note in block.notes for line in textwrap.wrap(note, width))]
+        case Tiles(items):
+            return [f"{one.label}: {one.value} ({'; '.join(one.details)})" for one in items]
+        case Details(title, blocks):
+            return [title, *(line for inner in blocks for line in _block(inner, width))]
         case CodeBlock(text):
             return text.splitlines()
         case Picture(description, path):

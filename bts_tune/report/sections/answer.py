@@ -6,23 +6,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.blocks import Block, Details, Tile, Tiles, paragraph
 from bts_tune.report.context import ReportContext
 from bts_tune.report.failures import Failed
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.report.wording import gained, mean_and_spread, metric, share
+from bts_tune.report.sections.split import recorded_split
+from bts_tune.report.wording import MISSING, gained, interval, mean_and_spread, metric, share
 from bts_tune.results.comparison import Comparison, SplitComparison
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import ordered
-from bts_tune.results.naming import names, role, with_role
+from bts_tune.results.naming import names, with_role
 from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.run_folder import FINISHED, TrialRecord
 from bts_tune.results.settings import setting, settings, varied_fields
+from bts_tune.results.statistics import Interval
 from bts_tune.results.status import STATUSES
+from bts_tune.results.warnings import worst_leak
 from bts_tune.text import plural
 
 _SHOWN: Mapping[str, str] = {"dice_loss": "Dice loss", "iou": "IoU"}
-_SPLITS = (("test", "on the test split"), ("valid", "on the validation split that chose it"))
+_SPLITS = (("test", "on the test split"), ("valid", "on the validation split, which chose it"))
+_SPLIT_WORDS: Mapping[str, str] = {"test": "test", "valid": "validation"}
 
 
 @SECTIONS.register("answer")
@@ -33,20 +37,24 @@ class Answer(Section):
     after = None
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
-        """Yield the answer, what it rests on, and why the run ended where it did not end by itself."""
+        """Yield the answer, the numbers that matter, what they rest on, and why the run ended if not by itself."""
         trials = context.trials
         first = context.failures.attempt("The sentence on the best", lambda: headline(trials, context.comparison))
         if isinstance(first, Failed):
             yield paragraph(first.sentence)
         elif first:
             yield paragraph(first, strong=True)
-        yield paragraph(answer(trials), strong=not isinstance(first, str))
-        rests_on = trust(trials)
-        if rests_on:
-            yield paragraph(rests_on)
+        if not isinstance(first, str):
+            yield paragraph(in_short(trials), strong=True)
+        numbers = tiles(context)
+        if numbers:
+            yield Tiles(tuple(numbers))
         reason = context.run.get("reason")
         if reason:
             yield paragraph(f"The run ended with: {reason}")
+        if configurations(trials):
+            more = [text for text in (answer(trials), _described(trials), trust(trials)) if text]
+            yield Details("What this answer rests on", tuple(map(paragraph, more)))
 
 
 def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | None:
@@ -64,40 +72,155 @@ def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | Non
     if place is None or rival is None:
         return None
     other = compared.configurations[rival]
-    # Differences are from the best baseline: from the winner itself, where that is the best baseline.
     if compared.objective != best.objective:
         return None  # the scores of images tell nothing of how sure such an objective is
-    gain = -compared.resampled.gain[rival] if best.baseline else compared.resampled.gain[place]
+    gain = _gain(compared, place, rival, best)
     unit = "Dice" if best.objective == DICE_LOSS else best.objective.title
     rank = "next baseline" if best.baseline else "best baseline"
     opponent = f"the {rank}, {other.name}"
     opening = "The best is a baseline: " if best.baseline else ""
-    first = share(compared.resampled.first[place])
-    tail = f"it is first of {plural(len(compared.configurations), 'configuration')} in {first} of resamples."
     if gain.low is None or gain.high is None:
-        return f"{opening}{best.name} and {opponent}, cannot be told apart {where}: it holds too few images."
-    images = plural(compared.images, "image")
-    images += f" in {plural(compared.groups, 'group')}" if compared.groups else ""
-    repeats = {compared.replicates[place], compared.replicates[rival]}
-    seeds = f", means of {' and '.join(map(str, sorted(repeats)))} trainings" if repeats != {1} else ""
-    if 2 in repeats:
-        seeds += ": two values are no more than a range"
-    limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}, {images}{seeds}"
+        return f"{opening}{best.name} and {opponent}, cannot be compared {where}: it holds too few images."
+    limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}"
     size = metric(abs(gain.value))
     if gain.value > 0 and not gain.includes_zero:
-        return f"{opening}{best.name} beats {opponent}, by {size} {unit} {where} ({limits}); {tail}"
-    ahead = f"{size} {unit} {'ahead of' if gain.value >= 0 else 'behind'} {opponent}, {where} ({limits})"
+        return f"{opening}{best.name} beats {opponent}, by {size} {unit} {where} ({limits})."
     if gain.includes_zero:
+        side = "ahead of" if gain.value >= 0 else "behind"
         return (
-            f"{opening}{best.name} is {ahead}, and as the interval includes zero, nothing tells the two apart; {tail}"
+            f"{opening}{best.name} is {size} {unit} {side} {opponent}, {where}. This may be chance: the interval of "
+            f"the difference includes zero ({limits})."
         )
-    return f"{opening}{best.name} ranks first on the validation split, but is {ahead}; {tail}"
+    return (
+        f"{opening}{best.name} ranks first on the validation split, but {where} it is {size} {unit} behind {opponent} "
+        f"({limits})."
+    )
+
+
+def tiles(context: ReportContext) -> list[Tile]:
+    """Return the numbers that matter: of a ranking, or of how far the run is; what the split leaks comes last."""
+    ranked = configurations(context.trials)
+    if not ranked:
+        ended = sum(record.status in FINISHED for record in context.trials)
+        epochs = sum(len(record.rows) for record in context.trials)
+        found = [Tile("Trials ended", f"{ended} of {len(context.trials)}", (f"{plural(epochs, 'epoch')} trained",))]
+        return [*found, *_leakage(context.run)]
+    best = ranked[0]
+    found_split = next(
+        ((name, context.comparison.splits[name]) for name, _ in _SPLITS if name in context.comparison.splits), None
+    )
+    place = found_split[1].place(best) if found_split else None
+    if found_split is None or place is None:
+        return [*_without_scores(best, ranked), *_leakage(context.run)]
+    name, compared = found_split
+    split = _SPLIT_WORDS[name]
+    dice, iou = compared.resampled.dice_loss[place], compared.resampled.iou[place]
+    found = [
+        Tile(
+            f"Dice loss of {best.name}, {split} split",
+            metric(dice.value),
+            (
+                f"95\u00a0% interval {interval(dice)}",
+                f"IoU {metric(iou.value)} ({interval(iou)})",
+                *_own_detail(best),
+            ),
+        )
+    ]
+    rival = _rival(compared, ranked)
+    if rival is not None and compared.objective == best.objective:
+        gain = _gain(compared, place, rival, best)
+        unit = "Dice" if best.objective == DICE_LOSS else best.objective.title
+        found.append(
+            Tile(
+                f"{'Lead over the next' if best.baseline else 'Gain over the best'} baseline",
+                f"{gained(gain.value)} {unit}",
+                (f"95\u00a0% interval {interval(gain, signed=True)}", compared.configurations[rival].name),
+            )
+        )
+    else:
+        found.append(_plain_gain(best, ranked))
+    images = plural(compared.images, "image")
+    groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
+    details = [f"{split} images{groups}, {compared.tumours} with a tumour"]
+    if len(compared.configurations) > 1:
+        first = share(compared.resampled.first[place])
+        details.append(f"first of {len(compared.configurations)} in {first} of resamples")
+    found.append(Tile("Seeds and images", f"{plural(best.seeds, 'seed')}, {images}", tuple(details)))
+    return [*found, *_leakage(context.run)]
+
+
+def _without_scores(best: Configuration, ranked: Sequence[Configuration]) -> list[Tile]:
+    """Return the numbers of a run that has no scores of single images, hence no intervals."""
+    found = [
+        Tile(
+            f"Dice loss of {best.name}, validation split",
+            metric(best.dice_loss),
+            (f"IoU {metric(best.iou)}", *_own_detail(best), "no interval: no scores of single images"),
+        )
+    ]
+    found.append(_plain_gain(best, ranked))
+    planned = "" if best.complete else f" of {best.planned} planned"
+    found.append(Tile("Seeds", plural(best.seeds, "seed"), (f"{plural(len(best.trials), 'training')}{planned}",)))
+    return found
+
+
+def _own_detail(best: Configuration) -> list[str]:
+    """Return the value of the objective, where neither the Dice loss nor the IoU is the objective."""
+    objective = best.objective
+    return [] if objective.is_ranking_key else [f"{objective.title} {metric(best.value)} (validation)"]
+
+
+def _plain_gain(best: Configuration, ranked: Sequence[Configuration]) -> Tile:
+    """Return by how much the best is ahead of a baseline on the validation split, where no scores allow an interval."""
+    label = f"{'Lead over the next' if best.baseline else 'Gain over the best'} baseline"
+    other = next((one for one in ranked[1:] if one.baseline), None)
+    if other is None:
+        return Tile(label, MISSING, ("no baseline to compare with",))
+    return Tile(
+        label, f"{gained(other.dice_loss - best.dice_loss)} Dice", (other.name, "validation split, no interval")
+    )
+
+
+def _leakage(run: Mapping[str, Any]) -> list[Tile]:
+    """Return what other images have in common with training, at worst; nothing where it is not on record."""
+    split = recorded_split(run)
+    worst = worst_leak(run)
+    if worst is None:
+        return []
+    words, related = worst
+    method = f"split {split.get('method')}"
+    if not (split.get("leak") or {}).get("leaks"):
+        return [Tile("Leakage of the split", "none found", (f"no {words} image has a relative in training", method))]
+    return [
+        Tile("Leakage of the split", share(related), (f"of the {words} images have a relative in training", method))
+    ]
+
+
+def _gain(compared: SplitComparison, place: int, rival: int, best: Configuration) -> Interval:
+    """Return by how much the best is ahead of its rival."""
+    # Differences are from the best baseline: from the winner itself, where that is the best baseline.
+    return -compared.resampled.gain[rival] if best.baseline else compared.resampled.gain[place]
 
 
 def _rival(compared: SplitComparison, ranked: Sequence[Configuration]) -> int | None:
     """Return the place of the best baseline other than the winner; None where there is none, or it was not compared."""
     best = next((one for one in ranked[1:] if one.baseline), None)
     return None if best is None else compared.place(best)
+
+
+def in_short(trials: Sequence[TrialRecord]) -> str:
+    """Return the answer in one sentence, as plain text, where no scores allow intervals."""
+    ranked = configurations(trials)
+    if not ranked:
+        return answer(trials)
+    best = ranked[0]
+    unit = "configuration" if any(len(one.trials) > 1 for one in ranked) else "trial"
+    opening = f"Best of {plural(len(ranked), unit)}" if len(ranked) > 1 else f"The only {unit} trained to the end"
+    sentence = f"{opening}: {with_role(best.name, best)}, with validation {_pair(best)}"
+    other = next((one for one in ranked[1:] if one.baseline), None)
+    if other is None:
+        return f"{sentence}."
+    return f"{sentence}. The {'next' if best.baseline else 'best'} baseline, {other.name}, has {_pair(other)}."
 
 
 def answer(trials: Sequence[TrialRecord]) -> str:
@@ -109,30 +232,35 @@ def answer(trials: Sequence[TrialRecord]) -> str:
     if not ranked:
         return _nothing_ranked([record for record in trials if record.stage == result_stage(trials)])
     best = ranked[0]
-    described = "; ".join(part for part in (role(best), settings(best.best, varied_fields(trials))) if part)
     repeated = any(len(one.trials) > 1 for one in ranked)
     stage = "of the final stage" if result_stage(trials) == "final" else "trained to the full budget"
     unit = "configuration" if repeated else "trial"
     sentence = (
         f"{f'Best of {plural(len(ranked), unit)}' if len(ranked) > 1 else f'The only {unit}'} {stage}: "
-        f"{best.name} ({described}), with validation {_values(best)}"
+        f"{with_role(best.name, best)}, with validation {_values(best)}"
     )
     if len(best.trials) == 2:
-        sentence += " (means of 2 trainings and, in brackets, both values, which are no more than a range)"
+        sentence += " (means of 2 trainings and, in brackets, both values, which are no more than a range)."
     elif len(best.trials) > 2:
-        sentence += f" (mean ± standard deviation of {plural(len(best.trials), 'training')})"
+        sentence += f" (mean ± standard deviation of {plural(len(best.trials), 'training')})."
     else:
         epoch = (best.best.best_row or {}).get("epoch")
-        sentence += f" at epoch {epoch} of {setting(best.best, 'epochs')}"
+        sentence += f" at epoch {epoch} of {setting(best.best, 'epochs')}."
     if best.baseline:
-        return sentence + _ahead_of_next(ranked)
+        return f"{sentence} {_ahead_of_next(ranked)}"
     baseline = next((one for one in ranked if one.baseline), None)
     if baseline is None:
-        return f"{sentence}; no baseline was trained to the full budget, so there is none to compare it with."
+        return f"{sentence} There is nothing to compare it with: no baseline was trained to the full budget."
     return (
-        f"{sentence}: {_difference(best, baseline)} than the best baseline, "
+        f"{sentence} This is {_difference(best, baseline)} than the best baseline, "
         f"{with_role(baseline.name, baseline)}, with {_pair(baseline)}."
     )
+
+
+def _described(trials: Sequence[TrialRecord]) -> str | None:
+    """Return the settings of the best configuration; None without one."""
+    best = next(iter(configurations(trials)), None)
+    return None if best is None else f"{best.name} is {settings(best.best, varied_fields(trials))}."
 
 
 def trust(trials: Sequence[TrialRecord]) -> str | None:
@@ -142,26 +270,23 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
         return None
     if result_stage(trials) == "search":
         seeds = max(one.seeds for one in ranked)
-        seed = "a single seed" if seeds == 1 else f"up to {seeds} seeds"
-        first = f", and the first is the best of {len(ranked)} configurations, all of it" if len(ranked) > 1 else ","
+        seed = "one seed" if seeds == 1 else f"up to {seeds} seeds"
+        first = f" The winner was chosen among {len(ranked)} in the same way." if len(ranked) > 1 else ""
         return (
-            f"These validation metrics are optimistic: each is the best epoch of {seed} of a configuration{first} "
-            "chosen on the very images that it is measured on. No final stage has trained the best again with fresh "
-            "seeds. See Limits."
+            f"The validation metrics are a little too good: each is the best epoch of {seed}, chosen on the same "
+            f"images that it is measured on.{first} No final stage has trained the best again with fresh seeds. See "
+            "Limits."
         )
     planned = [record for record in trials if record.stage == "final"]
     done = sum(record.full_budget and bool(record.rows) for record in planned)
     what = (
-        "The ranking is of the final stage alone: configurations chosen by the search, and the baselines, trained "
-        "again to the full budget with fresh seeds, the same for each. "
+        "Only the final stage is ranked: the configurations that the search chose, and the baselines, were trained "
+        "again to the full budget, all with the same fresh seeds. "
     )
     if done < len(planned):
-        what += (
-            f"It is not complete: {done} of its {len(planned)} trainings are done, and the ranking is of what is "
-            "there. "
-        )
+        what += f"It is not complete: {done} of its {len(planned)} trainings are done, and these are ranked. "
     return what + (
-        "Its validation metrics are each training's best epoch, chosen on those images, and so a little optimistic; "
+        "The validation metrics are a little too good, as each training's best epoch was chosen on the same images; "
         "the test split chose nothing."
     )
 
@@ -190,10 +315,10 @@ def _ahead_of_next(ranked: Sequence[Configuration]) -> str:
     searched = [one for one in others if not one.baseline]
     if searched:
         closest = searched[0]
-        return f"; no searched configuration does better, and the closest, {closest.name}, has {_pair(closest)}."
+        return f"No searched configuration does better: the closest, {closest.name}, has {_pair(closest)}."
     if others:
-        return f"; next comes {with_role(others[0].name, others[0])}, with {_pair(others[0])}."
-    return "; there is no other configuration to compare it with."
+        return f"The next is {with_role(others[0].name, others[0])}, with {_pair(others[0])}."
+    return "There is no other configuration to compare it with."
 
 
 def _best_row(record: TrialRecord) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bts_tune.report.blocks import Block, Bullets, Subheading, paragraph, table
+from bts_tune.report.cells import changed_notes, role_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, metric
-from bts_tune.results.naming import role
 from bts_tune.results.settings import setting
 from bts_tune.results.shape_metrics import MAX_DETECTIONS, shape_metrics
 from bts_tune.text import plural
@@ -21,7 +21,7 @@ class BoundariesAndBoxes(Section):
     """Boundaries and boxes of the predictions."""
 
     title = "Boundaries and boxes"
-    after = "kinds-of-images"
+    after = "strata"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the metrics of every trial whose images are scored, split by split."""
@@ -44,7 +44,8 @@ class BoundariesAndBoxes(Section):
             }
         )
         yield paragraph(
-            "Beside overlap: how far the boundaries lie apart, and what the predictions are worth as boxes."
+            "What overlap alone does not show: how far the boundaries are apart, and how good the predictions are as "
+            "boxes."
         )
         for name, title in _TITLES.items():
             rows = []
@@ -56,7 +57,7 @@ class BoundariesAndBoxes(Section):
                 rows.append(
                     [
                         context.names[record.trial],
-                        role(record),
+                        role_cell(record),
                         setting(record, "image_size"),
                         MISSING if found.hausdorff is None else f"{found.hausdorff:.2f}",
                         found.measured,
@@ -80,7 +81,7 @@ class BoundariesAndBoxes(Section):
                     "images with a tumour",
                 ]
                 header += ["AP50", "box IoU", "true regions", "predicted regions"]
-                yield table(header, rows, right=range(2, len(header)))
+                yield table(header, rows, right=range(2, len(header)), notes=changed_notes(known))
         tolerance = " or ".join(f"{one:g}" for one in tolerances)
         yield Bullets(
             (

@@ -15,7 +15,7 @@ class Changes(Section):
     """What a reader must know of how the run went on."""
 
     title = "Changes during the run"
-    after = "data-check"
+    after = "masks"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield what `--allow-changed`, `--extend` and lost checkpoints left in the record; nothing for most runs."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bts_tune.report.blocks import Block, Subheading, paragraph, table
+from bts_tune.report.cells import changed_notes, role_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, gained, interval, share
 from bts_tune.results.comparison import SplitComparison
 from bts_tune.results.configurations import configurations, result_stage
-from bts_tune.results.naming import role
 from bts_tune.text import plural
 
 _TITLES: Mapping[str, str] = {"test": "Test split", "valid": "Validation split"}
@@ -47,8 +47,8 @@ class ComparisonSection(Section):
                 else "The best and the baselines"
             )
             yield paragraph(
-                f"{who} on the same images, each against {_reference(compared)}. An interval that includes zero leaves "
-                f"open which of the two is better. {_chances(compared)}{_first(compared)}"
+                f"{who} on the same images. 'Gained' is by how much each is better than {_reference(compared)}. Where "
+                f"the interval includes zero, the difference may be chance. {_chances(compared)}{_first(compared)}"
             )
             for title, compared in shown:
                 groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
@@ -60,7 +60,7 @@ class ComparisonSection(Section):
                     header += [f"{compared.objective.title} gained", "95 % interval"]
                 header += ["Dice gained", "95 % interval", "IoU gained", "95 % interval", "p (Holm)", "first"]
                 rows = [_row(compared, place, repeated) for place in range(len(compared.configurations))]
-                yield table(header, rows, right=range(2, len(header)))
+                yield table(header, rows, right=range(2, len(header)), notes=changed_notes(compared.configurations))
         yield from (paragraph(sentence) for sentence in context.comparison.missing[:_MAX_MISSING])
         if len(context.comparison.missing) > _MAX_MISSING:
             yield paragraph(
@@ -79,7 +79,7 @@ def _first(compared: SplitComparison) -> str:
     if compared.objective == objective:
         return ""
     return (
-        f" How sure the {objective.title} is cannot be told from the scores of single images: first is by "
+        f" The {objective.title} cannot be computed from the scores of single images, so 'first' is by "
         f"{compared.objective.title}."
     )
 
@@ -88,25 +88,28 @@ def _chances(compared: SplitComparison) -> str:
     images = "groups of related images" if compared.groups else "images"
     fewest = min(compared.replicates)
     two = (
-        " Two trainings are two values, no more than a range: an interval from two rests on the assumption that "
-        "trainings are normally distributed, and is wide."
+        " An interval from two trainings is wide, and rests on the assumption that trainings are normally distributed."
         if 2 in compared.replicates
         else ""
     )
     if fewest > 1:
-        return f"The intervals hold the chance of other {images} and of other seeds.{two}"
+        return f"The intervals tell how much other {images} and other seeds could change the numbers.{two}"
     if max(compared.replicates) > 1:
         return (
-            f"The intervals hold the chance of other {images}, and that of other seeds where a configuration has more "
-            f"than one training; of one with a single training they are too narrow.{two}"
+            f"The intervals tell how much other {images} could change the numbers, and other seeds where a "
+            "configuration has more than one training. With a single training, an interval is too narrow."
+            f"{two}"
         )
-    return f"The intervals hold the chance of other {images} alone: a single seed tells nothing of that of others."
+    return (
+        f"The intervals tell how much other {images} could change the numbers. They know nothing of other seeds, as "
+        "each configuration ran with one."
+    )
 
 
 def _row(compared: SplitComparison, place: int, repeated: bool) -> list[str]:
     one, found = compared.configurations[place], compared.resampled
     first = share(found.first[place])
-    cells = [one.name, role(one), *([str(compared.replicates[place])] if repeated else [])]
+    cells = [one.name, role_cell(one), *([str(compared.replicates[place])] if repeated else [])]
     gains = [found.dice_gain[place], found.iou_gain[place]]
     if not compared.objective.is_ranking_key:
         gains.insert(0, found.gain[place])

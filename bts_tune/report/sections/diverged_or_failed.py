@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bts_tune.report.blocks import Block, table
-from bts_tune.report.cells import MAX_ROWS, more_rows, run_epochs_cell
+from bts_tune.report.cells import MAX_ROWS, changed_notes, more_rows, role_cell, run_epochs_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
 from bts_tune.results.leaderboard import is_ranked
-from bts_tune.results.naming import role
 from bts_tune.results.settings import settings
 from bts_tune.results.status import STATUSES, in_group
 
@@ -31,7 +30,7 @@ class DivergedOrFailed(Section):
         rows = [
             [
                 context.names[record.trial],
-                role(record),
+                role_cell(record),
                 STATUSES[record.status].words,
                 record.reason or MISSING,
                 run_epochs_cell(record),
@@ -40,8 +39,16 @@ class DivergedOrFailed(Section):
             for record in records[:MAX_ROWS]
         ]
         rows += [
-            [context.names[record.trial], role(record), "complete", "its rows are not on record", "0", settings(record)]
+            [
+                context.names[record.trial],
+                role_cell(record),
+                "complete",
+                "its rows are not on record",
+                "0",
+                settings(record),
+            ]
             for record in lost[:MAX_ROWS]
         ]
-        yield table(["name", "role", "status", "reason", "epochs run", "settings"], rows, right=(4,))
+        notes = changed_notes([*records[:MAX_ROWS], *lost[:MAX_ROWS]])
+        yield table(["name", "role", "status", "reason", "epochs run", "settings"], rows, right=(4,), notes=notes)
         yield from more_rows(records)

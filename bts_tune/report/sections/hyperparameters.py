@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from bts_tune.report.blocks import Block, Subheading, paragraph, table
+from bts_tune.report.blocks import Block, Plot, Subheading, paragraph, table
 from bts_tune.report.context import ReportContext
-from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
+from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, evenly, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
 from bts_tune.results.importance import (
@@ -58,11 +58,11 @@ class Hyperparameters(Section):
         found = measured(context.trials)
         if not any(not record.baseline for record in found.trials):
             return
-        yield paragraph(f"Set beside each other: {_sentence(found)}")
+        yield paragraph(f"Compared here: {_sentence(found)}")
         if len(found.trials) < MIN_TRIALS:
             yield paragraph(
-                f"No importance is computed from fewer than {MIN_TRIALS} trials, and these are {len(found.trials)}: "
-                "chance would decide the order."
+                f"Importance needs at least {MIN_TRIALS} trials, and these are {len(found.trials)}: of so few, chance "
+                "would decide the order."
             )
         else:
             told = importances(found, context.run)
@@ -77,42 +77,77 @@ class Hyperparameters(Section):
                 ]
                 yield table(["parameter", "share of the variance", "among the best"], rows, right=(1, 2))
             yield paragraph(
-                "Share of the variance: fANOVA (Hutter et al., ICML 2014), how much of the loss's variance over the "
-                "space a parameter explains by itself and with others. Among the best: PED-ANOVA (Watanabe et al., "
-                "IJCAI 2023), how much it tells the best tenth of the trials from all. Both by Optuna; each column "
-                "sums to all. A search that follows its own findings tries good values more often than bad ones, which "
-                "both only partly undo. A parameter that is drawn under a condition is judged among the trials in "
-                f"which it has an effect. Of more than {MAX_TRIALS} trials, that many at even steps in the order of "
-                "planning are used."
+                "Share of the variance: how much of the differences between trials a parameter explains, alone and "
+                "with others (fANOVA, Hutter et al., ICML 2014). Among the best: how much a parameter sets the best "
+                "tenth of the trials apart from all (PED-ANOVA, Watanabe et al., IJCAI 2023). Both by Optuna; each "
+                "column adds up to 100 %. The search tries promising values more often, and neither method corrects "
+                "for that fully. A parameter that only some trials have is judged among those. Of more than "
+                f"{MAX_TRIALS} trials, that many at even steps in the order of planning are used."
             )
         title = objective_of(context.trials).title
         marginals = functools.partial(draw_marginal_plots, context.trials, context.run, context.tags)
-        shown = list(context.picture(f"Validation {title} against each hyperparameter", "marginals", marginals))
+        plot = functools.partial(_plot, "marginals", found, context.run)
+        shown = list(
+            context.picture(f"Validation {title} against each hyperparameter", "marginals", marginals, plot=plot)
+        )
         if shown:
             yield from shown
             yield paragraph(
-                "Each dot is a trial, each square a baseline; bars are the median of a category. Only trials in which "
-                "a parameter has an effect are drawn in its panel. All other parameters vary along, so a slope is no "
-                "proof."
+                "Each dot is a trial, each square a baseline; bars are the median of a category. A panel shows the "
+                "trials in which its parameter has an effect. All other parameters vary too, so a slope alone proves "
+                "nothing."
             )
         coordinates = functools.partial(draw_parallel_coordinates, context.trials, context.run, context.tags)
-        shown = list(context.picture("Parallel coordinates of the trials", "parallel_coordinates", coordinates))
+        plot = functools.partial(_plot, "parallel", found, context.run)
+        shown = list(
+            context.picture("Parallel coordinates of the trials", "parallel_coordinates", coordinates, plot=plot)
+        )
         if shown:
             yield from shown
             yield paragraph(
-                f"A line is a trial: from its values, left, to its validation {title}, right. Dark lines are the "
-                "better ones, the black one the best. Parameters that only some trials have are left out. Of more than "
-                f"{MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
+                f"A line is a trial: from its values, left, to its validation {title}, right. The better a trial, the "
+                "more its line stands out from the page. Parameters that only some trials have are left out. Of more "
+                f"than {MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
             )
+
+
+def _plot(kind: str, found: Measured, run: Mapping[str, Any]) -> Plot:
+    """Return the trials and the axes of a plot that can be explored; the strongest hyperparameters come first."""
+    when, logs = conditions(run), logarithmic(run)
+    fields = _strongest(found, run)
+    if kind == "parallel":
+        fields = [field for field in fields if not when.get(field)][:_MAX_AXES]
+    axes = [
+        {
+            "field": field,
+            "numeric": is_numeric([setting(record, field) for record in found.trials]),
+            "log": field in logs,
+            "trials": [record.trial for record in found.trials if fulfils(record, when.get(field, {}))]
+            if when.get(field)
+            else None,
+        }
+        for field in fields
+    ]
+    return Plot(
+        kind,
+        {
+            "axes": axes,
+            "values": {
+                record.trial: float(f"{reached:.5g}")
+                for record, reached in zip(found.trials, found.values, strict=True)
+                if math.isfinite(reached)
+            },
+        },
+    )
 
 
 def _sentence(found: Measured) -> str:
-    """Return what is set beside what."""
+    """Return what is compared with what."""
     what = (
         f"{plural(len(found.trials), 'trial')} of the search, all trained to the full budget, each at its best epoch"
         if found.epoch is None
         else f"{plural(len(found.trials), 'trial')} of the search, each at its best up to epoch {found.epoch}, the "
-        "last one that all of them reached: some were stopped early, and those that were not are no fair sample"
+        "last one that all of them reached. Later epochs are left out, as only the better trials have them"
     )
     left = f"; {found.left_out} that diverged, failed or are not done are left out" if found.left_out else ""
     return f"{what}{left}."
@@ -184,7 +219,7 @@ def draw_parallel_coordinates(
         axes = figure.subplots()
         x = np.arange(len(fields) + 1)
         # All but the best as one collection, better ones above: a line for each takes far longer.
-        *others, best = _evenly(np.argsort(-costs, kind="stable"), MAX_LINES)
+        *others, best = evenly(np.argsort(-costs, kind="stable").tolist(), MAX_LINES)
         colors = colormaps["cividis"](0.95 * shades[others])
         lines = [np.column_stack([x, table_of[place]]) for place in others]
         axes.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=3))
@@ -207,11 +242,6 @@ def draw_parallel_coordinates(
         axes.spines[:].set_visible(False)
         banner(figure, tags)
     return png.getvalue()
-
-
-def _evenly(ranked: np.ndarray, count: int) -> np.ndarray:
-    """Return at most `count` of them at even steps, the first and the last included."""
-    return ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), count)).round().astype(int)]
 
 
 _LABEL = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}

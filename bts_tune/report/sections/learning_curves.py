@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.blocks import Block, Plot, paragraph
 from bts_tune.report.context import ReportContext
-from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, new_figure
+from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, evenly, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
 from bts_tune.results.configurations import result_stage
 from bts_tune.results.leaderboard import is_ranked, ordered
-from bts_tune.results.naming import changed_note
+from bts_tune.results.naming import changed_note, role
 from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.status import STATUSES
@@ -36,17 +36,21 @@ class LearningCurves(Section):
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the learning curves."""
         draw = functools.partial(draw_learning_curves, context.trials, context.tags)
-        shown = list(context.picture("Learning curves of the leading trials", "learning_curves", draw))
+        plot = functools.partial(_plot, context.trials)
+        shown = list(context.picture("Learning curves of the leading trials", "learning_curves", draw, plot=plot))
         if not shown:
             yield paragraph("No trial has finished an epoch, so there are no curves.")
             return
         yield from shown
         yield paragraph(
-            "Left: the metric that ranks the trials. Right: how far the validation Dice loss lies above that of the "
-            "training batches of the same epoch. Training batches are augmented and dropout is on, so the gap can be "
-            "negative; where it grows while the validation loss stops falling, the model overfits."
+            "Left: the metric that ranks the trials. Right: the gap, which is the validation Dice loss minus that of "
+            "the training batches of the same epoch. The gap can be negative, as training batches are augmented and "
+            "have dropout. A model overfits where its gap grows while its validation loss no longer falls."
         )
 
+
+MAX_OTHERS = 1000
+"""Most trials that are drawn without a name: of more lines, none could be told from the others."""
 
 _DASHES: tuple[Any, ...] = ((0, (6, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
 
@@ -60,10 +64,17 @@ class _Line:
     style: dict[str, Any]
 
 
-def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = (), leaders: int = 4) -> bytes | None:
+LEADERS = 4
+"""How many searched configurations are named."""
+
+
+def draw_learning_curves(
+    trials: Sequence[TrialRecord], tags: Sequence[str] = (), leaders: int = LEADERS
+) -> bytes | None:
     """Draw the objective, and the gap between validation and training Dice loss, over the epochs.
 
-    The first `leaders` searched configurations and up to four baselines are named; all other trials are thin and grey.
+    The first `leaders` searched configurations and up to four baselines are named; all other trials are thin and grey,
+    of very many some at even steps from the best to the worst.
 
     Args:
         trials: the run's trials in any order.
@@ -78,7 +89,8 @@ def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = ()
         return None
     with new_figure((11.4, 4.7), layout="constrained") as (figure, png):
         loss, gap = figure.subplots(1, 2)
-        _draw_others(loss, gap, others)
+        drawn = evenly(others, MAX_OTHERS)
+        _draw_others(loss, gap, drawn)
         for line in reversed(lines):
             for seed, record in enumerate(line.trials):
                 _draw_trial(loss, gap, record, {**line.style, "zorder": 3, "alpha": 0.45 if seed else 1.0})
@@ -90,7 +102,7 @@ def draw_learning_curves(trials: Sequence[TrialRecord], tags: Sequence[str] = ()
         last = max(row["epoch"] for record in trials for row in record.rows)
         for axes in (loss, gap):
             _epoch_axis(axes, last)
-        _legend(figure, lines, len(others))
+        _legend(figure, lines, len(others), len(drawn))
         note = changed_note(record for line in lines for record in line.trials)
         if note:
             figure.supxlabel(textwrap.fill(note, 150), x=0.01, ha="left", fontsize=8, color="#444444")
@@ -124,12 +136,27 @@ def _label(group: Sequence[TrialRecord]) -> str:
     first = group[0]
     details = [metric(first.objective.value(first.best_row))] if first.best_row else []
     if first.baseline:
-        details.append("baseline, changed" if first.changed else "baseline")
+        details.append(role(first))
     if len(group) > 1:
         details.append(f"best of {plural(len(group), 'seed')}")
     if not is_ranked(first):
         details.append(STATUSES[first.status].words)
     return f"{shortened(first.name, 28)}\n{' · '.join(details)}"
+
+
+def _plot(trials: Sequence[TrialRecord]) -> Plot:
+    """Return which trials the plot that can be explored names, each line with its style."""
+    lines, _ = _choose(trials, LEADERS)
+    named = [
+        {
+            "trials": [record.trial for record in line.trials],
+            "label": line.label.replace("\n", ", "),
+            "color": line.style["color"],
+            "dashed": line.trials[0].baseline,
+        }
+        for line in lines
+    ]
+    return Plot("curves", {"lines": named})
 
 
 def _draw_others(loss: Axes, gap: Axes, trials: Sequence[TrialRecord]) -> None:
@@ -189,14 +216,14 @@ def _epoch_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, lines: Sequence[_Line], others: int) -> None:
+def _legend(figure: Figure, lines: Sequence[_Line], others: int, drawn: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **line.style, marker=_marker(line.trials[0])) for line in lines]
     labels = [line.label for line in lines]
     if others:
         handles.append(Line2D([], [], color=OTHERS, linewidth=0.8))
-        labels.append(plural(others, "other trial"))
+        labels.append(plural(others, "other trial") + (f"\n{drawn} of them drawn" if drawn < others else ""))
     legend = figure.legend(
         handles,
         labels,

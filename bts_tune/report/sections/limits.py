@@ -38,20 +38,19 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
     elif repeated:
         noise = (
             f"{repeated} of the {len(ranked)} ranked configurations ran with more than one seed, and a difference "
-            "within the spread of the seeds is noise; the others ran with a single seed, which tells nothing of that "
-            "spread."
+            "within the spread of the seeds is noise; the others ran with a single seed, and their spread is not known."
         )
     else:
         noise = (
-            "Every configuration ran with a single seed, so nothing here tells a small difference from the noise "
-            "between seeds."
+            "Every configuration ran with a single seed, so a small difference may be no more than the noise between "
+            "seeds."
         )
     if final:
         chosen = (
             "The configurations of the final stage were chosen on the validation images that it is ranked on, though "
             "by other trainings, and each training's best epoch on the same images: validation metrics are a little "
-            "optimistic, those of the test split are not. Of several configurations that are about as good, the first "
-            "is the luckiest, which no interval of a single configuration shows."
+            "optimistic, those of the test split are not. Of several configurations that are about equally good, luck "
+            "decides which is first; no interval of a single configuration shows that."
         )
     else:
         chosen = (
@@ -68,9 +67,9 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
     sentences = [
         noise,
         chosen,
-        "The intervals hold the chance in which images the split has and, where a configuration was trained more than "
-        "once, in which seeds it was trained with, and nothing else: where images of one patient resemble each other "
-        "and no group says so, too little of what a new patient brings; of another scanner or clinic, nothing.",
+        "The intervals tell how much other images of the same kind could change the numbers and, where a configuration "
+        "was trained more than once, other seeds. They are too narrow for new patients where images of one patient "
+        "resemble each other and no group says so, and say nothing about another scanner or clinic.",
         "The split may leak: where neighbouring slices of one patient lie in different splits, and the dataset names "
         "no patients, every metric, the test split's included, says more about patients that the model has seen than "
         "about new ones.",

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from bts_tune.report.blocks import Block, paragraph, table
 from bts_tune.report.cells import (
     MAX_ROWS,
+    changed_notes,
     epoch_cell,
     more_rows,
     over_trainings,
     own_cells,
     own_header,
+    role_cell,
     spread_cell,
     time_cell,
 )
@@ -19,7 +21,6 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, metric
 from bts_tune.results.configurations import configurations
-from bts_tune.results.naming import role
 from bts_tune.results.objective import objective_of
 from bts_tune.results.settings import setting
 
@@ -47,7 +48,7 @@ class OverSeeds(Section):
             trainings = [
                 [
                     one.name,
-                    role(one),
+                    role_cell(one),
                     setting(record, "seed"),
                     *([record.fold or MISSING] if folds else []),
                     *own_cells(record),
@@ -67,12 +68,14 @@ class OverSeeds(Section):
             shown = [*([objective.column] if own else []), "val_dice_loss", "val_iou"]
             shown += ["test_dice_loss", "test_iou"] if tested else []
             rows += trainings
-            rows.append([one.name, role(one), *summary, *(spread_cell(one, name) for name in shown), MISSING, MISSING])
+            rows.append(
+                [one.name, role_cell(one), *summary, *(spread_cell(one, name) for name in shown), MISSING, MISSING]
+            )
         yield paragraph(
             "Every training of the configurations that have more than one"
             + (", seed by seed and fold by fold" if folds else ", seed by seed")
             + f", at its own best epoch; {over_trainings(several)}."
         )
-        yield table(header, rows, right=range(2, len(header)))
+        yield table(header, rows, right=range(2, len(header)), notes=changed_notes(several[:MAX_ROWS]))
         if len(several) > MAX_ROWS:
             yield from more_rows(several, "configuration", "leaderboard.csv")

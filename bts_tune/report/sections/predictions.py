@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import re
 import textwrap
 import zipfile
@@ -15,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.errors import RunError
-from bts_tune.report.blocks import Block, Picture, Subheading, paragraph
+from bts_tune.report.blocks import Block, Picture, Plot, Subheading, paragraph
 from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import WARNING, joined, new_figure
+from bts_tune.report.figures.outlines import outline
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.leaderboard import best_baselines, ranking
 from bts_tune.results.naming import with_role
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 _HIT, _FALSE_ALARM, _MISS = "#009E73", "#E69F00", "#CC79A7"
 _MAX_SLICES = 10
+_MAX_SHOWN = 384
+_LINE = 18
 _MAX_SAMPLE_BYTES = 2**28
 _ROBOFLOW_SUFFIX = re.compile(r"_(jpe?g|png|bmp|tiff?)\.rf\..*$", re.IGNORECASE)
 THRESHOLD = 0.5
@@ -54,11 +59,10 @@ class Predictions(Section):
         overlays = {record.trial: list(_overlay(context, record, record in best)) for record in shown}
         if any(isinstance(block, Picture) for blocks in overlays.values() for block in blocks):
             yield paragraph(
-                "Validation slices, with the weights of the best epoch: the best, the median and the worst of the "
-                "tumours of which something was found, by IoU; missed ones, of which no pixel was, the largest first; "
-                "and false alarms, whose predicted regions hold no true pixel. Where a kind is not there, the model "
-                "has none on this split. The rarer kinds are looked for, so that this choice says what happens and "
-                "not how often."
+                "Slices of the validation split, predicted with the weights of the best epoch. Best, median and worst: "
+                "by IoU, among the tumours of which something was found. Missed: not one pixel was found; the largest "
+                "first. False alarm: a predicted region without any true pixel. A kind that is not shown does not "
+                "occur on this split. The slices are chosen to show what can happen, not how often it does."
             )
         for blocks in overlays.values():
             yield from blocks
@@ -74,7 +78,39 @@ def _overlay(context: ReportContext, record: TrialRecord, best: bool) -> Iterabl
         yield paragraph(f"The figure is left out: {error}")
         return
     draw = functools.partial(draw_predictions, samples, f"Predictions of {name}", context.tags)
-    yield from context.picture(f"Validation slices, {title}", f"predictions-{record.trial}", draw, photo=True)
+    gallery = functools.partial(_gallery, samples, record.trial)
+    described = f"Validation slices, {title}"
+    yield from context.picture(described, f"predictions-{record.trial}", draw, photo=True, plot=gallery)
+
+
+def _gallery(samples: Samples, trial: str) -> Plot:
+    """Return the slices with the outlines of truth and prediction, to be looked at one by one."""
+    slices = []
+    for place in range(min(len(samples.names), _MAX_SLICES)):
+        truth, predicted = samples.truths[place], samples.probabilities[place] > THRESHOLD
+        iou = float(samples.iou[place])
+        slices.append(
+            {
+                "name": samples.names[place],
+                "kind": samples.kinds[place],
+                "iou": round(iou, 4) if np.isfinite(iou) and truth.any() else None,
+                "image": _jpeg(samples.images[place]),
+                "truth": outline(truth),
+                "predicted": outline(predicted),
+            }
+        )
+    return Plot("gallery", {"trial": trial, "size": int(samples.images.shape[1]), "slices": slices})
+
+
+def _jpeg(image: NDArray[np.uint8]) -> str:
+    """Return a slice as JPEG in base 64, no larger than a screen shows it: a page holds dozens."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    small = Image.fromarray(image)
+    small.thumbnail((_MAX_SHOWN, _MAX_SHOWN))
+    small.save(data, format="JPEG", quality=88)
+    return base64.b64encode(data.getvalue()).decode()
 
 
 @dataclass(frozen=True)
@@ -147,7 +183,7 @@ def draw_predictions(samples: Samples, title: str, tags: Sequence[str] = ()) -> 
     """
     rows, cell, gap, left, foot = min(len(samples.names), _MAX_SLICES), 1.75, 0.07, 1.5, 0.8
     heading = textwrap.wrap(title, 84)
-    head = 0.36 + 0.21 * len(heading) + (0.26 if tags else 0.0)
+    head = 0.36 + 0.21 * len(heading) + (0.16 if tags else 0.0)
     width = left + 4 * cell + 4 * gap
     height = head + rows * cell + (rows - 1) * gap + foot
     with new_figure((width, height), layout=None) as (figure, png):
@@ -167,9 +203,10 @@ def draw_predictions(samples: Samples, title: str, tags: Sequence[str] = ()) -> 
         bar_axes.tick_params(labelsize=8, length=2)
         _error_legend(figure, left / width, 0.32 / height)
         top = height - 0.1
-        for text, color in [*([(joined(tags), WARNING)] if tags else []), ("\n".join(heading), "black")]:
-            figure.text(0.1 / width, top / height, text, color=color, fontsize=11, fontweight="bold", va="top")
-            top -= 0.26
+        if tags:
+            figure.text(0.1 / width, top / height, joined(tags), color=WARNING, fontsize=7.5, va="top")
+            top -= 0.16
+        figure.text(0.1 / width, top / height, "\n".join(heading), fontsize=11, fontweight="bold", va="top")
     return png.getvalue()
 
 
@@ -183,8 +220,7 @@ def _draw_slice(axes: Sequence[Axes], samples: Samples, row: int) -> AxesImage:
     axes[3].imshow(_errors(image, truth, probability > THRESHOLD), interpolation="nearest")
     iou = samples.iou[row]
     text = f"IoU {iou:.2f}" if np.isfinite(iou) and truth.any() else "no tumour"
-    name = shortened(_ROBOFLOW_SUFFIX.sub("", samples.names[row]), 18)
-    label = "\n".join(part for part in (samples.kinds[row], name, text) if part)
+    label = "\n".join(part for part in (samples.kinds[row], short_name(samples.names[row]), text) if part)
     axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
     for one in axes:
         one.set_xticks([])
@@ -192,6 +228,17 @@ def _draw_slice(axes: Sequence[Axes], samples: Samples, row: int) -> AxesImage:
         one.grid(False)
         one.spines[:].set_visible(False)
     return shown
+
+
+def short_name(name: str) -> str:
+    """Return a file's own name on at most two lines; the page has the whole one."""
+    own = re.sub(r"\.[A-Za-z0-9]{2,4}$", "", _ROBOFLOW_SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2]))
+    short = shortened(own or name, 2 * _LINE - 6)
+    if len(short) <= _LINE:
+        return short
+    # Behind a sign that parts words, where there is one that leaves no line too long.
+    end = max((place for place in range(len(short) - _LINE, _LINE) if not short[place].isalnum()), default=_LINE - 1)
+    return f"{short[: end + 1]}\n{short[end + 1 :]}"
 
 
 def _errors(image: NDArray[np.uint8], truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -41,18 +41,18 @@ class PublishedResults(Section):
                     sources.add(str(published))
         if rows:
             yield paragraph(
-                "As published by the model's authors. How they defined and averaged their metrics, and on which split, "
-                "is not known, so the two columns stand beside each other without being comparable."
+                "As published by the model's authors. It is not known how they defined and averaged their metrics, nor "
+                "on which split, so the two columns are not strictly comparable."
             )
             yield table(["name", "metric", "here (validation)", "published by its authors"], rows, right=(2, 3))
             yield from (paragraph(f"Source: {source}") for source in sorted(sources))
         changed = {record.name: ", ".join(record.changed) for record in with_published if record.changed}
         for name, fields in changed.items():
             yield paragraph(
-                f"{name} ran changed ({fields}), so the metrics that its authors published are not set beside it."
+                f"{name} ran changed ({fields}), so its authors' published metrics cannot be compared with it."
             )
         if not rows and not changed:
             yield paragraph(
-                "Metrics were published for a baseline, but it has not been trained to the full budget, so there is "
-                "nothing to set beside them."
+                "Metrics were published for a baseline, but it has not been trained to the full budget here, so there "
+                "is nothing to compare."
             )

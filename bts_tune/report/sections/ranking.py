@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
+from bts_tune.report.blocks import Block, Cell, Code, Details, paragraph, table
 from bts_tune.report.cells import (
     MAX_ROWS,
+    changed_notes,
     interval_cell,
     mean_cell,
     more_rows,
@@ -15,6 +16,7 @@ from bts_tune.report.cells import (
     over_trainings,
     own_cells,
     own_header,
+    role_cell,
     spread_cell,
 )
 from bts_tune.report.context import ReportContext
@@ -22,7 +24,6 @@ from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import count, duration
 from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.leaderboard import is_ranked, total_seconds
-from bts_tune.results.naming import role
 from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, settings
@@ -44,57 +45,66 @@ class Ranking(Section):
         compared = context.comparison.splits.get("valid")
         repeated = any(one.planned > 1 for one in ranked)
         objective = objective_of(context.trials)
-        header = ["rank", "name", "role", *(["trainings"] if repeated else []), *own_header(objective)]
-        header += ["validation Dice loss"]
-        header += [
-            *(["95 % interval"] if compared else []),
-            "IoU",
-            "Dice per image",
-            "training Dice loss",
-            "best epoch",
-        ]
-        header += ["time", "parameters", *([] if repeated else ["seed"]), "settings"]
-        rows = []
+        header = ["rank", "name", "role", *(["trainings"] if repeated else []), *own_header(objective), "Dice loss"]
+        header += [*(["95 % interval"] if compared else []), "IoU", "best epoch", "time", "model"]
+        further = ["name", "Dice per image", "training Dice loss", "parameters", *([] if repeated else ["seed"])]
+        rows, more = [], []
         for rank, one in enumerate(ranked[:MAX_ROWS], start=1):
             parameters = one.best.started.get("parameters")
-            seconds = [total_seconds(record) or 0.0 for record in one.trials]
+            seconds = statistics.fmean(total_seconds(record) or 0.0 for record in one.trials)
             rows.append(
                 [
                     rank,
                     one.name,
-                    role(one),
+                    role_cell(one),
                     *([f"{len(one.trials)} of {one.planned}"] if repeated else []),
                     *own_cells(one),
                     spread_cell(one, "val_dice_loss"),
                     *([interval_cell(context.comparison, one)] if compared else []),
                     spread_cell(one, "val_iou"),
+                    _epochs(one),
+                    Cell(duration(seconds), seconds),
+                    f"{setting(one.best, 'decoder')} / {setting(one.best, 'encoder')}",
+                ]
+            )
+            more.append(
+                [
+                    one.name,
                     mean_cell(one, "val_dice_image"),
                     mean_cell(one, "train_dice_loss"),
-                    _epochs(one),
-                    Cell(duration(statistics.fmean(seconds)), statistics.fmean(seconds)),
                     Cell(count(parameters), parameters),
                     *([] if repeated else [setting(one.best, "seed")]),
                     settings(one.best, context.varied),
                 ]
             )
-        yield paragraph(
-            ("Configurations of the final stage" if result_stage(context.trials) == "final" else "Configurations")
-            + f" trained to the full budget, by validation {order(objective)}, each training at its best epoch"
-            + (f"; {over_trainings(ranked)}" if repeated else "")
-            + ". Settings are the model, the learning rate and what else differs between trials and from the program's "
-            "defaults; ",
-            Code("configurations.csv"),
-            " and ",
-            Code("leaderboard.csv"),
-            " have every setting and metric, of configurations and of trials, ",
-            Code("epochs.csv"),
-            " every epoch.",
-        )
-        yield table(header, rows, right=(0, *range(3, len(header) - 1)))
+        notes = [
+            f"On the validation split, each training at its best epoch; ordered by {order(objective)}."
+            + (" A lower Dice loss is better." if objective.is_ranking_key else "")
+            + (" Only the final stage is ranked." if result_stage(context.trials) == "final" else ""),
+            *([f"Shown: {over_trainings(ranked)}."] if repeated else []),
+            *changed_notes(ranked[:MAX_ROWS]),
+        ]
+        yield table(header, rows, right=(0, *range(3, len(header) - 1)), notes=notes)
         yield from more_rows(ranked, "configuration", "configurations.csv")
         nowhere = _never_finished(context.trials)
         if nowhere:
             yield paragraph(f"Not ranked, as none of its trainings reached the full budget: {', '.join(nowhere)}.")
+        yield Details(
+            "More columns of the ranking, and settings",
+            (
+                table([*further, "settings"], more, right=range(1, len(further))),
+                paragraph(
+                    "Settings are the model, the learning rate, and what differs both between trials and from the "
+                    "defaults. ",
+                    Code("configurations.csv"),
+                    " and ",
+                    Code("leaderboard.csv"),
+                    " have every setting and metric, of configurations and of trials; ",
+                    Code("epochs.csv"),
+                    " has every epoch.",
+                ),
+            ),
+        )
 
 
 def _never_finished(trials: Sequence[TrialRecord]) -> list[str]:

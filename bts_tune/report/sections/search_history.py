@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bts_tune.report.blocks import Block, paragraph
+from bts_tune.report.blocks import Block, Plot, paragraph
 from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
@@ -38,14 +39,15 @@ class SearchHistory(Section):
         draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run))
         objective = objective_of(context.trials)
         best = f"{objective.best_word} validation {objective.title}"
-        shown = list(context.picture(f"The {best} so far", "search_history", draw))
+        plot = functools.partial(_plot, context.trials, gpus_per_trial(context.run))
+        shown = list(context.picture(f"The {best} so far", "search_history", draw, plot=plot))
         if not shown:
             return
         yield from shown
         yield paragraph(
-            f"The line is the {best} of the full-budget trials that had ended by then; left "
-            "against the trials in the order in which they ended, right against device time: the seconds of all trials "
-            f"together, whatever ran side by side, {_DEVICE_TIME[device_time(context.trials, 1.0)[0]]}."
+            f"The line is the {best} so far of the trials trained to the full budget. Left: trial by trial, in the "
+            "order in which they ended. Right: over device time, which adds up the time of all trials, also of those "
+            f"that ran at the same time, {_DEVICE_TIME[device_time(context.trials, 1.0)[0]]}."
         )
 
 
@@ -62,20 +64,11 @@ def draw_search_history(
     Returns:
         A PNG, or None with fewer than two trials that have ended with rows.
     """
-    ended = [record for record in trials if record.stage == "search" and record.status in FINISHED and record.rows]
-    ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
-    if len(ended) < 2:
+    course = _course(trials, gpus_per_trial)
+    if course is None:
         return None
-    objective = objective_of(trials)
-    values = [objective.value(record.best_row) for record in ended if record.best_row]
-    ranked = [is_ranked(record) for record in ended]
-    costs = (objective.cost(value) if full else np.inf for value, full in zip(values, ranked, strict=True))
-    best = [objective.cost(cost) for cost in itertools.accumulate(costs, min)]
-    device, share = device_time(ended, gpus_per_trial)
-    seconds = list(itertools.accumulate(share * (total_seconds(record) or 0.0) for record in ended))
-    unit, size = next(
-        (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if seconds[-1] >= 2 * s or s == 1
-    )
+    objective, ended, values, best = objective_of(trials), course.ended, course.values, course.best
+    seconds, device, unit, size = course.seconds, course.device, course.unit, course.unit_seconds
     with new_figure((11.4, 3.9), layout="constrained") as (figure, png):
         panels = figure.subplots(1, 2, sharey=True)
         steps = ([float(number) for number in range(1, len(ended) + 1)], [second / size for second in seconds])
@@ -102,6 +95,58 @@ def draw_search_history(
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8.5)
         banner(figure, tags)
     return png.getvalue()
+
+
+@dataclass(frozen=True)
+class _Course:
+    """The trials of the search in the order in which they ended, what each came to, and the best so far.
+
+    `seconds` are of device time until then, shown in `unit` of `unit_seconds`; `best` is infinite until a trial was
+    trained to its full budget.
+    """
+
+    ended: Sequence[TrialRecord]
+    values: Sequence[float]
+    best: Sequence[float]
+    seconds: Sequence[float]
+    device: str
+    unit: str
+    unit_seconds: float
+
+
+def _course(trials: Sequence[TrialRecord], gpus_per_trial: float) -> _Course | None:
+    """Return the course of the search; None with fewer than two trials that have ended with rows."""
+    ended = [record for record in trials if record.stage == "search" and record.status in FINISHED and record.rows]
+    ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
+    if len(ended) < 2:
+        return None
+    objective = objective_of(trials)
+    values = [objective.value(record.best_row) for record in ended if record.best_row]
+    ranked = [is_ranked(record) for record in ended]
+    costs = (objective.cost(value) if full else np.inf for value, full in zip(values, ranked, strict=True))
+    best = [objective.cost(cost) for cost in itertools.accumulate(costs, min)]
+    device, share = device_time(ended, gpus_per_trial)
+    seconds = list(itertools.accumulate(share * (total_seconds(record) or 0.0) for record in ended))
+    unit, size = next(
+        (u, s) for u, s in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if seconds[-1] >= 2 * s or s == 1
+    )
+    return _Course(ended, values, best, seconds, device, unit, size)
+
+
+def _plot(trials: Sequence[TrialRecord], gpus_per_trial: float) -> Plot | None:
+    """Return the course of the search for the plot that can be explored."""
+    course = _course(trials, gpus_per_trial)
+    if course is None:
+        return None
+    return Plot(
+        "history",
+        {
+            "unit": f"{course.device}-{course.unit}",
+            "ended": [record.trial for record in course.ended],
+            "spent": [float(f"{seconds / course.unit_seconds:.5g}") for seconds in course.seconds],
+            "best": [float(f"{value:.5g}") if np.isfinite(value) else None for value in course.best],
+        },
+    )
 
 
 def device_time(trials: Sequence[TrialRecord], gpus_per_trial: float) -> tuple[str, float]:

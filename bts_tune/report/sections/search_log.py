@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bts_tune.report.blocks import Block, paragraph, table
-from bts_tune.report.cells import MAX_ROWS, epoch_cell, more_rows, own_cells, own_header, time_cell
+from bts_tune.report.cells import (
+    MAX_ROWS,
+    changed_notes,
+    epoch_cell,
+    more_rows,
+    own_cells,
+    own_header,
+    role_cell,
+    time_cell,
+)
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
 from bts_tune.results.leaderboard import search_log
-from bts_tune.results.naming import role
 from bts_tune.results.objective import objective_of
 from bts_tune.results.settings import setting, settings
 
@@ -47,7 +55,7 @@ class SearchLog(Section):
                 [
                     place,
                     context.names[record.trial],
-                    role(record),
+                    role_cell(record),
                     *own_cells(record),
                     metric(best.get("val_dice_loss")),
                     metric(best.get("val_iou")),
@@ -58,8 +66,8 @@ class SearchLog(Section):
                 ]
             )
         yield paragraph(
-            "How the search went, not a result: trials trained to the full budget, each the best epoch of one seed, by "
-            "the metric that chose among them, which is optimistic for that. The ranking is above."
+            "How the search went; the result is the ranking above. Each trial was trained to the full budget with one "
+            "seed. The numbers are a little too good, as the same validation images chose the best epochs and trials."
         )
-        yield table(header, rows, right=(0, *range(3, 8 + len(own))))
+        yield table(header, rows, right=(0, *range(3, 8 + len(own))), notes=changed_notes(log[:MAX_ROWS]))
         yield from more_rows(log)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bts_tune.report.blocks import Block, paragraph, table
-from bts_tune.report.cells import MAX_ROWS, spread_cell
+from bts_tune.report.cells import MAX_ROWS, changed_notes, role_cell, spread_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, gained, metric
-from bts_tune.results.naming import role
 from bts_tune.results.optimism import mean_excess, optimism
 from bts_tune.text import plural
 
@@ -52,14 +51,14 @@ class SearchOptimism(Section):
         sentence = "; ".join(told)
         yield paragraph(
             f"{sentence[:1].upper()}{sentence[1:]}. Above zero, the search promised too much: its value is the best "
-            "epoch of one seed, and it chose the configurations by that very value. Baselines are trained whatever "
-            "the search finds, so theirs is of the one seed alone."
+            "epoch of one seed, and the search chose the configurations by this value. Baselines are not chosen, so "
+            "their difference comes from the single seed alone."
         )
         rows = [
             [
                 one.configuration.name,
                 "; ".join(
-                    text for text in ("first in the search" if one.first else "", role(one.configuration)) if text
+                    text for text in ("first in the search" if one.first else "", role_cell(one.configuration)) if text
                 ),
                 metric(one.searched) + ("" if one.origin.full_budget else f" (stopped after {len(one.origin.rows)})"),
                 spread_cell(one.configuration, one.configuration.objective.column),
@@ -68,4 +67,5 @@ class SearchOptimism(Section):
             for one in found[:MAX_ROWS]
         ]
         header = ["name", "role", "in the search", "in the final stage", "difference"]
-        yield table(header, rows, right=(2, 3, 4))
+        notes = changed_notes(one.configuration for one in found[:MAX_ROWS])
+        yield table(header, rows, right=(2, 3, 4), notes=notes)

@@ -36,7 +36,7 @@ class Split(Section):
         yield paragraph(
             f"Split {method} ({_described(method, split.get('seed'))}{taken}), SHA-256 of the assignment ",
             Code(str(split.get("hash", MISSING))),
-            f".{patients} Metrics of two runs can be set beside each other only where this hash is the same; ",
+            f".{patients} Metrics of two runs can be compared only where this hash is the same. ",
             Code("split.csv"),
             " has the split and the group of every slice.",
         )

@@ -22,5 +22,8 @@ class StoppedEarly(Section):
         """Yield the trials that the scheduler stopped early."""
         records = [record for record in context.trials if record.status in in_group("stopped")]
         if records:
-            yield paragraph("Not ranked: stopped before the full budget, so not to be set beside the trials above.")
+            yield paragraph(
+                "Not ranked: the scheduler stopped these trials before their full budget, so they cannot be compared "
+                "with the trials above."
+            )
             yield from unranked_table(context, records)

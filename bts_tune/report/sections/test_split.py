@@ -6,13 +6,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bts_tune.report.blocks import Block, Code, paragraph, table
-from bts_tune.report.cells import MAX_ROWS, interval_cell, mean_cell, more_rows, over_trainings, spread_cell
+from bts_tune.report.cells import (
+    MAX_ROWS,
+    changed_notes,
+    interval_cell,
+    mean_cell,
+    more_rows,
+    over_trainings,
+    role_cell,
+    spread_cell,
+)
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import gained, interval, metric
 from bts_tune.results.comparison import Comparison
 from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.naming import role
 from bts_tune.results.objective import objective_of
 
 
@@ -50,7 +58,7 @@ class TestSplit(Section):
                 [
                     place + 1,
                     one.name,
-                    "; ".join(title for title in ("best" if place == 0 else "", role(one)) if title),
+                    "; ".join(title for title in ("best" if place == 0 else "", role_cell(one)) if title),
                     *([len(one.values("test_dice_loss"))] if repeated else []),
                     spread_cell(one, "test_dice_loss"),
                     *([interval_cell(context.comparison, one, "test")] if compared else []),
@@ -59,11 +67,12 @@ class TestSplit(Section):
                 ]
             )
         yield paragraph(
-            "Each training computed once, with the weights of the epoch that was best on the validation split. These "
-            "metrics were never used to choose anything; rank is that of the validation split."
+            "Computed once for each training, with the weights of the epoch that was best on the validation split. The "
+            "test split was never used to choose anything. 'Rank' is that of the validation split."
             + (f" Where there are several trainings: {over_trainings([one for _, one in shown])}." if repeated else "")
         )
-        yield table(header, rows, right=(0, *range(3, len(header))))
+        notes = changed_notes(one for _, one in shown[:MAX_ROWS])
+        yield table(header, rows, right=(0, *range(3, len(header))), notes=notes)
         yield from more_rows([one for _, one in shown], "configuration", "configurations.csv")
         yield from _clean(context.comparison, shown[:MAX_ROWS])
 
@@ -76,8 +85,8 @@ def _clean(comparison: Comparison, shown: Sequence[tuple[int, Configuration]]) -
     kept = clean.compared
     if kept is None:
         yield paragraph(
-            f"All {whole.images} test images have an identical or same-scan image in training: nothing here tells how "
-            "the models do on others."
+            f"All {whole.images} test images have an identical or same-scan image in training, so the report cannot "
+            "tell how the models do on other images."
             if clean.left_out
             else "No test image has an identical or same-scan image in training, as far as their looks tell: the "
             "metrics above are those of clean images."

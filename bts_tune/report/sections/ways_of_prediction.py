@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.report.blocks import Block, Code, Subheading, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, Code, Subheading, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, duration, gained, interval, metric
@@ -21,7 +21,7 @@ _TITLES = {"test": "Test split", "valid": "Validation split"}
 _WAYS: Mapping[str, str] = {
     "": "as it is",
     "tta": "with test-time augmentation",
-    "postprocessed": "with a threshold of {threshold}, regions from {smallest} of the image",
+    "postprocessed": "threshold {threshold}, regions from {smallest} of the image",
     "ensemble": "ensemble of {members}",
     "ensemble-tta": "ensemble of {members}, with test-time augmentation",
 }
@@ -50,13 +50,8 @@ class WaysOfPrediction(Section):
         if not ways:
             return
         yield paragraph(
-            "The same trained models, used in other ways; the ranking knows nothing of it. Test-time augmentation is "
-            "the mean of the probabilities over the eight flips and quarter turns of an image; an ensemble is their "
-            "mean over the trainings of a configuration; a threshold and the smallest region that is kept are chosen "
-            "for each training on the validation split, whose own figure with them is optimistic. Gained is beside the "
-            "plain models on the same images, with a 95 % interval; an ensemble is one model, so that its interval "
-            "holds the chance of other images alone. "
-            "Time is that of measuring, per model, where it is on record. ",
+            "The same trained models, used in other ways. 'Gained' compares each with the plain models on the same "
+            "images; where its interval includes zero, the difference may be chance. The ranking does not use this. ",
             Code("bts-tune predict"),
             " has the options ",
             Code("--tta"),
@@ -73,6 +68,17 @@ class WaysOfPrediction(Section):
                 header = ["name", "way", "Dice loss", "95 % interval", "IoU", "Dice gained", "95 % interval"]
                 header += ["IoU gained", "95 % interval", "time"]
                 yield table(header, rows, right=range(2, len(header)))
+        yield Bullets(
+            (
+                "Test-time augmentation: the mean of the probabilities over an image and its mirror image, and over "
+                "both upside down for a model that was trained with vertical flips.",
+                "Ensemble: the mean of the probabilities over the trainings of a configuration. It is one model, so "
+                "its interval tells of other images alone.",
+                "Threshold and regions: the threshold, and the smallest region that is kept, were chosen for each "
+                "training on the validation split. The validation numbers with them are therefore a little too good.",
+                "Time: of measuring, for each model, where it is on record.",
+            )
+        )
 
 
 def _ways(one: Configuration, comparison: Comparison) -> list[_Way]:

@@ -18,9 +18,9 @@ from bts_tune.models.decoders.base import DECODERS, Decoder
 class Network(nn.Module):
     """Convolutions at full and at a quarter of the resolution, added up."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, channels: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.fine = self._block(1, width)
+        self.fine = self._block(channels, width)
         self.coarse = nn.Sequential(self._block(width, width), self._block(width, width), nn.Dropout2d(dropout))
         self.head = nn.Conv2d(width, 1, 1)
 
@@ -48,4 +48,4 @@ class TinyNet(Decoder):
 
     def build(self, config: TrialConfig) -> nn.Module:
         own = config.part(self.Parameters)
-        return Network(own.tiny_net_width, config.decoder_dropout)
+        return Network(config.channels, own.tiny_net_width, config.decoder_dropout)

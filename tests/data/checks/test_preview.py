@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bts_tune.cli.main import main
-from bts_tune.data.checks.preview import PER_PART, Part, choose_slices, head, write_preview
+from bts_tune.data.checks.preview import IN_RUN, PER_PART, Part, choose_slices, head, sheet_of_run, write_preview
 from bts_tune.data.checks.scan import scan_dataset
 from bts_tune.data.open import open_dataset
 from tests.data.builders import write_image
@@ -180,3 +180,17 @@ def test_a_dataset_of_annotations(brain_tumor_coco: Path) -> None:
     dataset = open_dataset(brain_tumor_coco)
     few = replace(dataset, records={split: members[:8] for split, members in dataset.records.items()})
     assert [part.title for part in choose_slices(few, scan_dataset(few))][-1] == "Others, spread over the dataset"
+
+
+def test_the_sheet_of_a_run_is_small_and_shows_what_is_suspicious(root: Path) -> None:
+    dataset = open_dataset(root)
+    scan = scan_dataset(dataset)
+    png = sheet_of_run(dataset, scan)
+    assert png is not None
+    assert len(png) < 500_000
+    sheet = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert sheet is not None
+    assert sheet.shape[1] == 6 * 144
+    assert sheet.shape[0] == (IN_RUN // 6) * (144 + 3 * 16)
+    assert (sheet[..., 2].astype(int) - sheet[..., 0] > 100).sum() > 200
+    assert sheet_of_run(replace(dataset, records=dict.fromkeys(dataset.records, ())), scan) is None

@@ -107,6 +107,31 @@ def test_sequences_beside_their_segmentation(tmp_path: Path) -> None:
     assert {record.group for record in dataset} == {"BraTS-GLI-00000-000", "BraTS-GLI-00001-000"}
 
 
+@pytest.mark.parametrize("layout", ["pairs", "nnunet"])
+def test_all_sequences_are_channels(tmp_path: Path, layout: str) -> None:
+    images = {name: volume(seed)[0] for seed, name in enumerate(("a", "b", "c"))}
+    for number, (name, values) in enumerate(images.items()):
+        if layout == "pairs":
+            save(tmp_path / "p0" / f"p0-{name}.nii.gz", values)
+        else:
+            save(tmp_path / "imagesTr" / f"p0_{number:04}.nii.gz", values)
+    save(tmp_path / ("p0/p0-seg.nii.gz" if layout == "pairs" else "labelsTr/p0.nii.gz"), volume()[1])
+    dataset = open_dataset(tmp_path, sequence="all")
+    alone = [open_dataset(tmp_path, sequence=name) for name in (images if layout == "pairs" else "012")]
+    assert dataset.layout == layout
+    for place, record in enumerate(dataset):
+        channels = [read_slice(list(one)[place]) for one in alone]
+        assert np.array_equal(read_slice(record, 3), np.dstack(channels))
+        assert read_mask(record).shape == channels[0].shape
+    fingerprint = dataset.fingerprint()
+    third = sorted((tmp_path / ("p0" if layout == "pairs" else "imagesTr")).iterdir())[2]
+    save(third, images["c"] + 1)
+    assert open_dataset(tmp_path, sequence="all").fingerprint() != fingerprint
+    save(third, images["c"][:-1])
+    (error,) = open_dataset(tmp_path, sequence="all").errors
+    assert "does not lie on the voxels of" in error.message
+
+
 @pytest.mark.parametrize(
     ("values", "affine", "sentence"),
     [

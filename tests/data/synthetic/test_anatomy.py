@@ -39,6 +39,20 @@ def test_the_tumour_lies_within_the_head() -> None:
         assert image[mask == 1].mean() > 2 * image[:8, :8].mean()
 
 
+def test_plain_tumours_are_larger_and_bright_in_the_same_heads() -> None:
+    areas = []
+    for number in range(12):
+        varied, plain = (Patient(seed=1, number=number, slices=2, tumor_slices=2, plain=one) for one in (False, True))
+        assert plain.tumor is not None
+        assert plain.tumor.kind == "solid"
+        assert plain.contrast_agent
+        assert plain.half_length == varied.half_length
+        (_, small), (image, large) = varied.render(0, 64), plain.render(0, 64)
+        areas.append((int(small.sum()), int(large.sum())))
+        assert image[large == 1].mean() > image[(large == 0) & (image > 0)].mean()
+    assert sum(large for _, large in areas) > 1.5 * sum(small for small, _ in areas)
+
+
 def test_patients_and_seeds_differ() -> None:
     images = [Patient(seed, number, 2, 0).render(0, 32)[0] for seed in (0, 1) for number in (0, 1)]
     assert len({image.tobytes() for image in images}) == 4

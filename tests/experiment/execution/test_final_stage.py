@@ -243,7 +243,9 @@ def check_final(folder: RunFolder, *, tops: int, seeds: int, epochs: int) -> Non
 
 def test_a_search_with_a_final_stage(command: Command, space_file: Callable[..., Path]) -> None:
     space = small(space_file(epochs=1, search=True), trials=2, final="final: {top: 1, seeds: 2}")
-    code, output, errors = command(*command.run_arguments(space, "one", "--final-seeds", "1"), timeout=400)
+    code, output, errors = command(
+        *command.run_arguments(space, "one", "--concurrent", "1", "--final-seeds", "1"), timeout=400
+    )
     assert code == 0, errors
     assert "Final stage: 1 configuration and 2 baselines, 1 seed each: 3 trials" in output
     folder = command.record("one")

@@ -14,7 +14,7 @@ def test_servers_that_answer_are_not_lost(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(path)
         unix.listen()
-        with ClusterHealthCheck([tcp.getsockname(), path], str, patience=0.5, grace=60) as check:
+        with ClusterHealthCheck([tcp.getsockname(), path], str, patience=2, grace=60) as check:
             assert not check.lost.wait(4)
 
 

@@ -101,7 +101,7 @@ def prepared_folder(small_data: Path, cache: Path) -> str:
     return str(prepare(open_dataset(small_data), tiny().part(PreprocessingPart), cache=cache).folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with connected(RunOptions(space="baseline", device="cpu", dashboard=False), resume=str) as one:
         yield one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from bts_tune.experiment.execution.trainable import BrokenProcessError, TrialAct
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.results.objective import DICE_LOSS
 from tests.experiment.conftest import Command
+from tests.processes import forking
 from tests.training.builders import TIMING, TINY
 
 # What a trial can leave behind, each followed by a trial that would show it.
@@ -61,10 +61,7 @@ def in_one_process(plans: Sequence[dict[str, Any]], answers: Any) -> None:
 
 def in_a_process(plans: Sequence[dict[str, Any]]) -> list[Result]:
     """Run plans in a new process, forked from one that has imported what trials need and run nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["tests.experiment.execution.test_trainable", "bts_tune.augmentation.image_wise", "timm"]
-    )
+    context = forking()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=in_one_process, args=(plans, sender))
     process.start()
@@ -93,6 +90,7 @@ def plan(small_data: Path, cache: Path, tmp_path: Path) -> Callable[..., dict[st
             "threads": threads,
             "gpus": 0,
             "shipping": None,
+            "elsewhere": None,
             "plugins": [],
             "objective": DICE_LOSS,
         }
@@ -151,14 +149,17 @@ def test_trials_of_a_run_share_a_process_until_one_fails_in_it(
     command: Command, space_file: Callable[..., Path]
 ) -> None:
     extra = """
+  wild:
+    description: It diverges.
+    config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, bce_weight: 1.0e+38}
   broken:
     description: Its decoder cannot take images this small.
-    config: {decoder: pan}
+    config: {decoder: pan, encoder: resnet18}
   last:
     description: It begins in a process of its own.
     config: {decoder: linknet}
 """
-    space = space_file(extra=extra, epochs=3)
+    space = space_file(extra=extra, epochs=5)
     process = command.start(*command.run_arguments(space, "shared", "--concurrent", "1"))
     titles: set[str] = set()
     while process.poll() is None:
@@ -172,13 +173,18 @@ def test_trials_of_a_run_share_a_process_until_one_fails_in_it(
     assert {name: trial.status for name, trial in trials.items()} == {
         "plain": "complete",
         "frozen": "complete",
+        "wild": "diverged",
         "broken": "failed",
         "last": "complete",
     }
+    assert "epoch" in trials["wild"].reason
+    report = (command.folder / "results" / "shared" / "report.md").read_text()
+    assert trials["wild"].reason in report
+    assert trials["broken"].reason in report
     assert trials["broken"].reason.startswith("RuntimeError: Given input size")
     assert trials["plain"].started["pid"] == trials["frozen"].started["pid"] != trials["last"].started["pid"]
     assert trials["plain"].started["pid"] != os.getpid()
     # Between two steps the title is Ray's own, and a short epoch may be over before it is seen.
     seen = {title for title in titles if " epoch " in title}
     assert seen
-    assert seen <= {f"ray::{name} epoch {epoch}/3" for name in trials for epoch in (1, 2, 3)}
+    assert seen <= {f"ray::{name} epoch {epoch}/5" for name in trials for epoch in range(1, 6)}

@@ -13,7 +13,13 @@ from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.prepared.prepare import load_prepared
 from bts_tune.data.splits.split import read_split
 from bts_tune.errors import BrokenDatasetError, ConfigError, DataError, RunError
-from bts_tune.experiment.planning.inputs import open_checked_dataset, open_data, prepare_inputs, reopen_dataset
+from bts_tune.experiment.planning.inputs import (
+    CheckedDataset,
+    check_and_split,
+    open_data,
+    prepare_inputs,
+    reopen_dataset,
+)
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.results.run_folder import RunFolder
 from bts_tune.space import load_space
@@ -37,12 +43,18 @@ def options(data: Path, cache: Path, **more: object) -> RunOptions:
     return RunOptions.parse({"space": "baseline", "data": str(data), "cache": str(cache), **more})
 
 
+def open_checked_dataset(given: RunOptions, console: Console) -> CheckedDataset:
+    return check_and_split(open_data(given, console), given, console, draw=True)
+
+
 def test_a_dataset_is_checked_and_its_split_is_told(small_data: Path, cache: Path, console: Console) -> None:
     opened = open_checked_dataset(options(small_data, cache), console)
     assert not opened.checked.errors
     assert opened.folds == {None: opened.dataset}
     assert f"Dataset {small_data}: " in output(console)
     assert opened.split.sentence() in output(console)
+    assert opened.sheet is not None
+    assert opened.sheet.startswith(b"\x89PNG")
 
 
 def test_a_broken_dataset_is_refused_with_all_that_is_wrong(

@@ -13,7 +13,7 @@ from bts_tune import api
 from bts_tune.errors import ConfigError
 from bts_tune.export.formats import base
 from bts_tune.export.formats.onnx import DESCRIPTION
-from bts_tune.testing.exports import ExportContract, example_run, train_run, validation_images
+from bts_tune.testing.exports import ExportContract, example_run, exported_once, train_run, validation_images
 
 
 def session(path: Path | str) -> onnxruntime.InferenceSession:
@@ -31,14 +31,14 @@ class TestOnnx(ExportContract):
         return found
 
 
-def test_it_is_one_valid_file_with_free_sizes_that_says_what_it_is(tmp_path: Path) -> None:
-    api.Run(example_run()).export("onnx", tmp_path / "m.onnx", trial="plain")
-    assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "m.onnx.json"}
-    model = onnx.load(tmp_path / "m.onnx")
+def test_it_is_one_valid_file_with_free_sizes_that_says_what_it_is() -> None:
+    folder = exported_once(TestOnnx).folder
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "model.onnx.json"}
+    model = onnx.load(folder / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
-    (entry,) = session(tmp_path / "m.onnx").get_inputs()
+    (entry,) = session(folder / "model.onnx").get_inputs()
     assert (entry.name, entry.type, entry.shape) == ("image", "tensor(uint8)", ["n", 1, "height", "width"])
-    beside = json.loads((tmp_path / "m.onnx.json").read_text())
+    beside = json.loads((folder / "model.onnx.json").read_text())
     assert beside["checked"]["largest_difference"] < 1e-4
     del beside["checked"]
     assert json.loads({one.key: one.value for one in model.metadata_props}[DESCRIPTION]) == beside

@@ -16,9 +16,10 @@ from bts_tune.config import Part, TrialConfig
 from bts_tune.data.prepared.images import equalize
 from bts_tune.data.synthetic.phantom import generate_slice
 from bts_tune.errors import RunError
+from bts_tune.export.formats.base import Exported
 from bts_tune.export.formats.torch_export import DESCRIPTION
 from bts_tune.models.decoders.base import DECODERS, Decoder
-from bts_tune.testing.exports import ExportContract, example_run, train_run, validation_images
+from bts_tune.testing.exports import ExportContract, example_run, exported_once, train_run, validation_images
 
 
 class TestTorchExport(ExportContract):
@@ -33,11 +34,16 @@ class TestTorchExport(ExportContract):
         return found
 
 
-def test_images_may_have_any_size(tmp_path: Path) -> None:
-    run = api.Run(example_run())
-    run.export("torch-export", tmp_path / "m.pt2", trial="plain")
-    module = torch.export.load(tmp_path / "m.pt2").module()
-    model = run.best_model("plain", device="cpu")
+@pytest.fixture(scope="module")
+def clahe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
+    """The export of the model 'clahe'."""
+    path = tmp_path_factory.mktemp("clahe") / "m.pt2"
+    return path, api.Run(example_run()).export("torch-export", path, trial="clahe")
+
+
+def test_images_may_have_any_size() -> None:
+    module = torch.export.load(exported_once(TestTorchExport).folder / "model.pt2").module()
+    model = api.Run(example_run()).best_model("plain", device="cpu")
     whole = np.asarray(generate_slice(3, image_size=160)[0], dtype=np.uint8)
     for image in (whole, whole[:, 20:120], whole[60:140, 50:90], whole[:40, :30]):
         image = np.ascontiguousarray(image)
@@ -47,23 +53,22 @@ def test_images_may_have_any_size(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, model.probability(image), atol=0.02)
 
 
-def test_torch_alone_loads_it(tmp_path: Path) -> None:
-    api.Run(example_run()).export("torch-export", tmp_path / "m.pt2")
+def test_torch_alone_loads_it() -> None:
+    path = exported_once(TestTorchExport).folder / "model.pt2"
     code = (
         "import sys, torch; m = torch.export.load(sys.argv[1]).module();"
         "print(tuple(m(torch.zeros(3, 1, 70, 50, dtype=torch.uint8)).shape));"
         "assert not {'bts_tune', 'segmentation_models_pytorch', 'timm'} & {*sys.modules}"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "m.pt2"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert done.stdout.strip() == "(3, 1, 70, 50)", done.stderr
 
 
-def test_what_it_is_stands_in_the_file_and_beside_it_with_how_it_was_checked(tmp_path: Path) -> None:
-    run = api.Run(example_run())
-    exported = run.export("torch-export", tmp_path / "m.pt2", trial="clahe")
-    beside = json.loads((tmp_path / "m.pt2.json").read_text())
+def test_what_it_is_stands_in_the_file_and_beside_it_with_how_it_was_checked(clahe: tuple[Path, Exported]) -> None:
+    run, (path, exported) = api.Run(example_run()), clahe
+    beside = json.loads(path.with_name("m.pt2.json").read_text())
     kept = {DESCRIPTION: ""}
-    torch.export.load(tmp_path / "m.pt2", extra_files=kept)
+    torch.export.load(path, extra_files=kept)
     checked = beside.pop("checked")
     assert json.loads(kept[DESCRIPTION]) == beside
     assert beside["config"] == run.best_model("clahe", device="cpu").config.to_dict()
@@ -100,10 +105,9 @@ def test_a_network_that_cannot_be_exported_is_refused_in_one_sentence(tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-def test_clahe_is_done_before_it(tmp_path: Path) -> None:
+def test_clahe_is_done_before_it(clahe: tuple[Path, Exported]) -> None:
     run = api.Run(example_run())
-    run.export("torch-export", tmp_path / "m.pt2", trial="clahe")
-    module = torch.export.load(tmp_path / "m.pt2").module()
+    module = torch.export.load(clahe[0]).module()
     image = validation_images()[0, 0]
     with torch.no_grad():
         found = module(torch.from_numpy(equalize(image, "clahe"))[None, None]).numpy()[0, 0]

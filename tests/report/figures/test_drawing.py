@@ -26,7 +26,7 @@ def test_the_same_drawing_gives_the_same_bytes() -> None:
 
 def test_warnings_stand_above_it() -> None:
     assert draw(["DEMO"]) != draw([])
-    assert joined(["DEMO", "PARTIAL"]) == "DEMO   ·   PARTIAL"
+    assert joined(["DEMO: not a result", "PARTIAL"]) == "DEMO · PARTIAL"
 
 
 def test_nothing_of_a_users_style_is_taken_or_changed(monkeypatch: pytest.MonkeyPatch) -> None:

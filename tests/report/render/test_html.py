@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+import bts_tune
 from bts_tune.report.blocks import (
     Bullets,
     Cell,
     Code,
     CodeBlock,
+    Details,
     Document,
     Picture,
+    Plot,
     Subheading,
+    Tile,
+    Tiles,
     TitledBlocks,
     paragraph,
     table,
@@ -29,9 +32,10 @@ from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.write import write_report
 from bts_tune.testing.runs import make_run, make_search, write_run, write_samples, write_scores
+from tests.report.render.browser import CHROMIUM, NO_CHROMIUM, Browser
 
+LIBRARY = Path(bts_tune.__file__).parent / "report/render/vendor/echarts/echarts.min.js"
 HOSTILE = """"><img src=x onerror=alert(1)></title></style></script><script>alert(2)</script>'{{ 7*7 }}{% raw %}"""
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -64,11 +68,13 @@ def hostile_document() -> Document:
         paragraph(HOSTILE, Code(HOSTILE)),
         Subheading(HOSTILE),
         Bullets((HOSTILE,)),
-        table([HOSTILE, "n"], [[HOSTILE, Cell(HOSTILE, 3.5)], ["a", Cell("–", None)]], right=(1,)),
+        table([HOSTILE, "n"], [[HOSTILE, Cell(HOSTILE, 3.5)], ["a", Cell("–", None)]], right=(1,), notes=(HOSTILE,)),
         CodeBlock(HOSTILE, "yaml"),
         Picture(HOSTILE, "figures/a.png", b"png"),
+        Tiles((Tile(HOSTILE, HOSTILE, (HOSTILE,)),)),
+        Details(HOSTILE, (paragraph(HOSTILE),)),
     )
-    return Document(HOSTILE, (HOSTILE,), HOSTILE, (TitledBlocks("Answer", blocks),))
+    return Document(HOSTILE, (HOSTILE,), (HOSTILE,), (TitledBlocks("Answer", blocks),))
 
 
 def test_everything_in_the_document_stays_text() -> None:
@@ -77,15 +83,51 @@ def test_everything_in_the_document_stays_text() -> None:
     tags = [tag for tag, _ in page.elements]
     assert (tags.count("script"), tags.count("img"), tags.count("style")) == (1, 1, 1)
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
-    assert "".join(page.text).count(HOSTILE) == 12
+    assert "".join(page.text).replace("\u00a0", " ").count(HOSTILE) == 18
     assert dict(page.elements)["img"] == {"src": "data:image/png;base64,cG5n", "alt": HOSTILE}
+
+
+def test_the_library_is_the_one_that_its_readme_names() -> None:
+    digest = hashlib.sha256(LIBRARY.read_bytes()).hexdigest()
+    assert digest in (LIBRARY.parents[1] / "README.md").read_text()
+    assert {file.name for file in LIBRARY.parent.iterdir()} == {"echarts.min.js", "LICENSE", "NOTICE", "licenses"}
+
+
+def test_what_the_plots_hold_ends_no_script() -> None:
+    picture = Picture(
+        "A figure", "figures/a.png", b"png", plot=Plot("curves", {HOSTILE: [HOSTILE, "&amp;", None, 1.5]})
+    )
+    text = to_html(Document("", (), (), (TitledBlocks("One", (picture,)),), trials={"trials": [HOSTILE]}))
+    data = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, flags=re.DOTALL)
+    assert [json.loads(one) for one in data] == [{HOSTILE: [HOSTILE, "&amp;", None, 1.5]}, {"trials": [HOSTILE]}]
+    tags = [tag for tag, _ in Page(text).elements]
+    assert tags.count("script") == 4
+    assert tags.count("img") == 1
+
+
+def test_a_page_without_plots_holds_no_library() -> None:
+    text = to_html(
+        Document("", (), (), (TitledBlocks("One", (Picture("A figure", "figures/a.png", b"png"),)),), {"trials": []})
+    )
+    assert len(text) < 50_000
+
+
+def test_the_page_of_a_run_that_goes_on_reloads_and_no_other_does() -> None:
+    sections = (TitledBlocks("One", (paragraph("x"),)),)
+    live = to_html(Document("", (), (), sections, live="The run goes on."))
+    assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in live
+    assert 'data-live="60"' in live
+    assert "The run goes on." in live
+    ended = to_html(Document("", (), (), sections))
+    assert "refresh" not in ended.split("<script>")[0]
+    assert "data-live" not in ended.split("<script>")[0]
 
 
 def test_both_forms_say_the_same() -> None:
     document = Document(
         "run",
         ("banner",),
-        "tag",
+        ("tag",),
         (
             TitledBlocks("One", (paragraph("see ", Code("a.csv"), " there", strong=True), Bullets(("x", "y")))),
             TitledBlocks("Two", (Subheading("sub"), table(["h", "n"], [["c", Cell("1m05s", 65)]], right=(1,)))),
@@ -95,7 +137,7 @@ def test_both_forms_say_the_same() -> None:
     assert "**see `a.csv` there**" in markdown
     assert "| c | 1m05s |" in markdown
     words = " ".join(Page(to_html(document)).text).split()
-    for word in ("run", "banner", "tag", "One", "a.csv", "x", "y", "Two", "sub", "h", "n", "c", "1m05s"):
+    for word in ("run", "banner", "One", "a.csv", "x", "y", "Two", "sub", "h", "n", "c", "1m05s"):
         assert word in words
         assert word in markdown
     assert 'data-key="65"' in to_html(document)
@@ -121,124 +163,95 @@ def test_the_page_needs_nothing_but_itself(written: Path) -> None:
         for name in ("src", "href"):
             target = attributes.get(name)
             assert target is None or target.startswith(("data:image/png;base64,", "#"))
-    text = written.read_text()
+    text = written.read_text().replace(LIBRARY.read_text(encoding="utf-8").strip(), "")
+    assert len(text) < len(written.read_text())
     assert "url(" not in text
     assert "@import" not in text
     identifiers = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     links = {attributes["href"] for _, attributes in page.elements if "href" in attributes}
-    assert links == {f"#{name}" for name in identifiers - {"contents"}}
+    assert links == {f"#{name}" for name in identifiers - {"contents", "warnings", "trial", "trials", "told"}}
 
 
 def test_banners_stand_above_the_answer(written: Path) -> None:
     text = "".join(Page(written.read_text()).text)
-    body = text[text.index("Limits") :]
-    assert body.index("DEMO: this run") < body.index("PARTIAL: the run") < body.index("Answer")
+    assert text.index("DEMO: this run") < text.index("PARTIAL: the run") < text.index("Answer")
+    assert text.count("DEMO") == 2  # in short, and in full where it is opened
 
 
-CHECKS = """<iframe id=f style="border:0;width:WIDTHpx;height:900px"></iframe><pre id=out></pre><script>
-const frame = document.getElementById("f");
-frame.onload = () => {
-  const page = frame.contentDocument, heads = [...page.querySelectorAll("#ranking th")];
-  const column = (n) => [...page.querySelectorAll("#ranking tbody tr")].map((row) => row.cells[n].textContent);
-  const loss = heads.findIndex((head) => head.textContent.startsWith("validation Dice loss"));
-  const sorted = [];
-  for (const time of [1, 2]) { heads[loss].querySelector("button").click(); sorted.push(column(loss)); }
-  document.getElementById("out").textContent = JSON.stringify({
-    width: page.documentElement.scrollWidth, sorted, scripts: page.scripts.length,
-    pictures: [...page.images].map((image) => image.complete && image.naturalWidth > 0),
-    dark: getComputedStyle(page.body).backgroundColor, sort: heads[loss].getAttribute("aria-sort"),
-  });
-};
-frame.srcdoc = PAGE;
-</script>"""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip(NO_CHROMIUM)
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
-@pytest.mark.parametrize(("width", "scheme"), [(1280, 1), (390, 0)], ids=["desktop, light", "phone, dark"])
-def test_a_browser_shows_it(written: Path, tmp_path: Path, width: int, scheme: int) -> None:
-    """The page fits its window, its pictures decode, its tables sort, and nothing in the record runs."""
-    frame = tmp_path / "frame.html"
-    page = json.dumps(written.read_text()).replace("</", "<\\/").replace("<!--", "<\\!--")
-    frame.write_text(CHECKS.replace("WIDTH", str(width)).replace("PAGE", page))
-    assert BROWSER is not None
-    dumped = browse(
-        BROWSER, frame, tmp_path / "profile", "--dump-dom", f"--blink-settings=preferredColorScheme={scheme}"
-    )
-    match = re.search(r'<pre id="out">(.+?)</pre>', dumped)
-    assert match, dumped[-2000:]
-    found = json.loads(match.group(1))
-    assert found["width"] <= width
-    assert found["scripts"] == 1
-    assert len(found["pictures"]) == 9
-    assert all(found["pictures"])
-    ascending, descending = ([float(cell) for cell in column] for column in found["sorted"])
+SORTED = """(() => {
+  const heads = [...document.querySelectorAll("#ranking table")[0].tHead.rows[0].cells];
+  const loss = heads.findIndex((head) => head.textContent.startsWith("Dice loss"));
+  const rows = () => [...document.querySelectorAll("#ranking table")[0].tBodies[0].rows];
+  return [1, 2].map(() => {
+    heads[loss].querySelector("button").click();
+    return rows().map((row) => parseFloat(row.cells[loss].textContent));
+  }).concat([heads[loss].getAttribute("aria-sort")]);
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_browser_shows_it(written: Path, browser: Browser, dark: bool) -> None:
+    """Its pictures decode, its tables sort, and nothing in the record runs."""
+    browser.open(written, dark=dark)
+    assert browser.problems == []
+    assert browser.run("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    assert browser.run("document.images.length") == 9
+    ascending, descending, sort = browser.run(SORTED)
     assert ascending == sorted(ascending)
     assert descending == ascending[::-1]
-    assert found["sort"] == "descending"
-    assert found["dark"] == ("rgb(20, 24, 29)" if scheme == 0 else "rgb(255, 255, 255)")
+    assert sort == "descending"
+    background = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 24, 29)" if dark else "rgb(255, 255, 255)")
+    assert browser.run("document.querySelectorAll('script:not([type])').length") == 2
 
 
-PRINT_CHECKS = """<iframe id=f style="border:0;width:WIDTHpx;height:900px"></iframe><pre id=out></pre><script>
-const frame = document.getElementById("f");
-frame.onload = () => {
-  const page = frame.contentDocument, style = (element, pseudo) => getComputedStyle(element, pseudo);
-  const all = (selector) => [...page.querySelectorAll(selector)];
-  document.getElementById("out").textContent = JSON.stringify({
-    width: page.documentElement.scrollWidth,
-    tables: Math.max(...all("table").map((table) => table.getBoundingClientRect().width)),
-    pictures: Math.max(...all("img").map((image) => image.getBoundingClientRect().height)),
-    arrows: all("th button").map((button) => style(button, "::after").content),
-    shown: [style(page.querySelector("nav")).display, style(page.body).backgroundColor],
-  });
-};
-frame.srcdoc = PAGE;
-</script>"""
 PAPER = (703, 956)
 """What A4, the narrower, and Letter, the shorter, leave between the margins: width and height in CSS pixels."""
 
+PRINTED = """(() => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const style = (element, pseudo) => getComputedStyle(element, pseudo);
+  const shown = (element) => element.checkVisibility({ contentVisibilityAuto: true });
+  return {
+    width: document.documentElement.scrollWidth,
+    tables: Math.max(...all("table").map((table) => table.getBoundingClientRect().width)),
+    pictures: Math.max(...all("img").map((image) => image.getBoundingClientRect().height)),
+    seen: all("img").every(shown) && all(".folded table, .banner").every(shown),
+    arrows: all("th button").map((button) => style(button, "::after").content),
+    unseen: all("nav, canvas, .gallery").some(shown),
+    background: style(document.body).backgroundColor,
+  };
+})()"""
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
-def test_the_printed_page_fits_the_paper(written: Path, tmp_path: Path) -> None:
+
+def test_the_printed_page_fits_the_paper(written: Path, browser: Browser) -> None:
     """What is wider than the paper would be cut off or shrink the whole report; a taller picture would be cut in two.
 
-    A browser that dumps a page shows it as on a screen, so the rules for print are made those for any medium.
+    Everything that a click would show is there, and pictures stand in place of what can be explored.
     """
-    frame = tmp_path / "frame.html"
-    printed = written.read_text().replace("@media print", "@media all")
-    page = json.dumps(printed).replace("</", "<\\/").replace("<!--", "<\\!--")
-    frame.write_text(PRINT_CHECKS.replace("WIDTH", str(PAPER[0])).replace("PAGE", page))
-    assert BROWSER is not None
-    dumped = browse(BROWSER, frame, tmp_path / "profile", "--dump-dom", "--blink-settings=preferredColorScheme=0")
-    match = re.search(r'<pre id="out">(.+?)</pre>', dumped)
-    assert match, dumped[-2000:]
-    found = json.loads(match.group(1))
+    browser.open(written, *PAPER, dark=True)
+    browser.call("Emulation.setEmulatedMedia", media="print", features=[])
+    found = browser.run(PRINTED)
     assert found["width"] <= PAPER[0]
     assert found["tables"] <= PAPER[0]
     assert found["pictures"] <= PAPER[1] - 80  # a heading stands above it
+    assert found["seen"]
+    assert not found["unseen"]
     assert set(found["arrows"]) == {"none"}
-    assert found["shown"] == ["none", "rgb(255, 255, 255)"]
+    assert found["background"] == "rgb(255, 255, 255)"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
-def test_it_prints(written: Path, tmp_path: Path) -> None:
-    pdf = tmp_path / "report.pdf"
-    assert BROWSER is not None
-    browse(BROWSER, written, tmp_path / "profile", f"--print-to-pdf={pdf}", "--no-pdf-header-footer")
-    pages = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
-    assert 13 <= pages <= 20  # by the fonts of the machine; a picture too tall for a page would leave blank ones
-
-
-def browse(browser: str, file: Path, profile: Path, *options: str) -> str:
-    """Return what the browser writes, such as the page's elements, after the page's scripts have run."""
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --disable-dev-shm-usage --virtual-time-budget=5000"
-    command = [browser, *flags.split(), f"--user-data-dir={profile}", *options, file.as_uri()]
-    # A group of its own: whatever the browser starts ends with it.
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
-    try:
-        return process.communicate(timeout=120)[0]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+def test_it_prints(written: Path, browser: Browser) -> None:
+    browser.open(written)
+    pages = len(re.findall(rb"/Type\s*/Page\b", browser.pdf()))
+    assert 13 <= pages <= 22  # by the fonts of the machine; a picture too tall for a page would leave blank ones
+    assert browser.problems == []

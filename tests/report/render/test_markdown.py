@@ -6,9 +6,12 @@ from bts_tune.report.blocks import (
     Bullets,
     Code,
     CodeBlock,
+    Details,
     Document,
     Picture,
     Subheading,
+    Tile,
+    Tiles,
     TitledBlocks,
     paragraph,
     table,
@@ -22,13 +25,21 @@ def test_every_block_has_its_form() -> None:
         paragraph("the answer", strong=True),
         Subheading("sub"),
         Bullets(("one", "# two")),
-        table(["name", "n"], [["a|b", 1]], right=[1]),
+        table(["name", "n"], [["a|b", 1]], right=[1], notes=["a *note*"]),
+        Tiles((Tile("loss", "0.2", ("low", "high")),)),
+        Details("more", (paragraph("inside"),)),
         CodeBlock("x: 1", "yaml"),
         Picture("A figure", "figures/a.png", b"png"),
     )
-    text = to_markdown(Document("title", ("banner",), "tag", (TitledBlocks("One", blocks),)))
+    text = to_markdown(Document("title", ("banner",), ("tag",), (TitledBlocks("One", blocks),)))
     assert text.split("\n\n") == [
-        *("# title", "> **banner**", "## One", "> **tag**", "see `a.csv` \\*there\\*", "**the answer**", "### sub"),
-        *("- one\n- \\# two", "| name | n |\n| --- | ---: |\n| a\\|b | 1 |", "```yaml\nx: 1\n```"),
+        *("# title", "> **banner**", "## One", "see `a.csv` \\*there\\*", "**the answer**", "### sub"),
+        *("- one\n- \\# two", "| name | n |\n| --- | ---: |\n| a\\|b | 1 |", "a \\*note\\*"),
+        *(
+            "|  | value | in detail |\n| --- | --- | --- |\n| loss | 0.2 | low; high |",
+            "### more",
+            "inside",
+            "```yaml\nx: 1\n```",
+        ),
         "![A figure](figures/a.png)\n",
     ]

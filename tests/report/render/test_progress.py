@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from bts_tune.testing.runs import make_curve, make_final, make_run, make_search,
 
 def lines(trials: Sequence[TrialRecord], *, height: int | None = None, **run: object) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=120).print(progress_table(make_run(**run), trials, state="running", height=height))
+    Console(file=file, width=160).print(progress_table(make_run(**run), trials, state="running", height=height))
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -28,6 +29,21 @@ def test_running_trials_first_then_the_best_then_those_without_an_epoch() -> Non
     assert [row.split()[0] for row in rows] == ["runs", "better*", "worse", "waits"]
     assert rows[-1].split()[1:] == ["waiting", "0/35", "–", "–", "–", "–"]
     assert summary.startswith("running: 2 of 4 planned trials ended, of a search for 12, 5 epochs trained;")
+
+
+def test_the_end_of_what_is_planned_follows_from_the_epochs_of_each_model() -> None:
+    small: dict[str, Any] = {"encoder": "resnet18", "epochs": 4}
+    rows = [{**row, "seconds": 10.0} for row in make_curve("a", 2, 0.5)]
+    slow = [{**row, "seconds": 100.0} for row in make_curve("b", 4, 0.5)]
+    trials = [
+        make_trial("a", rows=rows, status="running", **small),
+        make_trial("b", index=1, rows=slow, encoder="resnet34", epochs=4),
+        make_trial("c", index=2, status="waiting", **small),
+        make_trial("d", index=3, status="waiting", encoder="resnet34", epochs=4),
+    ]
+    assert "; ends in about 7m40s; " in lines(trials)[-1]  # 2 + 4 epochs of 10 s, 4 of 100 s
+    assert "; ends in about 6m40s; " in lines(trials, resources={"concurrent": 4})[-1]
+    assert "ends in" not in lines([make_trial("a", status="waiting", **small)])[-1]
 
 
 def test_best_so_far_is_that_of_all_epochs() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bts_tune.errors import RunError
 from bts_tune.report.blocks import Picture
-from bts_tune.report.sections.predictions import Predictions, draw_predictions, read_samples
+from bts_tune.report.sections.predictions import Predictions, draw_predictions, read_samples, short_name
 from bts_tune.testing.runs import make_samples, make_search, write_run, write_samples
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import pixels
@@ -44,6 +44,19 @@ def test_overlay_decodes_with_a_row_a_slice_up_to_ten(tmp_path: Path, slices: in
     rows = min(slices, 10)
     assert image.shape[1] > 1200
     assert 262 * rows < image.shape[0] < 262 * rows + 350
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("valid/images/1.jpg", "1"),
+        ("images/brisc2025_train_03668_pi_ax_t1.jpg", "brisc2025_train_\n03668_pi_ax_t1"),
+        ("1200_jpg.rf.0a1b2c3d4e5f", "1200"),
+        ("x" * 60, "xxxxxxxxxxxxxxxxxx\nxx…xxxxxxxxx"),
+    ],
+)
+def test_a_slice_is_called_by_its_files_own_name(name: str, shown: str) -> None:
+    assert short_name(name) == shown
 
 
 def test_overlay_tints_what_is_found_missed_and_a_false_alarm(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_published_results_are_nowhere_in_a_demo_or_beside_an_unfinished_baselin
     unfinished[2].status = "interrupted"
     text = page(unfinished)
     assert "0.3057" not in text
-    assert "nothing to set beside them" in section(text, "Published results")
+    assert "nothing to compare" in section(text, "Published results")
 
 
 def test_the_source_of_published_results_is_told() -> None:

@@ -18,6 +18,9 @@ def test_ranking_holds_the_full_budget_trials_and_nothing_else() -> None:
     text = page(make_search())
     ranked = [line.split(" | ")[1] for line in section(text, "Ranking").splitlines() if re.match(r"\| \d", line)]
     assert ranked == ["t0001", "t0000", "t0002", "unetplusplus-b5", "unet-b0", "unet-b0-frozen"]
+    more = section(text, "Ranking").split("### More columns of the ranking")[1]
+    assert "| t0001 | 0." in more
+    assert "fpn / resnet34, learning_rate" in more
     assert "t0003" in section(text, "Stopped early")
 
 

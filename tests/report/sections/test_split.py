@@ -17,7 +17,7 @@ class TestSplit(SectionContract):
 
 def shown(run: dict[str, Any]) -> str:
     return to_text(
-        Document("", (), "", (TitledBlocks("Split", tuple(Split().blocks(context_of(run=run)))),)), width=2000
+        Document("", (), (), (TitledBlocks("Split", tuple(Split().blocks(context_of(run=run)))),)), width=2000
     )
 
 

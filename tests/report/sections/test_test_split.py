@@ -44,7 +44,7 @@ def shown(path: Path, relations: list[Relation] | None) -> str:
         write_leaks(folder.leaks_file, pairs)
     context = context_of(trials, folder=folder, comparison=compare_configurations(folder, trials))
     blocks = tuple(TestSplit().blocks(context))
-    return to_text(Document("", (), "", (TitledBlocks("Test split", blocks),)), width=2000)
+    return to_text(Document("", (), (), (TitledBlocks("Test split", blocks),)), width=2000)
 
 
 def test_metrics_also_stand_for_the_test_images_without_a_copy_in_training(tmp_path: Path) -> None:

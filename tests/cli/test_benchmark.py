@@ -1,0 +1,90 @@
+"""`bts-tune benchmark`: what is handed on, and what is refused; whole benchmarks are run in tests/experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from bts_tune import api
+from bts_tune.cli.main import main
+from bts_tune.cli.options import names_of
+from bts_tune.errors import RunError
+from bts_tune.experiment.planning.options import flag
+from tests.cli.test_options import sample
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+FILE = """
+name: small
+configurations:
+  unet: {config: {encoder_weights: none}}
+  fpn: {config: {decoder: fpn, encoder_weights: none}}
+datasets: {phantom: DATA}
+seeds: 2
+set: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def file(empty_folder: Path, phantom: Path) -> Path:
+    path = empty_folder / "small.yaml"
+    path.write_text(FILE.replace("DATA", str(phantom)))
+    return path
+
+
+def test_options_are_handed_on(refused: Callable[..., str], file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: dict[str, Any] = {}
+
+    def benchmark(path: Path, **options: Any) -> NoReturn:
+        received.update(options, path=path)
+        raise RunError("It begins.")
+
+    monkeypatch.setattr(api, "benchmark", benchmark)
+    for name in [*names_of("how"), "weights_dir", "skip_missing_weights"]:
+        if name == "time_budget":  # a search's
+            continue
+        words, value = sample(name)
+        received.clear()
+        assert "It begins." in refused("benchmark", file, *words), flag(name)
+        assert received[name] == value
+    assert "It begins." in refused("benchmark", file, "--allow-changed", "--retry-failed", "--results", "there")
+    assert (received["allow_changed"], received["retry_failed"], received["results"]) == (True, True, "there")
+
+
+def test_a_dry_run_says_what_it_costs(file: Path, capsys: pytest.CaptureFixture[str], empty_folder: Path) -> None:
+    assert main(["benchmark", str(file), "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert (
+        "Dry run of benchmark 'small': 2 configurations x 1 dataset x 1 split x 2 seeds; nothing is trained." in output
+    )
+    assert "Run phantom (to do): 4 trials, 12 epochs, 168 images" in output
+    assert not (empty_folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.yaml"], "missing.yaml: cannot be read"),
+        (["small.yaml", "--json"], "--json goes with --dry-run"),
+        (["small.yaml", "--time-budget", "3h"], "unrecognized arguments: --time-budget"),
+        ([], "the following arguments are required: FILE"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(
+    refused: Callable[..., str], file: Path, arguments: list[str], sentence: str
+) -> None:
+    assert sentence in refused("benchmark", *arguments)
+
+
+def test_a_folder_in_the_way_is_refused(refused: Callable[..., str], file: Path) -> None:
+    Path("results/small").mkdir(parents=True)
+    Path("results/small/notes.txt").write_text("mine")
+    assert "results/small: exists already, and is no benchmark; choose another 'name'" in refused("benchmark", file)
+
+
+def test_an_option_that_is_none_is_refused(file: Path) -> None:
+    with pytest.raises(Exception, match="time_budget: is no option here"):
+        api.benchmark(file, time_budget=3.0)

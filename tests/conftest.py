@@ -1,0 +1,22 @@
+"""What holds for the process of all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Threads that wait for each other in a loop would take the cores from the tests beside; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Without a deadline: how long an example takes is a matter of what else the machine does.
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("quick")
+
+_LONG = [Path(__file__).parent / name for name in ("experiment", "test_api.py", "export")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is alone with one at the end."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(long) for long in _LONG))

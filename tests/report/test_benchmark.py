@@ -1,0 +1,111 @@
+"""The report of a benchmark, from invented runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bts_tune.errors import RunError
+from bts_tune.report.benchmark import benchmark_document, benchmark_table, pairs_table, write_benchmark_report
+from bts_tune.report.render.markdown import to_markdown
+from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader
+from tests.results.benchmarks import make_benchmark
+
+ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}
+TURNED = {"plain": 0.40, "nested": 0.25, "light": 0.20}
+
+
+def text(folder: BenchmarkFolder) -> str:
+    return " ".join(to_markdown(benchmark_document(BenchmarkReader(folder).read())).split())
+
+
+def test_two_datasets_are_said_to_be_too_few(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": TURNED})
+    words = text(folder)
+    assert "2 datasets are too few to tell whether the order would hold on another one" in words
+    assert "Mean ranks over 2 datasets, best first: " in words
+    assert "one: plain is first (Dice loss 0.2020)" in words
+    assert "critical-difference" not in words
+    assert "Values of different datasets are not to be compared." in words
+
+
+def test_six_datasets_get_a_diagram(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", dict.fromkeys("abcdef", ORDER), seeds=1, scored=False)
+    files = write_benchmark_report(folder)
+    assert "Friedman's test tells some of them apart" in files.report.read_text()
+    assert (folder.path / "figures" / "critical-difference-1.png").is_file()
+    assert "data:image/png;base64," in files.page.read_text()
+
+
+def test_a_change_of_dataset_is_told(tmp_path: Path) -> None:
+    words = text(make_benchmark(tmp_path / "b", {"one": ORDER, "two": TURNED}))
+    assert "| one | two | −1.00 | plain, nested; plain, light; nested, light |" in words
+
+
+def test_the_tables_hold_every_configuration_dataset_and_split(tmp_path: Path) -> None:
+    losses = {"one__provided": ORDER, "one__grouped": ORDER}
+    folder = make_benchmark(tmp_path / "b", losses)
+    files = write_benchmark_report(folder)
+    found = pd.read_csv(files.table)
+    assert len(found) == 2 * 2 * 3
+    assert set(found["measured_on"]) == {"test", "valid"}
+    first = found[(found["run"] == "one__grouped") & (found["measured_on"] == "test")].set_index("configuration")
+    assert first["rank"].to_dict() == {"plain": 1, "nested": 2, "light": 3}
+    assert (first["value_low"] < first["value"]).all()
+    assert first["trainings"].tolist() == first["planned"].tolist() == [2, 2, 2]
+    pairs = pd.read_csv(files.pairs)
+    assert len(pairs) == 2 * 2 * 3
+    assert pairs["p_holm"].between(0, 1).all()
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": TURNED})
+    files = write_benchmark_report(folder)
+    before = [path.read_bytes() for path in (files.page, files.report, files.table, files.pairs)]
+    again = write_benchmark_report(folder, BenchmarkReader(folder))
+    assert [path.read_bytes() for path in (again.page, again.report, again.table, again.pairs)] == before
+
+
+def test_a_partial_benchmark_says_so_everywhere(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER}, begun=1)
+    document = benchmark_document(BenchmarkReader(folder).read())
+    assert document.banners[0].startswith("PARTIAL: 1 run of 2 is not complete (two)")
+    assert document.tags
+    assert "two does not count: it has not begun." in text(folder)
+
+
+def test_nothing_has_begun(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER}, begun=0)
+    assert "No run is complete yet, so that nothing is ranked." in text(folder)
+    result = BenchmarkReader(folder).read()
+    assert benchmark_table(result).empty
+    assert pairs_table(result).empty
+
+
+def test_the_winner_of_a_run_on_the_same_images_is_named(tmp_path: Path) -> None:
+    losses = {"one": ORDER, "two": ORDER}
+    words = text(make_benchmark(tmp_path / "b", losses, chosen_on={"nested": "c-two", "light": "elsewhere"}))
+    assert "nested: chosen by an earlier run on the images of two." in words
+    assert "light: chosen by" not in words
+
+
+def test_trainings_that_did_not_come_to_their_end_are_told(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER})
+    trials = folder.run_path("two") / "trials.jsonl"
+    trials.write_text(
+        "".join(
+            line.replace('"complete"', '"failed"') if '"ended"' in line and "light-seed1" in line else line
+            for line in trials.read_text().splitlines(keepends=True)
+        )
+    )
+    assert write_benchmark_report(folder).lacking == ("two",)
+    assert "two: not all trainings of light came to their end" in text(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER}, begun=0)
+    (folder.path / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"report\.html: cannot be written"):
+        write_benchmark_report(folder)
