@@ -203,6 +203,8 @@ class ServiceTracker(Tracker):
         while not self._over:
             self._wake.wait(pause if self._problem else None)
             self._wake.clear()
+            if self._over:
+                break
             try:
                 self._send()
                 self._problem, pause = "", _FIRST_PAUSE
@@ -219,6 +221,8 @@ class ServiceTracker(Tracker):
         with self._lock:
             trials = list(self._unsent)
         for trial in trials:
+            if self._over:  # another tracker may send the rest by now
+                break
             self._send_trial(trial)
             self._steps += 1
 

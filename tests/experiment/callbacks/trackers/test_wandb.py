@@ -46,8 +46,9 @@ def records(folder: Path) -> list[tuple[str, list[Any]]]:
     found = []
     for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
         read = [Record.FromString(content) for content in log_of(file.read_bytes())]
-        (run,) = {record.run.display_name for record in read if record.WhichOneof("record_type") == "run"}
-        found.append((run, read))
+        names = {record.run.display_name for record in read if record.WhichOneof("record_type") == "run"}
+        assert len(names) == 1, f"{file} has the runs {names}"
+        found.append((names.pop(), read))
     return found
 
 
