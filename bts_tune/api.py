@@ -225,6 +225,23 @@ class Run:
         exported: Exported = export.write(context, os.fspath(output) if output else None)
         return exported
 
+    def send(self, tracker: str) -> str:
+        """Send what a tracker lacks of the run: trials, epochs, the report and the best model.
+
+        Args:
+            tracker: 'mlflow', 'wandb', 'trackio', or one of a plugin that is a `ServiceTracker`.
+
+        Returns:
+            A line that says where it is found.
+
+        Raises:
+            ConfigError: there is no such tracker, or a package that it needs is missing.
+            RunError: the service does not answer.
+        """
+        from bts_tune.experiment.callbacks.sending import send_run
+
+        return send_run(self.folder, tracker)
+
     def report(self) -> ReportFiles:
         """Write the report anew from the record alone, and return its files: `page` is `report.html`.
 

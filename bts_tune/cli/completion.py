@@ -112,7 +112,7 @@ def _known() -> dict[str, Iterable[str]]:
         "--tracker": (*TRACKERS.names(), "none"),
         "--split": SPLIT_METHODS.names(),
         "--reader": READERS.names(),
-        "--to": EXPORTS.names(),
+        "--to": (*EXPORTS.names(), *(name for name in TRACKERS.names() if name != "tensorboard")),
         "--device": _DEVICES,
         "--plane": PLANES,
     }

@@ -8,7 +8,7 @@ from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
-from bts_tune.registry import EXPORTS
+from bts_tune.registry import EXPORTS, TRACKERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "bts-tune export RUN --to folder": "for SMP and the Hugging Face Hub, with a model card",
             "bts-tune export RUN --to onnx --output tumour.onnx": "one file, checked against the run's own model",
             "bts-tune export optuna RUN --storage sqlite:///study.db": "then: optuna-dashboard sqlite:///study.db",
+            "bts-tune export RUN --to mlflow": "what the tracker has missed of the run, or all of it",
         },
     )
     parser.add_argument(
         "words", metavar="RUN", nargs="*", help="a run's folder or name; the format may stand before it"
     )
-    parser.add_argument("--to", metavar="FORMAT", help=f"{', '.join(EXPORTS)}, or one of a plugin")
+    parser.add_argument("--to", metavar="FORMAT", help=f"{', '.join(EXPORTS)}, a tracker, or one of a plugin")
     parser.add_argument("--formats", action="store_true", help="say what each format is, and end")
     parser.add_argument(
         "--output",
@@ -60,6 +61,11 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
             print(f"{name:<13}{export.title}")
         return EXIT_OK
     to, run = _format_and_run(parsed)
+    if to in TRACKERS and to not in EXPORTS:
+        if parsed.output or parsed.trial:
+            raise ConfigError(f"--to {to}: is sent the whole run; leave out --output and --trial.")
+        say(make_console(), open_run(run, parsed.results).send(to))
+        return EXIT_OK
     EXPORTS.get(to)  # an unknown format is told before an unknown run
     exported = open_run(run, parsed.results).export(
         to, parsed.output, trial=parsed.trial, ensemble=parsed.ensemble, tta=parsed.tta

@@ -50,8 +50,8 @@ def interval(found: Interval, signed: bool = False) -> str:
 
 
 def gained(content: float) -> str:
-    """Return a difference to four decimals, with its sign."""
-    return f"{content:+.4f}".replace("-", "−")
+    """Return a difference to four decimals, with its sign; one that rounds to nothing has none."""
+    return f"{content:+.4f}".replace("-", "−") if abs(content) >= 0.00005 else "0.0000"
 
 
 def share(content: float) -> str:

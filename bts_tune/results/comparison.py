@@ -119,6 +119,7 @@ class Comparison:
         failed: a sentence on why there is no comparison at all, where making it failed.
         clean: the test split without images that leak; None where these are not on record.
         strata: by split, of every stratum with enough images; none where nothing is told of images.
+        groups: by image, its group of related slices, which intervals draw as a whole; empty where none is known.
     """
 
     scores: Mapping[str, Scores] = field(default_factory=dict)
@@ -128,6 +129,7 @@ class Comparison:
     failed: str = ""
     clean: CleanTest | None = None
     strata: Mapping[str, tuple[Stratum, ...]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> Comparison:
@@ -176,7 +178,9 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
                 variants[record.trial, name] = read_scores(folder.variant_scores_file(record.trial, name))
             except RunError as error:
                 missing.append(str(error))
-    return Comparison(scores, splits, variants, tuple(dict.fromkeys(missing)), clean=clean, strata=strata)
+    return Comparison(
+        scores, splits, variants, tuple(dict.fromkeys(missing)), clean=clean, strata=strata, groups=groups
+    )
 
 
 _Key = tuple[int, int, int]

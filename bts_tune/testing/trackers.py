@@ -12,6 +12,7 @@ from bts_tune.config import TrialConfig
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
 from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.experiment.planning.plan import PlannedTrial
+from bts_tune.testing.runs import make_run, write_run
 
 RUN = {
     "run": "fabricated",
@@ -74,7 +75,7 @@ class TrackerContract:
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The folder of a run."""
         folder = tmp_path / "run"
-        folder.mkdir()
+        write_run(folder, [], make_run(run=folder.name))
         self.prepare(folder, monkeypatch)
         return folder
 
@@ -103,6 +104,7 @@ class TrackerContract:
         for trial in trials:
             tracking.ended(trial, "complete", "")
         tracking.end_run("complete")
+        tracking.report_written(folder)
         return warnings
 
     def test_it_is_declared(self) -> None:
@@ -123,7 +125,7 @@ class TrackerContract:
     def test_every_event_comes_once_and_in_order(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A second attempt at a trial is no second start, and what still runs is ended before the run."""
         tracker, seen = self.make(), []
-        for event in ("start_run", "start_trial", "log_epoch", "end_trial", "end_run"):
+        for event in ("start_run", "start_trial", "log_epoch", "end_trial", "end_run", "report_written"):
             method = getattr(tracker, event)
 
             def spy(*given: Any, event: str = event, method: Any = method) -> None:
@@ -146,6 +148,7 @@ class TrackerContract:
         tracking.started("b")
         tracking.ended("a", "stopped", "behind the other trials")
         tracking.end_run("interrupted")
+        tracking.report_written(folder)
         assert seen == [
             ("start_run", folder, RUN),
             ("start_trial", "a", trial.config.to_dict(), 0),
@@ -155,6 +158,7 @@ class TrackerContract:
             ("end_trial", "a", "stopped", "behind the other trials"),
             ("end_trial", "b", "interrupted", "the run ended before the trial did"),
             ("end_run", "interrupted"),
+            ("report_written", folder),
         ]
         assert warnings == []
 

@@ -67,6 +67,8 @@ def test_a_mistake_gets_one_sentence(refused: Callable[..., str]) -> None:
     assert "give a run" in refused("export", "--to", "onnx")
     assert "give one run and one format" in refused("export", "onnx", run, "--to", "onnx")
     assert "nothing: no such run" in refused("export", "nothing", "--to", "folder")
+    assert "leave out --output and --trial" in refused("export", run, "--to", "mlflow", "--trial", "plain")
+    assert "--to tensorboard: is told of a run as it goes on" in refused("export", run, "--to", "tensorboard")
     assert "kept no model of that name; it has clahe, plain" in refused("export", run, "--to", "folder", "--trial", "x")
     Path("taken").mkdir()
     assert "taken: exists already" in refused("export", run, "--to", "folder", "--output", "taken")

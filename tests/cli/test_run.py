@@ -38,10 +38,10 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--space", "baseline", "--device", "tpu"], "--device"),
         (["--space", "baseline", "--name", "../up"], "--name"),
         (
-            ["--space", "baseline", "--tracker", "wandb"],
-            "--tracker: unknown tracker 'wandb'. Allowed: tensorboard, none.",
+            ["--space", "baseline", "--tracker", "neptune"],
+            "--tracker: unknown tracker 'neptune'. Allowed: mlflow, tensorboard, trackio, wandb, none.",
         ),
-        (["--space", "baseline", "--tracker", "wandb", "--dry-run"], "--tracker: unknown tracker 'wandb'"),
+        (["--space", "baseline", "--tracker", "neptune", "--dry-run"], "--tracker: unknown tracker 'neptune'"),
         (["--resume", "nothing"], "no such run"),
         (["--resume", "x", "--epochs", "3"], "--epochs cannot go with --resume"),
         (["--resume", "x", "--name", "y"], "--name cannot go with --resume"),

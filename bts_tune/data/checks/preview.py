@@ -35,7 +35,7 @@ IN_RUN, PER_PART_IN_RUN, OPENED_IN_RUN = 18, 6, 1_000
 """Of the sheet that a run keeps: slices that are shown, those for one reason, and those that are opened for it."""
 
 _TILE, _LINE, _GAP = 192, 16, 6
-_TILE_IN_RUN = 144
+_TILE_IN_RUN = 160
 _OUTLINE = (60, 60, 255)  # BGR
 _HARDLY_SEEN = 12
 """Tumours of fewer pixels on a tile get a circle around them."""
@@ -179,7 +179,7 @@ def sheet_of_run(dataset: Dataset, scan: Scan, *, progress: Progress | None = No
         tiles = []
         for title, record, words in listed[start : start + COLUMNS]:
             resized = cv2.resize(_tile(record, scan), (_TILE_IN_RUN, _TILE_IN_RUN), interpolation=cv2.INTER_AREA)
-            lines = [_text(text, _TILE_IN_RUN, 0.32) for text in (_SHORT[title], words, Path(record.name).name)]
+            lines = [_text(text, _TILE_IN_RUN) for text in (_SHORT[title], words, Path(record.name).name)]
             tiles.append(np.vstack([np.asarray(resized, dtype=np.uint8) & 0xF8, *lines]))
         empty = np.zeros_like(tiles[0])
         rows.append(np.hstack([*tiles, *[empty] * (COLUMNS - len(tiles))]))
@@ -246,6 +246,7 @@ def _tile(record: SliceRecord, scan: Scan) -> np.ndarray:
         return tile
     scale = _TILE / max(grey.shape)
     width, height = (max(1, round(side * scale)) for side in grey.shape[::-1])
+    tile[:] = 0
     tile[:height, :width] = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)[..., None]
     try:
         mask = read_mask(record, scan.masks.rule)
@@ -277,11 +278,13 @@ def _png(parts: Sequence[Part], scan: Scan) -> bytes:
 
 
 def _text(text: str, width: int, size: float = 0.38) -> np.ndarray:
-    """Return one line of text, white on black; where it does not fit, its end, as names differ there."""
+    """Return one line of text, white on black; where it does not fit, '..' and its end, as names differ there."""
     line = np.zeros((_LINE + (6 if size > 0.4 else 0), width, 3), dtype=np.uint8)
-    printable = text.encode("ascii", "replace").decode()
-    while printable and cv2.getTextSize(printable, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] > width - 4:
-        printable = printable[1:]
+    whole = printable = text.encode("ascii", "replace").decode()
+    for start in range(1, len(whole)):
+        if cv2.getTextSize(printable, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] <= width - 4:
+            break
+        printable = f"..{whole[start:]}"
     cv2.putText(line, printable, (2, len(line) - 5), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
     return line
 

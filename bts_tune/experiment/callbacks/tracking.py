@@ -40,10 +40,15 @@ def choose_trackers(option: Sequence[str] | None, space: Sequence[str] | None, s
         return []
     if NONE in names:
         raise ConfigError(f"{where}: {NONE!r} cannot go with other trackers, got {', '.join(names)}.")
-    return [_make(name, where) for name in names]
+    return [make_tracker(name, where) for name in names]
 
 
-def _make(name: str, where: str) -> Tracker:
+def make_tracker(name: str, where: str) -> Tracker:
+    """Return a tracker by its name, which `where` gave.
+
+    Raises:
+        ConfigError: the name is not known, or the tracker cannot be used.
+    """
     if name not in TRACKERS:
         raise ConfigError(f"{where}: unknown tracker {name!r}. Allowed: {', '.join(TRACKERS.names())}, {NONE}.")
     try:
@@ -70,6 +75,8 @@ class Tracking:
 
     def __init__(self, trackers: Sequence[Tracker], warn: Callable[[str], None]) -> None:
         self._trackers, self._warn = list(trackers), warn
+        for tracker in self._trackers:
+            tracker.warn = warn
         self._planned: dict[str, PlannedTrial] = {}
         self._running: set[str] = set()
         self._started = False
@@ -117,6 +124,10 @@ class Tracking:
             for trial in sorted(self._running):
                 self.ended(trial, "interrupted", "the run ended before the trial did")
             self._tell(lambda tracker: tracker.end_run(status))
+
+    def report_written(self, folder: Path) -> None:
+        """The run has ended, and its report is in its folder."""
+        self._tell(lambda tracker: tracker.report_written(folder))
 
     def _tell(self, event: Callable[[Tracker], None]) -> None:
         for tracker in list(self._trackers):

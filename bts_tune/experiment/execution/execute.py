@@ -251,6 +251,7 @@ class _Execution:
             with contextlib.suppress(OSError, RunError):  # on a full disk, which `error` tells of
                 self._folder.update_run(status="failed", ended=now(), reason=first_line(error))
                 self._report(self._folder)
+                self._tracking.report_written(self._folder.path)
 
     def ended(self, outcome: Outcome) -> FinishedRun:
         """Put on record how the run ended, and report."""
@@ -260,7 +261,9 @@ class _Execution:
             lacking = models_that_lack(self._folder) if outcome == "complete" else []
             self._folder.update_run(status=outcome, ended=now(), models_lacking=lacking)
             self._tracking.end_run(outcome)
-            return FinishedRun(self._folder, outcome, self._report(self._folder))
+            report = self._report(self._folder)
+            self._tracking.report_written(self._folder.path)
+            return FinishedRun(self._folder, outcome, report)
         except KeyboardInterrupt:
             self._say_how_to_resume()
             raise

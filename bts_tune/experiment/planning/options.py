@@ -181,7 +181,8 @@ class RunOptions:
         "end a trial without a new epoch for this long", "TIME", kind="time", group="how"
     )
     tracker: list[str] | None = option(
-        "where epochs are logged: tensorboard, a tracker of a plugin, or none (tensorboard; may be repeated)",
+        "where epochs are logged: tensorboard, mlflow, wandb, trackio, one of a plugin, or none (tensorboard; may be "
+        "repeated)",
         "NAME",
         kind="texts",
         group="how",

@@ -11,6 +11,8 @@ from bts_tune.report.wording import MISSING
 from bts_tune.results.leaks import agreement_sentence
 from bts_tune.text import plural
 
+_MOST_SIZES = 4
+
 
 @SECTIONS.register("data-check")
 class DataCheck(Section):
@@ -25,7 +27,8 @@ class DataCheck(Section):
         if check is None:
             return
         found = [_issues(check.get(f"{noun}s", {}), noun) for noun in ("error", "warning")]
-        yield paragraph(f"{'; '.join(found)}.")
+        told = "; ".join(found)
+        yield paragraph(f"{told[0].upper()}{told[1:]}.")
         masks = check.get("masks")
         if masks is not None and masks.get("says"):
             yield paragraph(f"Masks: {masks['says']}")
@@ -41,12 +44,19 @@ class DataCheck(Section):
                     name,
                     *(MISSING if count is None else count for count in counts),
                     *(f"{shares[key]:.2%}" if key in shares else MISSING for key in ("0", "0.5", "1")),
-                    ", ".join(split.get("sizes", ())) or MISSING,
+                    _sizes(split.get("sizes", {})),
                 ]
             )
         if rows:
             header = ["split", "images", "without tumour", "several annotations", "smallest tumour", "median tumour"]
             yield table([*header, "largest tumour", "sizes"], rows, right=range(1, 7))
+
+
+def _sizes(found: Mapping[str, int]) -> str:
+    """Return the commonest sizes, and how many others there are."""
+    sizes = sorted(found, key=lambda size: -found[size])
+    shown = sizes if len(sizes) <= _MOST_SIZES + 1 else [*sizes[:_MOST_SIZES], f"{len(sizes) - _MOST_SIZES} more"]
+    return ", ".join(shown) or MISSING
 
 
 def _issues(found: Mapping[str, int], noun: str) -> str:

@@ -61,8 +61,8 @@ class Hyperparameters(Section):
         yield paragraph(f"Compared here: {_sentence(found)}")
         if len(found.trials) < MIN_TRIALS:
             yield paragraph(
-                f"Importance needs at least {MIN_TRIALS} trials, and these are {len(found.trials)}: of so few, chance "
-                "would decide the order."
+                f"The importance of hyperparameters needs at least {MIN_TRIALS} trials; of fewer, chance would decide "
+                "the order."
             )
         else:
             told = importances(found, context.run)

@@ -49,7 +49,7 @@ class Strata(Section):
                     cells = [text for one_value in own for text in (metric(one_value.value), interval(one_value))]
                     cells += [MISSING] * (2 * _METRICS - len(cells))
                     rows.append([stratum.name, stratum.value, compared.images, one.name, *cells])
-            header = ["", "kind", "images", "model"]
+            header = ["by", "kind", "images", "model"]
             for name in ("Dice loss", "IoU", "Dice per image"):
                 header += [name, "95 % interval"]
             yield table(header, rows, right=(2, *range(4, len(header))))

@@ -62,7 +62,7 @@ class WaysOfPrediction(Section):
             ".",
         )
         for split, title in _TITLES.items():
-            rows = [row for name, found in ways.items() for row in _rows(name, found, split)]
+            rows = [row for name, found in ways.items() for row in _rows(name, found, split, context.comparison.groups)]
             if rows:
                 yield Subheading(title)
                 header = ["name", "way", "Dice loss", "95 % interval", "IoU", "Dice gained", "95 % interval"]
@@ -75,7 +75,8 @@ class WaysOfPrediction(Section):
                 "Ensemble: the mean of the probabilities over the trainings of a configuration. It is one model, so "
                 "its interval tells of other images alone.",
                 "Threshold and regions: the threshold, and the smallest region that is kept, were chosen for each "
-                "training on the validation split. The validation numbers with them are therefore a little too good.",
+                "training on the validation split. The validation numbers with them are therefore a little too good. "
+                "The Dice loss is of probabilities, which they leave as they are.",
                 "Time: of measuring, for each model, where it is on record.",
             )
         )
@@ -108,7 +109,7 @@ def _range(values: Sequence[float | None], percent: bool = False) -> str:
     return MISSING if not texts else texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
 
 
-def _rows(name: str, ways: Sequence[_Way], split: str) -> list[list[str]]:
+def _rows(name: str, ways: Sequence[_Way], split: str, groups: Mapping[str, str]) -> list[list[str]]:
     parts = [[one.splits[split] for one in way.scores if split in one.splits] for way in ways]
     measured = [(way, found) for way, found in zip(ways, parts, strict=True) if found]
     if len(measured) < 2 or measured[0][0] is not ways[0]:
@@ -119,7 +120,10 @@ def _rows(name: str, ways: Sequence[_Way], split: str) -> list[list[str]]:
     sums = np.full((len(tables), max(map(len, tables)), *tables[0][0].shape), np.nan)
     for place, found in enumerate(tables):
         sums[place, : len(found)] = found
-    compared = resample(sums)
+    images = {tuple(sorted(one.names)) for _, found in measured for one in found}
+    names = images.pop()  # trainings of several folds have images of their own
+    units = [groups[image] for image in names] if not images and groups.keys() >= set(names) else None
+    compared = resample(sums, groups=units)
     rows = []
     for place, (way, _) in enumerate(measured):
         gains = [MISSING] * 4

@@ -190,7 +190,7 @@ def test_the_sheet_of_a_run_is_small_and_shows_what_is_suspicious(root: Path) ->
     assert len(png) < 500_000
     sheet = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert sheet is not None
-    assert sheet.shape[1] == 6 * 144
-    assert sheet.shape[0] == (IN_RUN // 6) * (144 + 3 * 16)
+    assert sheet.shape[1] == 6 * 160
+    assert sheet.shape[0] == (IN_RUN // 6) * (160 + 3 * 16)
     assert (sheet[..., 2].astype(int) - sheet[..., 0] > 100).sum() > 200
     assert sheet_of_run(replace(dataset, records=dict.fromkeys(dataset.records, ())), scan) is None

@@ -22,15 +22,23 @@ def test_the_data_check_in_short() -> None:
     }
     first, rows = DataCheck().blocks(context_of(run={"dataset": {"check": check}}))
     assert isinstance(first, Paragraph)
-    assert first.spans == ("no errors; 4 warnings (no-tumor 3, tiny 1).",)
+    assert first.spans == ("No errors; 4 warnings (no-tumor 3, tiny 1).",)
     assert isinstance(rows, Table)
     assert rows.rows[0][:7] == ("train", 10, 3, "–", "1.00%", "10.00%", "20.00%")
     first, rows = DataCheck().blocks(context_of(run=make_run()))
     assert isinstance(first, Paragraph)
-    assert first.spans == ("no errors; 3 warnings (no-tumor 3).",)
+    assert first.spans == ("No errors; 3 warnings (no-tumor 3).",)
     assert isinstance(rows, Table)
     assert rows.rows[0] == ("train", 1502, 3, 7, "0.04%", "3.10%", "12.00%", "640x640")
     assert list(DataCheck().blocks(context_of(run={}))) == []
+
+
+def test_of_many_sizes_the_commonest_are_named() -> None:
+    sizes = {"9 x 9": 1, "512 x 512": 90, "256 x 256": 8, "225 x 225": 4, "7 x 7": 2, "8 x 8": 1}
+    check = {"errors": {}, "warnings": {}, "splits": {"train": {"images": 106, "sizes": sizes}}}
+    _, rows = DataCheck().blocks(context_of(run={"dataset": {"check": check}}))
+    assert isinstance(rows, Table)
+    assert rows.rows[0][-1] == "512 x 512, 256 x 256, 225 x 225, 7 x 7, 2 more"
 
 
 def test_how_masks_were_read() -> None:

@@ -28,7 +28,7 @@ def texts(blocks: list[Any]) -> str:
 def test_few_trials_are_refused_in_a_sentence() -> None:
     trials = searched(MIN_TRIALS - 1)
     blocks = list(Hyperparameters().blocks(context_of(trials, make_run(**SPACE))))
-    assert "at least 30 trials, and these are 29" in texts(blocks)
+    assert "needs at least 30 trials; of fewer" in texts(blocks)
     assert not [block for block in blocks if isinstance(block, Table)]
     blocks = list(Hyperparameters().blocks(context_of(searched(MIN_TRIALS), make_run(**SPACE))))
     assert len([block for block in blocks if isinstance(block, Table)]) == 1

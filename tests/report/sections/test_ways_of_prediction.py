@@ -4,8 +4,10 @@ from pathlib import Path
 
 from bts_tune.report.blocks import Table
 from bts_tune.report.sections.ways_of_prediction import WaysOfPrediction
+from bts_tune.report.wording import interval
 from bts_tune.results.comparison import compare_configurations
 from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.scores import read_scores
 from bts_tune.testing.runs import make_baselines, write_run, write_scores, write_variant
 from bts_tune.testing.sections import SectionContract, context_of
 
@@ -37,6 +39,21 @@ def test_what_the_same_models_score_in_other_ways(tmp_path: Path) -> None:
         assert set(one.rows[0][5:]) == {"–"}
         assert str(one.rows[1][5]).startswith("+")
         assert one.rows[2][-1] == "1m05s"
+
+
+def test_intervals_draw_groups_as_everywhere_in_the_report(tmp_path: Path) -> None:
+    trials = make_baselines(epochs=3)
+    folder = write_run(tmp_path / "run", trials)
+    for record in trials:
+        write_scores(folder, record)
+    write_variant(folder, trials[0], "tta", 0.95, [trials[0].trial])
+    alone = tables_of(folder)[0].rows[0][3]
+    names = read_scores(folder.scores_file(trials[0].trial)).splits["test"].names
+    lines = [f"{name},test,g{place // 4}" for place, name in enumerate(names)]
+    folder.split_file.write_text("\n".join(("file,split,group", *lines)))
+    compared = compare_configurations(folder, folder.trials()).splits["test"]
+    place = [one.name for one in compared.configurations].index(trials[0].name)
+    assert tables_of(folder)[0].rows[0][3] == interval(compared.resampled.dice_loss[place]) != alone
 
 
 def test_scores_that_are_missing_cost_their_row_and_leave_a_sentence(tmp_path: Path) -> None:

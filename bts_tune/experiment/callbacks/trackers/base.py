@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ class Tracker(ABC):
         start_run                                  once
             start_trial, log_epoch …, end_trial    for each trial; several trials go on at a time
         end_run                                    once
+        report_written                             once, where the run leaves a report
 
     A trial whose process died and that is retried is not started again. A run that goes on after a crash or Ctrl-C is a
     new invocation: `start_trial` says how many epochs of the trial are on record, and only newer ones follow. Where a
@@ -33,9 +34,11 @@ class Tracker(ABC):
 
     Attributes:
         name: the name that it is registered under; set by the registry.
+        warn: prints a warning; the run sets it. For a tracker that goes on after something went wrong.
     """
 
     name: ClassVar[str]
+    warn: Callable[[str], None] = print
 
     def start_run(self, folder: Path, run: Mapping[str, Any]) -> None:  # noqa: B027 (optional)
         """A run begins or goes on.
@@ -79,3 +82,6 @@ class Tracker(ABC):
 
     def end_run(self, status: str) -> None:  # noqa: B027 (optional)
         """The run ended: complete, interrupted, out-of-time or failed; every trial has ended before."""
+
+    def report_written(self, folder: Path) -> None:  # noqa: B027 (optional)
+        """The report, its tables and the models that are kept are in the run's folder."""

@@ -1,0 +1,281 @@
+"""What the trackers of services share: nobody waits for a service, and what it misses is sent later.
+
+The record of the run is what is true. A file `trackers/<name>.json` in the run's folder says what the service has: the
+identifier of each trial there, and how many of its epochs. What it lacks is sent by the next invocation of the run, or
+by `bts-tune export RUN --to NAME`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bts_tune.errors import ConfigError, RunError
+from bts_tune.experiment.callbacks.trackers.base import Tracker
+from bts_tune.results.files import write_atomically
+from bts_tune.results.find import best_model
+from bts_tune.results.run_folder import FINISHED, RunFolder
+from bts_tune.text import first_line, quoted
+
+RUN = ""
+"""Stands for the run itself among its trials: what holds the report and the best model."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a service that did not answer is tried again; each time twice as long."""
+
+PATIENCE = 30.0
+"""Seconds that the end of a run waits for a service."""
+
+_TABLES = ("report.html", "report.md", "configurations.csv", "leaderboard.csv", "epochs.csv", "split.csv", "run.json")
+
+
+@dataclass
+class Unsent:
+    """What a service lacks of a trial.
+
+    Attributes:
+        config: of the trial.
+        rows: its epochs, in order.
+        ended: status and reason, once it has ended.
+        running: whether it begins or goes on.
+    """
+
+    config: Mapping[str, Any]
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    ended: tuple[str, str] | None = None
+    running: bool = False
+
+
+class ServiceTracker(Tracker):
+    """A tracker whose back end may be slow or out of reach: a thread sends, and sends again.
+
+    A subclass says how one thing is sent. Its methods are called in that thread, one at a time, and raise where the
+    service does not answer; they are then called again. A trial has one identifier at the service, for good.
+
+    Attributes:
+        package: what must be installed, as it is imported.
+    """
+
+    package: ClassVar[str]
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec(self.package) is None:
+            raise ConfigError(f"needs a package that is not installed; pip install 'bts-tune[{self.name}]'.")
+        self.folder, self.run = Path(), dict[str, Any]()
+        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._unsent: dict[str, Unsent] = {}
+        self._files: list[tuple[Path, str]] = []
+        self._sent: dict[str, dict[str, Any]] = {}
+        self._connected, self._told, self._over = False, False, False
+        self._attempts, self._steps, self._problem = 0, 0, ""
+        self._thread: threading.Thread | None = None
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Reach the service; `self.folder` and `self.run` are the run's."""
+
+    @abstractmethod
+    def open(self, trial: str, config: Mapping[str, Any], identifier: str | None) -> str:
+        """Begin a trial at the service, or go on with the one of that identifier, and return its identifier.
+
+        Args:
+            trial: its name; `RUN` is the run itself, with the space's name and such as its configuration.
+            config: the fields of its configuration.
+            identifier: what an earlier call returned, perhaps in another process; None for a new one.
+        """
+
+    @abstractmethod
+    def log(self, trial: str, identifier: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Send epochs of a trial that is open; `numbers` gives what is a number of a row."""
+
+    @abstractmethod
+    def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
+        """Send how a trial that is open ended."""
+
+    @abstractmethod
+    def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
+        """Send files of the run, each with the folder that it belongs into; `RUN` keeps them, and is open."""
+
+    def start_run(self, folder: Path, run: Mapping[str, Any]) -> None:
+        """Begin to send, with what earlier invocations could not send."""
+        self.folder, self.run = folder, dict(run)
+        self._sent = _read(self._state_file)
+        space, dataset = run.get("space") or {}, run.get("dataset") or {}
+        about = {"space": space.get("name"), "dataset": dataset.get("path"), "profile": run.get("profile")}
+        self._unsent[RUN] = Unsent({name: value for name, value in about.items() if value}, running=True)
+        for record in RunFolder(folder).trials() if RunFolder(folder).trials_file.exists() else []:
+            sent = self._sent.get(record.trial, {})
+            rows: list[Mapping[str, Any]] = [row for row in record.rows if row["epoch"] > sent.get("epochs", 0)]
+            ended = (record.status, record.reason) if record.status in FINISHED else ("interrupted", "")
+            begun = record.rows or record.status in FINISHED
+            if rows or (begun and sent.get("status") != ended[0]):
+                self._unsent[record.trial] = Unsent(record.config, rows, ended)
+        self._thread = threading.Thread(target=self._work, name=f"tracker {self.name}", daemon=True)
+        self._thread.start()
+        self._wake.set()
+
+    def start_trial(self, trial: str, config: Mapping[str, Any], resumed_epochs: int) -> None:
+        """Begin a trial, or go on with it."""
+        with self._lock:
+            unsent = self._unsent.setdefault(trial, Unsent(config))
+            unsent.running, unsent.ended = True, None
+        self._go()
+
+    def log_epoch(self, trial: str, row: Mapping[str, Any]) -> None:
+        """Hand an epoch to the thread."""
+        with self._lock:
+            self._unsent.setdefault(trial, Unsent({})).rows.append(dict(row))
+        self._go()
+
+    def end_trial(self, trial: str, status: str, reason: str) -> None:
+        """Hand the end of a trial to the thread."""
+        with self._lock:
+            self._unsent.setdefault(trial, Unsent({})).ended = (status, reason)
+        self._go()
+
+    def end_run(self, status: str) -> None:
+        """Wait until all is sent, or the service does not answer; the run itself is ended with its report."""
+        self._wait()
+
+    def report_written(self, folder: Path) -> None:
+        """Send the report, its tables and figures, and the best model."""
+        run = RunFolder(folder).read_run()
+        with self._lock:
+            self._files = files_of(RunFolder(folder))
+            self._unsent.setdefault(RUN, Unsent({})).ended = (str(run.get("status", "")), str(run.get("reason", "")))
+        self._wait()
+        self._over = True
+        self._wake.set()
+
+    def missing(self) -> str:
+        """Return what has gone wrong, where something is not sent; else an empty text."""
+        with self._lock:
+            return (self._problem or "it does not answer.") if self._unsent or self._files else ""
+
+    def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """Return the numbers of a row by name, without its epoch."""
+        return {
+            name: float(value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and name not in ("epoch", "time")
+        }
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / "trackers" / f"{self.name}.json"
+
+    def _go(self) -> None:
+        """Wake the thread, and tell once that the service does not answer."""
+        self._wake.set()
+        if self._problem and not self._told:
+            self._told = True
+            self.warn(
+                f"tracker {self.name!r}: {self._problem} The run goes on; what is missed is sent when it answers, or "
+                f"by 'bts-tune export {self.folder} --to {self.name}'."
+            )
+
+    def _wait(self) -> None:
+        """Wait for as long as the thread comes on, and for an attempt that begins now."""
+        attempts, steps, since = self._attempts + 2, self._steps, time.monotonic()  # one may be under way
+        self._wake.set()
+        while self.missing() and time.monotonic() < since + PATIENCE:
+            if self._problem:
+                if self._attempts >= attempts:
+                    break
+                self._wake.set()
+            if self._steps > steps:
+                steps, since = self._steps, time.monotonic()
+            time.sleep(0.02)
+        if self.missing() and not self._problem:
+            self._problem = f"it has not answered for {PATIENCE:g} s."
+        self._go()
+
+    def _work(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._over:
+            self._wake.wait(pause if self._problem else None)
+            self._wake.clear()
+            if self._over:
+                break
+            try:
+                self._send()
+                self._problem, pause = "", _FIRST_PAUSE
+            except BaseException as error:  # whatever a service's package raises, the run goes on
+                self._problem = f"{type(error).__name__}: {first_line(error)}"
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            self._attempts += 1
+
+    def _send(self) -> None:
+        """Send all that is unsent, the run itself first: its trials may belong to it."""
+        if not self._connected:
+            self.connect()
+            self._connected = True
+        with self._lock:
+            trials = list(self._unsent)
+        for trial in trials:
+            if self._over:  # another tracker may send the rest by now
+                break
+            self._send_trial(trial)
+            self._steps += 1
+
+    def _send_trial(self, trial: str) -> None:
+        with self._lock:
+            unsent = self._unsent[trial]
+            rows, ended, files = list(unsent.rows), unsent.ended, self._files if trial == RUN else []
+            running = unsent.running
+        sent = self._sent.get(trial, {})
+        if running or not sent or not sent.get("open"):
+            identifier = self.open(trial, unsent.config, sent.get("id"))
+            sent = self._sent[trial] = {"epochs": 0, **sent, "id": identifier, "open": True}
+            self._save()
+        if rows:
+            self.log(trial, sent["id"], rows)
+            sent["epochs"] = max(sent["epochs"], *(row["epoch"] for row in rows))
+            self._save()
+        if files:
+            self.attach(sent["id"], files)
+        if ended is not None:
+            self.close(trial, sent["id"], *ended)
+            sent |= {"status": ended[0], "open": False}
+            self._save()
+        with self._lock:
+            del unsent.rows[: len(rows)]
+            unsent.running = unsent.running and not running
+            if files:
+                self._files = []
+            if unsent.ended == ended:
+                unsent.ended = None
+            if not (unsent.rows or unsent.ended or unsent.running):
+                del self._unsent[trial]
+
+    def _save(self) -> None:
+        content = {"version": 1, "trials": self._sent}
+        write_atomically(self._state_file, json.dumps(content, indent=1))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what a service has, by trial; of another process than this, nothing is open there."""
+    try:
+        trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        return {str(trial): {**sent, "id": str(sent["id"]), "open": False} for trial, sent in trials.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: cannot be read: {quoted(str(error))}; remove it, and all is sent anew.") from None
+
+
+def files_of(folder: RunFolder) -> list[tuple[Path, str]]:
+    """Return the files that a service is sent at the end, with the folder of each: the report, and the best model."""
+    found = [(path, "") for name in _TABLES if (path := folder.path / name).exists()]
+    found += [(path, "figures") for path in sorted((folder.path / "figures").glob("*.png"))]
+    with contextlib.suppress(RunError):  # no trial has left a model
+        found += [(best_model(folder) / name, "model") for name in ("model.json", "model.safetensors")]
+    return found

@@ -1,0 +1,114 @@
+"""MLflow: each trial a run of an experiment named like the run of bts-tune; report and model are in a run above them.
+
+The server is the one that `MLFLOW_TRACKING_URI` names. Without it, everything stays in `mlflow.db` beside the run's
+folder: `mlflow ui --backend-store-uri sqlite:///results/mlflow.db` shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker
+from bts_tune.experiment.callbacks.trackers.base import TRACKERS
+
+_LONGEST_VALUE = 500
+_PARAMS, _METRICS = 100, 1000
+"""How many the server takes in one request."""
+
+_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "out-of-time": "FINISHED"}
+
+# A server that does not answer is asked again by the tracker itself; and nothing is told to anybody else.
+_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@TRACKERS.register("mlflow")
+class MLflow(ServiceTracker):
+    """Sends configurations as parameters and the numbers of epochs as metrics, with the epoch as their step."""
+
+    package = "mlflow"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[str, str] = {}
+
+    def location(self) -> str:
+        """Return the server, or the command that shows what is kept here."""
+        address = os.environ.get("MLFLOW_TRACKING_URI")
+        if address is None:
+            return f"MLflow: mlflow ui --backend-store-uri {self._own_store}"
+        parts = urlsplit(address)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
+        return f"MLflow: {shown}, experiment {self._experiment_name}"
+
+    @property
+    def _own_store(self) -> str:
+        return f"sqlite:///{self.folder.parent.absolute()}/mlflow.db"
+
+    @property
+    def _experiment_name(self) -> str:
+        return os.environ.get("MLFLOW_EXPERIMENT_NAME") or str(self.run.get("run", self.folder.name))
+
+    def connect(self) -> None:
+        """Find or make the experiment."""
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        address = os.environ.get("MLFLOW_TRACKING_URI")
+        self._client = MlflowClient(address or self._own_store)
+        found = self._client.get_experiment_by_name(self._experiment_name)
+        files = None if address else (self.folder.parent.absolute() / "mlflow-files").as_uri()
+        self._experiment = (
+            found.experiment_id if found else self._client.create_experiment(self._experiment_name, files)
+        )
+
+    def open(self, trial: str, config: Mapping[str, Any], identifier: str | None) -> str:
+        """Make a run with the configuration as its parameters, or set one to running again."""
+        from mlflow.entities import Param
+
+        if identifier is not None:
+            self._client.update_run(identifier, status="RUNNING")
+            return identifier
+        if trial not in self._made:
+            name = trial or str(self.run.get("run", self.folder.name))
+            tags = {"bts_tune.run": str(self.run.get("run", self.folder.name)), "mlflow.source.name": "bts-tune"}
+            if trial != RUN:
+                tags["mlflow.parentRunId"] = self._sent[RUN]["id"]
+            self._made[trial] = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
+        params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in config.items()]
+        for start in range(0, len(params), _PARAMS):
+            self._client.log_batch(self._made[trial], params=params[start : start + _PARAMS])
+        return self._made[trial]
+
+    def log(self, trial: str, identifier: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Send the numbers of epochs."""
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, int(1000 * row.get("time", time.time())), row["epoch"])
+            for row in rows
+            for name, value in self.numbers(row).items()
+        ]
+        for start in range(0, len(metrics), _METRICS):
+            self._client.log_batch(identifier, metrics=metrics[start : start + _METRICS])
+
+    def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
+        """Set how a run ended; MLflow knows fewer words, so that ours is a tag."""
+        self._client.set_tag(identifier, "bts_tune.status", status)
+        self._client.set_tag(identifier, "bts_tune.reason", reason)
+        self._client.set_terminated(identifier, _STATUS.get(status, "FAILED"))
+
+    def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
+        """Send files as artifacts."""
+        for file, folder in files:
+            self._client.log_artifact(identifier, str(file), folder or None)

@@ -1,0 +1,85 @@
+"""Trackio: each trial a run of a project that is named like the run of bts-tune; `trackio show` shows them.
+
+Everything stays where trackio keeps it on this machine, unless `TRACKIO_SPACE_ID` or `TRACKIO_SERVER_URL` asks for
+more.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bts_tune.experiment.callbacks.trackers._service import ServiceTracker
+from bts_tune.experiment.callbacks.trackers.base import TRACKERS
+
+
+@TRACKERS.register("trackio")
+class Trackio(ServiceTracker):
+    """Sends configurations and the numbers of epochs, with the epoch as their step."""
+
+    package = "trackio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: dict[str, Any] = {}
+
+    def location(self) -> str:
+        """Return the command that shows the project."""
+        return f"Trackio: trackio show --project {self._project}"
+
+    @property
+    def _project(self) -> str:
+        return re.sub(r"[^\w-]", "-", str(self.run.get("run", self.folder.name)))
+
+    def connect(self) -> None:
+        """Nothing is reached before a run is opened; what trackio prints of itself is left out."""
+        import trackio
+
+        for module in (trackio, trackio.run, trackio.utils):
+            vars(module)["print"] = lambda *_, **__: None
+
+    def open(self, trial: str, config: Mapping[str, Any], identifier: str | None) -> str:
+        """Begin a run, or go on with the one of the same name."""
+        import trackio
+
+        name = identifier or trial or "report"
+        if trial not in self._runs:
+            # In a context of its own, because it would end the run before it.
+            self._runs[trial] = contextvars.Context().run(
+                trackio.init,
+                self._project,
+                name=name,
+                config=dict(config),
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        return name
+
+    def log(self, trial: str, identifier: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Send the numbers of epochs."""
+        for row in rows:
+            self._runs[trial].log(self.numbers(row), step=row["epoch"])
+
+    def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
+        """Send how a run ended, as a message."""
+        run = self._runs.pop(trial)
+        run.alert(f"{identifier}: {status}", text=reason or None)
+        run.finish()
+
+    def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
+        """Send the report, and the best model, as an artifact each."""
+        import trackio
+
+        run = next(run for trial, run in self._runs.items() if (trial or "report") == identifier)
+        for kind in ("report", "model"):
+            artifact = trackio.Artifact(f"{self._project}-{kind}", type=kind)
+            chosen = [(file, folder) for file, folder in files if (folder == "model") == (kind == "model")]
+            for file, folder in chosen:
+                artifact.add_file(str(file), name=f"{folder}/{file.name}" if folder == "figures" else file.name)
+            if chosen:
+                run.log_artifact(artifact)
