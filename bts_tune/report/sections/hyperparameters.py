@@ -305,7 +305,8 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
     for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
         chosen = [number for number, one in enumerate(searched) if one == of_search]
         dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
-        axes.scatter([x[n] for n in chosen], [reached[n] for n in chosen], **dots)  # type: ignore[arg-type]
+        # Lists would be looked through for masked values one by one.
+        axes.scatter(np.array([x[n] for n in chosen]), np.array([reached[n] for n in chosen]), **dots)  # type: ignore[arg-type]
     axes.grid(True, color=OTHERS, alpha=0.4)
 
 
