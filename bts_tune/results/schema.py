@@ -404,9 +404,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 if line.endswith(b"\n"):
                     yield number, line
                 elif len(line) == MAX_LINE_BYTES:
-                    raise RunError(
-                        f"{_place(path, number)}: cannot be read: it is longer than {MAX_LINE_BYTES} bytes."
-                    )
+                    raise RunError(f"{_place(path, number)}: cannot be read: it is longer than {MAX_LINE_BYTES} bytes.")
     except FileNotFoundError:
         return
     except OSError as error:

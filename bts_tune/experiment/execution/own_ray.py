@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -121,7 +122,9 @@ class OwnRay:
             return
         if resources.gpus:
             return
-        task = ray.remote(_import_training).options(name="warm-up", num_cpus=resources.cpus, max_retries=0)
+        task = ray.remote(_import_training).options(
+            name="warm-up", num_cpus=resources.cpus, max_retries=0, runtime_env=environment_of_trials()
+        )
         for _ in range(min(resources.concurrent, MOST_WARM)):
             task.remote()
 
@@ -152,6 +155,21 @@ def starting_ray(options: RunOptions, trials: int) -> Iterator[OwnRay | None]:
             yield ray
         finally:
             ray.stop()
+
+
+def environment_of_trials() -> dict[str, Any]:
+    """Return the runtime environment that Ray Tune gives to trials.
+
+    Ray hands a process on only to what has the same: one made ready in another environment is of no use to a trial,
+    which then imports all of it once more.
+    """
+    try:
+        # Not public; without it, trials import for themselves.
+        from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
+    except ImportError:
+        return {}
+    handed_on = {name: os.environ[name] for name in ENV_VARS_TO_PROPAGATE if name in os.environ}
+    return {"env_vars": {**DEFAULT_ENV_VARS, **handed_on}}
 
 
 def _own_working_folder() -> bool:

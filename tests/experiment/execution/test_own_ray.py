@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from ray import tune
 
+from bts_tune.data.parallel import available_cpus
 from bts_tune.experiment.execution.cluster import connected
 from bts_tune.experiment.execution.own_ray import starting_ray
 from bts_tune.experiment.planning.options import RunOptions
@@ -16,6 +19,13 @@ from scripts.processes import descendants
 
 def process_id() -> int:
     return os.getpid()
+
+
+class Told(tune.Trainable):
+    """A trial that tells whether its process had imported what training needs before the trial was given to it."""
+
+    def step(self) -> dict[str, bool]:
+        return {"warm": "segmentation_models_pytorch" in sys.modules, "done": True}
 
 
 OPTIONS = RunOptions(space="baseline", device="cpu", dashboard=False)
@@ -38,6 +48,13 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
             assert ray.get(ray.remote(process_id).remote()) != os.getpid()
         assert not ray.is_initialized()
     assert {process.pid for process in descendants(os.getpid()) if process.alive()} <= before
+
+
+def test_a_trial_gets_the_process_that_was_made_ready_for_it(tmp_path: Path) -> None:
+    with starting_ray(OPTIONS, trials=1) as started, connected(OPTIONS, resume=str, started=started):
+        trial = tune.with_resources(Told, {"cpu": available_cpus()})
+        results = tune.Tuner(trial, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
+        assert [result.metrics and result.metrics["warm"] for result in results] == [True]
 
 
 def test_a_run_that_ends_before_it_used_it_leaves_nothing() -> None:
