@@ -129,7 +129,7 @@ def _start(
     resolved = _resolve(space, options)
     models = find_models(resolved, options, at_hand.weights)
     # While Ray's processes start, the run looks at its dataset.
-    with starting_ray(options, len(resolved.named) + (resolved.search.num_trials if resolved.search else 0)) as ray:
+    with starting_ray(options) as ray:
         opened = check_and_split(
             dataset, options, console, {part.channels for part in preprocessings(resolved)}, draw=True
         )
@@ -325,7 +325,7 @@ def _execute_resumed(
     trackers = _trackers(Space.from_document(run["space"]), options)
     dataset, folds = reopen_dataset(folder, run, options, console)
     models = find_models(space, options)
-    with starting_ray(options, space.search.num_trials if space.search else len(space.named)) as ray:
+    with starting_ray(options) as ray:
         inputs, _held = prepare_inputs(folds, space, options, console, models)
         changed = changes_since(
             run,

@@ -5,21 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from bts_tune.data.parallel import available_cpus
-from bts_tune.errors import ConfigError
 from bts_tune.experiment.execution.address import cluster_address, ignored_address
-from bts_tune.experiment.execution.nodes import alive_nodes
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
-from bts_tune.experiment.execution.resources import allocate
 from bts_tune.experiment.planning.options import RunOptions
-
-MOST_WARM = 4
-"""Most processes that import what training needs before there is a trial for them."""
 
 _CLONE_FS = 0x200
 
@@ -29,12 +22,11 @@ class OwnRay:
 
     Args:
         options: what to show, and whether there is a dashboard.
-        trials: how many trials there are to run; as many processes, or fewer, make ready for them.
         alone: whether this thread has nothing else to do meanwhile.
     """
 
-    def __init__(self, options: RunOptions, *, trials: int = 0, alone: bool = False) -> None:
-        self._options, self._trials = options, trials
+    def __init__(self, options: RunOptions, *, alone: bool = False) -> None:
+        self._options = options
         self._ready, self._over = threading.Event(), threading.Event()
         self._context: Any = None
         self._error: BaseException | None = None
@@ -92,7 +84,6 @@ class OwnRay:
                 # Ray gives its own processes 30 seconds, which a machine that is busy for a moment may not hold.
                 ray.shutdown()
                 context = self._init()
-        self._warm_up()
         return context
 
     def _init(self) -> Any:
@@ -107,27 +98,6 @@ class OwnRay:
             **init_options(self._options),
         )
 
-    def _warm_up(self) -> None:
-        """Have as many processes as there will be trials at a time import what training needs.
-
-        On CPUs alone: a process that looked for GPUs before it was given one might keep to those that it saw.
-        """
-        import ray
-
-        if not self._trials:
-            return
-        try:
-            resources = allocate(self._options, nodes=alive_nodes(), trials=self._trials)
-        except ConfigError:  # the run will say so
-            return
-        if resources.gpus:
-            return
-        task = ray.remote(_import_training).options(
-            name="warm-up", num_cpus=resources.cpus, max_retries=0, runtime_env=environment_of_trials()
-        )
-        for _ in range(min(resources.concurrent, MOST_WARM)):
-            task.remote()
-
 
 def init_options(options: RunOptions) -> dict[str, Any]:
     """Return what any `ray.init` of a run is given."""
@@ -139,47 +109,20 @@ def init_options(options: RunOptions) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def starting_ray(options: RunOptions, trials: int) -> Iterator[OwnRay | None]:
-    """Begin to start the Ray of a new run, and end it where the run has not taken it over; None where it has none.
-
-    Args:
-        options: of the run.
-        trials: how many trials it has.
-    """
+def starting_ray(options: RunOptions) -> Iterator[OwnRay | None]:
+    """Begin to start the Ray of a new run, and end it where the run has not taken it over; None where it has none."""
     if cluster_address(options.address) is not None or ignored_address(options.address):
         yield None
         return
     with environment_variables(options):
-        ray = OwnRay(options, trials=trials)
+        ray = OwnRay(options)
         try:
             yield ray
         finally:
             ray.stop()
 
 
-def environment_of_trials() -> dict[str, Any]:
-    """Return the runtime environment that Ray Tune gives to trials.
-
-    Ray hands a process on only to what has the same: one made ready in another environment is of no use to a trial,
-    which then imports all of it once more.
-    """
-    try:
-        # Not public; without it, trials import for themselves.
-        from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
-    except ImportError:
-        return {}
-    handed_on = {name: os.environ[name] for name in ENV_VARS_TO_PROPAGATE if name in os.environ}
-    return {"env_vars": {**DEFAULT_ENV_VARS, **handed_on}}
-
-
 def _own_working_folder() -> bool:
     """Give this thread a working folder of its own; return whether the system can."""
     unshare = getattr(ctypes.CDLL(None), "unshare", None)
     return unshare is not None and unshare(_CLONE_FS) == 0
-
-
-def _import_training() -> None:
-    import segmentation_models_pytorch  # noqa: F401
-
-    from bts_tune.experiment.execution import trainable  # noqa: F401
-    from bts_tune.training import loop  # noqa: F401

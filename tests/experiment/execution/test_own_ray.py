@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from ray import tune
 
-from bts_tune.data.parallel import available_cpus
 from bts_tune.experiment.execution.cluster import connected
 from bts_tune.experiment.execution.own_ray import starting_ray
 from bts_tune.experiment.planning.options import RunOptions
@@ -21,13 +18,6 @@ def process_id() -> int:
     return os.getpid()
 
 
-class Told(tune.Trainable):
-    """A trial that tells whether its process had imported what training needs before the trial was given to it."""
-
-    def step(self) -> dict[str, bool]:
-        return {"warm": "segmentation_models_pytorch" in sys.modules, "done": True}
-
-
 OPTIONS = RunOptions(space="baseline", device="cpu", dashboard=False)
 
 
@@ -36,7 +26,7 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
 
     monkeypatch.chdir(tmp_path)
     before = {process.pid for process in descendants(os.getpid())}
-    with starting_ray(OPTIONS, trials=1) as started:
+    with starting_ray(OPTIONS) as started:
         assert started is not None
         seen = set()
         while not started.ready:
@@ -50,28 +40,32 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
     assert {process.pid for process in descendants(os.getpid()) if process.alive()} <= before
 
 
-def test_a_trial_gets_the_process_that_was_made_ready_for_it(tmp_path: Path) -> None:
-    with starting_ray(OPTIONS, trials=1) as started, connected(OPTIONS, resume=str, started=started):
-        trial = tune.with_resources(Told, {"cpu": available_cpus()})
-        results = tune.Tuner(trial, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
-        assert [result.metrics and result.metrics["warm"] for result in results] == [True]
+def test_no_process_is_started_that_no_trial_can_use() -> None:
+    import ray
+
+    before = {process.pid for process in descendants(os.getpid())}
+    with starting_ray(OPTIONS) as started, connected(OPTIONS, resume=str, started=started):
+        worker = ray.get(ray.remote(process_id).remote())
+        new = [process for process in descendants(os.getpid()) if process.pid not in before]
+        idle = [process.pid for process in new if process.title.startswith("ray::IDLE")]
+        assert idle == [worker]
 
 
 def test_a_run_that_ends_before_it_used_it_leaves_nothing() -> None:
     import ray
 
     before = {process.pid for process in descendants(os.getpid())}
-    with pytest.raises(ValueError, match="a broken dataset"), starting_ray(OPTIONS, trials=1):
+    with pytest.raises(ValueError, match="a broken dataset"), starting_ray(OPTIONS):
         raise ValueError("a broken dataset")
     assert not ray.is_initialized()
     assert {process.pid for process in descendants(os.getpid()) if process.alive()} <= before
 
 
 def test_where_a_cluster_is_named_none_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    with starting_ray(OPTIONS.replaced(address="127.0.0.1:6379"), trials=1) as started:
+    with starting_ray(OPTIONS.replaced(address="127.0.0.1:6379")) as started:
         assert started is None
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     # The run says that the variable is ignored: it must still be there to be seen.
-    with starting_ray(OPTIONS, trials=1) as started:
+    with starting_ray(OPTIONS) as started:
         assert started is None
         assert os.environ["RAY_ADDRESS"] == "127.0.0.1:6379"
