@@ -40,17 +40,6 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
     assert {process.pid for process in descendants(os.getpid()) if process.alive()} <= before
 
 
-def test_no_process_is_started_that_no_trial_can_use() -> None:
-    import ray
-
-    before = {process.pid for process in descendants(os.getpid())}
-    with starting_ray(OPTIONS) as started, connected(OPTIONS, resume=str, started=started):
-        worker = ray.get(ray.remote(process_id).remote())
-        new = [process for process in descendants(os.getpid()) if process.pid not in before]
-        idle = [process.pid for process in new if process.title.startswith("ray::IDLE")]
-        assert idle == [worker]
-
-
 def test_a_run_that_ends_before_it_used_it_leaves_nothing() -> None:
     import ray
 
