@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,12 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
 
         say(console, str(write_page(opened.folder)))
         return EXIT_OK
-    # Read once: of a long run that takes seconds, and hundreds of MiB.
+    # Read once: of a long run that takes seconds, and hundreds of MiB. All of it stays to the end, so that nothing is
+    # gained by searching it for garbage again and again.
+    gc.disable()
     trials, run = FrozenTrials(opened.folder.trials()), opened.folder.read_run()
+    gc.freeze()
+    gc.enable()
     files = write_report(opened.folder, trials)
     warnings = [sentence for say in WARNINGS if (sentence := say(run))]
     if parsed.json:

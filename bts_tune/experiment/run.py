@@ -129,8 +129,7 @@ def _start(
     resolved = _resolve(space, options)
     models = find_models(resolved, options, at_hand.weights)
     # While Ray's processes start, the run looks at its dataset.
-    trials = len(resolved.named) + (resolved.search.num_trials if resolved.search else 0)
-    with starting_ray(options, trials, path.name) as ray:
+    with starting_ray(options, path.name) as ray:
         opened = check_and_split(
             dataset, options, console, {part.channels for part in preprocessings(resolved)}, draw=True
         )
@@ -326,8 +325,7 @@ def _execute_resumed(
     trackers = _trackers(Space.from_document(run["space"]), options)
     dataset, folds = reopen_dataset(folder, run, options, console)
     models = find_models(space, options)
-    trials = space.search.num_trials if space.search else len(space.named)
-    with starting_ray(options, trials, folder.path.name) as ray:
+    with starting_ray(options, folder.path.name) as ray:
         inputs, _held = prepare_inputs(folds, space, options, console, models)
         changed = changes_since(
             run,

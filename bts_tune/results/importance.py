@@ -19,7 +19,7 @@ from bts_tune.results.fanova import fanova
 from bts_tune.results.memo import FrozenTrials, memoized
 from bts_tune.results.objective import Objective, objective_of
 from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, varied_fields
+from bts_tune.results.settings import setting, varied_fields, varies
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -121,7 +121,7 @@ def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
     for where, (own, condition) in groups.items():
         members = [place for place, record in enumerate(found.trials) if fulfils(record, condition)]
         inside = [found.trials[place] for place in members]
-        fields_inside = [field for field in [*always, *own] if _varies(inside, field)]
+        fields_inside = [field for field in [*always, *own] if varies(inside, field)]
         if any(field in own for field in fields_inside):
             results.append(_importance(where, members, fields_inside, found, run))
     return [one for one in results if one is not None]
@@ -134,10 +134,6 @@ def _planned(record: TrialRecord) -> tuple[int, str]:
 def hyperparameters(trials: Sequence[TrialRecord]) -> list[str]:
     """Return the fields that differ between trials; the seed is no hyperparameter, and the budget is the same."""
     return [field for field in varied_fields(trials) if field not in ("seed", "epochs")]
-
-
-def _varies(trials: Sequence[TrialRecord], field: str) -> bool:
-    return len({repr(setting(record, field)) for record in trials}) > 1
 
 
 def _parameters(run: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -173,7 +169,7 @@ def logarithmic(run: Mapping[str, Any]) -> set[str]:
 
 def fulfils(record: TrialRecord, condition: Mapping[str, Sequence[Any]]) -> bool:
     """Whether a trial fulfils one of `conditions`; every trial does where there is none."""
-    return all(setting(record, parent) in allowed for parent, allowed in condition.items())
+    return not condition or all(setting(record, parent) in allowed for parent, allowed in condition.items())
 
 
 def is_numeric(values: Sequence[Any]) -> bool:
@@ -195,7 +191,7 @@ def _importance(
     used = [members[step] for step in steps]
     logs = logarithmic(run)
     records = [found.trials[place] for place in used]
-    fields = [field for field in fields if _varies(records, field)]
+    fields = [field for field in fields if varies(records, field)]
     if not fields:
         return None
     distributions = {

@@ -334,10 +334,10 @@ class RunFolder:
             elif kind == "variant":
                 record.variants[event["variant"]] = event
         by_epoch: dict[str, dict[int, dict[str, Any]]] = {trial: {} for trial in records}
-        for where, row in read_rows(self.rows_file):
-            if row["trial"] not in by_epoch:
-                raise RunError(f"{where}: trial {row['trial']!r} was never planned.")
-            by_epoch[row["trial"]][row["epoch"]] = row
+        for number, row in read_rows(self.rows_file):
+            if (of_trial := by_epoch.get(row["trial"])) is None:
+                raise RunError(f"{self.rows_file}, line {number}: trial {row['trial']!r} was never planned.")
+            of_trial[row["epoch"]] = row
         for trial, rows in by_epoch.items():
             records[trial].rows = [rows[epoch] for epoch in sorted(rows)]
         return sorted(records.values(), key=lambda record: record.index)

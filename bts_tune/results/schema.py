@@ -311,7 +311,8 @@ def read_events(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             trial twice, or is about one that was never planned.
     """
     planned: set[str] = set()
-    for where, line in _read_lines(path):
+    for number, line in _read_lines(path):
+        where = _place(path, number)
         event = _parse(line, where)
         _check(_EVENTS.get(str(event.get("event")), _Event).model_validate, event, where)
         if event["event"] == "planned":
@@ -320,24 +321,31 @@ def read_events(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             planned.add(event["trial"])
             known = {name: value for name, value in event["config"].items() if name in TrialConfig.model_fields}
             _check(_Config.model_validate, known, f"{where}: config")
+            # Their names and words are the same in every trial: one string for all.
+            event["config"] = {
+                sys.intern(name): sys.intern(value) if type(value) is str else value
+                for name, value in event["config"].items()
+            }
         elif event["trial"] not in planned:
             raise RunError(f"{where}: trial {event['trial']!r} was never planned.")
         yield where, event
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield place (file and line) and content of every row of `rows.jsonl`, checked.
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number of the line, from 1, and content of every row of `rows.jsonl`, checked.
 
     Raises:
         RunError: a line before the last cannot be read, lacks a field or holds what a field does not allow.
     """
     before: dict[str, dict[str, Any]] = {}
-    for where, line in _read_lines(path):
+    validate = _USUAL_ROW.validator.validate_json
+    for number, line in _read_lines(path):
         try:
             # Parsed and checked in one go, which of a long run saves half of the time. It refuses more than what is
             # wrong, such as a field of a later version, and its own sentences on broken JSON are others.
-            row = _USUAL_ROW.validate_json(line)
+            row = validate(line)
         except ValidationError:
+            where = _place(path, number)
             row = _parse(line, where)
             _check(_ROW.validate_python, row, where)
             row = {sys.intern(name): content for name, content in row.items()}
@@ -345,10 +353,11 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         trial = row["trial"] = sys.intern(row["trial"])
         if (last := before.get(trial)) is not None:
             for column in _SELDOM_CHANGING:
-                if column in last and (value := row.get(column)) == last[column] and type(value) is type(last[column]):
-                    row[column] = last[column]
+                kept = last.get(column)
+                if kept is not None and (value := row.get(column)) == kept and type(value) is type(kept):
+                    row[column] = kept
         before[trial] = row
-        yield where, row
+        yield number, row
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
@@ -381,18 +390,21 @@ def check_leak(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise RunError(f"{where}: {explain(error)}") from None
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield place and content of every whole line; a last one that a kill left half-written is passed over."""
+def _place(path: Path, number: int) -> str:
+    return f"{path}, line {number}"
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of every whole line; a last one that a kill left half-written is passed over."""
     try:
         with path.open("rb") as file:
             number = 0
             while line := file.readline(MAX_LINE_BYTES):
                 number += 1
-                where = f"{path}, line {number}"
                 if line.endswith(b"\n"):
-                    yield where, line
+                    yield number, line
                 elif len(line) == MAX_LINE_BYTES:
-                    raise RunError(f"{where}: cannot be read: it is longer than {MAX_LINE_BYTES} bytes.")
+                    raise RunError(f"{_place(path, number)}: cannot be read: it is longer than {MAX_LINE_BYTES} bytes.")
     except FileNotFoundError:
         return
     except OSError as error:

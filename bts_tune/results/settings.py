@@ -44,7 +44,15 @@ def settings(record: TrialRecord, fields: Iterable[str] | None = None) -> str:
 @memoized
 def varied_fields(trials: Sequence[TrialRecord]) -> list[str]:
     """Return the configuration fields that differ between trials, in the order of `TrialConfig`."""
-    return [field for field in fields_of(trials) if len({repr(setting(record, field)) for record in trials}) > 1]
+    return [field for field in fields_of(trials) if varies(trials, field)]
+
+
+def varies(trials: Sequence[TrialRecord], field: str) -> bool:
+    """Whether a field differs between trials."""
+    contents = (setting(record, field) for record in trials)
+    first = next(contents, None)
+    text = repr(first)
+    return any(other is not first and repr(other) != text for other in contents)
 
 
 def value(content: Any) -> str:

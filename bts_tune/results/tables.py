@@ -120,7 +120,7 @@ def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison |
     trial whose model to use, and every field of the configuration but the seed. What is not known is missing.
     """
     comparison = comparison or Comparison()
-    further = [name.removeprefix("val_") for name in further_metrics(trials)]
+    metrics = (*metric_keys(), *(name.removeprefix("val_") for name in further_metrics(trials)))
     rows = []
     fields = fields_of(trials)
     for rank, one in enumerate(configurations(trials), start=1):
@@ -137,7 +137,7 @@ def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison |
             "folds": one.folds or None,
         }
         for split, prefix in (("valid", "val"), ("test", "test")):
-            for name in (*metric_keys(), *further):
+            for name in metrics:
                 values = one.values(f"{prefix}_{name}")
                 found = spread(values) if values else None
                 row[f"{prefix}_{name}"] = found and found.mean
@@ -148,7 +148,7 @@ def configurations_table(trials: Sequence[TrialRecord], comparison: Comparison |
             row |= {f"{prefix}_{name}": value for name, value in columns_of.items()}
         seconds = [total for record in one.trials if (total := total_seconds(record)) is not None]
         row |= {"seconds": math.fsum(seconds) if seconds else None, "parameters": one.best.started.get("parameters")}
-        row |= {field: setting(one.best, field) for field in fields if field not in (*row, "seed")}
+        row |= {field: setting(one.best, field) for field in fields if field != "seed" and field not in row}
         rows.append(row)
     columns = list(rows[0]) if rows else list(configurations_table([_blank()]).columns)
     frame = pd.DataFrame(rows, columns=columns)

@@ -11,15 +11,9 @@ from typing import Any
 
 from bts_tune import __version__
 from bts_tune.data.parallel import available_cpus
-from bts_tune.errors import ConfigError
 from bts_tune.experiment.execution.address import cluster_address, ignored_address
-from bts_tune.experiment.execution.nodes import alive_nodes
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
-from bts_tune.experiment.execution.resources import allocate
 from bts_tune.experiment.planning.options import RunOptions
-
-MOST_WARM = 4
-"""Most processes that import what training needs before there is a trial for them."""
 
 _CLONE_FS = 0x200
 
@@ -30,12 +24,11 @@ class OwnRay:
     Args:
         options: what to show, and whether there is a dashboard.
         run: what Ray's list of jobs calls it.
-        trials: how many trials there are to run; as many processes, or fewer, make ready for them.
         alone: whether this thread has nothing else to do meanwhile.
     """
 
-    def __init__(self, options: RunOptions, run: str, *, trials: int = 0, alone: bool = False) -> None:
-        self._options, self._run_name, self._trials = options, run, trials
+    def __init__(self, options: RunOptions, run: str, *, alone: bool = False) -> None:
+        self._options, self._run_name = options, run
         self._ready, self._over = threading.Event(), threading.Event()
         self._context: Any = None
         self._error: BaseException | None = None
@@ -93,7 +86,6 @@ class OwnRay:
                 # Ray gives its own processes 30 seconds, which a machine that is busy for a moment may not hold.
                 ray.shutdown()
                 context = self._init()
-        self._warm_up()
         return context
 
     def _init(self) -> Any:
@@ -107,25 +99,6 @@ class OwnRay:
             dashboard_host="127.0.0.1",
             **init_options(self._options, self._run_name),
         )
-
-    def _warm_up(self) -> None:
-        """Have as many processes as there will be trials at a time import what training needs.
-
-        On CPUs alone: a process that looked for GPUs before it was given one might keep to those that it saw.
-        """
-        import ray
-
-        if not self._trials:
-            return
-        try:
-            resources = allocate(self._options, nodes=alive_nodes(), trials=self._trials)
-        except ConfigError:  # the run will say so
-            return
-        if resources.gpus:
-            return
-        task = ray.remote(_import_training).options(name="warm-up", num_cpus=resources.cpus, max_retries=0)
-        for _ in range(min(resources.concurrent, MOST_WARM)):
-            task.remote()
 
 
 def init_options(options: RunOptions, run: str) -> dict[str, Any]:
@@ -141,19 +114,18 @@ def init_options(options: RunOptions, run: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def starting_ray(options: RunOptions, trials: int, run: str) -> Iterator[OwnRay | None]:
+def starting_ray(options: RunOptions, run: str) -> Iterator[OwnRay | None]:
     """Begin to start the Ray of a new run, and end it where the run has not taken it over; None where it has none.
 
     Args:
         options: of the run.
-        trials: how many trials it has.
         run: its name.
     """
     if cluster_address(options.address) is not None or ignored_address(options.address):
         yield None
         return
     with environment_variables(options):
-        ray = OwnRay(options, run, trials=trials)
+        ray = OwnRay(options, run)
         try:
             yield ray
         finally:
@@ -164,10 +136,3 @@ def _own_working_folder() -> bool:
     """Give this thread a working folder of its own; return whether the system can."""
     unshare = getattr(ctypes.CDLL(None), "unshare", None)
     return unshare is not None and unshare(_CLONE_FS) == 0
-
-
-def _import_training() -> None:
-    import segmentation_models_pytorch  # noqa: F401
-
-    from bts_tune.experiment.execution import trainable  # noqa: F401
-    from bts_tune.training import loop  # noqa: F401

@@ -38,6 +38,8 @@ _VARIABLES = {
     # Tune ends the whole experiment where Ray's monitor ends a process for lack of memory. The kernel takes the same
     # processes first, by the score that Ray gives them, and that is a death like any other, after which others go on.
     "RAY_memory_monitor_refresh_ms": "0",
+    # Nothing reads Tune's own state, and to write it Tune keeps each trial as JSON, to the end of the run.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     # Threads that wait for each other by spinning lose most where another program wants the same cores.
     "OMP_WAIT_POLICY": "passive",
 }

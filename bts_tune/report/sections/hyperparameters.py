@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from bts_tune.results.importance import (
     logarithmic,
     measured,
 )
+from bts_tune.results.memo import memoized
 from bts_tune.results.objective import objective_of
 from bts_tune.results.run_folder import TrialRecord
 from bts_tune.results.settings import setting, value
@@ -303,7 +305,8 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
     for of_search, color, marker in ((True, COLORS[0], "o"), (False, "black", "s")):
         chosen = [number for number, one in enumerate(searched) if one == of_search]
         dots = {"color": color, "marker": marker, "s": 16, "alpha": 0.7, "linewidths": 0, "zorder": 3}
-        axes.scatter([x[n] for n in chosen], [reached[n] for n in chosen], **dots)  # type: ignore[arg-type]
+        # Lists would be looked through for masked values one by one.
+        axes.scatter(np.array([x[n] for n in chosen]), np.array([reached[n] for n in chosen]), **dots)  # type: ignore[arg-type]
     axes.grid(True, color=OTHERS, alpha=0.4)
 
 
@@ -312,12 +315,17 @@ def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
 
     A quick measure that needs few trials and only chooses what is drawn; ties keep the order of `TrialConfig`.
     """
-    when = conditions(run)
+    return list(_by_strength(found.trials, found.values, json.dumps(conditions(run))))
+
+
+@memoized
+def _by_strength(trials: Sequence[TrialRecord], measured_values: Sequence[float], given: str) -> tuple[str, ...]:
+    when = json.loads(given)  # as text, so that an answer can be found again
     strengths = {}
-    for field in hyperparameters(found.trials):
-        places = [place for place, record in enumerate(found.trials) if fulfils(record, when.get(field, {}))]
-        values = [setting(found.trials[place], field) for place in places]
-        reached = np.array([found.values[place] for place in places])
+    for field in hyperparameters(trials):
+        places = [place for place, record in enumerate(trials) if fulfils(record, when.get(field, {}))]
+        values = [setting(trials[place], field) for place in places]
+        reached = np.array([measured_values[place] for place in places])
         if len({repr(one) for one in values}) < 2:
             continue
         if is_numeric(values):
@@ -328,4 +336,4 @@ def _strongest(found: Measured, run: Mapping[str, Any]) -> list[str]:
             within = sum(((reached[texts == one] - reached[texts == one].mean()) ** 2).sum() for one in set(texts))
             total = ((reached - reached.mean()) ** 2).sum()
             strengths[field] = float(1 - within / total) if total else 0.0
-    return sorted(strengths, key=lambda field: -strengths[field])
+    return tuple(sorted(strengths, key=lambda field: -strengths[field]))

@@ -26,7 +26,7 @@ def test_it_starts_meanwhile_and_ends_with_the_run(tmp_path: Path, monkeypatch: 
 
     monkeypatch.chdir(tmp_path)
     before = {process.pid for process in descendants(os.getpid())}
-    with starting_ray(OPTIONS, trials=1, run="run") as started:
+    with starting_ray(OPTIONS, run="run") as started:
         assert started is not None
         seen = set()
         while not started.ready:
@@ -44,17 +44,17 @@ def test_a_run_that_ends_before_it_used_it_leaves_nothing() -> None:
     import ray
 
     before = {process.pid for process in descendants(os.getpid())}
-    with pytest.raises(ValueError, match="a broken dataset"), starting_ray(OPTIONS, trials=1, run="run"):
+    with pytest.raises(ValueError, match="a broken dataset"), starting_ray(OPTIONS, run="run"):
         raise ValueError("a broken dataset")
     assert not ray.is_initialized()
     assert {process.pid for process in descendants(os.getpid()) if process.alive()} <= before
 
 
 def test_where_a_cluster_is_named_none_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    with starting_ray(OPTIONS.replaced(address="127.0.0.1:6379"), trials=1, run="run") as started:
+    with starting_ray(OPTIONS.replaced(address="127.0.0.1:6379"), run="run") as started:
         assert started is None
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     # The run says that the variable is ignored: it must still be there to be seen.
-    with starting_ray(OPTIONS, trials=1, run="run") as started:
+    with starting_ray(OPTIONS, run="run") as started:
         assert started is None
         assert os.environ["RAY_ADDRESS"] == "127.0.0.1:6379"
