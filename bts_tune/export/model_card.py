@@ -18,6 +18,8 @@ from bts_tune.report.definitions import definition
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.sections.limits import limits
 from bts_tune.report.sections.split import Split
+from bts_tune.report.sections.strata import Strata, strata_blocks
+from bts_tune.report.sections.test_split import clean_blocks
 from bts_tune.report.wording import interval, mean_and_spread, metric
 from bts_tune.results.comparison import compare_configurations
 from bts_tune.results.configurations import Configuration, configurations
@@ -52,6 +54,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
         context.folder, context.run, context.trials, compare_configurations(context.folder, context.trials)
     )
     warnings = [say(context.run) for say in WARNINGS]
+    kinds = tuple(strata_blocks(report.comparison.strata, context.record.name)) if context.record else ()
     document = Document(
         title=f"{context.model_folder.name}: brain tumours in slices of MRI",
         banners=("Not for diagnosis: a research model, no medical device.", *filter(None, warnings)),
@@ -60,6 +63,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
             TitledBlocks("How to load it", tuple(_loading(context, smp))),
             TitledBlocks("What it is", tuple(_described(context))),
             TitledBlocks("Metrics", tuple(_metrics(context, report))),
+            *([TitledBlocks(Strata.title, kinds)] if kinds else []),
             TitledBlocks("Data and split", tuple(_data(context, report))),
             TitledBlocks("Limits", (paragraph(limits(context.run, report.trials)),)),
         ),
@@ -180,6 +184,8 @@ def _metrics(context: ExportContext, report: ReportContext) -> Iterator[Block]:
         "optimistic; the test split chose nothing."
         + ("" if record.test else " The test split was not scored with this model.")
     )
+    if ranked:
+        yield from clean_blocks(report.comparison, [(configurations(report.trials).index(ranked), ranked)])
     if not record.full_budget:
         yield paragraph(f"The trial was not trained to its full budget: it is {record.status}.")
     shown = (f"val_{key}" for key in _METRICS if record.best_row.get(f"val_{key}") is not None)

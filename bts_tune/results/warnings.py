@@ -93,9 +93,7 @@ def identical_sentence(run: Mapping[str, Any]) -> str | None:
     )
     if not counted:
         return f"IDENTICAL IMAGES: {chosen_on}" if chosen_on else None
-    clean = (
-        " The section 'Test split' gives the metrics without them." if splits.get("test", {}).get("identical") else ""
-    )
+    clean = " The test metrics are given without them too." if splits.get("test", {}).get("identical") else ""
     return (
         f"IDENTICAL IMAGES: {' and '.join(counted)} are in the training split too; leaks.csv names them."
         f"{clean}{f' {chosen_on}' if chosen_on else ''}"

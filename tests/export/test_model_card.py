@@ -12,9 +12,11 @@ from bts_tune.export.context import ExportContext
 from bts_tune.export.model_card import loading_code, model_card
 from bts_tune.report.sections.limits import limits
 from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.leaks import LeakPair, write_leaks
 from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.scores import read_scores
 from bts_tune.testing.exports import example_run
-from bts_tune.testing.runs import make_baselines, make_run, make_test, write_run, write_scores
+from bts_tune.testing.runs import make_baselines, make_row, make_run, make_test, write_run, write_scores
 
 
 def with_model(path: Path, trials: list[TrialRecord], **run: Any) -> RunFolder:
@@ -51,6 +53,27 @@ def test_it_has_the_data_the_split_the_metrics_and_the_limits(tmp_path: Path) ->
     # The folder's name is enough: the rest of its path is about a computer.
     assert "'brain tumours'" in card
     assert "scans/brain tumours" not in card
+
+
+def test_it_has_the_metrics_by_kind_of_image_and_those_without_copies(tmp_path: Path) -> None:
+    first, *others = make_baselines(epochs=4)
+    best = replace(first, rows=[make_row(first.trial, epoch, 0.1) for epoch in (1, 2, 3, 4)], test=make_test(0.11))
+    trials = [best, *others]
+    folder = with_model(tmp_path / "run", trials)
+    for record in trials:
+        write_scores(folder, record, images=30, test=20)
+    names = read_scores(folder.scores_file(trials[0].trial)).splits["test"].names
+    kinds = ("glioma", "meningioma")
+    lines = [f"{name},test,,{kinds[place % 2]}" for place, name in enumerate(names)]
+    folder.split_file.write_text("\n".join(("file,split,group,tumour", *lines)))
+    without = model_card(ExportContext(folder), smp=True)
+    pairs = [LeakPair(name, "test", "train/0.png", 0.999, "as it is", "identical") for name in names[:8]]
+    write_leaks(folder.leaks_file, pairs)
+    card = model_card(ExportContext(folder), smp=True)
+    assert "## By kind of tumour, plane and the like" in card
+    assert "| tumour | glioma | 10 | unet-b0 |" in card
+    assert "8 of the 20 test images have an identical (8)" in card
+    assert "identical (8)" not in without
 
 
 def test_a_demo_and_a_run_that_is_not_complete_are_called_so_at_the_top(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_test_images_that_stand_in_the_validation_split_are_told_too() -> None:
     run: dict[str, Any] = classed()
     test = run["dataset"]["split"]["leak"]["splits"]["test"]
     test["identical_in_valid"] = 125
-    assert "without them. 125 test images are not in the training split but in the validation split" in str(
+    assert "without them too. 125 test images are not in the training split but in the validation split" in str(
         identical_sentence(run)
     )
     test["identical"] = 0

@@ -74,10 +74,10 @@ class TestSplit(Section):
         notes = changed_notes(one for _, one in shown[:MAX_ROWS])
         yield table(header, rows, right=(0, *range(3, len(header))), notes=notes)
         yield from more_rows([one for _, one in shown], "configuration", "configurations.csv")
-        yield from _clean(context.comparison, shown[:MAX_ROWS])
+        yield from clean_blocks(context.comparison, shown[:MAX_ROWS])
 
 
-def _clean(comparison: Comparison, shown: Sequence[tuple[int, Configuration]]) -> Iterable[Block]:
+def clean_blocks(comparison: Comparison, shown: Sequence[tuple[int, Configuration]]) -> Iterable[Block]:
     """Yield the metrics of the test images without a copy in training; nothing where these are not on record."""
     clean, whole = comparison.clean, comparison.splits.get("test")
     if clean is None or whole is None:

@@ -207,8 +207,3 @@ def test_a_package_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPat
         match=r"^tracker 'shelf': needs a package that is not installed; pip install 'bts-tune\[shelf\]'\.$",
     ):
         choose_trackers(["shelf"], None)
-
-
-def test_a_tracker_that_is_no_service_cannot_be_sent_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--to tensorboard: .* Allowed: mlflow, trackio, wandb, shelf\.$"):
-        send_run(small_run(tmp_path / "mine"), "tensorboard")
