@@ -8,7 +8,7 @@ Parts:
 
     prepare   cold and warm seconds and peak memory of preparing a dataset at 224 px, beside one plain loop that reads,
               equalises and resizes the same files into a list
-    large     the same for --count phantoms of 64 px: memory must not grow with the number of slices
+    large     the check, opened and from the cache, and the cold preparation of --count phantoms of 64 px
     share     proportional set size (Pss, `smaps_rollup`) of 1 and of 4 processes that have read every prepared slice:
               shared pages count once, divided among those who share them
     start     start of `bts-tune` to the first training step, with a cold and a warm cache, and `bts-tune --help`
@@ -50,6 +50,17 @@ def _prepare(data: str, size: int, cache: str) -> int:
     return sum(len(split) for split in (prepared.train, prepared.valid, prepared.test))
 
 
+def _check(data: str, _size: int, cache: str) -> int:
+    from bts_tune.data.checks.check import check_dataset
+    from bts_tune.data.checks.scan_cache import cached_scan
+    from bts_tune.data.open import open_dataset
+
+    dataset = open_dataset(Path(data))
+    scan = cached_scan(dataset, Path(cache))
+    check_dataset(dataset, scan=scan)
+    return len(scan.names)
+
+
 def _plain_loop(data: str, size: int, _cache: str) -> int:
     import cv2
 
@@ -72,6 +83,7 @@ def _measured(work: Callable[[str, int, str], int], arguments: tuple[str, int, s
     """Do some work and send its seconds, the slices, and peaks of memory above what the imports took, in MiB."""
 
     from bts_tune.data import open as sources  # noqa: F401
+    from bts_tune.data.checks import check  # noqa: F401
     from bts_tune.data.prepared import prepare  # noqa: F401
 
     before, peaks, done = _memory("self"), {"Rss": 0.0, "Anonymous": 0.0}, threading.Event()
@@ -231,7 +243,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif part == "large":
                 large = folder / "large"
                 write_phantom(large, count=parsed.count, image_size=64, slices_per_patient=4, seed=0)
-                result[part] = {"cold": _in_a_process(_prepare, str(large), 64, str(folder / "cache-large"))}
+                cache = str(folder / "cache-large")
+                result[part] = {
+                    "check": _in_a_process(_check, str(large), 64, cache),
+                    "check again": _in_a_process(_check, str(large), 64, cache),
+                    "cold": _in_a_process(_prepare, str(large), 64, cache),
+                }
             elif part == "share":
                 result[part] = share_part(data, folder)
             elif part == "start":

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bts_tune.results.leaks import UNKNOWN_PATIENTS, closest_sentence
+from bts_tune.results.leaks import closest_sentence, unknown_patients
 
 DEMO_TAG = "DEMO: generated phantoms, not a result"
 
@@ -108,9 +108,9 @@ def _turned(one: Mapping[str, Any]) -> str:
 def patients_sentence(run: Mapping[str, Any]) -> str | None:
     """Return what a split without known patients leaves open; None where they are known, and of earlier versions."""
     split = run.get("dataset", {}).get("split", {})
-    splits = split.get("leak", {}).get("splits", {})
-    recorded = any(one.get("identical") is not None for one in splits.values())
-    return f"PATIENTS: {UNKNOWN_PATIENTS}" if recorded and split.get("group_by") is None else None
+    leak = split.get("leak", {})
+    recorded = any(one.get("identical") is not None for one in leak.get("splits", {}).values())
+    return f"PATIENTS: {unknown_patients(leak)}" if recorded and split.get("group_by") is None else None
 
 
 def left_out_sentence(run: Mapping[str, Any]) -> str | None:

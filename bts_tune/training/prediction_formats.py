@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bts_tune import __version__
-from bts_tune.data.readers._dicom import is_dicom
+from bts_tune.data.readers._dicom_files import is_dicom
 from bts_tune.data.readers._nifti import is_nifti
 from bts_tune.errors import ConfigError
 from bts_tune.training.volumes import SegmentedVolume

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.readers._dicom import read_series
+from bts_tune.data.readers._dicom_series import read_series
 from bts_tune.registry import READERS
 from tests.data.builders import annotation, coco_content, noise, rectangle, write_image, write_json
 from tests.data.readers.dicoms import stack, write_series

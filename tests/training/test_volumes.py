@@ -92,6 +92,22 @@ def test_an_affine_in_the_quaternion_alone_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(np.asanyarray(mask.dataobj), np.asanyarray(stored.dataobj) // 1000)
 
 
+@pytest.mark.parametrize("kind", ["NIfTI", "DICOM"])
+def test_a_model_of_several_channels_takes_no_volume_and_writes_nothing(tmp_path: Path, kind: str) -> None:
+    """A volume holds one sequence: nothing says which other files would be the further channels."""
+
+    class Three(Bright):
+        config = tiny(channels=3)
+
+    if kind == "NIfTI":
+        path = save(tmp_path / "scan.nii.gz", blocks())
+    else:
+        path = write_series(tmp_path / "series", blocks((4, 10, 8)).astype(np.uint16))[0].parent
+    with pytest.raises(DataError, match="is a volume of one sequence, and the model has 3 channels; give it images"):
+        list(predict(Three(), [path], tmp_path / "out"))
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+
+
 def test_few_slices_are_segmented_at_a_time(tmp_path: Path) -> None:
     model = Bright()
     (_,) = predict(model, [save(tmp_path / "scan.nii", blocks((5, 6, 19)))], tmp_path / "out")

@@ -375,7 +375,7 @@ def _leak_table(leak: Leak, verbose: bool) -> list[str]:
         f"Images by the closest one in train, and images related to one there ({_RELATED})",
         *_table(rows),
         *(f"  {relation}: {meaning}" for relation, meaning in MEANINGS.items()),
-        f"  ({MEASURED_ON})",
+        f"  ({MEASURED_ON}, where nothing else is said)",
     ]
     identical = leak.identical
     if identical:

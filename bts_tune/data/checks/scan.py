@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bts_tune.data.checks.similarity import SIDE, Floats, Pairs, find_similar, signatures, small
+from bts_tune.data.checks.similarity import DETAIL_SIDE, SIDE, Floats, Pairs, detail, find_similar, signatures, small
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.decoding import ORIENTATIONS, Header, decode_with_header
@@ -52,6 +53,7 @@ class SliceScan:
         small: its small version, float32 [32, 32].
         mask: what its mask's file holds, where it has one.
         channels: of the image; 1 where they are equal.
+        detail: its detail, int8 [64, 64].
     """
 
     issues: tuple[Issue, ...]
@@ -62,6 +64,7 @@ class SliceScan:
     small: Floats | None = None
     mask: MaskValues | None = None
     channels: int | None = None
+    detail: NDArray[np.int8] | None = None
 
 
 class Scan:
@@ -94,7 +97,8 @@ class Scan:
     @cached_property
     def pairs(self) -> Pairs:
         """Near-duplicates, by their place in `names`."""
-        return find_similar(self.vectors)
+        blank = np.zeros((DETAIL_SIDE, DETAIL_SIDE), dtype=np.int8)
+        return find_similar(self.vectors, [blank if one.detail is None else one.detail for one in self.slices.values()])
 
 
 def scan_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Scan:
@@ -210,7 +214,8 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
                 find("error", "mask-is-image", message)
     digest = hashlib.sha256(data).hexdigest()
     size = f"{width} x {height}"
-    return SliceScan(tuple(issues), digest, size, _kind(pixels), share, shown, values, held_channels(pixels))
+    channels = held_channels(pixels)
+    return SliceScan(tuple(issues), digest, size, _kind(pixels), share, shown, values, channels, detail(grey))
 
 
 def _as_shown(header: Header) -> str:

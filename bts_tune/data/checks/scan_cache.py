@@ -1,9 +1,9 @@
 """What opening every slice showed, kept in the cache beside the prepared images: the next run need not open them again.
 
-An entry holds `slices.json`, all that opening a slice showed but its small version, `smalls.npy` with those, float32
-[N, 32, 32], and `meta.json`. Its key is a hash of everything that this depends on: names, files and annotations of the
-slices, the versions that decode images, and the code that judges them. What masks mean is judged anew each time, so
-that other tumour labels open nothing again.
+An entry holds `slices.json`, all that opening a slice showed but its small version and its detail, `smalls.npy` and
+`details.npy` with those, float32 [N, 32, 32] and int8 [N, 64, 64], and `meta.json`. Its key is a hash of everything
+that this depends on: names, files and annotations of the slices, the versions that decode images, and the code that
+judges them. What masks mean is judged anew each time, so that other tumour labels open nothing again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import PIL
 
 from bts_tune.data.checks.scan import Scan, SliceScan, judge_scan, open_slices, scan_dataset
-from bts_tune.data.checks.similarity import SIDE
+from bts_tune.data.checks.similarity import DETAIL_SIDE, SIDE
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress
 from bts_tune.data.prepared.cache import META_FILE, building, remove, temporary_folder
@@ -95,29 +95,32 @@ def _load(folder: Path, names: list[str]) -> dict[str, SliceScan]:
     """
     described = json.loads((folder / "slices.json").read_bytes())
     smalls = np.load(folder / "smalls.npy", allow_pickle=False)
+    details = np.load(folder / "details.npy", allow_pickle=False)
     if smalls.dtype != np.float32 or smalls.shape != (len(names), SIDE, SIDE) or described.keys() != set(names):
         raise ValueError(f"{folder}: is of other slices")
+    if details.dtype != np.int8 or details.shape != (len(names), DETAIL_SIDE, DETAIL_SIDE):
+        raise ValueError(f"{folder}: is of other slices")
     places = {name: place for place, name in enumerate(described)}
-    return {name: _slice(described[name], smalls[places[name]]) for name in names}
+    return {name: _slice(described[name], smalls[places[name]], details[places[name]]) for name in names}
 
 
-def _slice(described: dict[str, Any], small: np.ndarray) -> SliceScan:
+def _slice(described: dict[str, Any], small: np.ndarray, detail: np.ndarray) -> SliceScan:
     issues = tuple(Issue(*found) for found in described["issues"])
     if described["digest"] is None:
         return SliceScan(issues)
     mask = None if described["mask"] is None else MaskValues.from_dict(described["mask"])
     fields = (described["digest"], described["size"], described["kind"])
-    return SliceScan(issues, *fields, described["tumor_share"], small, mask, described["channels"])
+    return SliceScan(issues, *fields, described["tumor_share"], small, mask, described["channels"], detail)
 
 
-def _write_smalls(path: Path, smalls: list[np.ndarray]) -> None:
+def _write_all(path: Path, versions: list[np.ndarray | None], blank: np.ndarray) -> None:
     """Write an array of all, of which one more copy in memory would be the largest thing held."""
-    if not smalls:  # an empty array cannot be mapped
-        np.save(path, np.empty((0, SIDE, SIDE), np.float32))
+    if not versions:  # an empty array cannot be mapped
+        np.save(path, np.empty((0, *blank.shape), blank.dtype))
         return
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(smalls), SIDE, SIDE))
-    for place, small in enumerate(smalls):
-        array[place] = small
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=blank.dtype, shape=(len(versions), *blank.shape))
+    for place, version in enumerate(versions):
+        array[place] = blank if version is None else version
     array.flush()
 
 
@@ -127,8 +130,11 @@ def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan]) -> None
         remove(folder)
     temporary = temporary_folder(folder.parent, folder.name)
     try:
-        blank = np.zeros((SIDE, SIDE), dtype=np.float32)
-        _write_smalls(temporary / "smalls.npy", [blank if one.small is None else one.small for one in slices.values()])
+        for name, versions, blank in (
+            ("smalls.npy", [one.small for one in slices.values()], np.zeros((SIDE, SIDE), np.float32)),
+            ("details.npy", [one.detail for one in slices.values()], np.zeros((DETAIL_SIDE, DETAIL_SIDE), np.int8)),
+        ):
+            _write_all(temporary / name, versions, blank)
         described = {
             name: {
                 "issues": [[f.level, f.code, f.file, f.annotation, f.message] for f in one.issues],

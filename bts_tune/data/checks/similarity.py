@@ -12,26 +12,31 @@ frequencies with about 2 sqrt(N) cells, a slice being compared with those of the
 cases a pair's low frequencies and the norms of the rest bound its correlation (Cauchy-Schwarz), so that few pairs need
 all coefficients.
 
+Coarse versions tell heads apart by their outline first of all, which many share. Neighbouring slices of one scan share
+*detail*: what is left at 64 x 64 pixels when the surroundings' mean is taken away and their contrast is evened out, as
+sulci, vessels and the edges of the skull. Its correlation is searched for in the same cells, block by block.
+
 Whether two slices are one picture is told by their *fine* versions, 256 x 256 pixels, of few pairs alone. What the
 classes of pairs mean, and how often they are of one patient, stands in `results/leaks.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from bts_tune.results.leaks import SIMILAR_ABOVE, TURNED_ABOVE
+from bts_tune.results.leaks import DETAIL_ABOVE, SAME_SCAN_ABOVE, SIMILAR_ABOVE, TURNED_ABOVE
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 SIDE = 32
+DETAIL_SIDE = 64
 FINE_SIDE = 256
 NEAR_DUPLICATE = SIMILAR_ABOVE
 """Two slices whose correlation is above this, as they are, count as near-duplicates."""
@@ -70,12 +75,14 @@ class Pairs:
         first, second: int64 [P], positions of the slices; first < second.
         correlation: float32 [P].
         orientation: uint8 [P], index into `ORIENTATIONS`: how the second one is reoriented to look like the first.
+        same_scan: bool [P], whether they are taken for slices of one scan.
     """
 
     first: Indices
     second: Indices
     correlation: Floats
     orientation: NDArray[np.uint8]
+    same_scan: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.first)
@@ -114,6 +121,23 @@ def correlations(vectors: Floats, first: Indices, second: Indices) -> Floats:
     return np.concatenate(found)
 
 
+def detail(grey: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Return an image's detail, int8 [64, 64] of mean 0 in units of its own; zeros where it is blank.
+
+    A byte a pixel is enough for correlations, and 100,000 slices take 400 MB.
+    """
+    resized = cv2.resize(grey.astype(np.float32), (DETAIL_SIDE, DETAIL_SIDE), interpolation=cv2.INTER_AREA)
+    edges = resized - cv2.GaussianBlur(resized, (0, 0), 1)
+    contrast = np.sqrt(cv2.GaussianBlur(edges * edges, (0, 0), 2))
+    # Half of the mean is added, so that the noise of the background stays small.
+    evened = edges / (contrast + contrast.mean() / 2 + 1e-3)
+    evened -= evened.mean()
+    largest = np.abs(evened).max()
+    if float(np.abs(edges).max()) < 1e-2:
+        return np.zeros((DETAIL_SIDE, DETAIL_SIDE), dtype=np.int8)
+    return np.rint(evened * (127 / largest)).astype(np.int8)
+
+
 def fine(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image's fine version, uint8 [256, 256], for `fine_correlation`."""
     resized = cv2.resize(grey, (FINE_SIDE, FINE_SIDE), interpolation=cv2.INTER_AREA)
@@ -140,11 +164,19 @@ def reorient(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return image
 
 
-def find_similar(vectors: Floats, *, threshold: float = NEAR_DUPLICATE, reoriented: float = REORIENTED) -> Pairs:
+def find_similar(
+    vectors: Floats,
+    details: Sequence[NDArray[np.int8]] | None = None,
+    *,
+    threshold: float = NEAR_DUPLICATE,
+    reoriented: float = REORIENTED,
+) -> Pairs:
     """Return the pairs of near-duplicates.
 
     Args:
         vectors: signatures, float32 [N, 1024].
+        details: of the same slices, each int8 [64, 64]; pairs whose details correlate above `DETAIL_ABOVE` are found
+            too, whatever their correlation.
         threshold: a pair's correlation as it is must be above this.
         reoriented: and this where one of the two is mirrored or rotated.
 
@@ -170,13 +202,50 @@ def find_similar(vectors: Floats, *, threshold: float = NEAR_DUPLICATE, reorient
                 exact[part] += np.einsum("pd,pd->p", above, high.values[member[part]])
             kept = _closest(query, np.where(exact > limit, exact, 0)) if cells.many else np.flatnonzero(exact > limit)
             names = np.full(len(kept), orientation, dtype=np.uint8)
-            found.append(Pairs(member[kept], query[kept], np.minimum(exact[kept], 1), names))
+            correlation = np.minimum(exact[kept], 1)
+            found.append(Pairs(member[kept], query[kept], correlation, names, correlation > SAME_SCAN_ABOVE))
+    pairs = _together(found)
+    return pairs if details is None else _with_details(pairs, vectors, details, cells)
+
+
+def _together(parts: list[Pairs]) -> Pairs:
     return Pairs(
-        np.concatenate([one.first for one in found] or [np.empty(0, np.int64)]),
-        np.concatenate([one.second for one in found] or [np.empty(0, np.int64)]),
-        np.concatenate([one.correlation for one in found] or [np.empty(0, np.float32)]),
-        np.concatenate([one.orientation for one in found] or [np.empty(0, np.uint8)]),
+        np.concatenate([one.first for one in parts] or [np.empty(0, np.int64)]),
+        np.concatenate([one.second for one in parts] or [np.empty(0, np.int64)]),
+        np.concatenate([one.correlation for one in parts] or [np.empty(0, np.float32)]),
+        np.concatenate([one.orientation for one in parts] or [np.empty(0, np.uint8)]),
+        np.concatenate([one.same_scan for one in parts] or [np.empty(0, np.bool_)]),
     )
+
+
+def _with_details(pairs: Pairs, vectors: Floats, details: Sequence[NDArray[np.int8]], cells: _Cells) -> Pairs:
+    """Return the pairs with those that details tell to be of one scan, in the orientation that they have."""
+    shown = np.flatnonzero([one.any() for one in details])
+
+    def units(rows: Indices) -> Floats:
+        chosen = np.stack([details[row].ravel() for row in rows.tolist()]).astype(np.float32)
+        normed: Floats = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+        return normed
+
+    first, second = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for query, member in cells.blocks(PROBES):
+        query, member = np.intersect1d(query, shown), np.intersect1d(member, shown)
+        if not len(query) or not len(member) or member[0] >= query[-1]:
+            continue
+        found = units(query) @ units(member).T
+        rows, columns = np.nonzero(found > DETAIL_ABOVE)
+        earlier = member[columns] < query[rows]
+        rows, columns = rows[earlier], columns[earlier]
+        kept = _closest(query[rows], found[rows, columns]) if cells.many else slice(None)
+        first.append(member[columns[kept]])
+        second.append(query[rows[kept]])
+    places = np.unique(np.concatenate(first) * len(vectors) + np.concatenate(second))
+    known = np.where(pairs.orientation == 0, pairs.first * len(vectors) + pairs.second, -1)
+    new = np.setdiff1d(places, known)
+    ends = new // max(len(vectors), 1), new % max(len(vectors), 1)
+    correlation = np.clip(correlations(vectors, *ends), 0, 1)
+    added = Pairs(*ends, correlation, np.zeros(len(new), np.uint8), np.ones(len(new), np.bool_))
+    return _together([replace(pairs, same_scan=pairs.same_scan | np.isin(known, places)), added])
 
 
 def _closest(query: Indices, correlation: Floats) -> Indices:
@@ -247,6 +316,15 @@ class _Cells:
                 one, other = query[rows], members[columns]
                 possible = (near[rows, columns] + rest[one] * rest[other] > limit) & (other < one)
                 yield one[possible], other[possible]
+
+    def blocks(self, probes: int) -> Iterator[tuple[Indices, Indices]]:
+        """Yield positions of slices, and of those of a cell near to them, a bounded number of each."""
+        probing = self._probing(self._low, probes)
+        for label, members in zip(self._labels, self._members, strict=True):
+            for start in range(0, len(probing[label]), _BLOCK):
+                query = probing[label][start : start + _BLOCK]
+                for other in range(0, len(members), _BLOCK):
+                    yield query, members[other : other + _BLOCK]
 
     def _probing(self, queries: Floats, probes: int) -> list[Indices]:
         """Return for each cell the queries that are compared with its slices."""

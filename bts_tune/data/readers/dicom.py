@@ -19,16 +19,9 @@ import numpy as np
 from bts_tune.data.files import leads_out
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.arrays import narrowed
-from bts_tune.data.readers._dicom import (
-    DICOM_SUFFIXES,
-    Header,
-    content_digest,
-    is_dicom,
-    labels_of,
-    read_header,
-    stacked,
-    volume_of,
-)
+from bts_tune.data.readers._dicom_files import DICOM_SUFFIXES, Header, is_dicom, read_header
+from bts_tune.data.readers._dicom_masks import labels_of
+from bts_tune.data.readers._dicom_series import content_digest, stacked, volume_of
 from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers._names import examples, mask_of, meaning
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, check_options, volume_stem

@@ -26,6 +26,8 @@ from bts_tune.registry import READERS
 
 _TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 _NAME = re.compile(r"\d+\.mat", re.IGNORECASE)
+_OLDER = b"MATLAB 5.0 MAT-file"
+"""How files of versions 5 to 7 begin."""
 
 
 @READERS.register("figshare")
@@ -129,7 +131,9 @@ def _content(path: Path) -> Iterator[Any]:
     import h5py
 
     try:
-        open_file(path).close()  # a regular file, and not too large
+        with open_file(path) as start:  # a regular file, and not too large
+            if start.read(len(_OLDER)) == _OLDER:
+                raise DataError(f"{path}: is of MATLAB's older format, which is not read; save it with -v7.3.")
         with h5py.File(path, "r") as file:
             if not isinstance(file.get("cjdata", getlink=True), h5py.HardLink):
                 raise DataError(f"{path}: holds no cjdata.")

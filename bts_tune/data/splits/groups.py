@@ -1,7 +1,7 @@
 """Joins slices into groups of what is, or may be, one patient.
 
 1. Slices of one patient, where patients are given.
-2. Near-copies: a correlation above 0.95, or 0.98 where one is mirrored or rotated, or where patients are given.
+2. Slices of one scan by their appearance (see `results/leaks.py`); where patients are given, a correlation above 0.98.
 3. Neighbours: slices of one series whose numbers differ by at most 5 and whose correlation exceeds 0.8.
 
 For a split, near-duplicates above 0.9 are joined as well, unless patients are given. That is left off where it would
@@ -28,10 +28,11 @@ from bts_tune.data.checks.similarity import Indices, correlations
 from bts_tune.data.records import SPLITS
 from bts_tune.data.splits.group_table import read_group_table
 from bts_tune.errors import DataError
+from bts_tune.results.leaks import SAME_SCAN_ABOVE
 
-COPY = 0.95
+COPY = SAME_SCAN_ABOVE
 COPY_OF_KNOWN = 0.98
-"""The same where patients are given: slices of different patients rarely reach it."""
+"""Correlation above which slices are joined where patients are given: those of different patients rarely reach it."""
 NEIGHBOR = 0.8
 NEIGHBOR_DISTANCE = 5
 MAX_SHARE = 0.3
@@ -80,7 +81,7 @@ def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_near
         join_near_duplicates: whether to join near-duplicates, for a split; see the module's first lines.
     """
     pairs = scan.pairs
-    copies = pairs.correlation > (COPY if patients is None else COPY_OF_KNOWN)
+    copies = pairs.same_scan if patients is None else pairs.correlation > COPY_OF_KNOWN
     first, second = neighbor_pairs(scan)
     links = [(pairs.first[copies], pairs.second[copies]), (first, second)]
     if patients is not None:
@@ -97,7 +98,7 @@ def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_near
 
 
 def outside_share(scan: Scan, groups: Indices) -> float:
-    """Return the share of slices that have a near-duplicate, as it is and above 0.9, outside their group."""
+    """Return the share of slices that have a near-duplicate, as it is, outside their group."""
     pairs = scan.pairs
     apart = (groups[pairs.first] != groups[pairs.second]) & (pairs.orientation == 0)
     found = np.union1d(pairs.first[apart], pairs.second[apart])

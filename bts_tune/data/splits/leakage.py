@@ -1,9 +1,9 @@
 """How far the validation and test splits are from being independent of the training split. Two figures for each:
 
 - *Near-duplicates*: images of which the training split holds a slice whose correlation with theirs exceeds 0.9,
-  or 0.98 where one is mirrored or rotated (see `similarity`). By the closest of those they are *identical*, of the
-  *same scan* or no more than *similar*; what each means stands in `results/leaks.py`. Among many heads some are similar
-  by chance.
+  or 0.98 where one is mirrored or rotated, or whose detail tells one scan (see `similarity`). By the closest of those
+  they are *identical*, of the *same scan* or no more than *similar*; what each means stands in `results/leaks.py`.
+  Among many heads some are similar by chance.
 - *Related* images: those of which the training split holds a slice of the same group, hence of the same patient as far
   as one can tell (see `groups`). A split with any of them leaks: a score on it says little of patients that the model
   has never seen.
@@ -34,7 +34,7 @@ from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.images import read_mask, view_slice
 from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 from bts_tune.errors import DataError
-from bts_tune.results.leaks import IDENTICAL_ABOVE, SAME_SCAN_ABOVE, LeakPair, Relation
+from bts_tune.results.leaks import DETAIL_ABOVE, IDENTICAL_ABOVE, LeakPair, Relation
 
 __all__ = ["Agreement", "Leak", "LeakPair", "SplitLeak", "compare_masks", "draw_pairs", "measure_leak"]
 
@@ -117,7 +117,7 @@ class Leak:
     Attributes:
         splits: for `valid` and `test`.
         pairs: each slice outside the training split that has a near-duplicate there, with the closest; identical ones
-            first, then by correlation.
+            first, then those of one scan, then by correlation.
     """
 
     splits: dict[str, SplitLeak] = field(default_factory=dict)
@@ -154,6 +154,7 @@ class Leak:
         return {
             "threshold": NEAR_DUPLICATE,
             "threshold_turned": REORIENTED,
+            "threshold_detail": DETAIL_ABOVE,
             "leaks": self.leaks,
             "splits": {
                 name: {
@@ -200,14 +201,15 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
     )
     in_valid = outside[chosen][finely > IDENTICAL_ABOVE]
     crossing = np.flatnonzero((splits[outside] > 0) & (splits[inside] == code["train"]))
+    same_scan = np.tile(pairs.same_scan, 2)[crossing]
     correlation, orientation = correlation[crossing], orientation[crossing]
     outside, inside = outside[crossing], inside[crossing]
     finely = _fine_correlations(dataset, scan, outside, inside, correlation, orientation)
     identical = finely > IDENTICAL_ABOVE  # NaN where nobody looked
-    same_scan = (correlation > SAME_SCAN_ABOVE) & ~identical
+    same_scan &= ~identical
     turned = identical & (orientation != 0)
-    # An identical one first, as it is before turned.
-    order = np.lexsort((inside, outside, -correlation, turned, ~identical))
+    # An identical one first, as it is before turned; then one of the same scan.
+    order = np.lexsort((inside, outside, -correlation, turned, ~same_scan, ~identical))
     _, first_of_each = np.unique(outside[order], return_index=True)
     best = order[np.sort(first_of_each)]
 

@@ -18,7 +18,7 @@ from bts_tune.data.splits.split import GROUPS_OF_THE_DATASET, Split
 from bts_tune.data.splits.stratified import tumor_areas
 from bts_tune.errors import DataError
 from bts_tune.registry import SPLIT_METHODS
-from bts_tune.text import nearest
+from bts_tune.text import nearest, plural
 
 PROVIDED, GROUPED = "provided", "grouped"
 
@@ -55,7 +55,10 @@ def make_split(
         group_by = GROUPS_OF_THE_DATASET if patients is not None else None
     groups = group_slices(scan, patients, join_near_duplicates=chosen.joins_near_duplicates or dataset.needs_splitting)
     validation_taken = method == PROVIDED and dataset.needs_splitting
-    splits = chosen.assign(dataset, scan, groups, seed)
+    try:
+        splits = chosen.assign(dataset, scan, groups, seed)
+    except DataError as error:
+        raise _for_its_cause(error, dataset, scan) from None
     # A dataset in its own split keeps its counts of all annotations, also of categories that are no tumour.
     if splits != {record.name: record.split for record in dataset}:
         dataset = dataset.with_splits(splits)
@@ -71,6 +74,18 @@ def make_split(
     if validation_taken:
         summary["validation_from"] = "train"
     return dataset, replace(split, summary=summary)
+
+
+def _for_its_cause(error: DataError, dataset: Dataset, scan: Scan) -> DataError:
+    """Return what is told where a dataset cannot be split: the errors that left too few slices, if there are any."""
+    found = [*dataset.issues, *scan.masks.issues, *(issue for one in scan.slices.values() for issue in one.issues)]
+    errors = [issue for issue in found if issue.level == "error"]
+    if not errors:
+        return error
+    return DataError(
+        f"{dataset.root}: {plural(len(errors), 'error')} to mend before its {plural(len(scan.names), 'slice')} can be "
+        f"split; the first is {errors[0].file}: {errors[0].message}"
+    )
 
 
 def default_method(dataset: Dataset) -> str:

@@ -19,7 +19,7 @@ from bts_tune.data.records import SPLITS
 from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN, MAX_SHARE, NEIGHBOR, NEIGHBOR_DISTANCE
 from bts_tune.errors import DataError
 from bts_tune.results.files import write_atomically
-from bts_tune.results.leaks import UNKNOWN_PATIENTS, closest_sentence
+from bts_tune.results.leaks import DETAIL_ABOVE, UNKNOWN_PATIENTS, closest_sentence
 
 GROUPS_OF_THE_DATASET = "the dataset"
 """`Split.group_by` where the dataset's reader knows the patients."""
@@ -69,6 +69,7 @@ class Split:
                 "look_alike": NEAR_DUPLICATE,
                 "look_alike_turned": REORIENTED,
                 "copy": COPY if self.group_by is None else COPY_OF_KNOWN,
+                "detail": DETAIL_ABOVE if self.group_by is None else None,
                 "neighbor": NEIGHBOR,
                 "neighbor_distance": NEIGHBOR_DISTANCE,
                 "max_share": MAX_SHARE,

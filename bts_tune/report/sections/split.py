@@ -10,7 +10,7 @@ from bts_tune.report.blocks import Block, Code, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
-from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, UNKNOWN_PATIENTS
+from bts_tune.results.leaks import MEASURED_ON, RELATIONS, meanings, unknown_patients
 
 
 @SECTIONS.register("split")
@@ -47,7 +47,8 @@ class Split(Section):
                 f"{groups.get('largest', MISSING)}, the median of {_number(groups.get('median'))}; "
                 f"{groups.get('in_several_splits', MISSING)} of them lie in more than one split."
             )
-        leaks = (split.get("leak") or {}).get("splits") or {}
+        recorded = split.get("leak") or {}
+        leaks = recorded.get("splits") or {}
         classes = [relation.replace(" ", "_") for relation in RELATIONS]
         classed = any(one.get("identical") is not None for one in leaks.values())
         rows = []
@@ -81,15 +82,15 @@ class Split(Section):
                     "above 0.9 at 32 x 32 pixels."
                 )
             else:
-                meanings = "; ".join(f"{name} is {meaning}" for name, meaning in MEANINGS.items())
+                meant = "; ".join(f"{name} is {meaning}" for name, meaning in meanings(recorded).items())
                 yield paragraph(
                     f"{related} The others are numbers of images by the closest image in the training split: "
-                    f"{meanings} ({MEASURED_ON}). ",
+                    f"{meant} ({MEASURED_ON}, where nothing else is said). ",
                     Code("leaks.csv"),
                     " names each with its closest one.",
                 )
         if classed and split.get("group_by") is None:
-            yield paragraph(UNKNOWN_PATIENTS)
+            yield paragraph(unknown_patients(recorded))
 
 
 def recorded_split(run: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -258,7 +258,7 @@ def test_the_real_dataset(brain_tumor_coco: Path) -> None:
     assert all(set(summary.kinds) == {"colour 8-bit, equal channels"} for summary in report.splits.values())
     assert report.splits["train"].annotations == {0: 0, 1: 771, 2: 731}
     two = "train/176_jpg.rf.23ef40c30986ba54b865d55a934bfa72.jpg"
-    assert report.leak.splits["valid"].near_duplicate_share == pytest.approx(0.72, abs=0.01)
+    assert report.leak.splits["valid"].near_duplicate_share == pytest.approx(0.758, abs=0.01)
     assert codes(report) == [
         ("warning", "leak", "test", None),
         ("warning", "leak", "valid", None),

@@ -53,8 +53,11 @@ def opened(root: Path, cache: Path) -> tuple[Scan, int]:
 
 
 def told(scan: Scan) -> dict[str, dict[str, Any]]:
+    def content(array: np.ndarray | None) -> bytes | None:
+        return None if array is None else array.tobytes()
+
     return {
-        name: {**vars(one), "small": None if one.small is None else one.small.tobytes()}
+        name: {**vars(one), "small": content(one.small), "detail": content(one.detail)}
         for name, one in scan.slices.items()
     }
 

@@ -10,13 +10,14 @@ from bts_tune.data.checks import similarity
 from bts_tune.data.checks.similarity import (
     ORIENTATIONS,
     correlations,
+    detail,
     find_similar,
     fine,
     fine_correlation,
     signature,
     signatures,
 )
-from bts_tune.data.synthetic.phantom import generate_slice
+from bts_tune.data.synthetic.phantom import generate_patient, generate_slice
 from tests.data.builders import noise
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -178,6 +179,34 @@ class TestIndex:
         assert len(one) > 0
         assert np.array_equal(one.first, two.first)
         assert np.array_equal(one.second, two.second)
+
+
+def test_details_are_found_whatever_the_correlation_and_whatever_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    blank = np.full((64, 64), 9, dtype=np.uint8)
+    images = [blank, blank]
+    for one in smooth(100, seed=8):
+        texture = cv2.resize(rng.normal(0, 30, (64, 64)).astype(np.float32), (128, 128))
+        for other in (np.float32(0), cv2.resize(smooth(1, seed=9)[0], (128, 128)) * np.float32(0.2)):
+            images.append(np.clip(cv2.resize(one, (128, 128)) * 0.6 + other + texture, 0, 255).astype(np.uint8))
+    details = [detail(one) for one in images]
+    expected = {(index, index + 1) for index in range(2, 202, 2)}
+    for below in (similarity.EXACT_BELOW, 50):
+        monkeypatch.setattr(similarity, "EXACT_BELOW", below)
+        pairs = find_similar(vectors(images), details, threshold=0.99)
+        same = set(zip(pairs.first[pairs.same_scan].tolist(), pairs.second[pairs.same_scan].tolist(), strict=True))
+        assert same <= expected
+        assert len(same) >= 98
+        assert len(same) == len(pairs)  # each pair once
+
+
+def test_slices_of_a_phantom_share_their_detail_with_their_neighbours_more_than_with_others() -> None:
+    images = [image for patient in range(12) for image, _ in generate_patient(16, image_size=128, patient=patient)]
+    pairs = find_similar(vectors(images), [detail(image) for image in images])
+    same = pairs.same_scan
+    right = pairs.first[same] // 16 == pairs.second[same] // 16
+    assert right.sum() > 100
+    assert right.mean() > 0.95
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import sys
@@ -11,12 +10,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
-from bts_tune.data.readers import _dicom
-from bts_tune.data.readers._dicom import read_series
+from bts_tune.data.readers._dicom_series import read_series
 from bts_tune.data.readers.dicom import DicomReader
 from bts_tune.data.records import Dataset
 from bts_tune.errors import DataError
@@ -74,23 +71,6 @@ def test_files_are_sorted_by_position_and_patients_are_groups(tmp_path: Path) ->
     one = open_dataset(write_patients(tmp_path / "one", 1), empty_slices=1)
     expect(one, *stack(0))
     assert one.records["train"][0].spacing == pytest.approx((1.1, 0.8), abs=1e-3)
-
-
-def test_the_place_in_space_is_that_of_the_files(tmp_path: Path) -> None:
-    """Against highdicom's own reading of the geometry."""
-    from highdicom import get_volume_from_series
-
-    files = write_series(tmp_path / "t1", stack()[0], order=SHUFFLED)
-    ours = read_series(files)
-    theirs = get_volume_from_series([pydicom.dcmread(path) for path in files])
-    corner = np.array([9, 11, 7, 1.0])  # the last column, row and slice
-    far = theirs.map_indices_to_reference(np.array([[7, 11, 9], [0, 0, 0]]))
-    if np.allclose(far[1], ours.frames[0].position, atol=1e-3):
-        assert (np.diag([-1, -1, 1, 1]) @ ours.affine @ corner)[:3] == pytest.approx(far[0], abs=1e-3)
-    else:  # it counts slices from the other end
-        near = theirs.map_indices_to_reference(np.array([[0, 11, 9], [7, 0, 0]]))
-        assert near[1] == pytest.approx(ours.frames[0].position, abs=1e-3)
-        assert (np.diag([-1, -1, 1, 1]) @ ours.affine @ corner)[:3] == pytest.approx(near[0], abs=1e-3)
 
 
 @pytest.mark.parametrize(("plane", "shape"), [("axial", (12, 10)), ("coronal", (8, 10)), ("sagittal", (8, 12))])
@@ -239,20 +219,6 @@ def test_a_file_that_says_what_cannot_be_is_told(tmp_path: Path, fields: dict[st
     assert any(re.search(message, error.message) for error in errors), [error.message for error in errors]
 
 
-def test_two_slices_in_one_place_are_refused_and_gaps_are_told(tmp_path: Path) -> None:
-    image, mask = stack()
-    files = write_series(tmp_path, image)
-    write_segmentation(tmp_path / "seg.dcm", files, mask)
-    files[6].unlink()
-    (issue,) = open_dataset(tmp_path).issues
-    assert "slices are missing or unevenly spaced: 3.5 to 7 mm apart" in issue.message
-    content = pydicom.dcmread(files[5])
-    content.SOPInstanceUID = pydicom.uid.generate_uid()
-    content.save_as(tmp_path / "again.dcm")
-    (error,) = open_dataset(tmp_path).errors
-    assert "two slices in one place" in error.message
-
-
 def test_a_segmentation_elsewhere_and_several_are_refused(tmp_path: Path) -> None:
     image, mask = stack()
     files = write_series(tmp_path, image)
@@ -270,23 +236,6 @@ def test_a_segmentation_elsewhere_and_several_are_refused(tmp_path: Path) -> Non
     shutil.copy(path, tmp_path / "other.dcm")
     (error,) = open_dataset(tmp_path).errors
     assert "several masks fit its series, one is needed: other.dcm, seg.dcm" in error.message
-
-
-def test_deflated_files_and_swollen_pixels_are_refused(tmp_path: Path) -> None:
-    image, mask = stack()
-    files = write_series(tmp_path, image)
-    write_segmentation(tmp_path / "seg.dcm", files, mask)
-    swollen = pydicom.dcmread(files[0])
-    swollen.PixelData = bytes(3 * 2**20)
-    swollen.save_as(files[0])
-    record = open_dataset(tmp_path).records["train"][0]
-    with pytest.raises(DataError, match="bytes of pixels, where at most 240 are needed"):
-        read_slice(record)
-    deflated = pydicom.dcmread(files[1])
-    deflated.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    deflated.save_as(files[1], enforce_file_format=True)
-    (error,) = (one for one in open_dataset(tmp_path).errors if one.file == files[1].name)
-    assert "deflated as a whole" in error.message
 
 
 def test_links_that_lead_out_are_not_opened(tmp_path: Path) -> None:
@@ -319,12 +268,6 @@ def test_the_fingerprint_covers_every_file_of_a_series(tmp_path: Path) -> None:
     assert open_dataset(root).fingerprint() != before
 
 
-def test_few_volumes_are_held(tmp_path: Path) -> None:
-    for record in open_dataset(write_patients(tmp_path, 6)):
-        read_slice(record), read_mask(record)
-    assert _dicom._load_volume.cache_info().currsize <= 4
-
-
 def test_without_pydicom_one_sentence_says_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_patients(tmp_path, 1)
     monkeypatch.setitem(sys.modules, "pydicom", None)
@@ -346,28 +289,6 @@ def compress(files: list[Path], syntax: str) -> None:
         content = pydicom.dcmread(path)
         content.compress(syntax, generate_instance_uid=False)
         content.save_as(path)
-
-
-def test_compressed_frames_must_have_the_size_of_the_header(tmp_path: Path) -> None:
-    image, mask = stack()
-    files = write_series(tmp_path, image)
-    write_segmentation(tmp_path / "seg.dcm", files, mask)
-    compress(files, pydicom.uid.JPEGLSLossless)
-    content = pydicom.dcmread(files[0])
-    place = content.PixelData.index(b"\xff\xf7")
-    content.PixelData = content.PixelData[: place + 5] + b"\xff\xff\xff\xff" + content.PixelData[place + 9 :]
-    content.save_as(files[0])
-    record = open_dataset(tmp_path).records["train"][0]
-    with pytest.raises(DataError, match="frame 1 has 65535 x 65535 pixels, its header says 10 x 12"):
-        read_slice(record)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
-def test_the_size_of_a_frame_is_read_from_it(kind: str) -> None:
-    file = io.BytesIO()
-    Image.fromarray(np.zeros((12, 10), dtype=np.uint8)).save(file, kind, no_jp2=True)
-    assert _dicom._size_of_jpeg(file.getvalue()) == (12, 10)
-    assert _dicom._size_of_jpeg(b"\0" * 100) is None
 
 
 @pytest.mark.parametrize("name", ["P0/t1/IM003.dcm", "P0/seg/seg.dcm"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
@@ -102,3 +103,11 @@ def test_without_h5py_one_sentence_says_what_installs_it(tmp_path: Path, monkeyp
 def write_one(root: Path) -> Path:
     (root / "1.mat").write_bytes(b"")
     return root
+
+
+def test_the_older_format_is_named(tmp_path: Path) -> None:
+    for number in (1, 2):
+        content = {"cjdata": {"image": np.ones((4, 4)), "tumorMask": np.eye(4), "PID": "1", "label": 1}}
+        scipy.io.savemat(tmp_path / f"{number}.mat", content)
+    with pytest.raises(DataError, match=r"1\.mat: is of MATLAB's older format, which is not read; save it with -v7\.3"):
+        open_dataset(tmp_path)

@@ -89,8 +89,7 @@ def test_near_duplicates_join_for_a_split(textures: np.ndarray) -> None:
 def test_near_duplicates_are_left_where_they_would_chain_too_many(
     textures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan = scan_of(**{chr(97 + index): blend(textures[0], textures[30 + index], 0.967) for index in range(10)})
-    monkeypatch.setattr(grouping, "COPY", 0.99)
+    scan = scan_of(**{chr(97 + index): blend(textures[0], textures[30 + index], 0.96) for index in range(10)})
     assert len(scan.pairs) == 45
     assert len(set(group_slices(scan, join_near_duplicates=True))) == 10
     monkeypatch.setattr(grouping, "MAX_SHARE", 1.0)

@@ -153,8 +153,10 @@ def test_identical_is_told_from_the_same_scan_and_both_from_similar(root: Path) 
     noisy = cv2.resize(second, (256, 256)) + rng.normal(0, 25, (256, 256))
     add(root / "train", "noisy.png", np.clip(noisy, 0, 255).astype(np.uint8))
     other = smooth(1, seed=99)[0]
-    share = next(share for share in np.linspace(0.2, 0.9, 141) if 0.91 < mixed_correlation(third, other, share) < 0.95)
-    add(root / "train", "mixed.png", mixed(third, other, share))
+    share = next(share for share in np.linspace(0.2, 0.9, 141) if 0.93 < mixed_correlation(third, other, share) < 0.95)
+    # Of other detail, else it would be of the same scan.
+    blended = cv2.resize(mixed(third, other, share), (256, 256)) + rng.normal(0, 60, (256, 256))
+    add(root / "train", "mixed.png", np.clip(blended, 0, 255).astype(np.uint8))
     add(root / "train", "turned.png", np.ascontiguousarray(np.rot90(turned)))
     _, leak = measure(root)
     found = {pair.file: (pair.relation, pair.train_file) for pair in leak.pairs}
@@ -167,6 +169,19 @@ def test_identical_is_told_from_the_same_scan_and_both_from_similar(root: Path) 
     one = leak.splits["test"]
     assert (one.identical, one.identical_turned, one.same_scan, one.similar, one.near_duplicates) == (2, 1, 1, 1, 4)
     assert [pair.relation for pair in leak.pairs] == ["identical", "identical", "same scan", "similar"]
+
+
+def test_detail_tells_the_same_scan_where_the_brightness_differs(root: Path) -> None:
+    rng = np.random.default_rng(5)
+    detail = cv2.resize(rng.normal(0, 20, (64, 64)).astype(np.float32), (128, 128))
+    for split, part in (("train", 3), ("test", 4)):
+        coarse = cv2.resize(smooth(5, seed=70)[part], (128, 128)) / 2 + 60
+        add(root / split, "same.png", np.clip(coarse + detail, 0, 255).astype(np.uint8))
+    _, leak = measure(root)
+    (pair,) = leak.pairs
+    assert (pair.file, pair.train_file, pair.relation) == ("test/same.png", "train/same.png", "same scan")
+    assert pair.correlation < 0.9
+    assert leak.splits["test"].same_scan == leak.splits["test"].related == 1
 
 
 def mixed(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:

@@ -3,16 +3,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bts_tune.data.checks.check import check_dataset
-from bts_tune.data.checks.scan import Scan
+from bts_tune.data.checks.scan import Scan, scan_dataset
+from bts_tune.data.open import open_dataset
 from bts_tune.data.records import SPLITS, Dataset
 from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN
 from bts_tune.data.splits.make import make_split
 from bts_tune.data.synthetic.demo import PATIENT
 from bts_tune.errors import DataError
+from tests.data.builders import write_pairs
 from tests.data.splits.builders import Scanned, patients_in_several_splits
 
 
@@ -31,6 +34,17 @@ def test_counts_of_annotations_move_with_their_slices(phantoms: Scanned) -> None
     for name in SPLITS:
         drawn = Counter(one.category_id for record in grouped.records[name] for one in record.annotations)
         assert report.splits[name].annotations[1] == drawn[1] > 0
+
+
+def test_where_errors_leave_too_few_slices_to_split_the_first_one_is_told(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path, 2)
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match="a grouped split needs at least 3"):
+        make_split(dataset, scan_dataset(dataset))
+    (root / "images" / "s000.png").write_bytes(b"no image")
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match=r"1 error to mend before its 2 slices can be split; .* images/s000\.png: "):
+        make_split(dataset, scan_dataset(dataset))
 
 
 def test_groups_that_the_reader_knows_are_the_patients(phantoms: Scanned) -> None:

@@ -58,5 +58,11 @@ def test_the_classes_and_what_unknown_patients_leave_open_are_told() -> None:
     for part in ("identical", "202", "93", "31 % of the pairs at 0.90 to 0.92", "leaks.csv", "Patients are not known"):
         assert part in text
     assert "near-duplicate" not in text
+    assert "detail" not in text
+    assert "57 %" in text
+    run["dataset"]["split"]["leak"]["threshold_detail"] = 0.54
+    text = shown(run)
+    assert "above 0.54 in the detail at 64 x 64 pixels" in text
+    assert "57 %" not in text
     run["dataset"]["split"]["group_by"] = "the dataset"
     assert "Patients are not known" not in shown(run)
