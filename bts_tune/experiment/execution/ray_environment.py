@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -133,21 +134,36 @@ def _too_long(folder: str) -> bool:
 
 
 def _token(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that names a file with a token for Ray, where there can be none in the home folder."""
+    """See that Ray has a token; return the variable that names its file, where there can be none in the home folder.
+
+    Ray makes one itself, but not in one step: of two runs that begin at once, one would have processes with either.
+    """
     given = any(name in environment for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if given or environment.get("RAY_AUTH_MODE") == "disabled":
         return {}
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home folder
         folder = Path.home() / ".ray"
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "auth_token").is_file() or os.access(folder, os.W_OK | os.X_OK):
-            return {}
+        _make_token(folder / "auth_token")
+        return {}
     path = _private_folder() / "auth_token"
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
+    _make_token(path)
     return {"RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def _make_token(path: Path) -> None:
+    """Write a new token for Ray, whole and readable by its owner alone, unless there is one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        return
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".auth_token-") as part:
+        part.write(secrets.token_hex(32))
+        part.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(part.name, path)
 
 
 def _private_folder() -> Path:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,45 @@ def test_processes_start_in_a_folder_without_code(tmp_path: Path, monkeypatch: p
         assert signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert Path.cwd() == tmp_path
     assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+_TELL_TOKEN = """
+import sys
+from pathlib import Path
+from bts_tune.experiment.execution.ray_environment import environment_variables
+from bts_tune.experiment.planning.options import RunOptions
+
+options = RunOptions(space="baseline")
+print("ready", flush=True)
+sys.stdin.readline()
+with environment_variables(options):
+    print((Path.home() / ".ray" / "auth_token").read_text())
+"""
+
+
+def test_runs_that_begin_at_once_have_one_token(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment["HOME"] = str(tmp_path)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TELL_TOKEN],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        assert run.stdin is not None
+        run.stdin.write("\n")
+        run.stdin.flush()
+    tokens = {run.communicate(timeout=60)[0].strip() for run in runs}
+    file = tmp_path / ".ray" / "auth_token"
+    assert tokens == {file.read_text()}
+    assert len(file.read_text()) == 64
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert os.listdir(file.parent) == ["auth_token"]
