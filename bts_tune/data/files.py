@@ -16,6 +16,9 @@ from bts_tune.errors import DataError
 MAX_BYTES = 2**30
 """Largest file that is read whole. An image of the largest size takes less, and so do the annotations of a million."""
 
+_POINTERS = {b"version https://git-lfs.github.com/spec/": "git lfs pull", b"/annex/objects/": "git annex get ."}
+"""How a file begins that stands for one that was not fetched, and what fetches it."""
+
 
 class OutsideError(DataError):
     """A file was not opened as links take it out of the folder that it lies in by its name.
@@ -75,7 +78,8 @@ def open_file(path: Path) -> BufferedReader:
     """Open a file for reading.
 
     Raises:
-        DataError: it cannot be read, is no regular file (a pipe would block for ever), or has more than `MAX_BYTES`.
+        DataError: it cannot be read, is no regular file (a pipe would block for ever), has more than `MAX_BYTES`, or is
+            what Git LFS or git-annex leave in place of a file that was not fetched.
         OutsideError: links take it out of the folder that `files_below` names.
     """
     links = _LINKS.get()
@@ -88,11 +92,27 @@ def open_file(path: Path) -> BufferedReader:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
     status = os.fstat(file.fileno())
     if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
-        return file
+        cure = _not_fetched(file, path)
+        if cure is None:
+            return file
+        file.close()
+        raise DataError(
+            f"{path}: stands for a file that was not fetched; run '{cure}' in the dataset's repository."
+        )
     file.close()
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path}: is not a regular file.")
     raise DataError(f"{path}: has {status.st_size} bytes; at most {MAX_BYTES} are allowed.")
+
+
+def _not_fetched(file: BufferedReader, path: Path) -> str | None:
+    """Return the command that fetches what a file stands for; None where it stands for itself."""
+    try:
+        start = file.peek(max(map(len, _POINTERS)))
+    except OSError as error:
+        file.close()
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+    return next((cure for pointer, cure in _POINTERS.items() if start.startswith(pointer)), None)
 
 
 def read_file(path: Path) -> bytes:

@@ -34,6 +34,21 @@ def test_a_gigantic_file_is_refused_by_its_size(tmp_path: Path) -> None:
         read_file(tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2145\nsize 12345\n", "git lfs pull"),
+        ("/annex/objects/SHA256E-s12345--4d7a2145.png\n", "git annex get"),
+    ],
+)
+def test_what_stands_for_a_file_that_was_not_fetched_is_refused_with_the_cure(
+    tmp_path: Path, content: str, cure: str
+) -> None:
+    (tmp_path / "a.png").write_text(content)
+    with pytest.raises(DataError, match=rf"a\.png: stands for a file that was not fetched; run '{cure}"):
+        open_file(tmp_path / "a.png")
+
+
 def test_links_in_a_loop_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

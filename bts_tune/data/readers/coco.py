@@ -268,6 +268,13 @@ def _parse(path: Path) -> _File:
         raise DataError(f"{path}: {explain(error)}.") from None
 
 
+def _other(number: _Id) -> _Id | None:
+    """Return a number as text and text as a number; None where the text is none."""
+    if isinstance(number, int):
+        return str(number)
+    return int(number) if re.fullmatch(r"0|[1-9][0-9]{0,18}", number) else None
+
+
 class _AnnotationFile:
     """The parsed annotation file of one split: its records, and what is wrong with it."""
 
@@ -301,6 +308,8 @@ class _AnnotationFile:
         images = self._images(folders, listed)
         outlines = ScaledOutlines()
         annotations: dict[_Id, list[Annotation]] = {number: [] for number in images}
+        # Some tools write the ids of images as text, and those that annotations name as numbers.
+        written_otherwise = {_other(number): number for number in {*images, *self.dropped}}
         seen: set[_Id] = set()
         for index, fields in enumerate(self.content.annotations):
             number = fields.get("id")
@@ -308,8 +317,11 @@ class _AnnotationFile:
             where = self.file_name
             try:
                 head = _Annotation.model_validate(fields)
-                entry = images.get(head.image_id)
-                if entry is None and head.image_id in self.dropped:
+                image_id = head.image_id
+                if image_id not in images and image_id not in self.dropped:
+                    image_id = written_otherwise.get(image_id, image_id)
+                entry = images.get(image_id)
+                if entry is None and image_id in self.dropped:
                     continue
                 if entry is None:
                     raise BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
@@ -329,7 +341,7 @@ class _AnnotationFile:
                         message = "its outline crosses itself, so what is inside of it is for COCO's drawing to say."
                         self._find("warning", "self-crossing", where, head.id, message)
                     bbox = tuple(head.bbox) if isinstance(head.bbox, list) else None
-                    annotations[head.image_id].append(Annotation(head.id, head.category_id, segmentation, bbox))
+                    annotations[image_id].append(Annotation(head.id, head.category_id, segmentation, bbox))
             except ValidationError as error:
                 self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {explain(error)}.")
             except BrokenError as error:

@@ -275,6 +275,20 @@ class TestBrokenAnnotations:
         assert (code, number) == ("broken-annotation", 41)
         assert sentence in message
 
+    def test_an_image_s_id_as_text_is_the_number_that_annotations_name_and_the_reverse(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path, annotations=[annotation(1, 0, [rectangle(1, 1, 5, 5)])])
+        file = root / "train" / "_annotations.coco.json"
+        content = json.loads(file.read_text())
+        for of_images, of_annotations in ((str, int), (int, str)):
+            for image in content["images"]:
+                image["id"] = of_images(image["id"])
+            for one in content["annotations"]:
+                one["image_id"] = of_annotations(one["image_id"])
+            file.write_text(json.dumps(content))
+            dataset = open_dataset(root)
+            assert dataset.issues == ()
+            assert [one.annotation_id for one in dataset.records["train"][0].annotations] == [1]
+
     def test_all_of_them_are_listed_and_the_others_are_kept(self, tmp_path: Path) -> None:
         good = annotation(2, 0, [rectangle(1, 1, 5, 5)])
         broken = [annotation(number, 0, None) for number in (1, 3)]
