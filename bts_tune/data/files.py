@@ -96,9 +96,7 @@ def open_file(path: Path) -> BufferedReader:
         if cure is None:
             return file
         file.close()
-        raise DataError(
-            f"{path}: stands for a file that was not fetched; run '{cure}' in the dataset's repository."
-        )
+        raise DataError(f"{path}: stands for a file that was not fetched; run '{cure}' in the dataset's repository.")
     file.close()
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path}: is not a regular file.")
