@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bts_tune.report.blocks import Block, paragraph, table
+from bts_tune.report.blocks import Block, Details, paragraph, table
 from bts_tune.report.cells import (
     MAX_ROWS,
     changed_notes,
@@ -21,6 +21,9 @@ from bts_tune.report.wording import metric
 from bts_tune.results.leaderboard import search_log
 from bts_tune.results.objective import objective_of
 from bts_tune.results.settings import setting, settings
+
+FIRST_ROWS = 10
+"""Trials that stand in sight; further ones are folded away."""
 
 
 @SECTIONS.register("search-log")
@@ -69,5 +72,10 @@ class SearchLog(Section):
             "How the search went; the result is the ranking above. Each trial was trained to the full budget with one "
             "seed. The numbers are a little too good, as the same validation images chose the best epochs and trials."
         )
-        yield table(header, rows, right=(0, *range(3, 8 + len(own))), notes=changed_notes(log[:MAX_ROWS]))
-        yield from more_rows(log)
+        right = (0, *range(3, 8 + len(own)))
+        yield table(header, rows[:FIRST_ROWS], right=right, notes=changed_notes(log[:FIRST_ROWS]))
+        further = rows[FIRST_ROWS:]
+        if further:
+            notes = changed_notes(log[FIRST_ROWS:MAX_ROWS])
+            title = f"Places {FIRST_ROWS + 1} to {len(rows)}" if len(further) > 1 else f"Place {len(rows)}"
+            yield Details(title, (table(header, further, right=right, notes=notes), *more_rows(log)))
