@@ -26,7 +26,7 @@ def test_that_of_the_real_dataset_leaks(real: Scanned) -> None:
     _, split = make_split(real.dataset, real.scan)
     leak = split.summary["leak"]["splits"]
     assert leak["valid"]["look_alike_share"] == pytest.approx(0.758, abs=0.01)
-    assert leak["test"]["look_alike_share"] == pytest.approx(0.684, abs=0.01)
+    assert leak["test"]["look_alike_share"] == pytest.approx(0.712, abs=0.01)
     assert leak["valid"]["related_share"] == pytest.approx(0.956, abs=0.01)
     assert split.summary["groups"]["count"] == pytest.approx(389, abs=3)
     assert split.summary["groups"]["largest"] == pytest.approx(69, abs=3)
