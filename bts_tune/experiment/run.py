@@ -20,7 +20,6 @@ from bts_tune.experiment.execution.address import cluster_address, in_submitted_
 from bts_tune.experiment.execution.duration import duration_here
 from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
-from bts_tune.experiment.execution.own_ray import starting_ray
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
 from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
@@ -128,55 +127,51 @@ def _start(
     space, options = at_hand.space, at_hand.options
     resolved = _resolve(space, options)
     models = find_models(resolved, options, at_hand.weights)
-    # While Ray's processes start, the run looks at its dataset.
-    with starting_ray(options, path.name) as ray:
-        opened = check_and_split(
-            dataset, options, console, {part.channels for part in preprocessings(resolved)}, draw=True
-        )
-        dataset, split = opened.dataset, opened.split
-        warm_start = _warm_start(options, resolved, dataset, results, console)
-        inputs, _held = prepare_inputs(opened.folds, resolved, options, console, models)
-        run = {
-            "created": now(),
-            "command": list(command),
-            "status": "running",
-            "ended": None,
-            "profile": "demo" if demo else "data",
-            "metrics": METRICS_VERSION,
-            "versions": versions(),
-            "code": code_hash(),
-            "plugins": [plugin.describe() for plugin in loaded_plugins()],
-            "objective": objective_of_space(resolved).to_dict(),
-            "losses": definitions_of_losses(resolved, cache_folder(options)),
-            "metrics_defined": definitions_of_metrics(),
-            "hardware": hardware(),
-            "dataset": {
-                "path": str(dataset.root.absolute()),
-                "layout": dataset.layout,
-                "fingerprint": dataset.fingerprint(),
-                "content": dataset.fingerprint(splits=False),
-                "splits": {split: len(records) for split, records in dataset.records.items()},
-                "categories": {str(number): label for number, label in dataset.categories.items()},
-                "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
-                "split": split.to_dict(),
-                "check": opened.checked.to_dict(),
-            },
-            "weights": _weights_used(inputs),
-            "left_out": at_hand.left_out,
-            "space": space.document,
-            "options": options.to_dict(),
-            "seeds": sorted({named.config.seed for named in resolved.named}),
-            "warm_start": warm_start,
-        }
+    opened = check_and_split(dataset, options, console, {part.channels for part in preprocessings(resolved)}, draw=True)
+    dataset, split = opened.dataset, opened.split
+    warm_start = _warm_start(options, resolved, dataset, results, console)
+    inputs, _held = prepare_inputs(opened.folds, resolved, options, console, models)
+    run = {
+        "created": now(),
+        "command": list(command),
+        "status": "running",
+        "ended": None,
+        "profile": "demo" if demo else "data",
+        "metrics": METRICS_VERSION,
+        "versions": versions(),
+        "code": code_hash(),
+        "plugins": [plugin.describe() for plugin in loaded_plugins()],
+        "objective": objective_of_space(resolved).to_dict(),
+        "losses": definitions_of_losses(resolved, cache_folder(options)),
+        "metrics_defined": definitions_of_metrics(),
+        "hardware": hardware(),
+        "dataset": {
+            "path": str(dataset.root.absolute()),
+            "layout": dataset.layout,
+            "fingerprint": dataset.fingerprint(),
+            "content": dataset.fingerprint(splits=False),
+            "splits": {split: len(records) for split, records in dataset.records.items()},
+            "categories": {str(number): label for number, label in dataset.categories.items()},
+            "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
+            "split": split.to_dict(),
+            "check": opened.checked.to_dict(),
+        },
+        "weights": _weights_used(inputs),
+        "left_out": at_hand.left_out,
+        "space": space.document,
+        "options": options.to_dict(),
+        "seeds": sorted({named.config.seed for named in resolved.named}),
+        "warm_start": warm_start,
+    }
 
-        def fill(folder: RunFolder) -> None:
-            split.write(folder.split_file)
-            write_leaks(folder.leaks_file, opened.leaks)
-            if opened.sheet is not None:
-                write_atomically(folder.sheet_file, opened.sheet)
+    def fill(folder: RunFolder) -> None:
+        split.write(folder.split_file)
+        write_leaks(folder.leaks_file, opened.leaks)
+        if opened.sheet is not None:
+            write_atomically(folder.sheet_file, opened.sheet)
 
-        new = NewRun(path, run, fill, named=name is not None)
-        return execute(new, resolved, inputs, options, console, trackers=trackers, started=ray, report=report)
+    new = NewRun(path, run, fill, named=name is not None)
+    return execute(new, resolved, inputs, options, console, trackers=trackers, report=report)
 
 
 def resume(
@@ -325,34 +320,32 @@ def _execute_resumed(
     trackers = _trackers(Space.from_document(run["space"]), options)
     dataset, folds = reopen_dataset(folder, run, options, console)
     models = find_models(space, options)
-    with starting_ray(options, folder.path.name) as ray:
-        inputs, _held = prepare_inputs(folds, space, options, console, models)
-        changed = changes_since(
-            run,
-            fingerprint=dataset.fingerprint(),
-            weights=_weights_used(inputs),
-            versions=versions(),
-            code=code_hash(),
-            plugins=loaded_plugins(),
-            named=space.named if options.folds is None else [],
-            trials=folder.trials(),
-        )
-        if changed and not allow_changed:
-            raise changed_run_error(folder, changed)
-        record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
-        resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
-        return execute(
-            folder,
-            space,
-            inputs,
-            options,
-            console,
-            resumed,
-            trackers=trackers,
-            skip_search=skip_search,
-            started=ray,
-            report=report,
-        )
+    inputs, _held = prepare_inputs(folds, space, options, console, models)
+    changed = changes_since(
+        run,
+        fingerprint=dataset.fingerprint(),
+        weights=_weights_used(inputs),
+        versions=versions(),
+        code=code_hash(),
+        plugins=loaded_plugins(),
+        named=space.named if options.folds is None else [],
+        trials=folder.trials(),
+    )
+    if changed and not allow_changed:
+        raise changed_run_error(folder, changed)
+    record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
+    resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
+    return execute(
+        folder,
+        space,
+        inputs,
+        options,
+        console,
+        resumed,
+        trackers=trackers,
+        skip_search=skip_search,
+        report=report,
+    )
 
 
 def _trackers(space: Space, options: RunOptions) -> list[Tracker]:

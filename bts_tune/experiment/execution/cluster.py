@@ -20,7 +20,7 @@ from bts_tune.experiment.execution.address import (
 )
 from bts_tune.experiment.execution.health_check import Address, ClusterHealthCheck
 from bts_tune.experiment.execution.nodes import Node, alive_nodes, taken_back
-from bts_tune.experiment.execution.own_ray import OwnRay, init_options
+from bts_tune.experiment.execution.own_ray import init_options, start_own_ray
 from bts_tune.experiment.execution.ray_environment import environment_variables, isolated_start
 from bts_tune.experiment.execution.shipping import runs_on_cluster
 from bts_tune.experiment.planning.options import RunOptions
@@ -88,9 +88,7 @@ def lost_sentence(resume: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(
-    options: RunOptions, *, resume: Callable[[], str], run: str = "bts-tune", started: OwnRay | None = None
-) -> Iterator[Cluster]:
+def connected(options: RunOptions, *, resume: Callable[[], str], run: str = "bts-tune") -> Iterator[Cluster]:
     """Start Ray on this machine, or connect to the cluster that `options.address` means, and leave it at the end.
 
     A cluster that is gone sets `Cluster.lost`. Whoever does not leave then, because a call into Ray keeps them, is
@@ -100,7 +98,6 @@ def connected(
         options: the address, the priority of trials, and what to show.
         resume: returns the command that goes on with the run.
         run: what Ray's list of jobs calls it.
-        started: a Ray of the run's own that is being started already; it is ended here.
 
     Raises:
         RunError: Ray cannot be started or reached.
@@ -109,7 +106,6 @@ def connected(
     with environment_variables(options, address):
         import ray
 
-        own: OwnRay | None = None
         protected = True
         if address is not None:
             address = found_address(address)
@@ -121,14 +117,13 @@ def connected(
                 with isolated_start():
                     context = ray.init(address=address, **init_options(options, run))
             else:
-                own = started or OwnRay(options, run, alone=True)
-                context = own.wait()
+                context = start_own_ray(options, run)
         except Exception as error:  # a plain one where the machine is too busy to start it in time
-            _leave(own)
+            ray.shutdown()  # some processes may be there already
             where = f"at --address {address}" if address else "on this machine"
             raise RunError(f"Ray cannot be used {where}: {first_line(error)}") from None
         except BaseException:  # Ctrl-C
-            _leave(own)
+            ray.shutdown()
             raise
         for name in ("ray.tune", "ray.train", "ray.air"):
             logging.getLogger(name).setLevel(logging.INFO if options.verbose else logging.CRITICAL)
@@ -141,17 +136,7 @@ def connected(
                 url = context.dashboard_url
                 yield Cluster(f"http://{url}" if url else None, health.lost, address, protected=protected)
             finally:
-                _leave(own)
-
-
-def _leave(own: OwnRay | None) -> None:
-    """End the run's own Ray, or leave the cluster; of a start that failed, some processes may be there already."""
-    import ray
-
-    if own is not None:
-        own.stop()
-    else:
-        ray.shutdown()
+                ray.shutdown()
 
 
 def priorities() -> list[int]:

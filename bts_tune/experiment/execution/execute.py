@@ -20,7 +20,6 @@ from bts_tune.experiment.execution.evaluation import models_that_lack
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.model_storage import ModelStorage
 from bts_tune.experiment.execution.nodes import describe_nodes
-from bts_tune.experiment.execution.own_ray import OwnRay
 from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
 from bts_tune.experiment.execution.preflight import Preflight, no_node_left
 from bts_tune.experiment.execution.resources import TrialResources
@@ -73,7 +72,6 @@ def execute(
     *,
     trackers: Sequence[Tracker] = (),
     skip_search: bool = False,
-    started: OwnRay | None = None,
     report: Report,
 ) -> FinishedRun:
     """Run the search stage and the final stage, evaluate, and report.
@@ -89,12 +87,10 @@ def execute(
         resumed: of a run that goes on.
         trackers: are told how the run goes.
         skip_search: whether the search stage is left as it is.
-        started: the run's own Ray, where it is being started already.
         report: makes the page while the run goes on, and the report when it has ended, whichever way.
     """
     with contextlib.ExitStack() as held:
         execution = _Execution(run, space, inputs, options, console, resumed, trackers, skip_search, report, held)
-        execution.started = started
         try:
             outcome = execution.run_stages()
         except BaseException as error:
@@ -125,7 +121,6 @@ class _Execution:
         self._tracking = Tracking(
             trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
         )
-        self.started: OwnRay | None = None
         self._began = False
         """Whether there is something on record that the end of the run must not lose."""
         folder = RunFolder(run.path)
@@ -170,9 +165,8 @@ class _Execution:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster]:
-        started, self.started = self.started, None
         resume, name = (lambda: self._folder.resume_command), self._folder.path.name
-        with connected(self._options, resume=resume, run=name, started=started) as cluster:
+        with connected(self._options, resume=resume, run=name) as cluster:
             # Ray took SIGTERM over when it started.
             self._held.enter_context(signals_as_ctrl_c())
             yield cluster
