@@ -54,9 +54,11 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     # Read once: of a long run that takes seconds, and hundreds of MiB. All of it stays to the end, so that nothing is
     # gained by searching it for garbage again and again.
     gc.disable()
-    trials, run = FrozenTrials(opened.folder.trials()), opened.folder.read_run()
-    gc.freeze()
-    gc.enable()
+    try:
+        trials, run = FrozenTrials(opened.folder.trials()), opened.folder.read_run()
+        gc.freeze()
+    finally:
+        gc.enable()
     files = write_report(opened.folder, trials)
     warnings = [sentence for say in WARNINGS if (sentence := say(run))]
     if parsed.json:

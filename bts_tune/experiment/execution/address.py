@@ -80,6 +80,7 @@ def found_address(address: str) -> str:
         from ray._private.services import canonicalize_bootstrap_address
 
         log = logging.getLogger("ray._private.services")
+        level = log.level
         try:
             log.setLevel(logging.ERROR)  # of several it warns in its own words; the run says which one it is
             found = str(canonicalize_bootstrap_address(AUTO))
@@ -89,7 +90,7 @@ def found_address(address: str) -> str:
                 "with 'ray start', or give HOST:PORT of its head."
             ) from None
         finally:
-            log.setLevel(logging.NOTSET)
+            log.setLevel(level)
     host, port = _split(found)
     try:
         socket.create_connection((host, port), timeout=_PATIENCE).close()
