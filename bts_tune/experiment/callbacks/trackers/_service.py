@@ -279,3 +279,12 @@ def files_of(folder: RunFolder) -> list[tuple[Path, str]]:
     with contextlib.suppress(RunError):  # no trial has left a model
         found += [(best_model(folder) / name, "model") for name in ("model.json", "model.safetensors")]
     return found
+
+
+def artifacts_of(files: Sequence[tuple[Path, str]]) -> dict[str, list[tuple[Path, str]]]:
+    """Return the files of the artifacts 'report' and 'model', each with its name there; none that would be empty."""
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for file, folder in files:
+        kind = "model" if folder == "model" else "report"
+        found.setdefault(kind, []).append((file, f"{folder}/{file.name}" if folder == "figures" else file.name))
+    return found

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bts_tune.experiment.callbacks.trackers._service import ServiceTracker
+from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
 
 
@@ -76,10 +76,8 @@ class Trackio(ServiceTracker):
         import trackio
 
         run = next(run for trial, run in self._runs.items() if (trial or "report") == identifier)
-        for kind in ("report", "model"):
+        for kind, chosen in artifacts_of(files).items():
             artifact = trackio.Artifact(f"{self._project}-{kind}", type=kind)
-            chosen = [(file, folder) for file, folder in files if (folder == "model") == (kind == "model")]
-            for file, folder in chosen:
-                artifact.add_file(str(file), name=f"{folder}/{file.name}" if folder == "figures" else file.name)
-            if chosen:
-                run.log_artifact(artifact)
+            for file, name in chosen:
+                artifact.add_file(str(file), name=name)
+            run.log_artifact(artifact)

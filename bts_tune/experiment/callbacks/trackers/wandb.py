@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bts_tune.experiment.callbacks.trackers._service import ServiceTracker
+from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
 
 _SETTINGS = {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"}
@@ -93,10 +93,8 @@ class WandB(ServiceTracker):
         import wandb
 
         run = next(run for run in self._runs.values() if run.id == identifier)
-        for kind in ("report", "model"):
-            chosen = [(file, folder) for file, folder in files if (folder == "model") == (kind == "model")]
-            if chosen:
-                artifact = wandb.Artifact(f"{self._group}-{kind}", type=kind)
-                for file, folder in chosen:
-                    artifact.add_file(str(file), name=f"{folder}/{file.name}" if folder == "figures" else file.name)
-                run.log_artifact(artifact)
+        for kind, chosen in artifacts_of(files).items():
+            artifact = wandb.Artifact(f"{self._group}-{kind}", type=kind)
+            for file, name in chosen:
+                artifact.add_file(str(file), name=name)
+            run.log_artifact(artifact)
