@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ def _words_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         "bts_tune.experiment.run.leave_out_missing", lambda space, options, *_: AtHand(space, options, {}, None)
     )
     monkeypatch.setattr("bts_tune.experiment.run.find_models", lambda *_: None)
-    monkeypatch.setattr("bts_tune.experiment.run.starting_ray", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr("bts_tune.experiment.execution.duration.timed_speed", lambda *_: Speed(1.0, 1.0))
     monkeypatch.setattr("bts_tune.data.synthetic.phantom.write_phantom", begins)
     monkeypatch.setattr("bts_tune.experiment.planning.inputs.demo_dataset", lambda *_: place.root / "dataset")
