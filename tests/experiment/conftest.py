@@ -190,6 +190,12 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
         (folder / "failing.py").write_text(FAILING_TRACKER)
         plugins = ", ".join(str(path) for path in (EXAMPLES / "csv_tracker.py", folder / "failing.py"))
         space = write_space(folder, epochs=2, extra=f"plugins: [{plugins}]\ntrackers: [failing, csv]\nobjective: iou\n")
+        # A named trial that is no baseline: of those, every seed is measured anyway.
+        space.write_text(
+            space.read_text().replace(
+                "    baseline: true\n    config: {decoder: unet}\n", "    config: {decoder: unet}\n"
+            )
+        )
         command = Command(folder, small_data, cache)
         options = ("--only", "plain", "--seeds", "2", "--concurrent", "1", "--tta", "--ensemble", "--postprocess")
         split = ("--split", "grouped", "--group-by", PATIENT, "--split-seed", "7")

@@ -151,9 +151,10 @@ def evaluate_models(
 ) -> None:
     """Measure the models that the result rests on, once each, and drop the weights that nobody will ask for.
 
-    Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, the best trial
-    and the baselines. The test split is looked at here alone, after all is chosen, and chooses nothing. What else is
-    asked for (`tta`, `postprocess`, `ensemble`) is measured beside; see `TrialRecord.variants`.
+    Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, every seed of
+    the best configuration and of the baselines. The test split is looked at here alone, after all is chosen, and
+    chooses nothing. What else is asked for (`tta`, `postprocess`, `ensemble`) is measured beside; see
+    `TrialRecord.variants`.
 
     Args:
         folder: the run.
@@ -173,8 +174,11 @@ def evaluate_models(
     waiting = [
         record
         for record in measured
-        if not folder.scores_file(record.trial).is_file()
-        or (record in kept and not folder.samples_file(record.trial).is_file())
+        if (record in kept or (folder.model_folder(record.trial) / "model.json").is_file())
+        and (
+            not folder.scores_file(record.trial).is_file()
+            or (record in kept and not folder.samples_file(record.trial).is_file())
+        )
     ]
     jobs = [_job(folder, one, inputs, nodes.resources) for one in waiting]
     for record, result in nodes.measure(jobs, console):
@@ -278,8 +282,9 @@ def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     complete = [record for record in ranking(trials) if record.stage == stage]
     if stage == "final" or any(record.fold is not None for record in complete):
         return complete
-    best = [one.best for one in configurations(trials)[:1]]
-    return best + [record for record in complete if record.baseline and record not in best]
+    best = [record for one in configurations(trials)[:1] for record in (one.best, *one.trials)]
+    chosen = [*best, *(record for record in complete if record.baseline)]
+    return list({record.trial: record for record in chosen}.values())
 
 
 def _kept(folder: RunFolder, trials: Sequence[TrialRecord], ensemble: bool = False) -> list[TrialRecord]:
@@ -291,7 +296,7 @@ def _kept(folder: RunFolder, trials: Sequence[TrialRecord], ensemble: bool = Fal
     """
     measured = _measured(trials)
     if measured and all(record.stage == "search" and record.fold is None for record in measured):
-        return measured
+        return [record for record in measured if ensemble or record.baseline or record is measured[0]]
     # Where no trial of the final stage came to its end, the best of the search is what there is.
     ranked = configurations(trials) or configurations(trials, "search")
     replicates = [kept_replicate(folder, one) for place, one in enumerate(ranked) if place == 0 or one.baseline]
