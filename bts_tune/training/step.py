@@ -7,6 +7,7 @@ the same kernels and the same random numbers.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -151,9 +152,31 @@ class _Graph:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            self._compute(image, truth)
+            if whole and self._steps == _EAGER_STEPS - 1 and not self.refused:
+                self._rehearse(image, truth)
+            else:
+                self._compute(image, truth)
         current.wait_stream(self._stream)
         self._steps += whole
+
+    def _rehearse(self, image: torch.Tensor, truth: torch.Tensor) -> None:
+        """Compute the batch before the capture, and refuse to capture one that waits for the GPU."""
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            self._compute(image, truth)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._refuse(error)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        if self.refused:
+            forget_gradients(self._parameters())
+            self._compute(image, truth)
+
+    def _refuse(self, error: RuntimeError) -> None:
+        self.refused = f"one kernel after the other; no CUDA graph: {first_line(error)}"
+        logging.getLogger(__name__).warning("Training steps are computed %s", self.refused)
 
     def _capture(self, image: torch.Tensor, truth: torch.Tensor) -> None:
         forget_gradients(self._parameters())
@@ -164,7 +187,7 @@ class _Graph:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._compute(*inputs)
         except RuntimeError as error:
-            self.refused = f"one kernel after the other; no CUDA graph: {first_line(error)}"
+            self._refuse(error)
             # A capture that failed leaves the random numbers in its mode; a copy of their state is out of it.
             generator = torch.cuda.default_generators[self._device.index or torch.cuda.current_device()]
             generator.graphsafe_set_state(generator.clone_state())
