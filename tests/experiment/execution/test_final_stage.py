@@ -21,7 +21,7 @@ from bts_tune.experiment.execution.final_stage import (
 from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search
 from bts_tune.results.configurations import configurations
 from bts_tune.results.files import write_atomically
-from bts_tune.results.find import best_model
+from bts_tune.results.find import best_model, ensemble_models
 from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord, TrialStatus
 from bts_tune.results.scores import read_scores
 from bts_tune.space import Final, load_space
@@ -234,6 +234,7 @@ def check_final(folder: RunFolder, *, tops: int, seeds: int, epochs: int) -> Non
     # Weights: of the winner's best seed and of each baseline's.
     ranked = configurations(trials)
     kept = {one.best.trial for place, one in enumerate(ranked) if place == 0 or one.baseline}
+    kept |= {trial for one in final for trial in one.variants.get("ensemble", {}).get("members", [])}
     assert {path.name for path in (folder.path / "models").iterdir()} == kept
     assert {path.stem for path in (folder.path / "samples").iterdir()} == kept
     assert best_model(folder).name == ranked[0].best.trial
@@ -244,7 +245,10 @@ def check_final(folder: RunFolder, *, tops: int, seeds: int, epochs: int) -> Non
 def test_a_search_with_a_final_stage(command: Command, space_file: Callable[..., Path]) -> None:
     space = small(space_file(epochs=1, search=True), trials=2, final="final: {top: 1, seeds: 2}")
     code, output, errors = command(
-        *command.run_arguments(space, "one", "--concurrent", "1", "--final-seeds", "1"), timeout=400
+        *command.run_arguments(
+            space, "one", "--concurrent", "1", "--final-seeds", "1", "--ensemble", "--ensemble-top", "2"
+        ),
+        timeout=400,
     )
     assert code == 0, errors
     assert "Final stage: 1 configuration and 2 baselines, 1 seed each: 3 trials" in output
@@ -253,6 +257,12 @@ def test_a_search_with_a_final_stage(command: Command, space_file: Callable[...,
     search = [one for one in folder.trials() if not one.baseline and one.stage == "search"]
     assert {one.origin for one in finals(folder)} - {"plain", "frozen"} <= {one.trial for one in search}
     assert (folder.path / "report.html").is_file()
+    # The trainings of the two best configurations, as one model.
+    best, second = configurations(folder.trials())[:2]
+    (variant,) = [one.variants["ensemble"] for one in folder.trials() if "ensemble" in one.variants]
+    assert set(variant["members"]) == {best.best.trial, second.best.trial}
+    assert {model.name for model in ensemble_models(folder)} == set(variant["members"])
+    assert f"ensemble of 2, with {second.name}" in (folder.path / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
