@@ -1,7 +1,7 @@
 """Every command and every Python example of the documentation is run, or says why it is not.
 
 `DIR` in a command is a folder of phantoms, `RUN` and `OTHER` are small runs. Commands that would train are carried out
-with `--dry-run`. Where a block stands behind `<!-- not run: reason -->`, its commands are still parsed, so that every
+with `--dry-run --no-timing`. Where a block stands behind `<!-- not run: reason -->`, its commands are still parsed, so that every
 option in it is one that there is.
 """
 
@@ -140,8 +140,8 @@ def run_command(block: Block, arguments: list[str], capsys: pytest.CaptureFixtur
     parsed = parse(arguments)
     trains = any(getattr(parsed, name, None) for name in TRAINS) or arguments[0] == "final"
     assert not trains, f"{where(block)}: trains; put '<!-- not run: trains -->' before it: {' '.join(arguments)}"
-    if arguments[0].startswith("-") and not parsed.dry_run:
-        arguments = [*arguments, "--dry-run"]
+    if arguments[0].startswith("-"):
+        arguments = [*arguments, "--dry-run", "--no-timing"]
     code = main(arguments)
     said = capsys.readouterr()
     assert code == 0, f"{where(block)}: {' '.join(arguments)}\n{said.out}{said.err}"
