@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -14,8 +16,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from bts_tune.cli.main import main
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.results.run_folder import RunFolder
+from tests.forgetting import forget_plugins
 
 FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]
 
@@ -110,6 +114,14 @@ def write_space(folder: Path, *, epochs: int = 2, search: bool = False, extra: s
     return path
 
 
+def with_final_stage(space: Path, *, trials: int, final: str) -> Path:
+    """Give a small space with a search another number of trials, and a final stage."""
+    space.write_text(
+        space.read_text().replace("final: {top: 0}", final).replace("num_trials: 4", f"num_trials: {trials}")
+    )
+    return space
+
+
 @pytest.fixture
 def space_file(tmp_path: Path) -> Callable[..., Path]:
     """Writes a small space, as `write_space` does."""
@@ -159,6 +171,25 @@ class Command:
         output, errors = process.communicate(timeout=timeout)
         return process.returncode, output, errors
 
+    def here(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Run the command in this process, which has imported what it needs; return the same.
+
+        For what does not depend on its process: a report, a prediction, a refusal. Plugins are forgotten after it.
+        """
+        output, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as streams:
+            streams.enter_context(contextlib.redirect_stdout(output))
+            streams.enter_context(contextlib.redirect_stderr(errors))
+            forget_plugins(patch)
+            patch.chdir(self.folder)
+            for name, value in {**self.environment, "BTS_TUNE_CACHE": str(self.cache)}.items():
+                patch.setenv(name, value)
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return code, output.getvalue(), errors.getvalue()
+
     def run_arguments(self, space: Path, name: str, *more: str) -> Sequence[str]:
         """Return the arguments of a run on the small dataset."""
         return ["--space", str(space), "--data", str(self.data), "--name", name, "--no-dashboard", *more]
@@ -200,6 +231,27 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
 
     folder = made_once("with-options", make)
     run = RunFolder.open(folder / "results" / "options")
+    return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
+
+
+@pytest.fixture(scope="session")
+def with_final(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
+    """A search with a final stage of one seed, on the split of a plugin and by the metric of another."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        plugins = ", ".join(str(EXAMPLES / name) for name in ("area_error.py", "by_hash.py"))
+        space = write_space(folder, epochs=1, search=True, extra=f"objective: area-error\nplugins: [{plugins}]\n")
+        with_final_stage(space, trials=2, final="final: {top: 1, seeds: 2}")
+        command = Command(folder, small_data, cache)
+        options = ("--concurrent", "1", "--final-seeds", "1", "--split", "by-hash")
+        code, output, errors = command(*command.run_arguments(space, "final", *options), timeout=500)
+        assert code == 0, errors
+        (folder / "output").write_text(output)
+        (folder / "errors").write_text(errors)
+
+    folder = made_once("with-final", make)
+    run = RunFolder.open(folder / "results" / "final")
     return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
 
 

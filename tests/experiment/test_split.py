@@ -40,6 +40,6 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     moved = {"train": "valid", "valid": "train", "test": "test"}
     lines = [f"{row['file']},{moved[row['split']]},{row['group']}\n" for row in rows]
     write_atomically(folder.split_file, "file,split,group\n" + "".join(lines))
-    code, output, errors = command("--resume", "options", "--no-dashboard")
+    code, output, errors = command.here("--resume", "options", "--no-dashboard")
     assert code == 2
     assert "began with something else than there is now: the dataset" in errors
