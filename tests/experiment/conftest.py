@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from bts_tune.cli.main import main
 from bts_tune.data.synthetic.phantom import write_phantom
@@ -72,25 +71,6 @@ class Failing(Tracker):
 
 PATIENT = r"(p\d+)_"
 """The part of a file name of the small dataset that is its patient."""
-
-
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Returns a folder of this name that is made once for all processes of a session; to be left as it is."""
-    session = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        session = session.parent  # of all workers
-
-    def once(name: str, make: Callable[[Path], None]) -> Path:
-        folder, whole = session / name, session / f"{name}.made"
-        with FileLock(session / f"{name}.lock"):
-            if not whole.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                make(folder)
-                whole.touch()
-        return folder
-
-    return once
 
 
 @pytest.fixture(scope="session")
@@ -236,15 +216,15 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
 
 @pytest.fixture(scope="session")
 def with_final(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
-    """A search with a final stage of one seed, on the split of a plugin and by the metric of another."""
+    """A search with a final stage of two seeds, on the split of a plugin and by the metric of another."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
         plugins = ", ".join(str(EXAMPLES / name) for name in ("area_error.py", "by_hash.py"))
         space = write_space(folder, epochs=1, search=True, extra=f"objective: area-error\nplugins: [{plugins}]\n")
-        with_final_stage(space, trials=2, final="final: {top: 1, seeds: 2}")
+        with_final_stage(space, trials=2, final="final: {top: 1, seeds: 1}")
         command = Command(folder, small_data, cache)
-        options = ("--concurrent", "1", "--final-seeds", "1", "--split", "by-hash")
+        options = ("--concurrent", "1", "--final-seeds", "2", "--split", "by-hash")
         code, output, errors = command(*command.run_arguments(space, "final", *options), timeout=500)
         assert code == 0, errors
         (folder / "output").write_text(output)

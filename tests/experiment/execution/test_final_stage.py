@@ -234,9 +234,9 @@ def check_final(folder: RunFolder, *, tops: int, seeds: int, epochs: int) -> Non
 
 
 def test_a_search_with_a_final_stage(with_final: Finished) -> None:
-    assert "Final stage: 1 configuration and 2 baselines, 1 seed each: 3 trials" in with_final.output
+    assert "Final stage: 1 configuration and 2 baselines, 2 seeds each: 6 trials" in with_final.output
     folder = with_final.folder
-    check_final(folder, tops=1, seeds=1, epochs=1)
+    check_final(folder, tops=1, seeds=2, epochs=1)
     search = [one for one in folder.trials() if not one.baseline and one.stage == "search"]
     assert {one.origin for one in finals(folder)} - {"plain", "frozen"} <= {one.trial for one in search}
     assert (folder.path / "report.html").is_file()

@@ -143,6 +143,6 @@ def test_extended_runs_offline_on_what_is_there_and_its_report_says_so(command: 
     assert (trial.config["encoder"], trial.config["encoder_weights"]) == (LITE0, "imagenet")
     assert folder.read_run()["left_out"]["trials"] == ["unet-b0", "unet-b0-frozen", "unetplusplus-b5"]
     assert sentence in (folder.path / "report.md").read_text()
-    code, output, errors = command("--resume", "results/offline", "--no-dashboard")
+    code, output, errors = command.here("--resume", "results/offline", "--no-dashboard")
     assert code == 0, errors
     assert len(folder.trials()) == 1
