@@ -6,9 +6,11 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bts_tune.config import PreprocessingPart
 from bts_tune.experiment.execution.evaluation import (
     _drop_others,
     _kept,
@@ -81,12 +83,15 @@ def test_an_ensemble_keeps_every_training_of_the_winner(tmp_path: Path) -> None:
 def test_an_ensemble_of_several_configurations_sees_images_prepared_alike() -> None:
     trials = make_final(make_search(epochs=3), top=2, seeds=2)
     best, second, *_ = configurations(trials)
-    assert {record.trial for record in ensemble_members(trials, 2)} == {
-        record.trial for one in (best, second) for record in one.trials
-    }
-    larger = {**second.best.config, "image_size": 2 * second.best.config["image_size"]}
-    trials = [replace(record, config=larger) if record in second.trials else record for record in trials]
-    assert {record.trial for record in ensemble_members(trials, 2)} == {record.trial for record in best.trials}
+    alike = {name: best.best.config[name] for name in PreprocessingPart.model_fields}
+
+    def members(**changes: Any) -> set[str]:
+        config = {**second.best.config, **alike, **changes}
+        changed = [replace(record, config=config) if record in second.trials else record for record in trials]
+        return {record.trial for record in ensemble_members(changed, 2)}
+
+    assert members() == {record.trial for one in (best, second) for record in one.trials}
+    assert members(image_size=2 * alike["image_size"]) == {record.trial for record in best.trials}
 
 
 def test_a_model_that_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:

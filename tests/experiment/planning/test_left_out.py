@@ -131,7 +131,7 @@ def test_extended_runs_offline_on_what_is_there_and_its_report_says_so(command: 
     command.environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
     small = ["--epochs", "1", "--image-size", "32", "--batch-size", "8", "--num-trials", "1", "--final-top", "0"]
     arguments = ["--space", "extended", "--data", str(command.data), "--name", "offline", "--no-dashboard", *small]
-    code, _, errors = command(*arguments)
+    code, _, errors = command.here(*arguments)
     assert code == 2
     assert "--skip-missing-weights to go on without 'unet-b0'" in errors
     code, output, errors = command(*arguments, "--skip-missing-weights")
@@ -144,6 +144,6 @@ def test_extended_runs_offline_on_what_is_there_and_its_report_says_so(command: 
     assert trial.config["encoder_weights"] == "imagenet"
     assert folder.read_run()["left_out"]["trials"] == ["unet-b0", "unet-b0-frozen", "unetplusplus-b5"]
     assert sentence in (folder.path / "report.md").read_text()
-    code, output, errors = command("--resume", "results/offline", "--no-dashboard")
+    code, output, errors = command.here("--resume", "results/offline", "--no-dashboard")
     assert code == 0, errors
     assert len(folder.trials()) == 1
