@@ -35,8 +35,6 @@ TINY_AREA = 32
 """Annotations that cover fewer pixels are reported: a slip of the mouse rather than a tumour."""
 
 _BLOCK = 4096
-_FEW = 3
-"""Errors of one kind that stand alone; more have one cause."""
 
 SAME_PICTURE = 0.97
 """A mask whose small version correlates more than this with its image's is the image itself."""
@@ -136,29 +134,7 @@ def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Scan:
             message = "nothing is annotated as tumour; the slice counts as tumour-free."
             issues.append(Issue("warning", "no-tumor", name, None, message))
         found[name] = replace(one, tumor_share=share, issues=tuple(issues))
-    wrong = _wrong_sizes(dataset, found)
-    if wrong is not None:
-        for name, one in found.items():
-            found[name] = replace(one, issues=tuple(issue for issue in one.issues if issue.code != wrong.code))
-        judged = replace(judged, issues=(*judged.issues, wrong))
     return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))))
-
-
-def _wrong_sizes(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Issue | None:
-    """Return one error for all images of another size than their entries declare, where they are many."""
-    wrong = {name: one for name, one in slices.items() if any(issue.code == "wrong-size" for issue in one.issues)}
-    if len(wrong) <= _FEW:
-        return None
-    first = next(iter(wrong))
-    (message,) = (issue.message for issue in wrong[first].issues if issue.code == "wrong-size")
-    declared = {record.name: (record.width, record.height) for record in dataset if record.name in wrong}
-    cause = ""
-    if all(one.size == f"{declared[name][1]} x {declared[name][0]}" for name, one in wrong.items()):
-        cause = " Width and height are swapped in the annotation file, or the images were turned after it was made."
-    elif len({(one.size, declared[name]) for name, one in wrong.items()}) == 1:
-        cause = " Were they resized after they were annotated? Take the annotated ones, or scale the annotations too."
-    many = f" This is so of {len(wrong)} of {len(slices)} images.{cause}"
-    return Issue("error", "wrong-size", first, None, message + many)
 
 
 def _large_annotations(slices: Mapping[str, SliceScan]) -> Iterator[Issue]:
@@ -192,7 +168,7 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
             header = Header("", pixels.shape[1], pixels.shape[0])
         grey = to_grey(pixels, record.name)
     except DataError as error:
-        find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))
+        find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: ").replace(f"{root}/", ""))
         return SliceScan(tuple(issues))
     height, width = grey.shape
     if grey.min() == grey.max():
@@ -229,7 +205,7 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
         except UnclearMaskError as error:
             find("error", "unclear-mask", str(error))
         except DataError as error:
-            find("error", "unreadable-mask", str(error))
+            find("error", "unreadable-mask", str(error).replace(f"{root}/", ""))
         else:
             values = mask_values(plane, source, file)
             issues += _mask_issues(record, plane, header)

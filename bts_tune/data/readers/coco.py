@@ -39,7 +39,7 @@ from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord, image_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import nearest, plural, quoted
+from bts_tune.text import nearest, plural, quoted, without_values
 
 ANNOTATION_FILE = "_annotations.coco.json"
 
@@ -285,11 +285,6 @@ def _plain(number: int | str) -> int | str:
     return int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,18}", number) else number
 
 
-def _cause(message: str) -> str:
-    """Return a message without its numbers and values: messages of one cause are then alike."""
-    return re.sub(r"'[^']*'|[-+]?[0-9][0-9.e+-]*", "…", message.partition(", got ")[0])
-
-
 class _AnnotationFile:
     """The parsed annotation file of one split: its records, and what is wrong with it."""
 
@@ -365,7 +360,7 @@ class _AnnotationFile:
                     annotations[image_id].append(Annotation(own_id, head.category_id, segmentation, bbox))
             except (ValidationError, BrokenError) as error:
                 said = explain(error) if isinstance(error, ValidationError) else str(error)
-                broken[_cause(said)].append((where, shown, f"annotations[{index}]: {said}."))
+                broken[without_values(said)].append((where, shown, f"annotations[{index}]: {said}."))
         for found in broken.values():
             self._find_together("error", "broken-annotation", found)
         message = "another annotation has this id."

@@ -143,23 +143,3 @@ def test_the_real_masks_that_were_jpegs_are_cut_at_half(brisc: Path) -> None:
     assert [issue.code for issue in judged.issues] == ["lossy-masks"]
     assert [judged.rule.share(one) for one in values.values()] == cut
     assert np.median(np.array(nonzero) / np.array(cut)) == pytest.approx(1.14, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    ("declared", "sentence"),
-    [((40, 60), "Width and height are swapped"), ((120, 80), "Were they resized after"), (None, "6 images.")],
-)
-def test_many_images_of_another_size_than_declared_are_one_error(
-    tmp_path: Path, declared: tuple[int, int] | None, sentence: str
-) -> None:
-    root = write_coco(tmp_path, count=6, annotations=[])
-    content = read_json(root / "train")
-    for number, image in enumerate(content["images"][1:]):
-        image["width"], image["height"] = declared or (61 + number, 40)
-    write_json(root / "train", content)
-    scan = scan_dataset(open_dataset(root))
-    (error,) = (issue for issue in scan.masks.issues if issue.level == "error")
-    assert (error.code, error.file) == ("wrong-size", "train/1.png")
-    assert "5 of 9 images" in error.message
-    assert (sentence in error.message) or declared is None
-    assert not any(issue.code == "wrong-size" for one in scan.slices.values() for issue in one.issues)
