@@ -310,8 +310,8 @@ def _opened(path: Path) -> Any:
         shape = shape[:-1]
     if len(shape) == 4:
         raise DataError(
-            f"{path}: holds {shape[3]} volumes of {' x '.join(map(str, shape[:3]))} voxels, such as times or sequences; "
-            "save each as a file of its own."
+            f"{path}: holds {shape[3]} volumes of {' x '.join(map(str, shape[:3]))} voxels, such as times or "
+            "sequences; save each as a file of its own."
         )
     if len(shape) != 3 or image.get_data_dtype().kind not in "buif":
         listed = " x ".join(map(str, shape))
