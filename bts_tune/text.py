@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def plural(number: int, noun: str) -> str:
     """Return `1 trial`, `2 trials`."""
@@ -40,6 +42,11 @@ def quoted(value: object, limit: int = 80) -> str:
     except RecursionError:
         text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]} …"
+
+
+def without_values(text: str) -> str:
+    """Return a text without its numbers and quoted values: messages of one cause are then alike."""
+    return re.sub(r"'[^']*'|[-+]?[0-9][0-9.e+-]*", "…", text.partition(", got ")[0])
 
 
 def printable(text: str) -> str:

@@ -80,7 +80,10 @@ def _plain_loop(data: str, size: int, _cache: str) -> int:
 
 
 def _measured(work: Callable[[str, int, str], int], arguments: tuple[str, int, str], answers: Connection) -> None:
-    """Do some work and send its seconds, the slices, and peaks of memory above what the imports took, in MiB."""
+    """Do some work; send its seconds, those of the processor, the slices and peaks of memory, in MiB.
+
+    The peaks are those above what the imports took.
+    """
 
     from bts_tune.data import open as sources  # noqa: F401
     from bts_tune.data.checks import check  # noqa: F401
@@ -96,13 +99,19 @@ def _measured(work: Callable[[str, int, str], int], arguments: tuple[str, int, s
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    started = time.perf_counter()
+    started, cpu_before = time.perf_counter(), time.process_time()
     slices = work(*arguments)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_before
     done.set()
     watcher.join()
     answers.send(
-        {"seconds": seconds, "slices": slices, "peak_mib": peaks["Rss"], "peak_anonymous_mib": peaks["Anonymous"]}
+        {
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "slices": slices,
+            "peak_mib": peaks["Rss"],
+            "peak_anonymous_mib": peaks["Anonymous"],
+        }
     )
 
 

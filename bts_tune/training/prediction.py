@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from bts_tune.data.records import all_files, image_files
 from bts_tune.errors import ConfigError, DataError
 from bts_tune.results.files import write_atomically
 from bts_tune.training.prediction_formats import (
+    CocoFile,
     Prediction,
     chosen_formats,
-    coco,
     coco_annotations,
     files_of_image,
     files_of_volume,
@@ -154,17 +154,19 @@ def predict(
             raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model, device)
     done: list[Prediction] = []
+    coco_file = CocoFile(out / COCO_FILE)
     try:
         for one in _predicted(segmenter, jobs, plane, batch_size):
-            done.append(one)
+            coco_file.add(one)
+            done.append(replace(one, annotations=None))
             if progress is not None:
                 progress(len(done), len(jobs))
             yield one
     finally:  # what was written before an error or Ctrl-C is in the table too
         if done:
             write_atomically(out / TABLE_FILE, table(done))
-            if any(one.annotations is not None for one in done):
-                write_atomically(out / COCO_FILE, coco(done))
+            coco_file.write()
+        coco_file.close()
 
 
 @dataclass(frozen=True)

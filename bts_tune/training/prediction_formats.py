@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from bts_tune import __version__
 from bts_tune.data.readers._dicom_files import is_dicom
 from bts_tune.data.readers._nifti import is_nifti
 from bts_tune.errors import ConfigError
+from bts_tune.results.files import write_parts_atomically
 from bts_tune.training.volumes import SegmentedVolume
 
 
@@ -64,6 +66,8 @@ FORMATS = {
 """Which formats each kind of file may be written in; the first is what it gets unless told otherwise."""
 
 ALL_FORMATS = tuple(dict.fromkeys(name for names in FORMATS.values() for name in names))
+_PART = 2**20
+"""Bytes of a file that are copied at once."""
 _SUFFIX = {"nifti": ".nii.gz", "dicom-seg": ".dcm"}
 
 
@@ -225,26 +229,52 @@ def _run_lengths(region: NDArray[np.bool_]) -> list[int]:
     return [int(length) for length in np.diff(ends, prepend=0)]
 
 
-def coco(predictions: Iterable[Prediction]) -> str:
-    """Return the content of `predictions.json`, a COCO file of the images that were to be written as such."""
-    images: list[dict[str, Any]] = []
-    listed: list[dict[str, Any]] = []
-    for one in predictions:
+class CocoFile:
+    """`predictions.json`, a COCO file of the images that are to be written as such.
+
+    Its annotations wait in a file without a name, so that those of one image are in memory at a time.
+
+    Args:
+        path: the file, which `write` writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._images: list[dict[str, Any]] = []
+        self._count = 0
+        self._waiting: IO[bytes] | None = None
+
+    def add(self, one: Prediction) -> None:
+        """Add the annotations of an image, where there are to be any."""
         if one.annotations is None:
-            continue
-        number = len(images) + 1
+            return
+        if self._waiting is None:
+            self._waiting = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115, `close` closes it
+        number = len(self._images) + 1
         width, height, _ = one.size
-        images.append({"id": number, "file_name": str(one.image), "width": width, "height": height})
-        listed += [
-            {"id": len(listed) + place, "image_id": number, **found} for place, found in enumerate(one.annotations, 1)
-        ]
-    content = {
-        "info": {"description": f"predicted by bts-tune {__version__}"},
-        "images": images,
-        "annotations": listed,
-        "categories": [{"id": 1, "name": "tumour"}],
-    }
-    return json.dumps(content) + "\n"
+        self._images.append({"id": number, "file_name": str(one.image), "width": width, "height": height})
+        for found in one.annotations:
+            self._count += 1
+            described = {"id": self._count, "image_id": number, **found}
+            self._waiting.write((", " if self._count > 1 else "").encode() + json.dumps(described).encode())
+
+    def write(self) -> None:
+        """Write the file, where an image was to be written as COCO."""
+        if self._waiting is not None:
+            write_parts_atomically(self._path, self._parts(self._waiting))
+
+    def close(self) -> None:
+        """Give up what waits to be written."""
+        if self._waiting is not None:
+            self._waiting.close()
+
+    def _parts(self, waiting: IO[bytes]) -> Iterator[bytes]:
+        head = {"info": {"description": f"predicted by bts-tune {__version__}"}, "images": self._images}
+        yield json.dumps(head).removesuffix("}").encode() + b', "annotations": ['
+        waiting.seek(0)
+        while part := waiting.read(_PART):
+            yield part
+        yield b'], "categories": ' + json.dumps([{"id": 1, "name": "tumour"}]).encode() + b"}\n"
 
 
 def _a(noun: str) -> str:

@@ -251,12 +251,12 @@ for _key in ("images", "annotations", "categories"):
     _add(f"no {_key}", f"{_key}: field required", _json(lambda content, key=_key: content.pop(key)), 2)  # type: ignore[misc]
 _add("images is a mapping", "images: input should be a valid list", _json(lambda c: c.update(images={})), 2)
 _add("an image is null", "images[0]: input should be a valid dictionary", _json(lambda c: c.update(images=[None])), 2)
-_add("width is a word", "images[1].width: input should be", _json(lambda c: c["images"][1].update(width="60")), 2)
-_add("height is zero", "images[1].height: input should be", _json(lambda c: c["images"][1].update(height=0)), 2)
+_add("width is a word", "images[1].width: input should be", _json(lambda c: c["images"][1].update(width="wide")), 2)
+_add("height is negative", "images[1].height: input should be", _json(lambda c: c["images"][1].update(height=-1)), 2)
 _add("no file name", "images[1].file_name: field required", _json(lambda c: c["images"][1].pop("file_name")), 2)
 _add("empty file name", "images[1].file_name: string should have at least", _points_to(""), 2)
 _add("half a character", "images[1].file_name: ", _points_to("\ud800.png"), 2)
-_add("category id is a word", "categories[1].id: input", _json(lambda c: c["categories"][1].update(id="1")), 2)
+_add("category id is a word", "categories[1].id: input", _json(lambda c: c["categories"][1].update(id="one")), 2)
 _add("an annotation is a number", "annotations[1]: input", _json(lambda c: c["annotations"].__setitem__(1, 5)), 2)
 _add(
     "categories that disagree",
@@ -285,7 +285,6 @@ _add(
     _json(lambda c: c["annotations"][1].update(category_id=77)),
 )
 _add("annotation without an image", "image_id: field required", _json(lambda c: c["annotations"][1].pop("image_id")))
-_add("annotation without an id", "annotations[1]: id: field required", _json(lambda c: c["annotations"][1].pop("id")))
 _add(
     "category id is a fraction",
     "category_id: input should be a valid integer, got 1.5",
@@ -362,7 +361,7 @@ _add("two points", "1 of its 1 polygon(s) have fewer than 3 points", _segmentati
 _add("polygon without an inside", "it covers no pixel", _segmentation([[1, 1, 20, 20, 30, 30]]), 0)
 _add("polygon that crosses itself", "its outline crosses itself", _segmentation([[5, 5, 30, 30, 30, 5, 5, 30]]), 0)
 _add("no outline", "segmentation is missing; a box alone is not drawn", _segmentation([]))
-_add("empty outline", "segmentation[0] is empty", _segmentation([[]]))
+_add("empty outline", "segmentation holds no point", _segmentation([[]]))
 _add("run lengths too short", "do not add up to the 2400 pixels", _segmentation({"size": [40, 60], "counts": [2399]}))
 _add("negative run length", "greater than or equal to 0", _segmentation({"size": [40, 60], "counts": [-1, 2401]}))
 _add("gigantic run length", "less than or equal to", _segmentation({"size": [40, 60], "counts": [10**12]}))

@@ -82,7 +82,7 @@ CASES = {
     "41_images_subfolder": Case(off=OUTLINE),
     "43_cvat_layout": Case(off=OUTLINE),
     "48_nfc_nfd_coco": Case(off=OUTLINE, said=("accents",)),
-    "50_rle_kinds": refused("do not add up"),
+    "50_rle_kinds": Case(),
     "52_polygon_pairs": Case(off=OUTLINE),
     "55_polygon_percent": refused("in percent of the image"),
     "60_hub_symlinks": refused("cp -rL", code=2),

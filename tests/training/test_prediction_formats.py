@@ -116,7 +116,10 @@ def test_coco_annotations_are_read_back_as_the_masks(tmp_path: Path) -> None:
     found = list(predict(Bright(), [tmp_path / "data"], tmp_path / "out", formats=["coco"]))
     assert {one.mask for one in found} == {tmp_path / "out" / "predictions.json"}
     assert not list((tmp_path / "out").glob("*_mask*"))
-    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    text = (tmp_path / "out" / "predictions.json").read_text()
+    content = json.loads(text)
+    assert text == json.dumps(content) + "\n"
+    assert not list((tmp_path / "out").glob(".*"))
     assert [one["file_name"] for one in content["images"]] == [str(one.image) for one in found]
     assert [one["id"] for one in content["annotations"]] == [1, 2, 3, 4]
     assert [one["score"] for one in content["annotations"]] == [0.8, 1.0, 0.8, 1.0]
@@ -127,6 +130,21 @@ def test_coco_annotations_are_read_back_as_the_masks(tmp_path: Path) -> None:
     records = {Path(record.name).name: record for record in open_dataset(tmp_path / "data")}
     for image in images:
         assert np.array_equal(read_mask(records[image.name]), two_regions(20, len(read_grey(image)[0])) > 127)
+
+
+def test_what_was_found_before_a_broken_image_is_in_the_coco_file(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.png", two_regions(20, 30))
+    (tmp_path / "in" / "b.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"b\.png"):
+        list(predict(Bright(), [tmp_path / "in"], tmp_path / "out", formats=["coco"]))
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [len(content[name]) for name in ("images", "annotations", "categories")] == [1, 2, 1]
+
+
+def test_a_coco_file_of_images_without_a_tumour_holds_no_annotation(tmp_path: Path) -> None:
+    write(tmp_path / "none.png", np.zeros((9, 9), dtype=np.uint8))
+    list(predict(Bright(), [tmp_path / "none.png"], tmp_path / "out", formats=["coco"]))
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["annotations"] == []
 
 
 def read_grey(path: Path) -> np.ndarray:

@@ -5,9 +5,10 @@ Errors are what would make training wrong or stop it; warnings deserve a look.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, compare_masks, measure_leak
 from bts_tune.registry import READERS
 from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair, agreement_sentence
-from bts_tune.text import plural, printable
+from bts_tune.text import plural, printable, without_values
+
+_FEW = 3
+"""Errors of one cause that are told one by one."""
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -159,13 +163,15 @@ def check_dataset(
     records = list(dataset)
     slices = [scan.slices[record.name] for record in records]
     issues = [*dataset.issues, *scan.masks.issues, *_channel_issues(scan, channels)]
+    found: list[tuple[SliceRecord, Issue]] = []
     splits: dict[str, SplitSummary] = {}
     for split in SPLITS:
         members = [(record, one) for record, one in zip(records, slices, strict=True) if record.split == split]
         shares = [one.tumor_share for _, one in members if one.tumor_share is not None]
         splits[split] = _summary(dataset, split, members, [share for share in shares if share > 0])
-        issues += [issue for _, one in members for issue in one.issues]
+        found += [(record, issue) for record, one in members for issue in one.issues]
         issues += _split_issues(split, len(members), shares)
+    issues += _of_one_cause(found, scan)
     issues += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
     leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
     leak = compare_masks(dataset, leak, scan.masks.rule)
@@ -241,6 +247,38 @@ def _split_issues(split: str, images: int, shares: Sequence[float]) -> Iterator[
         yield Issue("error", "too-few-images", split, None, message)
     elif shares and not any(shares):
         yield Issue(level, "no-tumor-in-split", split, None, "no image of the split holds a tumour.")
+
+
+def _of_one_cause(found: Sequence[tuple[SliceRecord, Issue]], scan: Scan) -> Iterator[Issue]:
+    """Yield what is wrong with slices; errors of one cause are one error, with the number of slices."""
+    causes: dict[tuple[str, str], list[tuple[SliceRecord, Issue]]] = defaultdict(list)
+    for record, issue in found:
+        if issue.level == "error":
+            message = issue.message.replace(record.name, "")
+            if record.mask is not None:  # the check calls it by its path in the dataset
+                message = re.sub(rf"\S*{re.escape(record.mask.name)}", "", message)
+            causes[issue.code, without_values(message)].append((record, issue))
+        else:
+            yield issue
+    for (code, _), members in causes.items():
+        if len(members) <= _FEW:
+            yield from (issue for _, issue in members)
+            continue
+        first = members[0][1]
+        many = f"{first.message} This is so of {len(members)} of {len(scan.names)} slices."
+        if code == "wrong-size":
+            many += _why_other_sizes([record for record, _ in members], scan)
+        yield replace(first, message=many)
+
+
+def _why_other_sizes(records: Sequence[SliceRecord], scan: Scan) -> str:
+    """Return why images have other sizes than their entries declare, with a space before it; empty if unknown."""
+    sizes = {(record.width, record.height, scan.slices[record.name].size) for record in records}
+    if all(size == f"{height} x {width}" for width, height, size in sizes):
+        return " Width and height are swapped in the annotation file, or the images were turned after it was made."
+    if len(sizes) == 1:
+        return " Were they resized after they were annotated? Take the annotated ones, or scale the annotations too."
+    return ""
 
 
 def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[Issue]:

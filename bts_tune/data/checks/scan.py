@@ -168,7 +168,7 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
             header = Header("", pixels.shape[1], pixels.shape[0])
         grey = to_grey(pixels, record.name)
     except DataError as error:
-        find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: "))
+        find("error", "unreadable-image", str(error).removeprefix(f"{record.name}: ").replace(f"{root}/", ""))
         return SliceScan(tuple(issues))
     height, width = grey.shape
     if grey.min() == grey.max():
@@ -205,7 +205,7 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
         except UnclearMaskError as error:
             find("error", "unclear-mask", str(error))
         except DataError as error:
-            find("error", "unreadable-mask", str(error))
+            find("error", "unreadable-mask", str(error).replace(f"{root}/", ""))
         else:
             values = mask_values(plane, source, file)
             issues += _mask_issues(record, plane, header)

@@ -58,6 +58,8 @@ def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = No
         with contextlib.suppress(*_BROKEN):
             return judge_scan(dataset, _load(folder, names))  # another run has kept it meanwhile
         _write(folder, dataset, slices)
+        with contextlib.suppress(*_BROKEN):
+            slices = _load(folder, names)  # the file's pages may leave memory, which those of the slices cannot
     return judge_scan(dataset, slices)
 
 
@@ -94,8 +96,11 @@ def _load(folder: Path, names: list[str]) -> dict[str, SliceScan]:
         OSError and whatever else is in `_BROKEN`: there is none, or it is broken.
     """
     described = json.loads((folder / "slices.json").read_bytes())
-    smalls = np.load(folder / "smalls.npy", allow_pickle=False)
-    details = np.load(folder / "details.npy", allow_pickle=False)
+    # An empty array cannot be mapped.
+    smalls, details = (
+        np.load(folder / f"{kind}.npy", mmap_mode="r" if names else None, allow_pickle=False)
+        for kind in ("smalls", "details")
+    )
     if smalls.dtype != np.float32 or smalls.shape != (len(names), SIDE, SIDE) or described.keys() != set(names):
         raise ValueError(f"{folder}: is of other slices")
     if details.dtype != np.int8 or details.shape != (len(names), DETAIL_SIDE, DETAIL_SIDE):

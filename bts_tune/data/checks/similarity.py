@@ -22,8 +22,8 @@ classes of pairs mean, and how often they are of one patient, stands in `results
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -50,6 +50,8 @@ PROBES_REORIENTED = 6
 """Enough where only pairs above `REORIENTED` are searched for: they lie in the same cell or in adjacent ones."""
 MOST_PER_CELL = 32
 """Partners of a slice that are kept of one cell, the closest; it bounds memory where all slices resemble each other."""
+MOST_BEFORE = 64
+"""The same of all cells, of the partners that stand before a slice."""
 
 ORIENTATIONS = (
     "as it is",
@@ -65,6 +67,10 @@ ORIENTATIONS = (
 _LOW = 12
 _BLOCK = 1024
 _SAMPLE = 40_000
+_FEW = 40
+"""To multiply the coefficients of one pair that stands alone takes as long as those of this many in a block."""
+_ROUNDING = 1e-4
+"""Far more than sums of 1024 products differ by with their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,22 +195,32 @@ def find_similar(
     high = _Part(vectors, coefficients[~is_low])
     rest = np.linalg.norm(high.values, axis=1)
     cells = _Cells(low.values)
-    found = []
+    found: list[Pairs] = []
     for orientation in range(len(ORIENTATIONS)):
         limit = reoriented if orientation else threshold
         queries = low.reoriented(orientation)
-        for query, member in cells.candidates(queries, rest, limit, PROBES_REORIENTED if orientation else PROBES):
+        probes = PROBES_REORIENTED if orientation else PROBES
+
+        def rest_of(query: Indices, member: Indices, orientation: int = orientation) -> Floats:
+            found: Floats = high.reoriented(orientation, query) @ high.values[member].T
+            return found
+
+        for query, member in cells.candidates(queries, rest, limit, probes, rest_of):
             exact = np.empty(len(query), dtype=np.float32)
             for start in range(0, len(query), _BLOCK):
                 part = slice(start, start + _BLOCK)
                 above = high.reoriented(orientation, query[part])
                 exact[part] = np.einsum("pd,pd->p", queries[query[part]], low.values[member[part]])
                 exact[part] += np.einsum("pd,pd->p", above, high.values[member[part]])
-            kept = _closest(query, np.where(exact > limit, exact, 0)) if cells.many else np.flatnonzero(exact > limit)
+            kept = np.flatnonzero(exact > limit)
+            if cells.many:
+                kept = kept[_closest(query[kept], exact[kept], MOST_PER_CELL)]
             names = np.full(len(kept), orientation, dtype=np.uint8)
             correlation = np.minimum(exact[kept], 1)
             found.append(Pairs(member[kept], query[kept], correlation, names, correlation > SAME_SCAN_ABOVE))
-    pairs = _together(found)
+            if cells.many and sum(map(len, found)) > 1.5 * MOST_BEFORE * len(vectors):
+                found = [_fewer(_together(found))]
+    pairs = _fewer(_together(found)) if cells.many else _together(found)
     return pairs if details is None else _with_details(pairs, vectors, details, cells)
 
 
@@ -220,40 +236,64 @@ def _together(parts: list[Pairs]) -> Pairs:
 
 def _with_details(pairs: Pairs, vectors: Floats, details: Sequence[NDArray[np.int8]], cells: _Cells) -> Pairs:
     """Return the pairs with those that details tell to be of one scan, in the orientation that they have."""
-    shown = np.flatnonzero([one.any() for one in details])
+    shown = np.array([one.any() for one in details], dtype=bool)
+
+    def values(rows: Indices) -> Floats:
+        return np.stack([details[row].ravel() for row in rows.tolist()]).astype(np.float32)
+
+    norms = np.ones(len(shown), dtype=np.float32)
+    for start in range(0, len(shown), _BLOCK):
+        rows = start + np.flatnonzero(shown[start : start + _BLOCK])
+        if len(rows):
+            norms[rows] = np.linalg.norm(values(rows), axis=1)
 
     def units(rows: Indices) -> Floats:
-        chosen = np.stack([details[row].ravel() for row in rows.tolist()]).astype(np.float32)
-        normed: Floats = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+        normed = values(rows)
+        normed /= norms[rows, np.newaxis]
         return normed
 
     first, second = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for query, member in cells.blocks(PROBES):
-        query, member = np.intersect1d(query, shown), np.intersect1d(member, shown)
+        query, member = query[shown[query]], member[shown[member]]
         if not len(query) or not len(member) or member[0] >= query[-1]:
             continue
         found = units(query) @ units(member).T
-        rows, columns = np.nonzero(found > DETAIL_ABOVE)
-        earlier = member[columns] < query[rows]
-        rows, columns = rows[earlier], columns[earlier]
-        kept = _closest(query[rows], found[rows, columns]) if cells.many else slice(None)
+        rows, columns = _earlier(query, member, *np.nonzero(found > DETAIL_ABOVE))
+        kept = _closest(query[rows], found[rows, columns], MOST_PER_CELL) if cells.many else slice(None)
         first.append(member[columns[kept]])
         second.append(query[rows[kept]])
     places = np.unique(np.concatenate(first) * len(vectors) + np.concatenate(second))
     known = np.where(pairs.orientation == 0, pairs.first * len(vectors) + pairs.second, -1)
-    new = np.setdiff1d(places, known)
-    ends = new // max(len(vectors), 1), new % max(len(vectors), 1)
+    # Few are told by details, and many are known: the many are looked up among the few.
+    nearest = np.searchsorted(places, known)
+    told = np.take(places, nearest, mode="clip") == known if len(places) else np.zeros(len(known), np.bool_)
+    is_new = np.ones(len(places), np.bool_)
+    is_new[nearest[told]] = False
+    ends = np.divmod(places[is_new], max(len(vectors), 1))
     correlation = np.clip(correlations(vectors, *ends), 0, 1)
-    added = Pairs(*ends, correlation, np.zeros(len(new), np.uint8), np.ones(len(new), np.bool_))
-    return _together([replace(pairs, same_scan=pairs.same_scan | np.isin(known, places)), added])
+    count = len(correlation)
+    added = Pairs(*ends, correlation, np.zeros(count, np.uint8), np.ones(count, np.bool_))
+    return _together([replace(pairs, same_scan=pairs.same_scan | told), added])
 
 
-def _closest(query: Indices, correlation: Floats) -> Indices:
-    """Return the places of the `MOST_PER_CELL` highest correlations above 0 of each query."""
+def _earlier(query: Indices, member: Indices, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
+    """Return those of the pairs of places whose member comes before the query."""
+    kept = member[columns] < query[rows]
+    return rows[kept], columns[kept]
+
+
+def _closest(query: Indices, correlation: Floats, most: int) -> Indices:
+    """Return the places of the highest correlations of each query, at most so many."""
     order = np.lexsort((-correlation, query))
     starts = np.flatnonzero(np.diff(query[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    return order[(rank < MOST_PER_CELL) & (correlation[order] > 0)]
+    return order[rank < most]
+
+
+def _fewer(pairs: Pairs) -> Pairs:
+    """Return the pairs of each slice with those before it that are closest to it."""
+    kept = _closest(pairs.second, pairs.correlation, MOST_BEFORE)
+    return Pairs(*(getattr(pairs, one.name)[kept] for one in fields(pairs)))
 
 
 class _Part:
@@ -303,19 +343,42 @@ class _Cells:
         """Whether there is more than one cell."""
         return self._centres is not None
 
-    def candidates(self, queries: Floats, rest: Floats, limit: float, probes: int) -> Iterator[tuple[Indices, Indices]]:
-        """Yield positions of queries and of slices before them whose correlation may be above `limit`."""
+    def candidates(
+        self,
+        queries: Floats,
+        rest: Floats,
+        limit: float,
+        probes: int,
+        rest_of: Callable[[Indices, Indices], Floats],
+    ) -> Iterator[tuple[Indices, Indices]]:
+        """Yield positions of queries and of slices before them whose correlation may be above `limit`.
+
+        Args:
+            queries: the low frequencies of all slices, reoriented.
+            rest: the norms of their other frequencies.
+            limit: see above.
+            probes: cells that a query is searched for in.
+            rest_of: what the other frequencies of queries and slices add to their correlations.
+        """
         probing = self._probing(queries, probes)
         for label, members in zip(self._labels, self._members, strict=True):
             most = rest[members].max()
             for start in range(0, len(probing[label]), _BLOCK):
                 query = probing[label][start : start + _BLOCK]
-                near = queries[query] @ self._low[members].T
+                others = members[: np.searchsorted(members, query[-1])]
+                near = queries[query] @ self._low[others].T
                 # One comparison a pair, then the tighter bound for the few that pass.
-                rows, columns = np.nonzero(near > (limit - rest[query] * most)[:, None])
-                one, other = query[rows], members[columns]
-                possible = (near[rows, columns] + rest[one] * rest[other] > limit) & (other < one)
-                yield one[possible], other[possible]
+                possible = near > (limit - rest[query] * most)[:, None]
+                if np.count_nonzero(possible) * _FEW > possible.size:
+                    # Where many pass, all coefficients of all pairs cost less than those of each pair that passed.
+                    near += rest_of(query, others)
+                    rows, columns = np.nonzero(near > limit - _ROUNDING)
+                else:
+                    rows, columns = np.nonzero(possible)
+                    bound = near[rows, columns] + rest[query[rows]] * rest[others[columns]]
+                    rows, columns = rows[bound > limit], columns[bound > limit]
+                rows, columns = _earlier(query, others, rows, columns)
+                yield query[rows], others[columns]
 
     def blocks(self, probes: int) -> Iterator[tuple[Indices, Indices]]:
         """Yield positions of slices, and of those of a cell near to them, a bounded number of each."""

@@ -75,6 +75,11 @@ def stacked(headers: Sequence[Header]) -> Series:
                 f"{first.path}: {one.path.name} of the same series has another size, orientation or spacing; one stack "
                 "of slices is needed."
             )
+        if one.inverted != first.inverted:
+            raise DataError(
+                f"{first.path}: {one.path.name} of the same series is shown with black and white exchanged "
+                "(MONOCHROME1 beside MONOCHROME2); save all files as one kind."
+            )
     rows, columns = first.size or (0, 0)
     normal = np.cross(first.orientation[:3], first.orientation[3:])
     frames = sorted(

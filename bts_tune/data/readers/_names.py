@@ -24,7 +24,7 @@ _SPLITS = {
 _IMAGES = ("images", "image", "imgs", "img", "scans", "slices")
 _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "segmentations", "segmentation"),
-    *("segs", "seg", "gt", "gts", "groundtruth", "ground", "truth"),
+    *("segs", "seg", "gt", "gts", "groundtruth", "ground", "truth", "msk", "msks"),
 )
 _FILLERS = ("set", "data", "dataset", "split", "mri", "all", "files", "png", "jpg", "jpeg", "tif", "tiff", "npy", "nii")
 
@@ -50,10 +50,11 @@ _BRISC_WORDS = {
     "sa": "sagittal",
 }
 
-_AFFIX = r"(?:masks?|segs?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
+_AFFIX = r"(?:masks?|msk|segs?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
 _MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
 _NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
+_SUFFIX = re.compile(r"\.(?:png|jpe?g|tiff?|gif|bmp|webp|npy)", re.IGNORECASE)
 _IMAGE_NAME = re.compile(r"(?:(.+?)[_\-. ]+(?:image|img)|(?:image|img)[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 
 
@@ -126,12 +127,32 @@ def one_of_several_masks(stem: str) -> str | None:
 
 
 def bare(stem: str) -> str:
-    """Return a stem without what says image or mask: what is left is the same for an image and its mask."""
+    """Return a stem without what says image or mask: what is left is the same for an image and its mask.
+
+    The mask of `x.jpg` may be called `x.jpg.png`, and spaces may stand at the end of a stem.
+    """
+    stem = stem.strip()
+    suffix = _SUFFIX.search(stem, max(0, len(stem) - 5))
+    if suffix is not None and suffix.end() == len(stem):
+        stem = stem[: suffix.start()]
     numbered = _NUMBERED.fullmatch(stem)  # image12 and mask12
     if numbered is not None:
         return numbered[1]
     match = _MASK_NAME.fullmatch(stem) or _IMAGE_NAME.fullmatch(stem)
     return stem if match is None else match[1] or match[2]
+
+
+def pair_key(stem: str) -> tuple[str, bool]:
+    """Return what an image and its mask side by side share, and whether a stem is the mask's.
+
+    Beside `x_mask` the image is `x`, `x_image` or `x_img`; beside `mask` it is `image` or `img`.
+    """
+    if re.fullmatch(_AFFIX, stem, re.IGNORECASE):
+        return "", True
+    if re.fullmatch("image|img", stem, re.IGNORECASE):
+        return "", False
+    of = one_of_several_masks(stem) or mask_of(stem)
+    return (bare(stem), False) if of is None else (of, True)
 
 
 def folded(name: str) -> str:

@@ -128,7 +128,8 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
         try:
             return _slices(name, case, options)
         except DataError as error:
-            return Issue("error", "unreadable-volume", name, None, str(error).removeprefix(f"{case.image}: "))
+            message = str(error).removeprefix(f"{case.image}: ").replace(f"{root}/", "")
+            return Issue("error", "unreadable-volume", name, None, message)
 
     records: list[SliceRecord] = []
     for found in parallel_map(sliced, cases):
@@ -157,9 +158,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.values.shape, image.shape)]
         raise DataError(f"{case.image}: its mask {case.mask.name} has {sizes[0]} voxels, the image {sizes[1]}.")
     if not np.allclose(image.affine, mask.affine, atol=1e-2):
-        raise DataError(
-            f"{case.image}: its mask {case.mask.name} lies elsewhere in space (another affine); resample one of them."
-        )
+        raise DataError(f"{case.image}: its mask {case.mask.name} lies elsewhere in space; {_cure(case.mask)}.")
     for path in case.further:
         other = _header(path)
         if other.shape != image.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
@@ -181,6 +180,14 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
         )
         for index in chosen_slices(filled_slices(mask.values, options.plane), options.empty_slices)
     ]
+
+
+def _cure(mask: Path) -> str:
+    """Return what to do with a mask that lies elsewhere than its image."""
+    stored = _stored(mask)
+    if np.allclose(stored.affine, np.eye(4)) or not (stored.header["sform_code"] or stored.header["qform_code"]):
+        return "it was written without an affine of its own: write it with its image's, if its voxels are the image's"
+    return "it has another affine: resample one of them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,15 +306,20 @@ def _opened(path: Path) -> Any:
 
     image = _stored(path)
     shape = image.shape
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) == 4:
+        raise DataError(
+            f"{path}: holds {shape[3]} volumes of {' x '.join(map(str, shape[:3]))} voxels, such as times or "
+            "sequences; save each as a file of its own."
+        )
     if len(shape) != 3 or image.get_data_dtype().kind not in "buif":
         listed = " x ".join(map(str, shape))
         raise DataError(f"{path}: has {listed} values of {image.get_data_dtype()}; one volume of numbers is needed.")
     if not 0 < np.prod(shape, dtype=np.float64) <= MAX_VOXELS:
         raise DataError(f"{path}: has {' x '.join(map(str, shape))} voxels; at most {MAX_VOXELS} are allowed.")
     try:
-        if len(image.shape) == 4:
+        while len(image.shape) > 3:
             image = image.slicer[..., 0]
         return nibabel.as_closest_canonical(image)
     except Exception as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pycocotools import mask as coco_mask
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bts_tune.data.prepared.masks import run_lengths
 from bts_tune.data.records import MAX_PIXELS
@@ -20,14 +22,20 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+def without_fraction(value: Any) -> Any:
+    """Return a whole number that is written as `3.0`, as tables do, as `3`."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
 class _Rle(Strict):
-    size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    size: Annotated[list[Annotated[int, BeforeValidator(without_fraction)]], Field(min_length=2, max_length=2)]
     counts: Any
 
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _POLYGONS = TypeAdapter(list[list[float]], config=_STRICT)
-_COUNTS = TypeAdapter(list[Annotated[int, Field(ge=0, le=MAX_PIXELS)]], config=_STRICT)
+_Run = Annotated[int, BeforeValidator(without_fraction), Field(ge=0, le=MAX_PIXELS)]
+_COUNTS = TypeAdapter(list[_Run], config=_STRICT)
 
 
 class BrokenError(Exception):
@@ -41,17 +49,10 @@ def segmentation_of(value: Any, width: int, height: int) -> list[list[float]] | 
         BrokenError: it cannot.
     """
     if isinstance(value, dict):
-        rle = validated(_Rle.model_validate, value, "segmentation")
-        if rle.size != [height, width]:
-            raise BrokenError(f"segmentation.size is {rle.size}, the image's is {[height, width]}")
-        if isinstance(rle.counts, str):
-            runs = run_lengths(rle.counts)
-        else:
-            runs = validated(_COUNTS.validate_python, rle.counts, "segmentation.counts")
-        # pycocotools leaves pixels undefined where the runs are short, and may crash on empty counts.
-        if not runs or min(runs) < 0 or sum(runs) != height * width:
-            raise BrokenError(f"segmentation.counts do not add up to the {height * width} pixels of the image")
-        return {"size": rle.size, "counts": rle.counts}
+        return _run_length_encoding(value, width, height)
+    if isinstance(value, list) and value and all(isinstance(one, dict) and "counts" in one for one in value):
+        parts = [_run_length_encoding(one, width, height) for one in value]
+        return parts[0] if len(parts) == 1 else _united(parts)
     if value is None or value == []:
         raise BrokenError("segmentation is missing; a box alone is not drawn")
     value = _without_pairs(_without_names(value))
@@ -59,8 +60,8 @@ def segmentation_of(value: Any, width: int, height: int) -> list[list[float]] | 
     for index, polygon in enumerate(polygons):
         if len(polygon) % 2:
             raise BrokenError(f"segmentation[{index}] has {len(polygon)} numbers; x and y must come in pairs")
-        if not polygon:
-            raise BrokenError(f"segmentation[{index}] is empty")
+    if not any(polygons):
+        raise BrokenError("segmentation holds no point; a box alone is not drawn")
     xs = [x for polygon in polygons for x in polygon[::2]]
     ys = [y for polygon in polygons for y in polygon[1::2]]
     far = min(xs) < -width or max(xs) > 2 * width or min(ys) < -height or max(ys) > 2 * height
@@ -70,6 +71,43 @@ def segmentation_of(value: Any, width: int, height: int) -> list[list[float]] | 
             f"x {min(xs):g} to {max(xs):g}, y {min(ys):g} to {max(ys):g}"
         )
     return polygons
+
+
+def _run_length_encoding(value: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    rle = validated(_Rle.model_validate, value, "segmentation")
+    if rle.size != [height, width]:
+        raise BrokenError(f"segmentation.size is {rle.size}, the image's is {[height, width]}")
+    counts = _as_text(rle.counts)
+    if isinstance(counts, str):
+        runs = run_lengths(counts)
+    else:
+        runs = counts = validated(_COUNTS.validate_python, counts, "segmentation.counts")
+    # pycocotools leaves pixels undefined where the runs are short, and may crash on empty counts.
+    if not runs or min(runs) < 0 or sum(runs) != height * width:
+        raise BrokenError(f"segmentation.counts do not add up to the {height * width} pixels of the image")
+    return {"size": rle.size, "counts": counts}
+
+
+def _as_text(counts: Any) -> Any:
+    """Return compressed counts that Python wrote as `b'…'`, which is how it shows the bytes that pycocotools gives."""
+    if not isinstance(counts, str) or not counts.startswith(("b'", 'b"')):
+        return counts
+    try:
+        read = ast.literal_eval(counts)
+        return read.decode("ascii") if isinstance(read, bytes) else counts
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return counts
+
+
+def _united(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    height, width = parts[0]["size"]
+    encodings = [
+        {"size": one["size"], "counts": one["counts"].encode()}
+        if isinstance(one["counts"], str)
+        else coco_mask.frPyObjects(one, height, width)
+        for one in parts
+    ]
+    return {"size": [height, width], "counts": coco_mask.merge(encodings)["counts"].decode()}
 
 
 def _without_names(value: Any) -> Any:
@@ -83,9 +121,15 @@ def _without_names(value: Any) -> Any:
 
 
 def _without_pairs(value: Any) -> Any:
-    """Return polygons as flat lists where their points are pairs: `[[x, y], …]` is one, `[[[x, y], …], …]` several."""
+    """Return polygons as flat lists in a list.
+
+    Points may be pairs: `[[x, y], …]` is one polygon, `[[[x, y], …], …]` are several. One polygon may lack the outer
+    list.
+    """
     if not isinstance(value, list):
         return value
+    if len(value) >= 6 and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value):
+        return [value]
     if len(value) >= 3 and all(isinstance(point, list) and len(point) == 2 for point in value):
         several = any(isinstance(step, list) for point in value for step in point)
         return value if several else [[number for point in value for number in point]]

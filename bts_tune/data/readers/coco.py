@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from bts_tune.data.files import read_file
+from bts_tune.data.parallel import parallel_map
+from bts_tune.data.prepared.decoding import displayed_size
 from bts_tune.data.readers._file_names import FileNames
 from bts_tune.data.readers._names import examples, meaning, split_in
 from bts_tune.data.readers._outlines import ScaledOutlines
 from bts_tune.data.readers._polygons import crosses_itself
-from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of
+from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of, without_fraction
 from bts_tune.data.readers._split_folders import (
     image_and_mask_folders,
     possible_split_folders,
@@ -37,26 +39,36 @@ from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord, image_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import nearest, quoted
+from bts_tune.text import nearest, plural, quoted, without_values
 
 ANNOTATION_FILE = "_annotations.coco.json"
 
 _FEW = 3
 _LONGEST_PATH = 4096  # Linux opens no longer one
 
-_Id = int | str
+
+def _number(value: Any) -> Any:
+    """Return a whole number that is written as text, or as tables write it: `3.0`."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,15}\s*", value):
+        return int(value)
+    return without_fraction(value)
+
+
+_Id = Annotated[int | str, BeforeValidator(without_fraction)]
+_Number = Annotated[int, BeforeValidator(_number)]
+_Side = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_number)]
 
 
 class _Category(Strict):
-    id: int
+    id: _Number
     name: str
 
 
 class _Image(Strict):
     id: _Id
     file_name: Annotated[str, Field(min_length=1)]
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
+    width: _Side = None
+    height: _Side = None
 
 
 class _File(Strict):
@@ -66,9 +78,9 @@ class _File(Strict):
 
 
 class _Annotation(Strict):
-    id: _Id
+    id: _Id | None = None
     image_id: _Id
-    category_id: int
+    category_id: _Number
     bbox: Any = None
 
 
@@ -268,11 +280,9 @@ def _parse(path: Path) -> _File:
         raise DataError(f"{path}: {explain(error)}.") from None
 
 
-def _other(number: _Id) -> _Id | None:
-    """Return a number as text and text as a number; None where the text is none."""
-    if isinstance(number, int):
-        return str(number)
-    return int(number) if re.fullmatch(r"0|[1-9][0-9]{0,18}", number) else None
+def _plain(number: int | str) -> int | str:
+    """Return an id as a number where it is one, written as text or with zeros before it."""
+    return int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,18}", number) else number
 
 
 class _AnnotationFile:
@@ -296,7 +306,7 @@ class _AnnotationFile:
         self.chosen = chosen
         self.issues: list[Issue] = []
         self.counts: Counter[int] = Counter()
-        self.dropped: frozenset[_Id] = frozenset()
+        self.dropped: frozenset[int | str] = frozenset()
 
     def records(self, folders: Sequence[Path], listed: set[str]) -> tuple[SliceRecord, ...]:
         """Return the records, and note what is wrong.
@@ -307,45 +317,54 @@ class _AnnotationFile:
         """
         images = self._images(folders, listed)
         outlines = ScaledOutlines()
-        annotations: dict[_Id, list[Annotation]] = {number: [] for number in images}
+        annotations: dict[int | str, list[Annotation]] = {number: [] for number in images}
         # Some tools write the ids of images as text, and those that annotations name as numbers.
-        written_otherwise = {_other(number): number for number in {*images, *self.dropped}}
-        seen: set[_Id] = set()
+        by_number: dict[int | str, list[int | str]] = defaultdict(list)
+        for one in (*images, *self.dropped):
+            by_number[_plain(one)].append(one)
+        broken: dict[str, list[tuple[str, int | str | None, str]]] = defaultdict(list)
+        repeated: list[tuple[str, int | str]] = []
+        seen: set[int | str] = set()
         for index, fields in enumerate(self.content.annotations):
             number = fields.get("id")
             shown = number if isinstance(number, int | str) else None
             where = self.file_name
             try:
                 head = _Annotation.model_validate(fields)
+                own_id = index if head.id is None else head.id
                 image_id = head.image_id
                 if image_id not in images and image_id not in self.dropped:
-                    image_id = written_otherwise.get(image_id, image_id)
+                    alike = by_number.get(_plain(image_id), [])
+                    image_id = alike[0] if len(alike) == 1 else image_id
                 entry = images.get(image_id)
                 if entry is None and image_id in self.dropped:
                     continue
                 if entry is None:
                     raise BrokenError(f"image_id {quoted(head.image_id)} is not the id of an image")
-                where = entry[0]
+                where, width, height = entry
                 if head.category_id not in self.categories:
                     raise BrokenError(f"category_id {head.category_id} is not the id of a category")
                 self.counts[head.category_id] += 1
                 if head.id in seen:
-                    self._find("warning", "duplicate-annotation-id", where, head.id, "another annotation has this id.")
-                seen.add(head.id)
+                    repeated.append((where, own_id))
+                if head.id is not None:
+                    seen.add(head.id)
                 if head.category_id in self.chosen:
-                    segmentation = segmentation_of(fields.get("segmentation"), entry[1].width, entry[1].height)
+                    segmentation = segmentation_of(fields.get("segmentation"), width, height)
                     if isinstance(segmentation, list):
-                        size = (entry[1].width, entry[1].height)
-                        outlines.compare(segmentation, head.bbox, fields.get("area"), size)
+                        outlines.compare(segmentation, head.bbox, fields.get("area"), (width, height))
                     if isinstance(segmentation, list) and any(map(crosses_itself, segmentation)):
                         message = "its outline crosses itself, so what is inside of it is for COCO's drawing to say."
-                        self._find("warning", "self-crossing", where, head.id, message)
+                        self._find("warning", "self-crossing", where, own_id, message)
                     bbox = tuple(head.bbox) if isinstance(head.bbox, list) else None
-                    annotations[image_id].append(Annotation(head.id, head.category_id, segmentation, bbox))
-            except ValidationError as error:
-                self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {explain(error)}.")
-            except BrokenError as error:
-                self._find("error", "broken-annotation", where, shown, f"annotations[{index}]: {error}.")
+                    annotations[image_id].append(Annotation(own_id, head.category_id, segmentation, bbox))
+            except (ValidationError, BrokenError) as error:
+                said = explain(error) if isinstance(error, ValidationError) else str(error)
+                broken[without_values(said)].append((where, shown, f"annotations[{index}]: {said}."))
+        for found in broken.values():
+            self._find_together("error", "broken-annotation", found)
+        message = "another annotation has this id."
+        self._find_together("warning", "duplicate-annotation-id", [(*one, message) for one in repeated])
         problem = outlines.problem()
         if problem is not None:
             self._find(problem.level, problem.code, self.file_name, None, problem.message)
@@ -355,18 +374,20 @@ class _AnnotationFile:
                 split=self.split,
                 image=self.root / name,
                 image_id=number,
-                width=image.width,
-                height=image.height,
+                width=width,
+                height=height,
                 annotations=tuple(annotations[number]),
             )
-            for number, (name, image) in images.items()
+            for number, (name, width, height) in images.items()
         )
 
-    def _images(self, folders: Sequence[Path], listed: set[str]) -> dict[_Id, tuple[str, _Image]]:
-        """Return name and entry of the usable images by id."""
-        images: dict[_Id, tuple[str, _Image]] = {}
+    def _images(self, folders: Sequence[Path], listed: set[str]) -> dict[int | str, tuple[str, int, int]]:
+        """Return name, width and height of the usable images by id."""
+        images: dict[int | str, tuple[str, int, int]] = {}
         names = FileNames(self.root, self.folder, folders, _images_in(folders))
-        inside = [_inside(self.root, self.folder, image.file_name) for image in self.content.images]
+        # An absolute path is of another machine; its end may tell which file here is meant.
+        absolute = {image.file_name for image in self.content.images if image.file_name.startswith("/")}
+        inside = [_inside(self.root, self.folder, image.file_name.lstrip("/")) for image in self.content.images]
         resolved = names.resolve(
             [
                 (image.file_name, name)
@@ -374,10 +395,14 @@ class _AnnotationFile:
                 if name is not None
             ]
         )
+        inside = [
+            name if image.file_name not in absolute or name in resolved or (name and names.exists(name)) else None
+            for image, name in zip(self.content.images, inside, strict=True)
+        ]
         missing: list[str] = []
         outside = [image.file_name for image, name in zip(self.content.images, inside, strict=True) if name is None]
         own: set[str] = set()
-        dropped: set[_Id] = set()
+        dropped: set[int | str] = set()
         for index, (image, plain) in enumerate(zip(self.content.images, inside, strict=True)):
             name = None if plain is None else resolved.get(plain, plain)
             problem = None
@@ -392,7 +417,7 @@ class _AnnotationFile:
                         f", and so are {len(outside) - 1} more of {len(self.content.images)}; write them relative to "
                         "the annotation file."
                     )
-            elif image.width * image.height > MAX_PIXELS:
+            elif (image.width or 0) * (image.height or 0) > MAX_PIXELS:
                 code = "too-large"
                 problem = f"{image.width} x {image.height} pixels are declared; at most {MAX_PIXELS} are allowed."
             elif image.id in images:
@@ -404,7 +429,7 @@ class _AnnotationFile:
                     f"file_name {quoted(image.file_name)} is listed twice, so one entry lacks the other's annotations."
                 )
             if name is not None and problem is None:
-                images[image.id] = (name, image)
+                images[image.id] = (name, image.width or 0, image.height or 0)
                 if not names.exists(name):
                     missing.append(name)
             elif problem is not None:
@@ -424,12 +449,55 @@ class _AnnotationFile:
             count = "" if len(missing) == 1 else f" This is so of {len(missing)} of {len(self.content.images)} images: "
             count += examples(missing) + "." if count else ""
             self._find("error", "missing-image", missing[0], None, f"the file does not exist{cause}.{count}")
+        images = self._with_sizes(images, dropped)
         # Of the annotations of these, nothing is to be said: their images' errors stand for them.
         self.dropped = frozenset(dropped - images.keys())
         return images
 
-    def _find(self, level: Level, code: str, file: str, annotation: _Id | None, message: str) -> None:
+    def _with_sizes(
+        self, images: Mapping[int | str, tuple[str, int, int]], dropped: set[int | str]
+    ) -> dict[int | str, tuple[str, int, int]]:
+        """Return the images with the sizes of their files, where their entries give none; the others are dropped."""
+
+        def size(name: str) -> tuple[int, int] | str:
+            try:
+                return displayed_size(self.root / name)
+            except DataError as error:
+                return str(error).removeprefix(f"{self.root / name}: ")
+
+        unknown = {number: name for number, (name, *sides) in images.items() if not all(sides)}
+        if not unknown:
+            return dict(images)
+        found = dict(zip(unknown, parallel_map(size, list(unknown.values())), strict=True))
+        message = (
+            f"of its {plural(len(images), 'image')} {len(unknown)} have no width and height, such as "
+            f"{next(iter(unknown.values()))}; those of the files are taken."
+        )
+        self._find("warning", "no-size", self.file_name, None, message)
+        known: dict[int | str, tuple[str, int, int]] = {}
+        for number, (name, width, height) in images.items():
+            of_file = found.get(number, (width, height))
+            if isinstance(of_file, str):
+                message = f"its entry has no width and height, and its file tells none: {of_file}"
+                self._find("error", "unreadable-image", name, None, message)
+                dropped.add(number)
+            else:
+                known[number] = (name, *of_file)
+        return known
+
+    def _find(self, level: Level, code: str, file: str, annotation: int | str | None, message: str) -> None:
         self.issues.append(Issue(level, code, file, annotation, message))
+
+    def _find_together(self, level: Level, code: str, found: Sequence[tuple[str, int | str | None, str]]) -> None:
+        """Note what is wrong with several annotations: file, annotation and message of each; many are one issue."""
+        if len(found) <= _FEW:
+            for file, annotation, message in found:
+                self._find(level, code, file, annotation, message)
+            return
+        file, annotation, message = found[0]
+        ids = examples(str(number) for _, number, _ in found if number is not None)
+        also = f" This is so of {len(found)} of {len(self.content.annotations)} annotations{f': {ids}' if ids else ''}."
+        self._find(level, code, file, annotation, message + also)
 
 
 def _inside(root: Path, folder: Path, file_name: str) -> str | None:

@@ -1,5 +1,7 @@
 """Pairs side by side: `x.tif` and its mask `x_mask.tif` in one folder, often one folder for each patient.
 
+The image may be called `x_image.tif` too, or the two of a patient's folder `image.tif` and `mask.tif`.
+
 So the LGG set (`kaggle_3m`) comes. Folders named like splits are the splits; without any, the slices are split later. A
 folder in which pairs lie is a patient, whose slices are a group, unless it is named after a kind of tumour or a plane.
 NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`), are cut into slices; each volume is a
@@ -12,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bts_tune.data.readers._names import examples, folded, mask_of, meaning, one_of_several_masks, tells_strata
+from bts_tune.data.readers._names import examples, folded, mask_of, meaning, pair_key, tells_strata
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
@@ -83,7 +85,11 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
 
 def _has_pair(folder: Path) -> bool:
     stems = {path.stem for path in image_files(folder)}
-    return any(mask_of(stem) in stems for stem in stems) or bool(_volumes(image_files(folder, more=NIFTI_SUFFIXES)))
+    keys = [pair_key(folded(stem)) for stem in stems]
+    images = {key for key, is_mask in keys if not is_mask} | {folded(stem) for stem in stems}
+    return any(is_mask and key in images for key, is_mask in keys) or bool(
+        _volumes(image_files(folder, more=NIFTI_SUFFIXES))
+    )
 
 
 def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
@@ -179,15 +185,18 @@ def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[Sl
         images: dict[str, list[Path]] = defaultdict(list)
         for path in members:
             stem = folded(path.stem)
-            of = one_of_several_masks(stem) or mask_of(stem)
-            if of is not None and (of in stems or mask_of(stem) is not None):
-                masks[of].append(path)
+            key, is_mask = pair_key(stem)
+            if is_mask and (key in stems or mask_of(stem) is not None or not key):
+                masks[key].append(path)
             else:
                 images[stem].append(path)
         for stem, paths in images.items():
             count += len(paths)
             name = paths[0].relative_to(root).as_posix()
             of_stem = masks.pop(stem, [])
+            key, is_mask = pair_key(stem)
+            if not of_stem and not is_mask and key not in images:
+                of_stem = masks.pop(key, [])
             if len(paths) > 1 or len(of_stem) > 1:
                 listed = ", ".join(path.name for path in (*paths, *of_stem))
                 message = f"image and mask cannot be told apart, as several files fit: {listed}."

@@ -11,12 +11,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from bts_tune.data.checks.scan import Scan
 from bts_tune.data.checks.similarity import (
@@ -25,6 +27,7 @@ from bts_tune.data.checks.similarity import (
     REORIENTED,
     Floats,
     Indices,
+    Pairs,
     fine,
     fine_correlation,
     reorient,
@@ -187,26 +190,14 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
     code = {split: number for number, split in enumerate(SPLITS)}
     split_of = {record.name: code[record.split] for record in dataset}
     splits = np.array([split_of.get(name, -1) for name in scan.names], dtype=np.int64)
-    pairs = scan.pairs
-    # Every pair both ways round: the slice outside, the slice in train.
-    outside = np.concatenate([pairs.first, pairs.second])
-    inside = np.concatenate([pairs.second, pairs.first])
-    correlation = np.tile(pairs.correlation, 2)
-    # The inverse of a rotation by 90° is the other one; every other orientation is its own inverse.
-    back = np.array([0, 1, 2, 3, 4, 6, 5, 7])[pairs.orientation]
-    orientation = np.concatenate([pairs.orientation, back])
-    chosen = (splits[outside] == code["test"]) & (splits[inside] == code["valid"])
-    finely = _fine_correlations(
-        dataset, scan, outside[chosen], inside[chosen], correlation[chosen], orientation[chosen]
-    )
-    in_valid = outside[chosen][finely > IDENTICAL_ABOVE]
-    crossing = np.flatnonzero((splits[outside] > 0) & (splits[inside] == code["train"]))
-    same_scan = np.tile(pairs.same_scan, 2)[crossing]
-    correlation, orientation = correlation[crossing], orientation[crossing]
-    outside, inside = outside[crossing], inside[crossing]
+    outside, inside, correlation, orientation, _ = _between(scan.pairs, splits, {code["test"]}, code["valid"])
+    finely = _fine_correlations(dataset, scan, outside, inside, correlation, orientation)
+    in_valid = outside[finely > IDENTICAL_ABOVE]
+    others = {code["valid"], code["test"]}
+    outside, inside, correlation, orientation, same_scan = _between(scan.pairs, splits, others, code["train"])
     finely = _fine_correlations(dataset, scan, outside, inside, correlation, orientation)
     identical = finely > IDENTICAL_ABOVE  # NaN where nobody looked
-    same_scan &= ~identical
+    same_scan = same_scan & ~identical
     turned = identical & (orientation != 0)
     # An identical one first, as it is before turned; then one of the same scan.
     order = np.lexsort((inside, outside, -correlation, turned, ~same_scan, ~identical))
@@ -239,6 +230,28 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
             )
             for place in best
         ),
+    )
+
+
+def _between(
+    pairs: Pairs, splits: Indices, outside: Collection[int], inside: int
+) -> tuple[Indices, Indices, Floats, Indices, NDArray[np.bool_]]:
+    """Return the pairs of which one slice lies in some splits and the other in another one, the latter second.
+
+    With them come their correlation, how the second one is turned, and whether they are of one scan.
+    """
+    first, second = splits[pairs.first], splits[pairs.second]
+    ahead = np.flatnonzero(np.isin(first, list(outside)) & (second == inside))
+    behind = np.flatnonzero(np.isin(second, list(outside)) & (first == inside))
+    both = np.concatenate([ahead, behind])
+    # The inverse of a rotation by 90° is the other one; every other orientation is its own inverse.
+    back = np.array([0, 1, 2, 3, 4, 6, 5, 7])[pairs.orientation[behind]]
+    return (
+        np.concatenate([pairs.first[ahead], pairs.second[behind]]),
+        np.concatenate([pairs.second[ahead], pairs.first[behind]]),
+        pairs.correlation[both],
+        np.concatenate([pairs.orientation[ahead], back]),
+        pairs.same_scan[both],
     )
 
 

@@ -267,3 +267,31 @@ def test_the_real_dataset(real: Scanned) -> None:
         ("warning", "several-annotations", two, None),
         ("warning", "tiny-annotation", two, 1006),
     ]
+
+
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [((40, 60), "Width and height are swapped"), ((120, 80), "Were they resized after"), (None, "5 of 9 slices.")],
+)
+def test_many_images_of_another_size_than_declared_are_one_error(
+    tmp_path: Path, declared: tuple[int, int] | None, sentence: str
+) -> None:
+    root = write_coco(tmp_path, count=6)
+    content = read_json(root / "train")
+    for number, image in enumerate(content["images"][1:]):
+        image["width"], image["height"] = declared or (61 + number, 40)
+    write_json(root / "train", content)
+    (error,) = check(root).errors
+    assert (error.code, error.file) == ("wrong-size", "train/1.png")
+    assert "This is so of 5 of 9 slices." in error.message
+    assert sentence in error.message
+
+
+def test_many_masks_that_are_no_masks_are_one_error(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_pairs(tmp_path / split, 4)
+        for number, path in enumerate(sorted((tmp_path / split / "masks").iterdir())):
+            write_image(path, np.random.default_rng(number).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    (error,) = check(tmp_path).errors
+    assert (error.code, error.file) == ("unclear-mask", "train/images/s000.png")
+    assert error.message.endswith("save it in grey, with 0 for the background. This is so of 8 of 8 slices.")

@@ -245,3 +245,46 @@ def test_fine_versions_are_compared_in_the_orientation_that_the_search_names(tur
 def test_a_blank_image_is_identical_to_none() -> None:
     image = fine(smooth(1, seed=11)[0])
     assert fine_correlation(image, np.full_like(image, 9), 0) == 0
+
+
+def alike(count: int) -> np.ndarray:
+    """Return signatures of images that all resemble each other, some of them more."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(similarity.SIDE, similarity.SIDE))
+    images = common + 0.25 * rng.normal(size=(count, similarity.SIDE, similarity.SIDE))
+    return similarity.signatures(images.astype(np.float32))
+
+
+def listed(pairs: similarity.Pairs) -> list[tuple[int, int, int, float]]:
+    return sorted(
+        zip(
+            pairs.first.tolist(),
+            pairs.second.tolist(),
+            pairs.orientation.tolist(),
+            pairs.correlation.tolist(),
+            strict=True,
+        )
+    )
+
+
+def test_pairs_are_the_same_whether_they_are_bounded_one_by_one_or_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = alike(150)
+    found = []
+    for few in (0, 10**9):
+        monkeypatch.setattr(similarity, "_FEW", few)
+        found.append(listed(similarity.find_similar(vectors, threshold=0.93, reoriented=0.93)))
+    assert found[0] == found[1]
+    exact = vectors @ vectors.T
+    assert len(found[0]) == np.count_nonzero(np.triu(exact > 0.93, 1))
+    assert 0 < len(found[0]) < 150 * 149 // 2
+
+
+def test_of_many_slices_that_all_look_alike_the_closest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = alike(400)
+    vectors[399] = vectors[7]
+    monkeypatch.setattr(similarity, "EXACT_BELOW", 100)
+    monkeypatch.setattr(similarity, "MOST_BEFORE", 5)
+    pairs = similarity.find_similar(vectors)
+    assert np.bincount(pairs.second).max() == 5
+    partners = dict(zip(pairs.first[pairs.second == 399].tolist(), pairs.correlation[pairs.second == 399], strict=True))
+    assert partners[7] == pytest.approx(1)

@@ -49,3 +49,15 @@ def test_few_volumes_are_held(tmp_path: Path) -> None:
     for record in open_dataset(write_patients(tmp_path, 6)):
         read_slice(record), read_mask(record)
     assert _dicom_series._load_volume.cache_info().currsize <= 4
+
+
+def test_a_series_of_both_black_and_white_is_refused(tmp_path: Path) -> None:
+    image, mask = stack()
+    files = write_series(tmp_path, image)
+    write_segmentation(tmp_path / "seg.dcm", files, mask)
+    content = pydicom.dcmread(files[4])
+    content.PhotometricInterpretation = "MONOCHROME1"
+    content.save_as(files[4])
+    (error,) = open_dataset(tmp_path).errors
+    assert (error.code, error.file) == ("unreadable-volume", "IM000.dcm")
+    assert error.message.startswith("IM004.dcm of the same series is shown with black and white exchanged")

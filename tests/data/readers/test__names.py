@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bts_tune.data.readers._names import Meaning, bare, mask_of, meaning, split_in, strata_of, tells_strata
+from bts_tune.data.readers._names import Meaning, bare, mask_of, meaning, pair_key, split_in, strata_of, tells_strata
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,36 @@ def test_other_names_are_no_masks(form: str) -> None:
     assert mask_of(form) is None
 
 
-@pytest.mark.parametrize(("image", "mask"), [("image12", "mask12"), ("img_0001", "seg_0001"), ("x_image", "x_mask")])
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("image12", "mask12"),
+        ("img_0001", "seg_0001"),
+        ("x_image", "x_mask"),
+        ("x", "x.jpg"),
+        ("x_1.5", "x_1.5.JPEG"),
+        ("Tr-gl 0 ", "Tr-gl 0 _mask"),
+        ("x", "x_msk"),
+    ],
+)
 def test_image_and_mask_are_bare_alike(image: str, mask: str) -> None:
     assert bare(image) == bare(mask)
+
+
+@pytest.mark.parametrize(
+    ("stem", "expected"),
+    [
+        ("x", ("x", False)),
+        ("x_image", ("x", False)),
+        ("img_x", ("x", False)),
+        ("image", ("", False)),
+        ("x_mask", ("x", True)),
+        ("x_mask_2", ("x", True)),
+        ("Mask", ("", True)),
+    ],
+)
+def test_what_an_image_and_its_mask_side_by_side_share(stem: str, expected: tuple[str, bool]) -> None:
+    assert pair_key(stem) == expected
 
 
 @pytest.mark.parametrize(

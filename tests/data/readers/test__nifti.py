@@ -8,7 +8,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from nibabel import orientations
 
+from bts_tune.data.checks.check import check_dataset
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers import _nifti
@@ -27,7 +29,7 @@ def volume(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return image, mask
 
 
-def save(path: Path, values: np.ndarray, affine: np.ndarray = OBLIQUE) -> Path:
+def save(path: Path, values: np.ndarray, affine: np.ndarray | None = OBLIQUE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(values, affine), path)
     return path
@@ -136,12 +138,19 @@ def test_all_sequences_are_channels(tmp_path: Path, layout: str) -> None:
     ("values", "affine", "sentence"),
     [
         (np.zeros((20, 24, 29), np.uint8), OBLIQUE, "has 20 x 24 x 29 voxels, the image 20 x 24 x 30"),
-        (np.zeros((20, 24, 30), np.uint8), np.diag([1.0, 1.0, 2.0, 1.0]), "lies elsewhere in space"),
-        (np.zeros((20, 24, 30, 2), np.uint8), OBLIQUE, "one volume of numbers is needed"),
+        (
+            np.zeros((20, 24, 30), np.uint8),
+            np.diag([1.0, 1.0, 2.0, 1.0]),
+            "it has another affine: resample one",
+        ),
+        (np.zeros((20, 24, 30), np.uint8), np.eye(4), "without an affine of its own: write it with its image's"),
+        (np.zeros((20, 24, 30), np.uint8), None, "without an affine of its own: write it with its image's"),
+        (np.zeros((20, 24, 30, 2), np.uint8), OBLIQUE, "masks/v1_seg.nii: holds 2 volumes of 20 x 24 x 30 voxels"),
+        (np.zeros((20, 24), np.uint8), OBLIQUE, "one volume of numbers is needed"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_told(
-    tmp_path: Path, values: np.ndarray, affine: np.ndarray, sentence: str
+    tmp_path: Path, values: np.ndarray, affine: np.ndarray | None, sentence: str
 ) -> None:
     root = write_volumes(tmp_path)
     save(root / "masks" / "v1_seg.nii", values, affine)
@@ -149,6 +158,7 @@ def test_a_mask_that_does_not_fit_is_told(
     (error,) = dataset.errors
     assert (error.code, error.file) == ("unreadable-volume", "images/v1.nii.gz")
     assert sentence in error.message
+    assert str(tmp_path) not in error.message
     assert {record.group for record in dataset} == {"v0", "v2"}
 
 
@@ -180,3 +190,49 @@ def test_without_nibabel_one_sentence_says_what_installs_it(tmp_path: Path, monk
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.2, 20), (1.0, 100)])
 def test_a_volume_without_a_tumour_gives_the_share_of_its_slices(share: float, count: int) -> None:
     assert len(chosen_slices(np.zeros(100, dtype=bool), share)) == count
+
+
+@pytest.mark.parametrize("codes", ["LPS", "SRA", "PIL", "ASR"])
+def test_image_and_mask_in_other_orders_of_their_axes(tmp_path: Path, codes: str) -> None:
+    """What lies in one place of the body lies in one pixel, by nibabel's own account of the two files."""
+    image, mask = volume()
+    wanted = nibabel.Nifti1Image(mask, OBLIQUE)
+    turn = orientations.ornt_transform(nibabel.io_orientation(OBLIQUE), orientations.axcodes2ornt(codes))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    nibabel.save(nibabel.Nifti1Image(image, OBLIQUE), tmp_path / "images" / "v.nii.gz")
+    nibabel.save(wanted.as_reoriented(turn), tmp_path / "masks" / "v.nii.gz")
+    stood = np.asarray(nibabel.as_closest_canonical(wanted).dataobj)
+    for record in open_dataset(tmp_path, empty_slices=1):
+        index = int(record.name.rpartition("/")[2])
+        assert np.array_equal(read_mask(record), np.rot90(stood[:, :, index]) != 0)
+
+
+@pytest.mark.parametrize("more", [(), (1,), (1, 1)])
+def test_scaled_values_and_axes_of_one(tmp_path: Path, more: tuple[int, ...]) -> None:
+    image, mask = volume()
+    for folder, values, scale in (("images", image, (0.5, -20.0)), ("masks", mask * 4, (0.25, 0.0))):
+        (tmp_path / folder).mkdir()
+        written = nibabel.Nifti1Image(values.astype(np.int16).reshape(*values.shape, *more), OBLIQUE)
+        raw = bytearray(written.to_bytes())
+        raw[112:120] = np.array(scale, dtype="<f4").tobytes()
+        (tmp_path / folder / "v.nii").write_bytes(raw)
+        found = nibabel.Nifti1Image.from_filename(tmp_path / folder / "v.nii").get_fdata().reshape(values.shape)
+        assert np.allclose(found, values * scale[0] + scale[1])
+    dataset = open_dataset(tmp_path, empty_slices=1)
+    assert dataset.errors == ()
+    stood = np.asarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(mask, OBLIQUE)).dataobj)
+    for record in dataset:
+        index = int(record.name.rpartition("/")[2])
+        assert np.array_equal(read_mask(record), np.rot90(stood[:, :, index]) != 0)
+
+
+def test_many_slices_of_a_broken_volume_are_one_error_that_names_it_as_the_user_does(tmp_path: Path) -> None:
+    root = write_volumes(tmp_path)
+    image, _ = volume()
+    spoilt = image.astype(np.float32)
+    spoilt[0] = np.nan
+    save(root / "images" / "v1.nii.gz", spoilt)
+    errors = check_dataset(open_dataset(root)).errors
+    (error,) = (one for one in errors if one.code == "unreadable-image")
+    assert error.message.startswith("images/v1.nii.gz: holds values that are infinite or not numbers. This is so of ")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
@@ -152,9 +153,11 @@ class TestReading:
             (["images"], None, "images: input should be a valid list"),
             (["annotations"], {}, "annotations: input should be a valid list"),
             (["categories"], 3, "categories: input should be a valid list"),
-            (["categories", 0, "id"], "0", r"categories\[0\]\.id: input should be a valid integer"),
-            (["images", 2, "width"], "60", r"images\[2\]\.width"),
-            (["images", 2, "height"], 0, r"images\[2\]\.height: input should be greater than or equal to 1, got 0"),
+            (["categories", 0, "id"], "x", r"categories\[0\]\.id: input should be a valid integer"),
+            (["categories", 0, "id"], 0.5, r"categories\[0\]\.id: input should be a valid integer"),
+            (["images", 2, "width"], "60 px", r"images\[2\]\.width"),
+            (["images", 2, "width"], 60.5, r"images\[2\]\.width"),
+            (["images", 2, "height"], -1, r"images\[2\]\.height: input should be greater than or equal to 0, got -1"),
             (["images", 2, "file_name"], 5, r"images\[2\]\.file_name"),
             (["annotations", 1], 5, r"annotations\[1\]: input should be a valid dictionary"),
         ],
@@ -222,50 +225,66 @@ class TestReading:
         assert "too-large" in [one.code for one in open_dataset(root).errors]
 
 
-class TestBrokenAnnotations:
-    @pytest.mark.parametrize(
-        ("segmentation", "sentence"),
-        [
-            (None, "segmentation is missing; a box alone is not drawn"),
-            ([], "segmentation is missing"),
-            ([[]], r"segmentation[0] is empty"),
-            ([[1, 2, 3, 4, 5, 6, 7]], "segmentation[0] has 7 numbers; x and y must come in pairs"),
-            ([1, 2, 3, 4, 5, 6], "segmentation[0]: input should be a valid list, got 1"),
-            ([[1, 2, "x", 4, 5, 6]], "segmentation[0][2]: input should be a valid number, got 'x'"),
-            ("polygon", "valid list"),
-            ([[float("nan"), 2, 3, 4, 5, 6]], "finite"),
-            ([[float("inf"), 2, 3, 4, 5, 6]], "finite"),
-            ([[10**400, 2, 3, 4, 5, 6]], "annotations[0]"),
-            ([rectangle(1e9, 1e9, 5, 5)], "lies outside the image of 60 x 40 pixels"),
-            ([rectangle(60, 0, 5, 5)], "lies outside the image"),
-            ([rectangle(-9, 0, 9, 5)], "lies outside the image"),
-            ([[-1e300, 0, 1e300, 0, 5, 5]], "lies outside the image"),
-            ({"size": [HEIGHT, WIDTH]}, "segmentation.counts: field required"),
-            ({"size": [WIDTH, HEIGHT], "counts": [2400]}, "segmentation.size is [60, 40], the image's is [40, 60]"),
-            ({"size": [HEIGHT, WIDTH], "counts": [2399]}, "do not add up to the 2400 pixels"),
-            ({"size": [HEIGHT, WIDTH], "counts": [2401]}, "do not add up"),
-            ({"size": [HEIGHT, WIDTH], "counts": []}, "do not add up"),
-            ({"size": [HEIGHT, WIDTH], "counts": [-1, 2401]}, "greater than or equal to 0"),
-            ({"size": [HEIGHT, WIDTH], "counts": ""}, "do not add up"),
-            ({"size": [HEIGHT, WIDTH], "counts": "oooooooooooooooo"}, "do not add up"),
-            ({"size": [HEIGHT, WIDTH], "counts": 5}, "segmentation.counts: input should be a valid list, got 5"),
-        ],
-    )
-    def test_each_is_an_error_that_names_file_and_annotation(
-        self, tmp_path: Path, segmentation: Any, sentence: str
-    ) -> None:
-        ((level, code, number, message),) = issues_of(tmp_path, annotation(41, 0, segmentation))
-        assert (level, code, number) == ("error", "broken-annotation", 41)
-        assert message.startswith("annotations[0]: ")
-        assert sentence in message
-        assert message.endswith(".")
+class TestNumbers:
+    """Numbers as other programs write them."""
 
+    @pytest.mark.parametrize("write", [str, float])
+    def test_are_read_as_they_are_meant(self, tmp_path: Path, write: Any) -> None:
+        plain, root = open_dataset(write_coco(tmp_path / "plain")), write_coco(tmp_path / "written")
+        for split in ("train", "valid", "test"):
+            content = read_json(root / split)
+            for one in content["categories"]:
+                one["id"] = write(one["id"])
+            for one in content["images"]:
+                one["width"], one["height"] = write(one["width"]), write(one["height"])
+            for one in content["annotations"]:
+                one["category_id"] = write(one["category_id"])
+            write_json(root / split, content)
+        written = open_dataset(root)
+        assert (written.issues, written.categories) == ((), plain.categories)
+        assert written.fingerprint() == plain.fingerprint()
+
+
+class TestSizes:
+    @pytest.mark.parametrize("given", [None, 0, "none"])
+    def test_that_are_not_given_are_those_of_the_files_as_they_are_shown(self, tmp_path: Path, given: Any) -> None:
+        root = write_coco(tmp_path)
+        exif = Image.Exif()
+        exif[274] = 6
+        Image.fromarray(noise(HEIGHT, WIDTH)).save(root / "train" / "1.png", exif=exif)
+        content = read_json(root / "train")
+        for image in content["images"][:2]:
+            image["width"] = image["height"] = given
+            if given == "none":
+                del image["width"], image["height"]
+        write_json(root / "train", content)
+        dataset = open_dataset(root)
+        (warning,) = dataset.issues
+        assert (warning.level, warning.code) == ("warning", "no-size")
+        assert "of its 3 images 2 have no width and height" in warning.message
+        sizes = [(record.width, record.height) for record in dataset.records["train"]]
+        assert sizes == [(WIDTH, HEIGHT), (HEIGHT, WIDTH), (WIDTH, HEIGHT)]
+
+    def test_of_a_file_that_tells_none_are_an_error(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path)
+        content = read_json(root / "train")
+        del content["images"][0]["width"]
+        write_json(root / "train", content)
+        (root / "train" / "0.png").write_bytes(b"no image")
+        dataset = open_dataset(root)
+        (error,) = dataset.errors
+        assert (error.code, error.file) == ("unreadable-image", "train/0.png")
+        assert [record.name for record in dataset.records["train"]] == ["train/1.png", "train/2.png"]
+
+
+class TestBrokenAnnotations:
     @pytest.mark.parametrize(
         ("field", "value", "sentence"),
         [
             ("image_id", 77, "image_id 77 is not the id of an image"),
             ("category_id", 77, "category_id 77 is not the id of a category"),
-            ("category_id", "1", "category_id: input should be a valid integer"),
+            ("category_id", "one", "category_id: input should be a valid integer"),
+            ("category_id", 1.5, "category_id: input should be a valid integer"),
             ("image_id", None, "image_id: input should be a valid integer, got None"),
         ],
     )
@@ -289,6 +308,21 @@ class TestBrokenAnnotations:
             assert dataset.issues == ()
             assert [one.annotation_id for one in dataset.records["train"][0].annotations] == [1]
 
+    @pytest.mark.parametrize("write", [float, lambda number: f"{number:04}"])
+    def test_an_image_s_id_as_a_table_writes_it(self, tmp_path: Path, write: Any) -> None:
+        one = {**annotation(1, 0, [rectangle(1, 1, 5, 5)]), "image_id": write(2)}
+        dataset = open_dataset(write_coco(tmp_path, annotations=[one]))
+        assert dataset.issues == ()
+        assert [len(record.annotations) for record in dataset.records["train"]] == [0, 0, 1]
+
+    def test_an_id_that_two_images_may_mean_is_an_error(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path, annotations=[{**annotation(1, 0, [rectangle(1, 1, 5, 5)]), "image_id": "0002"}])
+        content = read_json(root / "train")
+        content["images"][1]["id"] = "2"
+        write_json(root / "train", content)
+        (error,) = open_dataset(root).errors
+        assert "image_id '0002' is not the id of an image" in error.message
+
     def test_all_of_them_are_listed_and_the_others_are_kept(self, tmp_path: Path) -> None:
         good = annotation(2, 0, [rectangle(1, 1, 5, 5)])
         broken = [annotation(number, 0, None) for number in (1, 3)]
@@ -297,12 +331,24 @@ class TestBrokenAnnotations:
         assert [one.annotation for one in dataset.errors] == [1, 3]
         assert [one.annotation_id for one in dataset.records["train"][0].annotations] == [2]
 
-    def test_one_without_an_id_is_named_by_its_place(self, tmp_path: Path) -> None:
-        broken = annotation(0, 0, [rectangle(1, 1, 5, 5)])
-        del broken["id"]
-        ((_, _, number, message),) = issues_of(tmp_path, annotation(5, 0, [rectangle(1, 1, 5, 5)]), broken)
+    def test_one_cause_is_one_error(self, tmp_path: Path) -> None:
+        lost = [{**annotation(number, 0, [rectangle(1, 1, 5, 5)]), "image_id": f"x{number}"} for number in range(5)]
+        ((level, code, number, message),) = issues_of(tmp_path, *lost, annotation(9, 0, [rectangle(1, 1, 5, 5)]))
+        assert (level, code, number) == ("error", "broken-annotation", 0)
+        assert message == (
+            "annotations[0]: image_id 'x0' is not the id of an image. This is so of 5 of 6 annotations: 0, 1, 2, … and "
+            "2 more."
+        )
+
+    def test_one_without_an_id_is_known_by_its_place(self, tmp_path: Path) -> None:
+        without = annotation(0, 0, None)
+        del without["id"]
+        drawn = {**without, "segmentation": [rectangle(1, 1, 5, 5)]}
+        ((_, _, number, message),) = issues_of(tmp_path, drawn, without, drawn)
         assert number is None
-        assert message.startswith("annotations[1]: id: field required")
+        assert message.startswith("annotations[1]: segmentation is missing")
+        (one, other) = open_dataset(tmp_path).records["train"][0].annotations
+        assert (one.annotation_id, other.annotation_id) == (0, 2)
 
     def test_an_id_used_twice_is_a_warning(self, tmp_path: Path) -> None:
         one = annotation(5, 0, [rectangle(1, 1, 5, 5)])
@@ -387,161 +433,6 @@ class TestLayouts:
         for name in ("dataset.json", "package.json", "train.json", "annotations.json"):
             (tmp_path / name).write_text("{}")
         assert open_dataset(tmp_path).layout == "folders"
-
-
-class TestFileNames:
-    """Names that nearly are those of files."""
-
-    def write(self, root: Path, listed: str, on_disk: str) -> Path:
-        for split in ("train", "valid"):
-            images, annotations = [], []
-            for number in range(3):
-                write_image(root / split / on_disk.format(number, split), noise(HEIGHT, WIDTH, number))
-                images.append(
-                    {"id": number, "file_name": listed.format(number, split), "width": WIDTH, "height": HEIGHT}
-                )
-                annotations.append(annotation(number, number, [rectangle(10, 5, 20, 15 + number)]))
-            write_json(root / split, coco_content(images, annotations))
-        return root
-
-    @pytest.mark.parametrize(
-        ("listed", "on_disk", "why"),
-        [
-            ("images\\{}.png", "images/{}.png", "backslashes"),
-            ("{1}/{0}.png", "{}.png", "relative to the dataset's folder"),
-            ("data/{}.png", "{}.png", "other folders"),
-            ("{}.png", "scans/of/{}.png", "other folders"),
-            ("C:\\Users\\me\\{}.png", "{}.png", "backslashes, other folders"),
-            ("http://localhost:8080/data/{}.png?x=1", "{}.png", "other folders"),
-            ("{}.PNG", "{}.png", "letter case"),
-            ("{}.jpg", "{}.png", "another suffix"),
-            ("M\u00fcller {}.png", "Mu\u0308ller {}.png", "accents put together otherwise"),
-            ("a%20b{}.png", "a b{}.png", "escaped characters"),
-        ],
-    )
-    def test_the_one_file_that_fits_is_read_and_that_is_said_once(
-        self, tmp_path: Path, listed: str, on_disk: str, why: str
-    ) -> None:
-        dataset = open_dataset(self.write(tmp_path, listed, on_disk))
-        assert dataset.errors == ()
-        for record in dataset:
-            assert record.name == f"{record.split}/{on_disk.format(record.image_id, record.split)}"
-            assert read_mask(record).sum() == 20 * (15 + int(record.image_id))
-        said = [issue for issue in dataset.issues if issue.code == "resolved-names"]
-        assert [(issue.level, issue.file) for issue in said] == [
-            ("warning", f"{split}/_annotations.coco.json") for split in ("train", "valid")
-        ]
-        assert "3 of its 3 file names" in said[0].message
-        assert f"({why})" in said[0].message
-        assert len(dataset.issues) == 2
-
-    def test_names_relative_to_the_folder_of_images_are_usual(self, tmp_path: Path) -> None:
-        dataset = open_dataset(self.write(tmp_path, "{}.png", "images/{}.png"))
-        assert (dataset.issues, dataset.records["train"][0].name) == ((), "train/images/0.png")
-
-    def test_a_name_that_is_a_files_stays_that_files(self, tmp_path: Path) -> None:
-        root = self.write(tmp_path, "{}.png", "{}.png")
-        write_image(root / "train" / "0.jpg", noise())
-        (issue,) = open_dataset(root).issues
-        assert (issue.code, issue.file) == ("unlisted-file", "train/0.jpg")
-
-    def test_where_two_files_fit_none_is_taken(self, tmp_path: Path) -> None:
-        root = self.write(tmp_path, "{}.png", "a/{}.png")
-        write_image(root / "train" / "b" / "1.png", noise())
-        dataset = open_dataset(root)
-        (error,) = dataset.errors
-        assert (error.code, error.file) == ("missing-image", "train/1.png")
-        assert "several files or entries fit its name (train/a/1.png, train/b/1.png)" in error.message
-        assert [record.image_id for record in dataset.records["train"]] == [0, 2]
-
-    def test_where_two_entries_mean_one_file_none_gets_it(self, tmp_path: Path) -> None:
-        root = self.write(tmp_path, "{}.png", "{}.png")
-        content = read_json(root / "train")
-        content["images"][0]["file_name"], content["images"][1]["file_name"] = "x/2.PNG", "y/2.PNG"
-        content["images"].pop()
-        content["annotations"].pop()
-        write_json(root / "train", content)
-        (error,) = open_dataset(root).errors
-        assert error.code == "missing-image"
-        assert "2 of 2 images" in error.message
-
-    def test_all_names_missing_are_one_error_with_the_likely_cause(self, tmp_path: Path) -> None:
-        root = self.write(tmp_path, "scan_{}.png", "renamed-{}.png")
-        errors = open_dataset(root).errors
-        assert [error.code for error in errors] == ["missing-image", "missing-image"]
-        assert (
-            "3 image files that no entry lists, such as train/renamed-0.png: were files renamed?" in errors[0].message
-        )
-
-    def test_no_image_at_all(self, tmp_path: Path) -> None:
-        root = self.write(tmp_path, "{}.png", "{}.png")
-        for path in (root / "valid").glob("*.png"):
-            path.unlink()
-        (error,) = open_dataset(root).errors
-        assert "valid/ holds no image file at all" in error.message
-
-    def test_names_that_lead_out_are_one_error(self, tmp_path: Path) -> None:
-        root = write_coco(tmp_path, count=6)
-        content = read_json(root / "train")
-        for image in content["images"][:5]:
-            image["file_name"] = f"/content/{image['file_name']}"
-        content["annotations"] = content["annotations"][5:]
-        write_json(root / "train", content)
-        (error,) = open_dataset(root).errors
-        assert error.code == "unsafe-path"
-        assert "and so are 4 more of 6" in error.message
-
-
-class TestOutlines:
-    """Outlines in another unit than pixels, and points in other forms than a flat list."""
-
-    SIZE = 256
-    BOX = (90, 60, 50, 40)
-
-    def issues(self, tmp_path: Path, outline: Any, box: Any = BOX, area: Any = 2000) -> list[str]:
-        root = write_coco(tmp_path / "dataset", height=self.SIZE, width=self.SIZE)
-        content = read_json(root / "train")
-        content["annotations"] = [
-            {**annotation(number, number, outline), "bbox": box, "area": area} for number in range(3)
-        ]
-        write_json(root / "train", content)
-        dataset = open_dataset(root)
-        if not dataset.issues:
-            assert {int(read_mask(record).sum()) for record in dataset.records["train"]} == {2000}
-        return [f"{issue.level} {issue.code}" for issue in dataset.issues]
-
-    def outline(self, factor: float = 1.0) -> list[float]:
-        return [factor * value for value in rectangle(*self.BOX)]
-
-    def test_pixels_are_not_suspected(self, tmp_path: Path) -> None:
-        assert self.issues(tmp_path, [self.outline()]) == []
-
-    @pytest.mark.parametrize(
-        ("box", "area"), [(BOX, 2000), (BOX, None), (None, 2000), ([35.2, 23.4, 19.5, 15.6], 2000)]
-    )
-    def test_percent(self, tmp_path: Path, box: Any, area: Any) -> None:
-        assert self.issues(tmp_path, [self.outline(100 / self.SIZE)], box, area) == ["error outlines-not-in-pixels"]
-
-    @pytest.mark.parametrize(("box", "area"), [(BOX, 2000), (None, None), ([0.352, 0.234, 0.195, 0.156], None)])
-    def test_shares_of_the_image(self, tmp_path: Path, box: Any, area: Any) -> None:
-        assert self.issues(tmp_path, [self.outline(1 / self.SIZE)], box, area) == ["error outlines-not-in-pixels"]
-
-    def test_swapped_coordinates(self, tmp_path: Path) -> None:
-        x, y, width, height = self.BOX
-        assert self.issues(tmp_path, [rectangle(y, x, height, width)]) == ["error outlines-swapped"]
-
-    def test_outlines_beside_their_boxes(self, tmp_path: Path) -> None:
-        assert self.issues(tmp_path, [rectangle(10, 150, 50, 40)]) == ["warning outlines-and-boxes-disagree"]
-
-    @pytest.mark.parametrize("box", ["x", [1, 2, 3], [1, 2, None, 4], [0, 0, 0, 0], [1e300] * 4])
-    def test_boxes_that_say_nothing(self, tmp_path: Path, box: Any) -> None:
-        assert self.issues(tmp_path, [self.outline()], box, "many") == []
-
-    @pytest.mark.parametrize("form", ["pairs", "rings", "names"])
-    def test_points_in_other_forms(self, tmp_path: Path, form: str) -> None:
-        points = np.array(self.outline()).reshape(-1, 2).tolist()
-        named = [{"x": x, "y": y} for x, y in points]
-        assert self.issues(tmp_path, {"pairs": points, "rings": [points], "names": named}[form]) == []
 
 
 junk = st.recursive(

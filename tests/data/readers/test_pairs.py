@@ -69,6 +69,37 @@ def test_flat_pairs_have_no_patients(tmp_path: Path) -> None:
     assert {record.group for record in dataset} == {None}
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}_image.png", "{}_mask.png"),
+        ("img_{}.png", "mask_{}.png"),
+        ("P{}/image.png", "P{}/mask.png"),
+        ("P{}/t1_img.png", "P{}/t1_seg.png"),
+    ],
+)
+def test_images_that_say_that_they_are(tmp_path: Path, image: str, mask: str) -> None:
+    for index in range(4):
+        write_image(tmp_path / image.format(index), noise(seed=index))
+        drawn = np.zeros((40, 60), dtype=np.uint8)
+        drawn[: index + 1] = 1
+        write_image(tmp_path / mask.format(index), drawn)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.issues, len(dataset)) == ("pairs", (), 4)
+    for index, record in enumerate(dataset):
+        assert record.name == image.format(index)
+        assert read_mask(record).sum() == 60 * (index + 1)
+        assert record.group == (f"P{index}" if "/" in image else None)
+
+
+def test_a_mask_goes_to_the_image_of_its_very_name(tmp_path: Path) -> None:
+    for name in ("1.png", "1_image.png", "1_mask.png"):
+        write_image(tmp_path / name, noise())
+    dataset = open_dataset(tmp_path)
+    assert [record.name for record in dataset] == ["1.png"]
+    assert [issue.file for issue in dataset.errors] == ["1_image.png"]
+
+
 def test_many_images_without_a_mask_are_one_error(tmp_path: Path) -> None:
     root = write_patients(tmp_path)
     masks = sorted(root.rglob("*_mask.tif"))
