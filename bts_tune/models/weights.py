@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
+import os
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bts_tune.data.prepared.cache import default_cache
+from bts_tune.data.prepared.cache import default_cache, places
 from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.models.known import keep, recall
@@ -90,9 +91,9 @@ def resolve_weights(
         files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
         if files:
             return _from_file(encoder, files[0], cache)
-    folders = [default_cache()] if cache is None else [cache.absolute(), default_cache()]
-    files = [folder / "weights" / f"{encoder}.safetensors" for folder in folders]
-    file = next((file for file in files if file.is_file()), files[0])
+    kept_in = places(cache)
+    files = [folder / "weights" / f"{encoder}.safetensors" for folder in [*kept_in, default_cache()]]
+    file = next((file for file in files if os.access(file, os.R_OK)), files[len(kept_in) - 1])
     if not file.is_file():
         _download(encoder, file, weights_dir)
     return _from_file(encoder, file, cache)

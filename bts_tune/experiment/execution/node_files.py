@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bts_tune.data.prepared.cache import building, default_cache, remove, temporary_folder
+from bts_tune.data.prepared.cache import building, default_cache, own_cache, remove, temporary_folder
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import DataError
 from bts_tune.experiment.execution.model_storage import ModelStorage
@@ -220,7 +220,7 @@ class TrialFiles:
 
 def _writable_cache(first: Path) -> Path:
     """Return the folder to keep on this node what it lacks: where the driver has it, else the cache of this node."""
-    for folder in (first, default_cache()):
+    for folder in (first, default_cache(), own_cache()):
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
