@@ -98,7 +98,8 @@ def test_a_node_without_room_is_at_fault(
     shipping: Shipping, inputs: TrialInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("BTS_TUNE_CACHE", str(tmp_path / "file" / "own"))
+    for variable in ("BTS_TUNE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "file" / "own"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     (weights,) = inputs.weights.values()
     assert weights.path is not None
