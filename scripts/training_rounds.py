@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import tempfile
 import time
@@ -75,8 +76,6 @@ def measure_rounds(job: Job) -> Generator[Measurement, None, None]:
 
 
 def _limit(job: Job) -> Generator[Measurement, None, None]:
-    import torch
-
     from bts_tune.models.weights import EncoderWeights
     from bts_tune.training.loop import open_trial
     from bts_tune.training.trial import TrialSetup
@@ -91,16 +90,13 @@ def _limit(job: Job) -> Generator[Measurement, None, None]:
     while True:
         _synchronize(job)
         started = time.perf_counter()
+        trial.step.begin_epoch()
         for _ in range(job.steps):
-            with trial.amp.autocast():
-                logits = trial.model(image)
-            loss = trial.loss(logits.float(), truth)
-            trial.optimizer.zero_grad(set_to_none=True)
-            trial.amp.scaler.scale(loss).backward()
+            trial.step(image, truth)
             trial.amp.scaler.step(trial.optimizer)
             trial.amp.scaler.update()
         _synchronize(job)
-        assert torch.isfinite(loss)
+        assert math.isfinite(trial.step.sums()[0])
         yield Measurement(job.steps * len(image), time.perf_counter() - started)
 
 

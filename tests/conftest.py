@@ -1,9 +1,14 @@
 """What holds for the process of all tests."""
 
+from __future__ import annotations
+
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # Threads that wait for each other in a loop would take the cores from the tests beside; read when torch is loaded.
@@ -20,3 +25,22 @@ _LONG = [Path(__file__).parent / name for name in ("experiment", "test_api.py", 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no worker is alone with one at the end."""
     items.sort(key=lambda item: not any(item.path.is_relative_to(long) for long in _LONG))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Returns a folder of this name that is made once for all processes of a session; to be left as it is."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # of all workers
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, whole = session / name, session / f"{name}.made"
+        with FileLock(session / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                whole.touch()
+        return folder
+
+    return once

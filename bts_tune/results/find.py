@@ -69,13 +69,20 @@ def kept_replicate(folder: RunFolder, configuration: Configuration) -> TrialReco
 
 
 def ensemble_models(folder: RunFolder) -> list[Path]:
-    """Return the folders of the models of all trainings of the winning configuration, by seed and fold.
+    """Return the folders of the models of the run's ensemble: those that were measured as one.
+
+    Where none was measured, they are all trainings of the winning configuration, by seed and fold.
 
     Raises:
         RunError: the run has no winner yet, or kept fewer than two of its models.
     """
-    best = next(iter(configurations(folder.trials())), None)
-    kept = [folder.model_folder(record.trial) for record in best.trials if _has_model(folder, record)] if best else []
+    trials = folder.trials()
+    best = next(iter(configurations(trials)), None)
+    members = [record.trial for record in best.trials] if best else []
+    for record in trials:
+        members = record.variants.get("ensemble", {}).get("members", members)
+    kept = [folder.model_folder(record.trial) for record in trials if record.trial in members]
+    kept = [model for model in kept if (model / "model.json").is_file()]
     if len(kept) < 2:
         raise RunError(
             f"{folder}: an ensemble needs at least two trained models of the winning configuration, and this run kept "

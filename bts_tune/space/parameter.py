@@ -5,11 +5,13 @@ A parameter is drawn through the `suggest_*` methods of `optuna.Trial`, but noth
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic.fields import FieldInfo
 
 from bts_tune.config import FIELDS, Part, TrialConfig, check_field, explain, field_info
 from bts_tune.errors import ConfigError
@@ -150,10 +152,14 @@ def check_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def fields_model(names: Iterable[str]) -> type[Part]:
     """Return `TrialFields`, with those of `names` besides that are parameters of a loss or decoder."""
-    own = [name for name in names if name not in FIELDS]
-    if not own:
-        return TrialFields
-    added = {name: (info.annotation, info) for name in own for info in [field_info(name)]}
+    own = tuple((name, field_info(name)) for name in names if name not in FIELDS)
+    return _with_parameters(own) if own else TrialFields
+
+
+@functools.lru_cache(maxsize=256)
+def _with_parameters(own: tuple[tuple[str, FieldInfo], ...]) -> type[Part]:
+    # Kept, since pydantic takes 5 ms to make one. A declaration is equal to itself alone, whoever uses its name later.
+    added = {name: (info.annotation, info) for name, info in own}
     return create_model("TrialFields", __base__=TrialFields, **added)  # type: ignore[call-overload]
 
 

@@ -24,6 +24,7 @@ from bts_tune.training.loader import BatchLoader
 from bts_tune.training.measure import measure
 from bts_tune.training.optimizer import build_optimizer
 from bts_tune.training.schedule import Schedule
+from bts_tune.training.step import TrainingStep
 from bts_tune.training.trial import Row, Trial, TrialSetup
 
 
@@ -81,7 +82,8 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     schedule = Schedule(config.part(OptimizationPart), optimizer, loader.steps_per_epoch)
     loss = LOSSES.get(config.loss)(config).to(amp.device)
     average = WeightAverage(model, config) if config.weight_average != "none" else None
-    return Trial(config, data, setup.folder, amp, model, freeze, optimizer, schedule, loss, loader, average)
+    step = TrainingStep(model, loss, amp, config.label_smoothing)
+    return Trial(config, data, setup.folder, amp, model, freeze, optimizer, schedule, loss, step, loader, average)
 
 
 def rows(trial: Trial) -> Generator[Row, None, None]:
@@ -135,29 +137,18 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
 
 def _train_epoch(trial: Trial, epoch: int) -> tuple[float, float]:
     """Update the weights on every training image once; return the mean loss and the pooled soft Dice loss."""
-    amp = trial.amp
     set_mode(trial.model, training=True)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=amp.device)
-    dice_sums = torch.zeros(3, dtype=torch.float64, device=amp.device)
+    trial.step.begin_epoch()
     for image, truth in trial.loader.training(epoch):
-        with amp.autocast():
-            logits = trial.model(image)
-        logits = logits.float()
-        loss = trial.training_loss(logits, truth)
-        trial.optimizer.zero_grad(set_to_none=True)
-        amp.scaler.scale(loss).backward()
-        amp.scaler.step(trial.optimizer)
-        amp.scaler.update()
+        trial.step(image, truth)
+        trial.amp.scaler.step(trial.optimizer)
+        trial.amp.scaler.update()
         trial.schedule.after_step()
         if trial.average is not None:
             trial.average.after_step(trial.model)
-        with torch.no_grad():
-            probability = torch.sigmoid(logits.detach())
-            loss_sum += loss.detach().double() * len(image)
-            dice_sums += torch.stack([(probability * truth).sum(), probability.sum(), truth.sum()]).double()
-    overlap, predicted, true = dice_sums.tolist()
-    totals = np.array([0.0, 0.0, 0.0, overlap, predicted, true])
-    return float(loss_sum) / trial.loader.images_per_epoch, float(pooled_dice_loss(totals))
+    loss_sum, dice_sums = trial.step.sums()
+    totals = np.array([0.0, 0.0, 0.0, *dice_sums])
+    return loss_sum / trial.loader.images_per_epoch, float(pooled_dice_loss(totals))
 
 
 def _require_finite(epoch: int, **metrics: float | None) -> None:

@@ -16,7 +16,7 @@ from bts_tune.models.known import keep, recall
 _FEW, _MORE = 2, 6
 """Images of the two steps that are timed on CPUs, from which larger steps follow; whole steps take too long there."""
 
-_STEPS_ON_GPUS = 3
+_STEPS_ON_GPUS = 8
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
     from bts_tune.registry import LOSSES
     from bts_tune.training.device import MixedPrecision, resolve_device
     from bts_tune.training.optimizer import build_optimizer
+    from bts_tune.training.step import TrainingStep
 
     threads_before = torch.get_num_threads()
     if machine.threads:
@@ -92,6 +93,7 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
         EncoderFreeze(model, config).apply(epoch=1)
         optimizer = build_optimizer(config.part(OptimizationPart), model)
         loss = LOSSES.get(config.loss)(config).to(amp.device)
+        gradients = TrainingStep(model, loss, amp)
 
         def seconds(images: int, *, training: bool) -> float:
             size = (images, 1, config.image_size, config.image_size)
@@ -100,15 +102,15 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
             if amp.device.type == "cuda":
                 torch.cuda.synchronize()
             begun = time.perf_counter()
-            with torch.set_grad_enabled(training):
-                with amp.autocast():
-                    logits = model(image)
-                value = loss(logits.float(), truth)
             if training:
-                optimizer.zero_grad(set_to_none=True)
-                amp.scaler.scale(value).backward()
+                gradients(image, truth)
                 amp.scaler.step(optimizer)
                 amp.scaler.update()
+            else:
+                with torch.no_grad():
+                    with amp.autocast():
+                        logits = model(image)
+                    loss(logits.float(), truth)
             if amp.device.type == "cuda":
                 torch.cuda.synchronize()
             return time.perf_counter() - begun
@@ -117,6 +119,7 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
         if amp.device.type == "cuda":
             steps = [seconds(batch, training=True) for _ in range(_STEPS_ON_GPUS)]
             seconds(batch, training=False)
+            gradients.close()
             return Speed(min(steps) / batch, seconds(batch, training=False) / batch)
         seconds(_FEW, training=True)  # the first one prepares what later ones use again
         more = min(batch, _MORE)

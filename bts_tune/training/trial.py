@@ -21,6 +21,7 @@ from bts_tune.training.device import MixedPrecision, give_back_memory
 from bts_tune.training.loader import BatchLoader
 from bts_tune.training.row import Row
 from bts_tune.training.schedule import Schedule
+from bts_tune.training.step import TrainingStep
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Trial:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     loss: Loss
+    step: TrainingStep
     loader: BatchLoader
     average: WeightAverage | None = None
     done: list[Row] = field(default_factory=list)
@@ -72,12 +74,6 @@ class Trial:
             return model
         return self.model
 
-    def training_loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Return the loss of a training batch: that of `loss`, on a truth that is as soft as the configuration says."""
-        smoothing = self.config.label_smoothing
-        found: torch.Tensor = self.loss(logits, truth * (1 - smoothing) + smoothing / 2 if smoothing else truth)
-        return found
-
     def describe(self) -> dict[str, Any]:
         """Return what the record keeps of how the trial runs."""
         return {
@@ -85,6 +81,7 @@ class Trial:
             "precision": self.amp.precision,
             "torch_threads": torch.get_num_threads(),
             "augmented": self.loader.augmentation,
+            "steps": self.step.describe(),
             "parameters": count_parameters(self.model),
             "trainable_parameters": count_parameters(self.model, trainable_only=True),
             "kept_epochs": len(self.done),
@@ -95,6 +92,7 @@ class Trial:
         """End the loader's threads and give the device's memory back."""
         self.loader.close()
         # The generator of rows, and whoever holds it, still refer to this object: what it holds has to go.
+        self.step.close()
         self.optimizer.state.clear()
         self.optimizer.param_groups.clear()
         self.model.to("meta")

@@ -24,7 +24,7 @@ configurations:
   fpn: {config: {decoder: fpn, encoder_weights: none}}
 datasets: {phantom: DATA}
 seeds: 2
-set: {epochs: 3}
+set: {epochs: 3, image_size: 32, encoder: tu-test_efficientnet}
 """
 
 

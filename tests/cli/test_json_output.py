@@ -128,7 +128,8 @@ def test_dry_run(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
 
 def test_dry_run_of_a_benchmark(printed: Callable[..., dict[str, Any]], phantom: Path) -> None:
     Path("bench.yaml").write_text(
-        "name: small\nseeds: 2\nset: {epochs: 3}\n"
+        "name: small\nseeds: 2\n"
+        "set: {epochs: 3, image_size: 32, encoder: tu-test_efficientnet, encoder_weights: none}\n"
         "configurations: {unet: {config: {}}, fpn: {config: {decoder: fpn}}}\n"
         f"datasets: {{phantom: {phantom}}}\n"
     )

@@ -1,14 +1,32 @@
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from bts_tune.data.checks.scan import scan_dataset
+from bts_tune.data.open import open_dataset
+from tests.data.splits.builders import Scanned
 
 
 @pytest.fixture(scope="session")
 def brain_tumor_coco() -> Path:
     """The real dataset, which is not part of the repository."""
     return _beside_the_checkout("brain_tumor_coco")
+
+
+@pytest.fixture(scope="session")
+def real(brain_tumor_coco: Path, made_once: Callable[[str, Callable[[Path], None]], Path]) -> Scanned:
+    """The real dataset with its scan, which takes ten seconds of a core: once for all processes of a session."""
+    dataset = open_dataset(brain_tumor_coco)
+
+    def scan(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "scan").write_bytes(pickle.dumps(scan_dataset(dataset)))
+
+    return Scanned(dataset, pickle.loads((made_once("real", scan) / "scan").read_bytes()))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Every command and every Python example of the documentation is run, or says why it is not.
 
 `DIR` in a command is a folder of phantoms, `RUN` and `OTHER` are small runs. Commands that would train are carried out
-with `--dry-run`. Where a block stands behind `<!-- not run: reason -->`, its commands are still parsed, so that every
-option in it is one that there is.
+with `--dry-run --no-timing`. Where a block stands behind `<!-- not run: reason -->`, its commands are still parsed, so
+that every option in it is one that there is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ import cv2
 import pytest
 
 import bts_tune
-from bts_tune import plugins, registry
 from bts_tune.cli.main import all_parsers, main, parse
 from bts_tune.experiment.planning.options import RunOptions, declarations
-from bts_tune.registry import Registry
 from bts_tune.space import load_space
 from bts_tune.testing.exports import example_data, example_run, validation_images
 from tests.docs.pages import PAGES, ROOT, Block, blocks
+from tests.forgetting import forget_plugins
 
 ALL = [block for page in PAGES for block in blocks(page)]
 RUN_PAGES = sorted({block.page for block in ALL if block.language in ("sh", "bash", "python") and not block.not_run})
@@ -66,11 +65,7 @@ def folder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an example registers is forgotten after it."""
-    monkeypatch.setattr(plugins, "_loaded", {})
-    for table in vars(registry).values():
-        if isinstance(table, Registry):
-            table.all()  # what is imported later would be forgotten with it
-            monkeypatch.setattr(table, "_entries", dict(table._entries))
+    forget_plugins(monkeypatch)
 
 
 def whole_space() -> Block:
@@ -140,8 +135,8 @@ def run_command(block: Block, arguments: list[str], capsys: pytest.CaptureFixtur
     parsed = parse(arguments)
     trains = any(getattr(parsed, name, None) for name in TRAINS) or arguments[0] == "final"
     assert not trains, f"{where(block)}: trains; put '<!-- not run: trains -->' before it: {' '.join(arguments)}"
-    if arguments[0].startswith("-") and not parsed.dry_run:
-        arguments = [*arguments, "--dry-run"]
+    if arguments[0].startswith("-"):
+        arguments = [*arguments, "--dry-run", "--no-timing"]
     code = main(arguments)
     said = capsys.readouterr()
     assert code == 0, f"{where(block)}: {' '.join(arguments)}\n{said.out}{said.err}"

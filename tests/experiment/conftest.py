@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -12,10 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
+from bts_tune.cli.main import main
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.results.run_folder import RunFolder
+from tests.forgetting import forget_plugins
 
 FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]
 
@@ -71,25 +74,6 @@ PATIENT = r"(p\d+)_"
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Returns a folder of this name that is made once for all processes of a session; to be left as it is."""
-    session = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        session = session.parent  # of all workers
-
-    def once(name: str, make: Callable[[Path], None]) -> Path:
-        folder, whole = session / name, session / f"{name}.made"
-        with FileLock(session / f"{name}.lock"):
-            if not whole.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                make(folder)
-                whole.touch()
-        return folder
-
-    return once
-
-
-@pytest.fixture(scope="session")
 def small_data(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A phantom dataset of 40 slices at 48 px."""
     return made_once(
@@ -108,6 +92,14 @@ def write_space(folder: Path, *, epochs: int = 2, search: bool = False, extra: s
     path = folder / "small.yaml"
     path.write_text(SPACE.format(epochs=epochs) + (SEARCH if search else "") + extra)
     return path
+
+
+def with_final_stage(space: Path, *, trials: int, final: str) -> Path:
+    """Give a small space with a search another number of trials, and a final stage."""
+    space.write_text(
+        space.read_text().replace("final: {top: 0}", final).replace("num_trials: 4", f"num_trials: {trials}")
+    )
+    return space
 
 
 @pytest.fixture
@@ -159,6 +151,25 @@ class Command:
         output, errors = process.communicate(timeout=timeout)
         return process.returncode, output, errors
 
+    def here(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Run the command in this process, which has imported what it needs; return the same.
+
+        For what does not depend on its process: a report, a prediction, a refusal. Plugins are forgotten after it.
+        """
+        output, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as streams:
+            streams.enter_context(contextlib.redirect_stdout(output))
+            streams.enter_context(contextlib.redirect_stderr(errors))
+            forget_plugins(patch)
+            patch.chdir(self.folder)
+            for name, value in {**self.environment, "BTS_TUNE_CACHE": str(self.cache)}.items():
+                patch.setenv(name, value)
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return code, output.getvalue(), errors.getvalue()
+
     def run_arguments(self, space: Path, name: str, *more: str) -> Sequence[str]:
         """Return the arguments of a run on the small dataset."""
         return ["--space", str(space), "--data", str(self.data), "--name", name, "--no-dashboard", *more]
@@ -190,6 +201,12 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
         (folder / "failing.py").write_text(FAILING_TRACKER)
         plugins = ", ".join(str(path) for path in (EXAMPLES / "csv_tracker.py", folder / "failing.py"))
         space = write_space(folder, epochs=2, extra=f"plugins: [{plugins}]\ntrackers: [failing, csv]\nobjective: iou\n")
+        # A named trial that is no baseline: of those, every seed is measured anyway.
+        space.write_text(
+            space.read_text().replace(
+                "    baseline: true\n    config: {decoder: unet}\n", "    config: {decoder: unet}\n"
+            )
+        )
         command = Command(folder, small_data, cache)
         options = ("--only", "plain", "--seeds", "2", "--concurrent", "1", "--tta", "--ensemble", "--postprocess")
         split = ("--split", "grouped", "--group-by", PATIENT, "--split-seed", "7")
@@ -200,6 +217,27 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
 
     folder = made_once("with-options", make)
     run = RunFolder.open(folder / "results" / "options")
+    return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
+
+
+@pytest.fixture(scope="session")
+def with_final(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
+    """A search with a final stage of two seeds, on the split of a plugin and by the metric of another."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        plugins = ", ".join(str(EXAMPLES / name) for name in ("area_error.py", "by_hash.py"))
+        space = write_space(folder, epochs=1, search=True, extra=f"objective: area-error\nplugins: [{plugins}]\n")
+        with_final_stage(space, trials=2, final="final: {top: 1, seeds: 1}")
+        command = Command(folder, small_data, cache)
+        options = ("--concurrent", "1", "--final-seeds", "2", "--split", "by-hash", "--ensemble", "--ensemble-top", "2")
+        code, output, errors = command(*command.run_arguments(space, "final", *options), timeout=500)
+        assert code == 0, errors
+        (folder / "output").write_text(output)
+        (folder / "errors").write_text(errors)
+
+    folder = made_once("with-final", make)
+    run = RunFolder.open(folder / "results" / "final")
     return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
 
 

@@ -17,7 +17,7 @@ from bts_tune.results.run_folder import RunFolder
 from tests.experiment.conftest import Command
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "benchmark.yaml"
-QUICK = {"epochs": 1, "image_size": 32, "batch_size": 8, "encoder": "resnet18", "encoder_weights": "none"}
+QUICK = {"epochs": 1, "image_size": 32, "batch_size": 8, "encoder": "tu-test_efficientnet", "encoder_weights": "none"}
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ def test_a_benchmark_is_interrupted_and_gone_on_with(command: Command, example: 
     row = table[(table["run"] == "clinic-b") & (table["measured_on"] == "test") & (table["configuration"] == "unet-b0")]
     assert row["value"].item() == pytest.approx(test)
 
-    code, output, _ = command("benchmark", example, "--dry-run")
+    code, output, _ = command.here("benchmark", example, "--dry-run")
     assert code == 0
     assert "Run clinic-b (complete): 3 trials, 3 epochs" in output
     assert "Cost of what is not complete: 0 trials, 0 epochs" in output
     example.write_text(example.read_text().replace("seeds: 1", "seeds: 2"))
-    code, _, errors = command("benchmark", example)
+    code, _, errors = command.here("benchmark", example)
     assert code == 2
     assert "seeds is not as it was when the benchmark began" in errors
     assert errors.count("\n") == 1
@@ -86,14 +86,14 @@ def test_a_benchmark_is_interrupted_and_gone_on_with(command: Command, example: 
 def test_a_broken_dataset_is_refused_before_anything_is_trained(command: Command, example: Path) -> None:
     for image in sorted((command.folder / "clinic_b" / "train").glob("*.png"))[:2]:
         image.write_bytes(b"no image")
-    code, _, errors = command("benchmark", example, "--no-dashboard")
+    code, _, errors = command.here("benchmark", example, "--no-dashboard")
     assert code == 1
     assert "clinic_b: the dataset has" in errors
     assert not list((command.folder / "results").rglob("run.json"))
 
 
 def test_the_example_says_what_it_is(example: Path, command: Command) -> None:
-    code, output, errors = command("benchmark", example, "--dry-run", "--json")
+    code, output, errors = command.here("benchmark", example, "--dry-run", "--json")
     assert code == 0, errors
     found = json.loads(output)
     assert (found["command"], found["benchmark"], found["seeds"]) == ("benchmark", "decoders", [0])

@@ -106,13 +106,13 @@ def test_all_of_them_together(command: Command, patients: Path, tmp_path: Path) 
 
     image = next(patients.glob("*/*.png"))
     predict: list[str | Path] = ["predict", run, image, "--out", tmp_path / "masks"]
-    code, _, errors = command(*predict)
+    code, _, errors = command.here(*predict)
     assert code == 2
     assert f"made with plugins that are not loaded; if you trust their code, add --plugin {PLUGINS[0]}" in errors
-    code, _, errors = command(*predict, *given)
+    code, _, errors = command.here(*predict, *given)
     assert code == 0, errors
 
-    code, output, errors = command("export", run, "--to", "npz", "--output", tmp_path / "weights.npz", *given)
+    code, output, errors = command.here("export", run, "--to", "npz", "--output", tmp_path / "weights.npz", *given)
     assert code == 0, errors
     assert str(tmp_path / "weights.npz") in output
     assert (tmp_path / "weights.npz").is_file()
@@ -125,7 +125,7 @@ def test_all_of_them_together(command: Command, patients: Path, tmp_path: Path) 
     (changed / "area_error.py").write_text((changed / "area_error.py").read_text() + "# another\n")
     record["plugins"] = [{**one, "name": str(changed / Path(one["name"]).name)} for one in record["plugins"]]
     (run / "run.json").write_text(json.dumps(record))
-    code, _, errors = command("--resume", run)
+    code, _, errors = command.here("--resume", run)
     assert code == 2
     assert "area_error.py, which has changed" in errors
 

@@ -7,9 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.experiment.conftest import EXAMPLES, Command
-
-PLUGINS = ", ".join(str(EXAMPLES / name) for name in ("area_error.py", "by_hash.py"))
+from tests.experiment.conftest import Command, Finished
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:
@@ -17,17 +15,13 @@ def rows_of(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_plugin_s_metric_and_a_report_without_the_plugin(command: Command, space_file: Callable[..., Path]) -> None:
-    space = space_file(extra=f"objective: area-error\nplugins: [{PLUGINS}]\n")
-    options = ("--final-top", "1", "--final-seeds", "2", "--concurrent", "1", "--split", "by-hash")
-    arguments = command.run_arguments(space, "own", *options)
-    code, output, errors = command(*arguments)
-    assert code == 0, errors
-    assert "Split by-hash" in output
-    folder = command.record("own")
+def test_a_plugin_s_metric_and_a_report_without_the_plugin(with_final: Finished, command: Command) -> None:
+    assert "Split by-hash" in with_final.output
+    folder = command.copy_of(with_final.folder)
     means = [float(row["val_area_error"]) for row in rows_of(folder.path / "configurations.csv")]
+    assert len(means) == 3
     assert means == sorted(means)
-    code, output, errors = command("report", folder.path)
+    code, output, errors = command.here("report", folder.path)
     assert code == 0, errors
     assert "Area error" in output
     page = (folder.path / "report.md").read_text(encoding="utf-8")
@@ -37,7 +31,7 @@ def test_a_plugin_s_metric_and_a_report_without_the_plugin(command: Command, spa
 
 
 def test_an_unknown_metric_is_one_sentence(command: Command, space_file: Callable[..., Path]) -> None:
-    code, _, errors = command(*command.run_arguments(space_file(extra="objective: iuo\n"), "x"))
+    code, _, errors = command.here(*command.run_arguments(space_file(extra="objective: iuo\n"), "x"))
     assert code == 2
     assert errors.count("\n") == 1
     assert "objective" in errors

@@ -115,14 +115,14 @@ def test_a_run_records_reports_and_equals_the_serial_loop(
     assert "bts-tune predict results/one" in output
 
     image = next(small_data.glob("test/*.png"))
-    code, output, errors = command("predict", "one", image, "--out", "masks")
+    code, output, errors = command.here("predict", "one", image, "--out", "masks")
     assert (code, errors) == (0, "")
     assert (command.folder / "masks" / f"{image.stem}_mask.png").is_file()
-    code, output, errors = command("report", "one")
+    code, output, errors = command.here("report", "one")
     assert (code, errors) == (0, "")
     assert "plain" in output
 
-    code, _, errors = command(*command.run_arguments(space_file(), "one"))
+    code, _, errors = command.here(*command.run_arguments(space_file(), "one"))
     assert code == 2
     assert "exists already" in errors
 
@@ -169,7 +169,7 @@ def test_a_search_by_another_metric_stops_trials_early_and_never_a_baseline(
 
     # A run by another metric is not ranked beside it.
     other = write_run(command.folder / "results" / "dice", make_baselines(epochs=2), make_run())
-    code, output, _ = command("compare", folder.path, other.path)
+    code, output, _ = command.here("compare", folder.path, other.path)
     assert "different objectives (IoU; Dice loss)" in " ".join(output.split())
 
 
@@ -229,7 +229,7 @@ def test_a_changed_dataset_is_not_resumed(one: Finished, command: Command, small
     copy = tmp_path / "copy"
     shutil.copytree(small_data, copy)
     shutil.copyfile(next(copy.glob("valid/*.png")), next(copy.glob("train/*.png")))
-    code, _, errors = command("--resume", "one", "--data", copy, "--no-dashboard")
+    code, _, errors = command.here("--resume", "one", "--data", copy, "--no-dashboard")
     assert code == 2
     assert "this run began with something else than there is now: the dataset (fingerprint" in errors
     assert folder.read_run()["status"] == "complete"

@@ -33,13 +33,13 @@ def test_a_grouped_run_records_its_split_and_goes_on_with_it(
     assert len(leaks) == sum(one["look_alikes"] for one in split["leak"]["splits"].values())
     assert dataset["content"] == open_dataset(small_data).fingerprint(splits=False)
 
-    code, output, errors = command("--resume", "options", "--no-dashboard")
+    code, output, errors = command.here("--resume", "options", "--no-dashboard")
     assert code == 0, errors
     with folder.split_file.open(newline="") as file:
         rows = list(csv.DictReader(file))
     moved = {"train": "valid", "valid": "train", "test": "test"}
     lines = [f"{row['file']},{moved[row['split']]},{row['group']}\n" for row in rows]
     write_atomically(folder.split_file, "file,split,group\n" + "".join(lines))
-    code, output, errors = command("--resume", "options", "--no-dashboard")
+    code, output, errors = command.here("--resume", "options", "--no-dashboard")
     assert code == 2
     assert "began with something else than there is now: the dataset" in errors

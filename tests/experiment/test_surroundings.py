@@ -101,7 +101,7 @@ def test_a_run_that_never_began_leaves_no_folder(command: Command, space_file: C
         (["--address", "127.0.0.1:1"], "--address 127.0.0.1:1: no Ray cluster answers there"),
         (["--device", "cuda"], "there is no GPU"),
     ):
-        code, _, errors = command(*arguments, *more)
+        code, _, errors = command.here(*arguments, *more)
         assert code == 2
         assert sentence in errors.splitlines()[-1]
         assert "Traceback" not in errors
@@ -153,7 +153,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence_with_the_way_out(
 ) -> None:
     (tmp_path / "file").write_text("")
     arguments = command.run_arguments(space_file(epochs=1), "run", "--cache", str(tmp_path / "file" / "cache"))
-    code, _, errors = command(*arguments)
+    code, _, errors = command.here(*arguments)
     assert code == 2
     assert "Traceback" not in errors
     assert "--cache DIR" in errors.splitlines()[-1]

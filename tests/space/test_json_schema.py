@@ -50,24 +50,31 @@ BEYOND_SCHEMA = {
 }
 
 
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema())
+
+
 def test_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
 
 
-def test_accepts_every_shipped_file() -> None:
+def test_accepts_every_shipped_file(validator: jsonschema.Draft202012Validator) -> None:
     for space in list_spaces():
-        jsonschema.validate(read_yaml(space.source), schema())
+        validator.validate(read_yaml(space.source))
 
 
-def test_accepts_the_good_file() -> None:
-    jsonschema.validate(document(), schema())
+def test_accepts_the_good_file(validator: jsonschema.Draft202012Validator) -> None:
+    validator.validate(document())
 
 
 @pytest.mark.parametrize("mistake", [name for name in MISTAKES if name not in NOT_YAML | BEYOND_SCHEMA])
-def test_refuses_what_the_reader_refuses(mistake: str, tmp_path: Path) -> None:
+def test_refuses_what_the_reader_refuses(
+    validator: jsonschema.Draft202012Validator, mistake: str, tmp_path: Path
+) -> None:
     content = read_yaml(Path(write(tmp_path, MISTAKES[mistake][0])))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(content, schema())
+        validator.validate(content)
 
 
 def test_everything_is_described() -> None:

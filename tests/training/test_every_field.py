@@ -93,7 +93,7 @@ def built(config: TrialConfig, dataset: Dataset, cache: Path) -> dict[str, Any]:
             "optimizer": (type(trial.optimizer).__name__, _hyperparameters(trial.optimizer)),
             "batches": _digest(tensor for batch in trial.loader.training(1) for tensor in batch),
             "loss": _loss(trial, trial.loss),
-            "training loss": _loss(trial, trial.training_loss),
+            "training loss": _loss(trial, trial.step.loss),
             "amp": trial.amp.precision,
             "rates": _rates(trial),
             "objective": objective(trial.config.objective),

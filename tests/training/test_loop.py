@@ -151,7 +151,7 @@ def test_a_learning_rate_far_too_high_diverges() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_trial(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = opened(tiny())
-    monkeypatch.setattr(trial, "loss", lambda logits, truth: logits.sum() * value)
+    monkeypatch.setattr(trial.step, "loss", lambda logits, truth: logits.sum() * value)
     with pytest.raises(DivergedError, match=r"train_loss is (nan|-?inf) in epoch 1"):
         next(rows(trial))
     trial.close()

@@ -21,8 +21,8 @@ def test_a_smoothed_truth_is_trained_on_and_a_hard_one_measured() -> None:
     logits = torch.linspace(-3, 3, 2 * 32 * 32).reshape(2, 1, 32, 32)
     truth = (logits > 1).float()
     soft = torch.where(truth > 0, 0.9, 0.1)
-    assert smoothed.training_loss(logits, truth) == pytest.approx(float(plain.loss(logits, soft)))
-    assert plain.training_loss(logits, truth) == plain.loss(logits, truth)
+    assert smoothed.step.loss(logits, truth) == pytest.approx(float(plain.loss(logits, soft)))
+    assert plain.step.loss(logits, truth) == plain.loss(logits, truth)
     assert smoothed.loss(logits, truth) == plain.loss(logits, truth)
     (one,), (other,) = list(rows(smoothed)), list(rows(plain))
     assert one.train_loss != other.train_loss

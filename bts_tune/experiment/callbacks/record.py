@@ -73,7 +73,7 @@ class Recorder:
         self._recorded: dict[str, int] = {}
         self._running: set[str] = set()
         self._seeds: Counter[str] = Counter()
-        self._best: dict[str, tuple[float, str]] = {}
+        self._best: tuple[float, str] | None = None
 
     def __enter__(self) -> Recorder:
         records = self._folder.trials()
@@ -173,19 +173,17 @@ class Recorder:
     def _find_beaten(self, trial: str, best: float) -> str | None:
         """Compare a full-budget trial with the best so far; return the one whose weights nobody needs any more.
 
-        Of the configurations with one seed the best one is kept; of one with several seeds, the best of them, since
-        only the mean of all will tell whether it wins. Baselines, folds and the final stage are kept until they are
-        evaluated.
+        Of the configurations with one seed the best one is kept. All trainings of one with several seeds are kept until
+        they are evaluated, since only their mean tells whether it wins; so are baselines, folds and the final stage.
         """
         planned = self._trials[trial]
-        if planned.stage == "final" or planned.fold is not None:
+        if planned.stage == "final" or planned.fold is not None or self._seeds[planned.name] > 1:
             return None
-        pool = planned.name if self._seeds[planned.name] > 1 else ""
-        held = self._best.get(pool)
+        held = self._best
         if held is not None and held < (best, trial):
             beaten = trial
         else:
-            self._best[pool] = (best, trial)
+            self._best = (best, trial)
             if held is None:
                 return None
             beaten = held[1]

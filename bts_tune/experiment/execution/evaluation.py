@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import ray
 from rich.console import Console
 
-from bts_tune.config import TrialConfig
+from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.execution.files.node_files import Shipping
@@ -29,7 +29,7 @@ from bts_tune.experiment.execution.trials.trainable import (
 from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES, RunOptions
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.plugins import plugins_to_restore, restore
-from bts_tune.results.configurations import configurations, result_stage
+from bts_tune.results.configurations import Configuration, configurations, result_stage
 from bts_tune.results.files import write_atomically
 from bts_tune.results.find import is_whole, kept_replicate
 from bts_tune.results.leaderboard import ranking
@@ -151,9 +151,10 @@ def evaluate_models(
 ) -> None:
     """Measure the models that the result rests on, once each, and drop the weights that nobody will ask for.
 
-    Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, the best trial
-    and the baselines. The test split is looked at here alone, after all is chosen, and chooses nothing. What else is
-    asked for (`tta`, `postprocess`, `ensemble`) is measured beside; see `TrialRecord.variants`.
+    Measured are all complete trials of the final stage, or of a cross-validation; in a run with neither, every seed of
+    the best configuration and of the baselines. The test split is looked at here alone, after all is chosen, and
+    chooses nothing. What else is asked for (`tta`, `postprocess`, `ensemble`) is measured beside; see
+    `TrialRecord.variants`.
 
     Args:
         folder: the run.
@@ -167,14 +168,18 @@ def evaluate_models(
     """
     trials = folder.trials()
     measured = _measured(trials)
-    kept = _kept(folder, trials, options.ensemble)
+    members = ensemble_members(trials, options.ensemble_top or 1) if options.ensemble else []
+    kept = _kept(folder, trials, members)
     _drop_others(folder, measured + kept)
     # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
     waiting = [
         record
         for record in measured
-        if not folder.scores_file(record.trial).is_file()
-        or (record in kept and not folder.samples_file(record.trial).is_file())
+        if (record in kept or (folder.model_folder(record.trial) / "model.json").is_file())
+        and (
+            not folder.scores_file(record.trial).is_file()
+            or (record in kept and not folder.samples_file(record.trial).is_file())
+        )
     ]
     jobs = [_job(folder, one, inputs, nodes.resources) for one in waiting]
     for record, result in nodes.measure(jobs, console):
@@ -183,7 +188,15 @@ def evaluate_models(
         if result.test:
             folder.append_event("evaluated", record.trial, metrics=result.test)
         write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
-    _evaluate_variants(folder, _variants(folder, measured, options), inputs, nodes, console)
+    if options.ensemble and len(members) < 2:
+        console.print(
+            "--ensemble: there is nothing to average, because the best configuration was trained once; --seeds, "
+            "--final-seeds or --folds train it several times.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    _evaluate_variants(folder, _variants(folder, measured, members, options), inputs, nodes, console)
     _drop_others(folder, kept + [record for record in measured if not folder.scores_file(record.trial).is_file()])
     for samples in (folder.path / "samples").glob("*.npz"):
         if samples.stem not in {record.trial for record in kept}:
@@ -220,18 +233,31 @@ class _Variant:
         return self.members[0].trial
 
 
-def _variants(folder: RunFolder, measured: Sequence[TrialRecord], options: RunOptions) -> list[_Variant]:
+def ensemble_members(trials: Sequence[TrialRecord], top: int = 1) -> list[TrialRecord]:
+    """Return the trials that are averaged: all trainings of the best configurations.
+
+    A configuration whose images are prepared in another way than the winner's is left out: one image is shown to all.
+    """
+    ranked = configurations(trials)[:top]
+
+    def prepared(one: Configuration) -> tuple[PreprocessingPart, int]:
+        config = TrialConfig.parse(one.best.config, f"trial {one.best.trial}")
+        return config.part(PreprocessingPart), config.channels
+
+    return [record for one in ranked if prepared(one) == prepared(ranked[0]) for record in one.trials]
+
+
+def _variants(
+    folder: RunFolder, measured: Sequence[TrialRecord], members: Sequence[TrialRecord], options: RunOptions
+) -> list[_Variant]:
     """Return what is to be measured, and was not yet, of models whose weights are there."""
     there = [record for record in measured if (folder.model_folder(record.trial) / "model.json").is_file()]
     names = [name for name, wanted in (("tta", options.tta), ("postprocessed", options.postprocess)) if wanted]
     found = [_Variant(name, (record,)) for name in names for record in there]
-    best = next(iter(configurations(folder.trials())), None)
-    if options.ensemble and best is not None:
-        own = {record.trial for record in best.trials}
-        members = tuple(record for record in there if record.trial in own)
-        if len(members) > 1:
-            found.append(_Variant("ensemble", members))
-            found += [_Variant("ensemble-tta", members)] if options.tta else []
+    averaged = tuple(record for record in members if record in there)
+    if len(averaged) > 1:
+        found.append(_Variant("ensemble", averaged))
+        found += [_Variant("ensemble-tta", averaged)] if options.tta else []
     recorded = {record.trial: record.variants for record in folder.trials()}
     return [one for one in found if one.name not in recorded[one.trial]]
 
@@ -278,25 +304,25 @@ def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     complete = [record for record in ranking(trials) if record.stage == stage]
     if stage == "final" or any(record.fold is not None for record in complete):
         return complete
-    best = [one.best for one in configurations(trials)[:1]]
-    return best + [record for record in complete if record.baseline and record not in best]
+    best = [record for one in configurations(trials)[:1] for record in (one.best, *one.trials)]
+    chosen = [*best, *(record for record in complete if record.baseline)]
+    return list({record.trial: record for record in chosen}.values())
 
 
-def _kept(folder: RunFolder, trials: Sequence[TrialRecord], ensemble: bool = False) -> list[TrialRecord]:
+def _kept(folder: RunFolder, trials: Sequence[TrialRecord], members: Sequence[TrialRecord] = ()) -> list[TrialRecord]:
     """Return the trials whose weights stay: the best replicate of the winning configuration and of each baseline.
 
-    With `ensemble`, every replicate of the winner.
+    So do those of an ensemble's `members`.
 
     In a run without a final stage and without folds, every seed of a baseline.
     """
     measured = _measured(trials)
     if measured and all(record.stage == "search" and record.fold is None for record in measured):
-        return measured
+        return [record for record in measured if record.baseline or record is measured[0] or record in members]
     # Where no trial of the final stage came to its end, the best of the search is what there is.
     ranked = configurations(trials) or configurations(trials, "search")
     replicates = [kept_replicate(folder, one) for place, one in enumerate(ranked) if place == 0 or one.baseline]
-    best = [record for one in ranked[:1] for record in one.trials] if ensemble else []
-    return list({record.trial: record for record in (*replicates, *best) if record is not None}.values())
+    return list({record.trial: record for record in (*replicates, *members) if record is not None}.values())
 
 
 def models_that_lack(folder: RunFolder) -> list[str]:

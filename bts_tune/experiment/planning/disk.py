@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,12 @@ def estimate_disk_usage(
     largest = max(parameters.values()) * BYTES_OF_A_FIGURE
     state = largest * (1 + OPTIMIZER_STATES)
     baselines = [named for named in space.named if named.baseline]
-    kept = sum(parameters[named.config.decoder, named.config.encoder] for named in baselines) * BYTES_OF_A_FIGURE
+    seeds = Counter(named.name for named in space.named)
+    kept = sum(
+        parameters[named.config.decoder, named.config.encoder] * BYTES_OF_A_FIGURE
+        for named in space.named
+        if named.baseline or seeds[named.name] > 1
+    )
     kept *= folds
     epochs = [named.config.epochs for named in space.named] * folds
     if space.final is not None:

@@ -45,7 +45,8 @@ class WaysOfPrediction(Section):
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield, split by split, what each way of using the same models scores."""
-        ways = {one.name: _ways(one, context.comparison) for one in configurations(context.trials)}
+        names = {record.trial: record.name for record in context.trials}
+        ways = {one.name: _ways(one, context.comparison, names) for one in configurations(context.trials)}
         ways = {name: found for name, found in ways.items() if len(found) > 1}
         if not ways:
             return
@@ -72,7 +73,7 @@ class WaysOfPrediction(Section):
             (
                 "Test-time augmentation: the mean of the probabilities over an image and its mirror image, and over "
                 "both upside down for a model that was trained with vertical flips.",
-                "Ensemble: the mean of the probabilities over the trainings of a configuration. It is one model, so "
+                "Ensemble: the mean of the probabilities over several trainings. It is one model, so "
                 "its interval tells of other images alone.",
                 "Threshold and regions: the threshold, and the smallest region that is kept, were chosen for each "
                 "training on the validation split. The validation numbers with them are therefore a little too good. "
@@ -82,19 +83,20 @@ class WaysOfPrediction(Section):
         )
 
 
-def _ways(one: Configuration, comparison: Comparison) -> list[_Way]:
-    """Return the plain models, then the other ways that were measured."""
+def _ways(one: Configuration, comparison: Comparison, names: Mapping[str, str]) -> list[_Way]:
+    """Return the plain models, then the other ways that were measured; `names` are those of the trials."""
     plain = [comparison.scores[record.trial] for record in one.trials if record.trial in comparison.scores]
     found = [_Way(_WAYS[""], plain, None)] if plain else []
     for name, title in _WAYS.items():
         measured = [record for record in one.trials if (record.trial, name) in comparison.variants]
         if measured and found:
             recorded = [record.variants[name] for record in measured]
-            members = max(len(variant["members"]) for variant in recorded)
+            members = max((variant["members"] for variant in recorded), key=len)
+            others = sorted({names.get(trial, trial) for trial in members} - {one.name})
             seconds = sum(variant["seconds"] for variant in recorded) / len(recorded)
             scores = [comparison.variants[record.trial, name] for record in measured]
             words = {
-                "members": members,
+                "members": f"{len(members)}, with {', '.join(others)}" if others else str(len(members)),
                 "threshold": _range([variant.get("threshold") for variant in recorded]),
                 "smallest": _range([variant.get("smallest_region") for variant in recorded], percent=True),
             }

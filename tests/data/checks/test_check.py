@@ -21,6 +21,7 @@ from tests.data.builders import (
     write_json,
     write_pairs,
 )
+from tests.data.splits.builders import Scanned
 
 
 def check(root: Path) -> CheckReport:
@@ -251,8 +252,8 @@ class TestRendering:
         assert "annotations" not in text
 
 
-def test_the_real_dataset(brain_tumor_coco: Path) -> None:
-    report = check(brain_tumor_coco)
+def test_the_real_dataset(real: Scanned) -> None:
+    report = check_dataset(real.dataset, scan=real.scan)
     assert [report.splits[split].images for split in ("train", "valid", "test")] == [1502, 429, 215]
     assert all(set(summary.sizes) == {"640 x 640"} for summary in report.splits.values())
     assert all(set(summary.kinds) == {"colour 8-bit, equal channels"} for summary in report.splits.values())

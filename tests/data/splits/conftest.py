@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from bts_tune.data.synthetic.phantom import write_phantom
@@ -14,8 +12,3 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Scanned:
     root = tmp_path_factory.mktemp("phantoms") / "d"
     write_phantom(root, count=200, image_size=64, slices_per_patient=8, workers=1)
     return scanned(root)
-
-
-@pytest.fixture(scope="session")
-def real(brain_tumor_coco: Path) -> Scanned:
-    return scanned(brain_tumor_coco)

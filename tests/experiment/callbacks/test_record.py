@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ def test_only_models_worth_keeping_stay(folder: RunFolder) -> None:
         run_trial(folder, resumed, planned("better", index=5), [0.4], "complete")
     assert kept() == {"baseline", "better"}
     assert not list((folder.path / "models").rglob("last.pt"))
+
+
+def test_all_seeds_of_a_configuration_stay_until_they_are_measured(folder: RunFolder) -> None:
+    with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
+        seeds = [replace(planned(f"a-seed{seed}", index=seed), name="a") for seed in range(3)]
+        for one in seeds:
+            recorder.add(one, known=False)
+        for one, value in zip(seeds, (0.5, 0.4, 0.6), strict=True):
+            run_trial(folder, recorder, one, [value], "complete")
+    assert {path.name for path in (folder.path / "models").iterdir()} == {"a-seed0", "a-seed1", "a-seed2"}
 
 
 def test_a_trial_that_is_tried_again_keeps_its_state_and_says_why(folder: RunFolder) -> None:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bts_tune.experiment.execution.evaluation import _drop_others, _kept, _measured, _variants, models_that_lack
+from bts_tune.config import PreprocessingPart
+from bts_tune.experiment.execution.evaluation import (
+    _drop_others,
+    _kept,
+    _measured,
+    _variants,
+    ensemble_members,
+    models_that_lack,
+)
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.results.configurations import configurations
 from bts_tune.results.run_folder import RunFolder, TrialRecord
@@ -60,13 +70,28 @@ def test_an_ensemble_keeps_every_training_of_the_winner(tmp_path: Path) -> None:
     names = {record.trial for record in winner.trials}
     assert len(names) == 3
     assert len(names & {record.trial for record in _kept(folder, trials)}) == 1
-    assert names <= {record.trial for record in _kept(folder, trials, ensemble=True)}
-    found = _variants(folder, trials, RunOptions(space="x", tta=True, ensemble=True))
+    members = ensemble_members(trials)
+    assert names <= {record.trial for record in _kept(folder, trials, members)}
+    found = _variants(folder, trials, members, RunOptions(space="x", tta=True, ensemble=True))
     joint = [one for one in found if one.name.startswith("ensemble")]
     assert [one.name for one in joint] == ["ensemble", "ensemble-tta"]
     assert {record.trial for record in joint[0].members} == names
     assert {one.trial for one in found if one.name == "tta"} == {record.trial for record in trials}
-    assert _variants(folder, trials, RunOptions(space="x")) == []
+    assert _variants(folder, trials, [], RunOptions(space="x")) == []
+
+
+def test_an_ensemble_of_several_configurations_sees_images_prepared_alike() -> None:
+    trials = make_final(make_search(epochs=3), top=2, seeds=2)
+    best, second, *_ = configurations(trials)
+    alike = {name: best.best.config[name] for name in PreprocessingPart.model_fields}
+
+    def members(**changes: Any) -> set[str]:
+        config = {**second.best.config, **alike, **changes}
+        changed = [replace(record, config=config) if record in second.trials else record for record in trials]
+        return {record.trial for record in ensemble_members(changed, 2)}
+
+    assert members() == {record.trial for one in (best, second) for record in one.trials}
+    assert members(image_size=2 * alike["image_size"]) == {record.trial for record in best.trials}
 
 
 def test_a_model_that_should_be_there_and_is_not_is_named(tmp_path: Path) -> None:

@@ -21,15 +21,13 @@ from bts_tune.experiment.execution.final_stage import (
 from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search
 from bts_tune.results.configurations import configurations
 from bts_tune.results.files import write_atomically
-from bts_tune.results.find import best_model
+from bts_tune.results.find import best_model, ensemble_models
 from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord, TrialStatus
 from bts_tune.results.scores import read_scores
 from bts_tune.space import Final, load_space
 from tests.experiment.builders import planned, record, result
-from tests.experiment.conftest import Command
+from tests.experiment.conftest import Command, Finished, with_final_stage
 from tests.experiment.test_run import wait_for_rows
-
-FINAL = "final: {top: 0}"
 
 
 def a_search() -> list[TrialRecord]:
@@ -202,12 +200,6 @@ def test_the_best_model_is_the_winners_of_the_final_stage(folder: RunFolder) -> 
 # Whole runs: real Ray, real files, real signals.
 
 
-def small(space: Path, *, trials: int, final: str) -> Path:
-    """Give a small space another number of trials and a final stage."""
-    space.write_text(space.read_text().replace(FINAL, final).replace("num_trials: 4", f"num_trials: {trials}"))
-    return space
-
-
 def finals(folder: RunFolder) -> list[TrialRecord]:
     return [one for one in folder.trials() if one.stage == "final"]
 
@@ -234,6 +226,7 @@ def check_final(folder: RunFolder, *, tops: int, seeds: int, epochs: int) -> Non
     # Weights: of the winner's best seed and of each baseline's.
     ranked = configurations(trials)
     kept = {one.best.trial for place, one in enumerate(ranked) if place == 0 or one.baseline}
+    kept |= {trial for one in final for trial in one.variants.get("ensemble", {}).get("members", [])}
     assert {path.name for path in (folder.path / "models").iterdir()} == kept
     assert {path.stem for path in (folder.path / "samples").iterdir()} == kept
     assert best_model(folder).name == ranked[0].best.trial
@@ -241,23 +234,24 @@ def check_final(folder: RunFolder, *, tops: int, seeds: int, epochs: int) -> Non
     assert {one.trial for one in final} <= {*board["trial"]}
 
 
-def test_a_search_with_a_final_stage(command: Command, space_file: Callable[..., Path]) -> None:
-    space = small(space_file(epochs=1, search=True), trials=2, final="final: {top: 1, seeds: 2}")
-    code, output, errors = command(
-        *command.run_arguments(space, "one", "--concurrent", "1", "--final-seeds", "1"), timeout=400
-    )
-    assert code == 0, errors
-    assert "Final stage: 1 configuration and 2 baselines, 1 seed each: 3 trials" in output
-    folder = command.record("one")
-    check_final(folder, tops=1, seeds=1, epochs=1)
+def test_a_search_with_a_final_stage(with_final: Finished) -> None:
+    assert "Final stage: 1 configuration and 2 baselines, 2 seeds each: 6 trials" in with_final.output
+    folder = with_final.folder
+    check_final(folder, tops=1, seeds=2, epochs=1)
     search = [one for one in folder.trials() if not one.baseline and one.stage == "search"]
     assert {one.origin for one in finals(folder)} - {"plain", "frozen"} <= {one.trial for one in search}
     assert (folder.path / "report.html").is_file()
+    # The trainings of the two best configurations, as one model.
+    best, second = configurations(folder.trials())[:2]
+    (variant,) = [one.variants["ensemble"] for one in folder.trials() if "ensemble" in one.variants]
+    assert set(variant["members"]) == {record.trial for one in (best, second) for record in one.trials}
+    assert {model.name for model in ensemble_models(folder)} == set(variant["members"])
+    assert f"ensemble of 4, with {second.name}" in (folder.path / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_a_final_stage_is_resumed_and_extended(command: Command, space_file: Callable[..., Path]) -> None:
-    space = small(space_file(epochs=3, search=True), trials=2, final="final: {top: 1, seeds: 2}")
+    space = with_final_stage(space_file(epochs=3, search=True), trials=2, final="final: {top: 1, seeds: 2}")
     process = command.start(*command.run_arguments(space, "cut", "--concurrent", "1"))
     path = command.folder / "results" / "cut"
     wait_for_rows(path, 6, process, timeout=300)
@@ -295,7 +289,7 @@ def test_a_final_stage_is_resumed_and_extended(command: Command, space_file: Cal
 
 @pytest.mark.slow
 def test_a_run_with_a_final_stage_is_extended(command: Command, space_file: Callable[..., Path]) -> None:
-    space = small(space_file(epochs=2, search=True), trials=1, final="final: {top: 1, seeds: 1}")
+    space = with_final_stage(space_file(epochs=2, search=True), trials=1, final="final: {top: 1, seeds: 1}")
     code, _, errors = command(*command.run_arguments(space, "one", "--concurrent", "1"), timeout=400)
     assert code == 0, errors
     folder = command.record("one")
@@ -322,7 +316,7 @@ def test_a_run_with_a_final_stage_is_extended(command: Command, space_file: Call
 def test_a_search_that_ran_out_of_time_still_has_its_final_stage(
     command: Command, space_file: Callable[..., Path]
 ) -> None:
-    space = small(space_file(epochs=2, search=True), trials=500, final="final: {top: 1, seeds: 1}")
+    space = with_final_stage(space_file(epochs=2, search=True), trials=500, final="final: {top: 1, seeds: 1}")
     arguments = command.run_arguments(space, "late", "--concurrent", "1", "--time-budget", "20s")
     code, _, errors = command(*arguments, timeout=500)
     assert code == 0, errors
@@ -340,7 +334,7 @@ def test_a_search_that_ran_out_of_time_still_has_its_final_stage(
 @pytest.mark.slow
 @pytest.mark.parametrize("finished", [True, False])
 def test_an_older_run_gets_a_final_stage(command: Command, space_file: Callable[..., Path], finished: bool) -> None:
-    space = small(space_file(epochs=2, search=True), trials=2, final=FINAL)
+    space = with_final_stage(space_file(epochs=2, search=True), trials=2, final="final: {top: 0}")
     process = command.start(*command.run_arguments(space, "old", "--concurrent", "1"))
     if not finished:
         wait_for_rows(command.folder / "results" / "old", 5, process)

@@ -23,7 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
     return api.Run(train_run(tmp_path_factory.mktemp("runs") / "run", trials))
 
 
-@pytest.mark.parametrize(("ensemble", "tta"), [(True, False), (False, True), (True, True)])
+# An ensemble without views is exported by torch below.
+@pytest.mark.parametrize(("ensemble", "tta"), [(False, True), (True, True)])
 def test_one_onnx_file_gives_the_mean_probability(tmp_path: Path, run: api.Run, ensemble: bool, tta: bool) -> None:
     run.export("onnx", tmp_path / "m.onnx", ensemble=ensemble, tta=tta)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])

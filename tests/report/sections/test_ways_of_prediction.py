@@ -34,7 +34,11 @@ def test_what_the_same_models_score_in_other_ways(tmp_path: Path) -> None:
     found = tables_of(folder)
     assert len(found) == 2
     for one in found:
-        assert [row[1] for row in one.rows] == ["as it is", "with test-time augmentation", "ensemble of 2"]
+        assert [row[1] for row in one.rows] == [
+            "as it is",
+            "with test-time augmentation",
+            f"ensemble of 2, with {trials[1].name}",
+        ]
         assert {row[0] for row in one.rows} == {first.name}
         assert set(one.rows[0][5:]) == {"–"}
         assert str(one.rows[1][5]).startswith("+")
