@@ -27,10 +27,10 @@ from typing import Any
 import ray
 
 from bts_tune.data.prepared.prepare import load_prepared
-from bts_tune.experiment.execution import node_files
-from bts_tune.experiment.execution.cluster import connected
-from bts_tune.experiment.execution.node_files import Shipping, TrialFiles
-from bts_tune.experiment.execution.shipping import start_storage
+from bts_tune.experiment.execution.cluster.connection import connected
+from bts_tune.experiment.execution.files import node_files
+from bts_tune.experiment.execution.files.node_files import Shipping, TrialFiles
+from bts_tune.experiment.execution.files.shipping import start_storage
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.training.checkpoint import CARD, LAST, WEIGHTS

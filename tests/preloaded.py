@@ -10,7 +10,7 @@ import tensorboardX  # noqa: F401
 import torch  # noqa: F401
 
 import bts_tune.cli.main
-import bts_tune.experiment.execution.probe
+import bts_tune.experiment.execution.trials.probe
 import bts_tune.experiment.run
 import bts_tune.report.write
 import bts_tune.training.prediction  # noqa: F401

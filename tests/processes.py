@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.context import ForkServerContext
 
-_PRELOADED = ["tests.preloaded", "tests.experiment.execution.test_trainable"]
+_PRELOADED = ["tests.preloaded", "tests.experiment.execution.trials.test_trainable"]
 
 
 def forking() -> ForkServerContext:

@@ -88,6 +88,28 @@ def test_every_room_has_its_place() -> None:
     assert {room(module) for module in modules()} == set(ROOMS)
 
 
+EXECUTION = ("trials", "cluster", "files", "nodes")
+"""The rooms of `experiment.execution`, below its own modules, which tell the course of a run."""
+
+
+def test_no_import_goes_up_in_the_execution_of_a_run() -> None:
+    known, execution = modules(), "bts_tune.experiment.execution"
+
+    def floor(module: str) -> int:
+        inner = module.removeprefix(execution).split(".")
+        return EXECUTION.index(inner[1]) if len(inner) > 2 else -1
+
+    rooms = {path.parent.name for path in (PACKAGE / "experiment" / "execution").glob("*/*.py")}
+    assert rooms == set(EXECUTION)
+    found = [
+        f"{path.relative_to(PACKAGE.parent)}:{line} imports {other}"
+        for module, path in known.items()
+        for other, line in imports(path, known)
+        if module.startswith(f"{execution}.") and other.startswith(f"{execution}.") and floor(other) < floor(module)
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_no_circle() -> None:
     """Imports for type checkers alone count too: whoever reads one file of a circle must read them all."""
     known = modules()

@@ -16,12 +16,12 @@ from bts_tune.data.splits.make import PROVIDED
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import choose_trackers
-from bts_tune.experiment.execution.address import cluster_address, in_submitted_job
+from bts_tune.experiment.execution.cluster.address import cluster_address, in_submitted_job
+from bts_tune.experiment.execution.cluster.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.duration import duration_here
 from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
-from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
 from bts_tune.experiment.planning.environment import hardware, versions

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bts_tune.data.prepared.cache import default_cache
+from bts_tune.data.prepared.cache import places
 from bts_tune.registry import LOSSES
 from bts_tune.results.files import write_atomically
 
@@ -31,17 +31,19 @@ def recall(cache: Path | None, **question: Any) -> Any:
         cache: folder of the cache; by default `default_cache()`.
         question: what is asked, in types of JSON.
     """
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(_file(cache, question).read_bytes())
-        if kept["question"] == question:
-            return kept["answer"]
+    for place in places(cache):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            kept = json.loads(_file(place, question).read_bytes())
+            if kept["question"] == question:
+                return kept["answer"]
     return None
 
 
 def keep(cache: Path | None, answer: Any, **question: Any) -> None:
     """Keep the answer to a question, in types of JSON."""
     with contextlib.suppress(OSError):
-        write_atomically(_file(cache, question), json.dumps({"question": question, "answer": answer}) + "\n")
+        file = _file(places(cache)[-1], question)
+        write_atomically(file, json.dumps({"question": question, "answer": answer}) + "\n")
 
 
 def definition_of_loss(name: str, cache: Path | None = None) -> str:
@@ -58,10 +60,9 @@ def definition_of_loss(name: str, cache: Path | None = None) -> str:
     return found
 
 
-def _file(cache: Path | None, question: dict[str, Any]) -> Path:
+def _file(cache: Path, question: dict[str, Any]) -> Path:
     asked = json.dumps([question, _versions(), _code()], sort_keys=True)
-    folder = (default_cache() if cache is None else cache).absolute() / "models"
-    return folder / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
+    return cache / "models" / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
 
 
 @once

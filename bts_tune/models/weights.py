@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bts_tune.data.prepared.cache import default_cache
+from bts_tune.data.prepared.cache import default_cache, places
 from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.models.known import keep, recall
@@ -86,9 +87,9 @@ def resolve_weights(
     packaged = packaged_weights(encoder)
     if packaged is not None:
         return _from_file(encoder, packaged, cache)
-    folders = [default_cache()] if cache is None else [cache.absolute(), default_cache()]
-    files = [folder / "weights" / f"{encoder}.safetensors" for folder in folders]
-    file = next((file for file in files if file.is_file()), files[0])
+    kept_in = places(cache)
+    files = [folder / "weights" / f"{encoder}.safetensors" for folder in [*kept_in, default_cache()]]
+    file = next((file for file in files if os.access(file, os.R_OK)), files[len(kept_in) - 1])
     if not file.is_file():
         _download(encoder, file, weights_dir)
     return _from_file(encoder, file, cache)

@@ -73,9 +73,9 @@ class RayCluster:
         return self._folder
 
     def __enter__(self) -> RayCluster:
-        head = self._start(self._head)
+        self.head = self._start(self._head)
         current = self._folder / "ray" / "ray_current_cluster"
-        self._wait(head, current.exists)
+        self._wait(self.head, current.exists)
         self.address = current.read_text()
         return self
 
@@ -168,6 +168,26 @@ class RayCluster:
             env={**os.environ, **self._environment},
             check=True,
             capture_output=True,
+        )
+
+    def wait_for_jobs(self) -> None:
+        """Wait until jobs can be submitted: some seconds after there is a dashboard."""
+        deadline = time.monotonic() + 120
+        while "succeeded" not in (said := self.job("submit", "--", "true")):
+            assert time.monotonic() < deadline, said
+
+    def job(self, verb: str | Path, *arguments: str | Path) -> str:
+        """Run `ray job` with these arguments to its end, and return what it said."""
+        return self.start_job(verb, *arguments).communicate(timeout=600)[0]
+
+    def start_job(self, verb: str | Path, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start `ray job`; its output and its errors are one text."""
+        return subprocess.Popen(
+            [*_RAY, "job", str(verb), "--address", self.dashboard, *map(str, arguments)],
+            env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def _wait(self, process: subprocess.Popen[bytes], there: object) -> None:

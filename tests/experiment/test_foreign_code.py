@@ -19,7 +19,7 @@ import sys
 import ray, ray.tune, ray.dashboard.dashboard, ray._private.workers.default_worker
 import torch, torchvision, segmentation_models_pytorch, timm, albumentations, matplotlib.pyplot
 import bts_tune.cli.main, bts_tune.data.synthetic.phantom, bts_tune.experiment.run, bts_tune.report.write
-import bts_tune.experiment.execution.probe
+import bts_tune.experiment.execution.trials.probe
 import bts_tune.training.prediction
 names = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names | {"sitecustomize", "usercustomize"}
 print(*sorted(name for name in names if name.isidentifier() and not name.startswith("__")))

@@ -34,7 +34,7 @@ def figures(record_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in TIMINGS} for row in record_rows]
 
 
-def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[str], timeout: float = 300) -> None:
+def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[Any], timeout: float = 300) -> None:
     """Wait until the run has recorded this many rows."""
     deadline = time.monotonic() + timeout
     file = folder / "rows.jsonl"

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.prepared.cache import ENVIRONMENT_VARIABLE
+from bts_tune.data.prepared.cache import ENVIRONMENT_VARIABLE, entries
 from bts_tune.data.splits.split import read_split
+from tests.accounts import another_user
 from tests.experiment.conftest import FROM_SCRATCH, Command
 from tests.experiment.test_run import priority_of_the_trial, wait_for_rows
 
@@ -157,6 +158,31 @@ def test_a_cache_that_cannot_be_written_is_one_sentence_with_the_way_out(
     assert "Traceback" not in errors
     assert "--cache DIR" in errors.splitlines()[-1]
     assert not (command.folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_another_user_uses_what_a_cache_has_and_keeps_what_it_lacks(
+    command: Command, space_file: Callable[..., Path]
+) -> None:
+    with another_user() as other:
+        command.data = shutil.copytree(command.data, other.common / "data")
+        command.cache = other.common / "cache"
+        space = Path(shutil.copy(space_file(epochs=1), other.common))
+        more = ("--only", "plain")
+        code, _, errors = command(*command.run_arguments(space, "first", *more))
+        assert code == 0, errors
+        command.program, command.folder = [*other.program, *FROM_SCRATCH], other.home
+        command.environment |= {"HOME": str(other.home), "XDG_CACHE_HOME": str(other.home / "cache")}
+        own = other.home / "cache" / "bts-tune" / "prepared"
+        code, output, errors = command(*command.run_arguments(space, "same", *more))
+        assert (code, errors) == (0, ""), output
+        assert "preparing" not in output
+        assert entries(own) == []
+        code, output, errors = command(*command.run_arguments(space, "other", *more, "--set", "image_size=64"))
+        assert (code, errors) == (0, ""), output
+        assert f"The cache {command.cache} cannot be written to; what it lacks is kept in {own}." in output
+        assert [entry.preprocessing["image_size"] for entry in entries(own)] == [64]
+        assert (other.home / "results" / "other").stat().st_uid == own.stat().st_uid
 
 
 def test_a_path_that_is_too_long_for_ray_is_one_sentence(

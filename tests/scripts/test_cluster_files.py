@@ -15,9 +15,9 @@ import yaml
 
 from bts_tune.cli.main import _run_parser
 from bts_tune.experiment.callbacks.ray_metrics import GAUGES
-from bts_tune.experiment.execution.address import cluster_address
-from bts_tune.experiment.execution.nodes import Node
-from bts_tune.experiment.execution.resources import allocate
+from bts_tune.experiment.execution.cluster.address import cluster_address
+from bts_tune.experiment.execution.nodes.node import Node
+from bts_tune.experiment.execution.nodes.resources import allocate
 from bts_tune.experiment.planning.options import RunOptions
 
 FOLDER = Path(__file__).parents[2] / "scripts" / "cluster"

@@ -24,7 +24,7 @@ from bts_tune.data.checks.scan import Scan, SliceScan, judge_scan, open_slices, 
 from bts_tune.data.checks.similarity import DETAIL_SIDE, SIDE
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress
-from bts_tune.data.prepared.cache import META_FILE, building, remove, temporary_folder
+from bts_tune.data.prepared.cache import META_FILE, building, places, remove, temporary_folder
 from bts_tune.data.records import Dataset, Issue, canonical
 from bts_tune.errors import DataError
 
@@ -42,17 +42,18 @@ def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = No
 
     Args:
         dataset: as `open_dataset` read it.
-        cache: folder of the cache.
+        cache: folder of the cache; where it cannot be written to, what it lacks is kept in this user's own.
         progress: called after each slice; not at all where the cache has the scan.
     """
     try:
         key = _key(dataset)
     except DataError:  # the scan says which file it is, and looks at the others
         return scan_dataset(dataset, progress=progress)
-    folder = cache.absolute() / key
     names = [record.name for record in dataset]
-    with contextlib.suppress(*_BROKEN):
-        return judge_scan(dataset, _load(folder, names))
+    for place in places(cache):
+        folder = place / key
+        with contextlib.suppress(*_BROKEN):
+            return judge_scan(dataset, _load(folder, names))
     slices = open_slices(dataset, progress=progress)
     with contextlib.suppress(OSError), building(folder.parent, key):
         with contextlib.suppress(*_BROKEN):

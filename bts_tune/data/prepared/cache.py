@@ -4,6 +4,8 @@
     <cache>/.<key>.<random>/  an entry that is being built or removed, or was left by a kill
     <cache>/.locks/<key>      held by the process that builds the entry
 
+Other users may read a cache that was named, as far as its owner's umask allows; what it lacks is kept in their own.
+
 A process that has an entry open holds a shared lock (`flock`) on its meta.json, so that clearing the cache does not
 remove what a run still needs. The lock ends with the process.
 """
@@ -15,8 +17,8 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from bts_tune.errors import DataError
 META_FILE = "meta.json"
 ENVIRONMENT_VARIABLE = "BTS_TUNE_CACHE"
 
+_LOCKS = ".locks"
 _KEY = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"\.([0-9a-f]{32})\..+")
 
@@ -103,7 +106,28 @@ class Lease:
 def default_cache() -> Path:
     """Return the folder named by the environment variable `BTS_TUNE_CACHE`, else one in the user's cache folder."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("bts-tune") / "prepared"
+    return Path(named).expanduser() if named else own_cache()
+
+
+def own_cache() -> Path:
+    """Return the cache in this user's cache folder, whatever `BTS_TUNE_CACHE` says."""
+    return platformdirs.user_cache_path("bts-tune") / "prepared"
+
+
+def places(cache: Path | None = None) -> list[Path]:
+    """Return the folders to look for an entry in; what is missing in all of them is kept in the last.
+
+    That is the cache, and this user's own one beside it where the cache is somebody else's and cannot be written to.
+
+    Args:
+        cache: folder of the cache; by default `default_cache()`.
+    """
+    # Absolute, because the processes that open an entry may work in another folder.
+    cache = (default_cache() if cache is None else Path(cache)).absolute()
+    for folder in (cache, cache / _LOCKS):
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+            return [cache, own_cache().absolute()]
+    return [cache]
 
 
 def entries(cache: Path) -> list[CacheEntry]:
@@ -173,7 +197,10 @@ def building(cache: Path, key: str) -> Iterator[None]:
 
 def temporary_folder(cache: Path, key: str) -> Path:
     """Return a new folder in which to build the entry `key` before it is renamed."""
-    return Path(tempfile.mkdtemp(dir=cache, prefix=f".{key}."))
+    folder = cache / f".{key}.{secrets.token_hex(8)}"
+    # A cache that was named may be meant for several users; whether it is, their umask and its folder say.
+    folder.mkdir(mode=0o700 if cache.absolute() == own_cache().absolute() else 0o777)
+    return folder
 
 
 def remove(folder: Path) -> None:
@@ -184,8 +211,10 @@ def remove(folder: Path) -> None:
 
 
 def _build_lock(cache: Path, key: str, timeout: float = -1) -> FileLock:
-    locks = cache / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    locks = cache / _LOCKS
+    if not locks.is_dir():
+        locks.mkdir(parents=True, exist_ok=True)
+        shutil.copymode(cache, locks)  # whoever may write to the cache may lock an entry
     return FileLock(locks / key, timeout=timeout)
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.mask_rule import MaskRule, MaskValues
 from bts_tune.data.parallel import Progress, parallel_map
-from bts_tune.data.prepared.cache import META_FILE, Lease, building, default_cache, remove, temporary_folder
+from bts_tune.data.prepared.cache import META_FILE, Lease, building, places, remove, temporary_folder
 from bts_tune.data.prepared.decoding import read_header
 from bts_tune.data.prepared.images import preprocess, read_bytes, read_mask, read_plane, read_slice, resize_mask
 from bts_tune.data.prepared.judge_masks import judge_masks
@@ -107,7 +107,8 @@ def prepare(
     Args:
         dataset: what to prepare.
         preprocessing: size and equalisation.
-        cache: folder of the cache; by default `default_cache()`.
+        cache: folder of the cache; by default `default_cache()`. Where it cannot be written to, what it lacks is kept
+            in this user's own.
         workers: number of threads; by default one a core.
         progress: called after each slice; not at all where the cache has the arrays.
 
@@ -128,12 +129,12 @@ def prepare(
         if not dataset.records[split]:
             raise DataError(f"{dataset.root}: the {split} split holds no image.")
     dataset = with_mask_rule(dataset, workers=workers)
-    # Absolute, because the processes that open the entry may work in another folder.
-    cache = (default_cache() if cache is None else Path(cache)).absolute()
     key = _key(dataset, preprocessing)
-    folder = cache / key
-    with contextlib.suppress(DataError):
-        return load_prepared(folder)
+    for place in places(cache):
+        folder = place / key
+        with contextlib.suppress(DataError):
+            return load_prepared(folder)
+    cache = folder.parent
     try:
         with building(cache, key):
             with contextlib.suppress(DataError):
@@ -157,8 +158,8 @@ def prepare(
 def bytes_to_prepare(dataset: Dataset, preprocessing: PreprocessingPart, *, cache: Path | None = None) -> int:
     """Return how many bytes `prepare` would write: images and masks of all slices; 0 where the cache has them."""
     dataset = with_mask_rule(dataset)
-    folder = (default_cache() if cache is None else Path(cache)).absolute() / _key(dataset, preprocessing)
-    if (folder / META_FILE).is_file():
+    key = _key(dataset, preprocessing)
+    if any(os.access(place / key / META_FILE, os.R_OK) for place in places(cache)):
         return 0
     return (
         (preprocessing.channels + 1)

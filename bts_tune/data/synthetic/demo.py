@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from bts_tune.data.prepared.cache import places
 from bts_tune.data.synthetic.phantom import write_phantom
 
 # Part of the folder's name, so that a change here or in the phantoms' looks never meets an older dataset.
@@ -22,7 +23,10 @@ PATIENT = r"(p\d+)_s\d+"
 
 def demo_dataset(cache: Path, progress: Callable[[int, int], None] | None = None) -> Path:
     """Return the folder of the demo dataset, generating it where the cache has none."""
-    folder = cache / "phantoms" / f"demo-v{VERSION}"
+    for place in places(cache):
+        folder = place / "phantoms" / f"demo-v{VERSION}"
+        if folder.is_dir():
+            return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():

@@ -1,1 +1,1 @@
-"""Trials on Ray: the cluster, its resources, the processes of trials, retries and the final stage."""
+"""A run on Ray, whose course is told here; an import goes down from it to `trials`, `cluster`, `files` and `nodes`."""

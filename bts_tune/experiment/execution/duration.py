@@ -13,8 +13,8 @@ from rich.console import Console
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.callbacks.record import Observer
-from bts_tune.experiment.execution.nodes import Node
-from bts_tune.experiment.execution.resources import TrialResources, allocate
+from bts_tune.experiment.execution.nodes.node import Node
+from bts_tune.experiment.execution.nodes.resources import TrialResources, allocate
 from bts_tune.experiment.planning.duration import Duration, Split, distinct_configs, estimate, jobs_of_space
 from bts_tune.experiment.planning.environment import hardware
 from bts_tune.experiment.planning.inputs import cache_folder

@@ -15,11 +15,11 @@ from rich.console import Console
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import BtsTuneError
-from bts_tune.experiment.execution.node_files import Shipping
-from bts_tune.experiment.execution.node_watch import NodeWatch
-from bts_tune.experiment.execution.preflight import versions_here
-from bts_tune.experiment.execution.resources import TrialResources
-from bts_tune.experiment.execution.trainable import (
+from bts_tune.experiment.execution.files.node_files import Shipping
+from bts_tune.experiment.execution.nodes.preflight import versions_here
+from bts_tune.experiment.execution.nodes.resources import TrialResources
+from bts_tune.experiment.execution.trials.node_watch import NodeWatch
+from bts_tune.experiment.execution.trials.trainable import (
     BrokenProcessError,
     anywhere_but,
     node_faults,

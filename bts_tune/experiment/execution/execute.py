@@ -14,20 +14,20 @@ from rich.console import Console
 from bts_tune.errors import RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import Tracking
-from bts_tune.experiment.execution.address import ignored_address
-from bts_tune.experiment.execution.cluster import Cluster, connected, dashboard_hint, priorities
+from bts_tune.experiment.execution.cluster.address import ignored_address
+from bts_tune.experiment.execution.cluster.connection import Cluster, connected, dashboard_hint, priorities
+from bts_tune.experiment.execution.cluster.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.evaluation import models_that_lack
+from bts_tune.experiment.execution.files.model_storage import ModelStorage
+from bts_tune.experiment.execution.files.shipping import handed_out, start_storage
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
-from bts_tune.experiment.execution.model_storage import ModelStorage
-from bts_tune.experiment.execution.nodes import describe_nodes
-from bts_tune.experiment.execution.packing import with_measured_gpus_per_trial
-from bts_tune.experiment.execution.preflight import Preflight, no_node_left
-from bts_tune.experiment.execution.resources import TrialResources
+from bts_tune.experiment.execution.nodes.node import describe_nodes
+from bts_tune.experiment.execution.nodes.preflight import Preflight, no_node_left
+from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, now, record_start
-from bts_tune.experiment.execution.shipping import handed_out, start_storage
-from bts_tune.experiment.execution.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.stages import Stages
-from bts_tune.experiment.execution.tune_callback import Outcome
+from bts_tune.experiment.execution.trials.packing import with_measured_gpus_per_trial
+from bts_tune.experiment.execution.trials.tune_callback import Outcome
 from bts_tune.experiment.planning.disk import bytes_on_disk, estimate_disk_usage, require_free_space
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_search

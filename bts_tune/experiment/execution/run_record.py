@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bts_tune.experiment.execution.resources import TrialResources
+from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.planning.changes import changed_run_error, code_hash, device_changes
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.options import RunOptions

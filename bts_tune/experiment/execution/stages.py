@@ -15,17 +15,17 @@ from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.ray_metrics import RayMetrics
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.callbacks.tracking import Tracking
-from bts_tune.experiment.execution.cluster import Cluster, lost_sentence, resume_elsewhere
+from bts_tune.experiment.execution.cluster.connection import Cluster, lost_sentence, resume_elsewhere
 from bts_tune.experiment.execution.duration import SpeedKeeper, this_machine
 from bts_tune.experiment.execution.evaluation import Nodes, evaluate_models
+from bts_tune.experiment.execution.files.model_storage import ModelStorage
+from bts_tune.experiment.execution.files.node_files import Shipping
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
-from bts_tune.experiment.execution.model_storage import ModelStorage
-from bts_tune.experiment.execution.node_files import Shipping
-from bts_tune.experiment.execution.node_watch import NodeWatch
-from bts_tune.experiment.execution.preflight import Preflight
-from bts_tune.experiment.execution.resources import TrialResources, allocate
-from bts_tune.experiment.execution.tune_callback import Outcome
-from bts_tune.experiment.execution.tuner import no_node, tune_trials
+from bts_tune.experiment.execution.nodes.preflight import Preflight
+from bts_tune.experiment.execution.nodes.resources import TrialResources, allocate
+from bts_tune.experiment.execution.trials.node_watch import NodeWatch
+from bts_tune.experiment.execution.trials.tune_callback import Outcome
+from bts_tune.experiment.execution.trials.tuner import no_node, tune_trials
 from bts_tune.experiment.planning.duration import Duration, estimate, jobs_of_plan
 from bts_tune.experiment.planning.inputs import cache_folder
 from bts_tune.experiment.planning.options import RunOptions

@@ -16,7 +16,7 @@ from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.open import open_dataset
-from bts_tune.data.prepared.cache import default_cache
+from bts_tune.data.prepared.cache import default_cache, places
 from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
 from bts_tune.data.splits.folds import cross_validation, fold_datasets
@@ -239,7 +239,11 @@ def prepare_inputs(
     cache = cache_folder(options)
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
-    require_free_space(cache, to_prepare, "the prepared data")
+    kept_in = places(cache)[-1]
+    if to_prepare and kept_in != cache.absolute():
+        sentence = f"The cache {cache} cannot be written to; what it lacks is kept in {kept_in}."
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    require_free_space(kept_in, to_prepare, "the prepared data")
     prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
     for part in preprocessings(space):
         for fold, dataset in datasets.items():

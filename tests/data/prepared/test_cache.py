@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,9 +15,10 @@ import pytest
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.open import open_dataset
-from bts_tune.data.prepared.cache import Cleared, Lease, building, clear, default_cache, entries, size
+from bts_tune.data.prepared.cache import Cleared, Lease, building, clear, default_cache, entries, own_cache, size
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared, prepare
 from bts_tune.errors import DataError
+from tests.accounts import another_user
 from tests.data.builders import write_coco
 
 
@@ -36,6 +42,59 @@ def test_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BTS_TUNE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "bts-tune" / "prepared"
+
+
+def test_what_others_may_read_is_what_its_owner_lets_them(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    before = os.umask(0o027)
+    try:
+        named, own = fill(root, cache), fill(root, own_cache())
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(data.folder.stat().st_mode) for data in (named, own)] == [0o750, 0o700]
+
+
+def test_who_may_write_to_a_cache_may_lock_its_entries(root: Path, cache: Path) -> None:
+    cache.mkdir()
+    cache.chmod(0o1777)
+    fill(root, cache)
+    assert stat.S_IMODE((cache / ".locks").stat().st_mode) == 0o1777
+
+
+def test_a_cache_of_somebody_else_has_the_own_one_beside_it(root: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from bts_tune.config import PreprocessingPart
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.prepare import bytes_to_prepare, prepare
+dataset, cache = open_dataset(Path(sys.argv[1])), Path(sys.argv[2])
+for size in (32, 64):
+    part = PreprocessingPart(image_size=size)
+    print(bytes_to_prepare(dataset, part, cache=cache) > 0, prepare(dataset, part, cache=cache).folder.parent)
+    print(bytes_to_prepare(dataset, part, cache=cache) > 0, prepare(dataset, part, cache=cache).folder.parent)
+"""
+    with another_user() as other:
+        data, cache = shutil.copytree(root, other.common / "data"), other.common / "cache"
+        fill(data, cache)
+        done = subprocess.run(
+            [*other.program, sys.executable, "-c", program, str(data), str(cache)],
+            env={**os.environ, "XDG_CACHE_HOME": str(other.home), "PYTHONPATH": str(Path(__file__).parents[3])},
+            cwd=other.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        own = other.home / "bts-tune" / "prepared"
+        assert done.stdout.splitlines() == [
+            f"False {cache}",
+            f"False {cache}",
+            f"True {own}",
+            f"False {own}",
+        ], done.stderr
+        assert len(entries(own)) == 1
 
 
 def test_entries_say_what_they_were_made_from(root: Path, cache: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.experiment.execution.resources import TrialResources
+from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, record_start
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.results.run_folder import RunExistsError, RunFolder

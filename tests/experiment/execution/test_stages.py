@@ -9,8 +9,8 @@ from rich.console import Console
 
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.callbacks.tracking import Tracking
-from bts_tune.experiment.execution.cluster import Cluster
-from bts_tune.experiment.execution.nodes import Node
+from bts_tune.experiment.execution.cluster.connection import Cluster
+from bts_tune.experiment.execution.nodes.node import Node
 from bts_tune.experiment.execution.stages import Stages
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import Plan
