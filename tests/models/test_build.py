@@ -125,7 +125,10 @@ def test_head_dropout_acts_on_single_activations_before_the_head() -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_dropout_acts_in_training_and_not_in_evaluation(decoder: str, field: str) -> None:
     size = 128 if decoder == "pan" else 64
-    fields = {"decoder": decoder, "encoder": "tu-test_vit" if decoder == "dpt" else "tu-test_efficientnet"}
+    fields: dict[str, Any] = {
+        "decoder": decoder,
+        "encoder": "tu-test_vit" if decoder == "dpt" else "tu-test_efficientnet",
+    }
     model = build(**{**fields, field: 0.5})
     model.eval()
     with torch.no_grad():
