@@ -27,6 +27,7 @@ from bts_tune.data.records import Issue, PixelSource, SliceRecord
 from bts_tune.data.unsafe_names import inside
 from bts_tune.data.volumes import MAX_VOXELS, Volume, chosen_slices, cut, filled_slices, pixel_spacing, window_of
 from bts_tune.errors import DataError
+from bts_tune.text import plural
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -55,6 +56,7 @@ class Case:
         split: of its slices.
         group: its patient.
         further: volumes of other sequences that are further channels.
+        numbers: of a file that holds several volumes, those that are read, from 0: one, or each as a channel.
     """
 
     image: Path
@@ -62,6 +64,7 @@ class Case:
     split: str
     group: str
     further: tuple[Path, ...] = ()
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class VolumeSlice(PixelSource):
         plane: one of `PLANES`.
         index: of the slice along the axis, from 0.
         further: volumes of other sequences that are further channels.
+        numbers: of a file that holds several volumes, those that are read, from 0.
     """
 
     path: Path
@@ -80,13 +84,17 @@ class VolumeSlice(PixelSource):
     plane: str
     index: int
     further: tuple[Path, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     def image(self) -> np.ndarray:
         """Return the image, uint8; of several sequences each is a channel."""
-        if not self.further:
-            return _volume(self.path).grey(self.plane, self.index, str(self.path))
-        paths = (self.path, *self.further)
-        channels = [_volume(path, _load_channel).grey(self.plane, self.index, str(path)) for path in paths]
+        sources: list[tuple[Path, int | None]] = [(path, None) for path in (self.path, *self.further)]
+        if self.numbers:
+            sources = [(self.path, number) for number in self.numbers]
+        load = _load if len(sources) == 1 else _load_channel
+        channels = [_volume(path, load, number).grey(self.plane, self.index, str(path)) for path, number in sources]
+        if len(channels) == 1:
+            return channels[0]
         order = [2, 1, 0, 3][: len(channels)] if len(channels) in (3, 4) else range(len(channels))
         return np.stack([channels[place] for place in order], axis=2)
 
@@ -99,6 +107,8 @@ class VolumeSlice(PixelSource):
         described = {"format": "nifti", "version": 1, "plane": self.plane, "index": self.index}
         if self.further:
             described["further"] = [_digest(path) for path in self.further]
+        if self.numbers:
+            described["numbers"] = list(self.numbers)
         return described
 
     def files(self) -> tuple[Path, ...]:
@@ -153,7 +163,7 @@ def check_options(options: ReaderOptions) -> None:
 
 
 def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
-    image, mask = _header(case.image), _volume(case.mask)
+    image, mask = _header(case.image, max(case.numbers, default=None)), _volume(case.mask)
     if image.shape != mask.values.shape:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.values.shape, image.shape)]
         raise DataError(f"{case.image}: its mask {case.mask.name} has {sizes[0]} voxels, the image {sizes[1]}.")
@@ -176,7 +186,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
             mask=case.mask,
             group=case.group,
             spacing=spacing,
-            source=VolumeSlice(case.image, case.mask, options.plane, index, case.further),
+            source=VolumeSlice(case.image, case.mask, options.plane, index, case.further, case.numbers),
         )
         for index in chosen_slices(filled_slices(mask.values, options.plane), options.empty_slices)
     ]
@@ -197,10 +207,23 @@ class _Header:
     affine: np.ndarray
 
 
-def _header(path: Path) -> _Header:
-    image = _opened(path)
-    spacing = tuple(float(size) for size in image.header.get_zooms()[:3])
-    return _Header(image.shape, spacing, image.affine)  # type: ignore[arg-type]
+def count_volumes(path: Path) -> int:
+    """Return how many volumes a file holds, such as sequences or times; 1 of a plain volume.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    shape = _stored(path).shape
+    return int(shape[3]) if len(shape) == 4 else 1
+
+
+def _header(path: Path, number: int | None = None) -> _Header:
+    stored = _stored(path)
+    shape = _shape(path, stored, number)
+    # Turned to the body's axes without a look at the values.
+    turned = _turned(path, type(stored)(np.broadcast_to(np.int16(0), shape), stored.affine, stored.header))
+    spacing = tuple(float(size) for size in turned.header.get_zooms()[:3])
+    return _Header(turned.shape, spacing, turned.affine)  # type: ignore[arg-type]
 
 
 def _digest(path: Path) -> str:
@@ -214,30 +237,36 @@ def _digest_of(path: Path, _changed: int, _size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _volume(path: Path, load: Callable[[Path, int, int], Volume] | None = None) -> Volume:
+def _volume(
+    path: Path, load: Callable[[Path, int | None, int, int], Volume] | None = None, number: int | None = None
+) -> Volume:
     status = path.stat()
     with _loading:  # threads that work on slices of one volume wait for it, and do not read it again
-        return (load or _load)(path, status.st_mtime_ns, status.st_size)
+        return (load or _load)(path, number, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=_HELD)
-def _load(path: Path, _changed: int, _size: int) -> Volume:
-    return read_nifti(path)[0]
+def _load(path: Path, number: int | None, _changed: int, _size: int) -> Volume:
+    return read_nifti(path, number)[0]
 
 
 @lru_cache(maxsize=_HELD_CHANNELS)
-def _load_channel(path: Path, _changed: int, _size: int) -> Volume:
+def _load_channel(path: Path, number: int | None, _changed: int, _size: int) -> Volume:
     """Hold the sequences of a case apart from masks, of which each slice needs all."""
-    return read_nifti(path)[0]
+    return read_nifti(path, number)[0]
 
 
-def read_nifti(path: Path) -> tuple[Volume, Any]:
+def read_nifti(path: Path, number: int | None = None) -> tuple[Volume, Any]:
     """Return a volume on the body's axes, and nibabel's image of the file as it is stored.
+
+    Args:
+        path: the file.
+        number: of one that holds several volumes, which of them, from 0.
 
     Raises:
         DataError: it cannot be read.
     """
-    stored, image = _stored(path), _opened(path)
+    stored, image = _stored(path), _opened(path, number)
     try:
         values = np.asanyarray(image.dataobj)
     except Exception as error:
@@ -300,27 +329,46 @@ def _stored(path: Path) -> Any:
         raise DataError(f"{path}: is no NIfTI file that can be read: {str(error).splitlines()[0][:200]}.") from None
 
 
-def _opened(path: Path) -> Any:
-    """Return a volume on the body's axes; its values are not read yet."""
-    import nibabel
-
+def _opened(path: Path, number: int | None = None) -> Any:
+    """Return a volume on the body's axes; `number` says which, of a file that holds several."""
     image = _stored(path)
+    _shape(path, image, number)
+    try:
+        while len(image.shape) > 3:
+            image = image.slicer[..., (number or 0) if len(image.shape) == 4 else 0]
+    except Exception as error:
+        raise DataError(f"{path}: is broken or truncated: {str(error).splitlines()[0][:200]}.") from None
+    return _turned(path, image)
+
+
+def _shape(path: Path, image: Any, number: int | None) -> tuple[int, int, int]:
+    """Return the voxels of a volume, having seen that there is one that can be read."""
     shape = image.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) == 4:
+    volumes = shape[3] if len(shape) == 4 else 1
+    if number is None and volumes > 1:
         raise DataError(
-            f"{path}: holds {shape[3]} volumes of {' x '.join(map(str, shape[:3]))} voxels, such as times or "
+            f"{path}: holds {volumes} volumes of {' x '.join(map(str, shape[:3]))} voxels, such as times or "
             "sequences; save each as a file of its own."
         )
+    if number is not None and number >= volumes:
+        raise DataError(f"{path}: holds {plural(volumes, 'volume')}, none of which has the number {number}.")
+    if len(shape) == 4:
+        shape = shape[:3]
     if len(shape) != 3 or image.get_data_dtype().kind not in "buif":
         listed = " x ".join(map(str, shape))
         raise DataError(f"{path}: has {listed} values of {image.get_data_dtype()}; one volume of numbers is needed.")
     if not 0 < np.prod(shape, dtype=np.float64) <= MAX_VOXELS:
         raise DataError(f"{path}: has {' x '.join(map(str, shape))} voxels; at most {MAX_VOXELS} are allowed.")
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _turned(path: Path, image: Any) -> Any:
+    """Return a volume on the body's axes."""
+    import nibabel
+
     try:
-        while len(image.shape) > 3:
-            image = image.slicer[..., 0]
         return nibabel.as_closest_canonical(image)
     except Exception as error:
         raise DataError(f"{path}: has an affine that cannot be used: {str(error).splitlines()[0][:200]}.") from None

@@ -1,20 +1,24 @@
 """nnU-Net's raw layout: `imagesTr/case_0000.png`, `labelsTr/case.png` and `dataset.json`, in 2-D or as NIfTI volumes.
 
-A case whose name ends in `_0000`, `_0001`, … has a file for each sequence, of which one is read. `imagesTs/` is the
-test split where `labelsTs/` holds its masks. A volume is one patient.
+A case whose name ends in `_0000`, `_0001`, … has a file for each sequence, of which one is read. In the Medical
+Segmentation Decathlon, where the layout is from, one four-dimensional file of a case holds all of them. `imagesTs/` is
+the test split where `labelsTs/` holds its masks. A volume is one patient.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bts_tune.data.files import read_file
+from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers._names import examples
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, count_volumes, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
 from bts_tune.errors import DataError
@@ -71,8 +75,10 @@ def _read(
         match = _CHANNEL.fullmatch(_stem(path))
         case, number = (match[1], int(match[2])) if match else (_stem(path), 0)
         of_case[case][number] = path
+    together = _volumes_of_a_file(root, of_case)
     numbers = sorted({number for channels in of_case.values() for number in channels})
-    chosen, *further = _chosen(root, numbers, sequences, options.sequence)
+    read = _chosen(root, list(range(together)) if together > 1 else numbers, sequences, options.sequence)
+    chosen, *further = [0] if together > 1 else read
     lone = sorted(case for case in of_case if case not in masks)
     if lone:
         name = next(iter(of_case[lone[0]].values())).relative_to(root).as_posix()
@@ -93,13 +99,25 @@ def _read(
         image = of_case[case][chosen]
         others = tuple(of_case[case][number] for number in further)
         if is_nifti(image):
-            volumes.append(Case(image, masks[case], split, case, others))
+            inside = tuple(read) if together > 1 else ()
+            volumes.append(Case(image, masks[case], split, case, others, inside))
         elif others:
             raise DataError(f"{root}: --sequence all: is for volumes; save the sequences of an image in one file.")
         else:
             name = image.relative_to(root).as_posix()
             plain.append(SliceRecord(name, split, image, case, mask=masks[case]))
     return (*plain, *slices_of(root, volumes, options, issues))
+
+
+def _volumes_of_a_file(root: Path, of_case: Mapping[str, Mapping[int, Path]]) -> int:
+    """Return how many sequences each file holds, as the first volume that can be read tells: 1 where they are apart."""
+    for case in sorted(of_case):
+        files = list(of_case[case].values())
+        if len(files) == 1 and is_nifti(files[0]):
+            import_extra("nibabel", "nifti", root)
+            with contextlib.suppress(DataError):  # which is told of the case itself
+                return count_volumes(files[0])
+    return 1
 
 
 def _stem(path: Path) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,3 +69,82 @@ def test_one_of_several_sequences_is_chosen(tmp_path: Path) -> None:
         assert record.name == "imagesTr/case0_0001.png"
     with pytest.raises(DataError, match="--sequence 'T2': must be one of T1, FLAIR"):
         open_dataset(root, sequence="T2")
+
+
+# --- the Medical Segmentation Decathlon: all sequences of a case in one file ---
+
+MODALITIES = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
+OBLIQUE = np.array([[-1.0, 0.1, 0, 10], [0, -1.2, 0.1, 5], [0, 0, 2.0, -7], [0, 0, 0, 1]])
+
+
+def write_decathlon(root: Path, volumes: tuple[int, ...] = (4, 4, 4)) -> Path:
+    nibabel = pytest.importorskip("nibabel")
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        (root / name).mkdir(parents=True)
+    (root / "dataset.json").write_text(json.dumps({"name": "BRATS", "modality": MODALITIES, "labels": {"0": "none"}}))
+    for case, count in enumerate(volumes):
+        rng = np.random.default_rng(case)
+        image = rng.integers(0, 3000, (20, 24, 12, count)).astype(np.int16)
+        mask = np.zeros(image.shape[:3], dtype=np.uint8)
+        mask[3:9, 4:12, 4 : 6 + case] = 1
+        nibabel.save(nibabel.Nifti1Image(image, OBLIQUE), root / "imagesTr" / f"BRATS_{case:03}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(mask, OBLIQUE), root / "labelsTr" / f"BRATS_{case:03}.nii.gz")
+    return root
+
+
+def as_shown(root: Path, case: str, number: int, index: int) -> np.ndarray:
+    """Return an axial slice of one sequence, computed by nibabel and NumPy alone, uint8."""
+    import nibabel
+
+    stored: Any = nibabel.load(root / "imagesTr" / f"{case}.nii.gz")
+    one = nibabel.as_closest_canonical(nibabel.Nifti1Image(stored.get_fdata()[..., number], stored.affine))
+    values = one.get_fdata()
+    low, high = np.quantile(values, (0.005, 0.995))
+    return np.round(np.clip((np.rot90(values[:, :, index]) - low) / (high - low), 0, 1) * 255)
+
+
+@pytest.mark.parametrize(("wanted", "number"), [("FLAIR", 0), ("t1gd", 2), ("3", 3)])
+def test_a_sequence_of_a_four_dimensional_file_is_chosen(tmp_path: Path, wanted: str, number: int) -> None:
+    root = write_decathlon(tmp_path)
+    dataset = open_dataset(root, sequence=wanted, empty_slices=0.0)
+    assert {record.group for record in dataset} == {"BRATS_000", "BRATS_001", "BRATS_002"}
+    assert len(dataset.records["train"]) == 2 + 3 + 4
+    for record in dataset:
+        case, index = str(record.image_id).split("/")
+        found, expected = read_slice(record).astype(float), as_shown(root, case, number, int(index))
+        assert np.abs(found - expected).max() <= 1
+        assert read_mask(record).sum() == 6 * 8
+
+
+def test_all_sequences_of_a_four_dimensional_file_are_channels(tmp_path: Path) -> None:
+    root = write_decathlon(tmp_path)
+    record = open_dataset(root, sequence="all", empty_slices=0.0).records["train"][0]
+    case, index = str(record.image_id).split("/")
+    found = read_slice(record, 4)
+    assert found.shape == (24, 20, 4)
+    for number in range(4):
+        assert np.abs(found[..., number].astype(float) - as_shown(root, case, number, int(index))).max() <= 1
+
+
+def test_a_sequence_of_a_four_dimensional_file_must_be_chosen(tmp_path: Path) -> None:
+    root = write_decathlon(tmp_path)
+    with pytest.raises(DataError, match=r"has 4 sequences \(FLAIR, T1w, t1gd, T2w\); choose one: --sequence FLAIR"):
+        open_dataset(root)
+    with pytest.raises(DataError, match="--sequence 'DWI': must be one of FLAIR, T1w, t1gd, T2w"):
+        open_dataset(root, sequence="DWI")
+
+
+def test_a_case_that_lacks_the_sequence_is_named(tmp_path: Path) -> None:
+    dataset = open_dataset(write_decathlon(tmp_path, (4, 2, 1)), sequence="t1gd")
+    assert {record.group for record in dataset} == {"BRATS_000"}
+    messages = {issue.file: issue.message for issue in dataset.issues if issue.code == "unreadable-volume"}
+    assert messages["imagesTr/BRATS_001.nii.gz"] == "holds 2 volumes, none of which has the number 2."
+    assert messages["imagesTr/BRATS_002.nii.gz"] == "holds 1 volume, none of which has the number 2."
+
+
+def test_the_sequence_is_part_of_what_is_prepared(tmp_path: Path) -> None:
+    root = write_decathlon(tmp_path)
+    one, other = (open_dataset(root, sequence=name).records["train"][0].source for name in ("FLAIR", "T2w"))
+    assert one is not None
+    assert other is not None
+    assert one.describe() != other.describe()
