@@ -16,7 +16,7 @@ from bts_tune.data.readers._dicom_files import read_header
 from bts_tune.data.readers._dicom_masks import like_dicom
 from bts_tune.data.readers._dicom_series import Series, content_digest, stacked, volume_of
 from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers._nifti import is_nifti, like_nifti, new_nifti, on_own_grid, read_nifti
+from bts_tune.data.readers._nifti import count_volumes, is_nifti, like_nifti, new_nifti, on_own_grid, read_nifti
 from bts_tune.data.volumes import Volume, cut, paste, slice_count
 from bts_tune.errors import DataError
 from bts_tune.training.segmenter import Segmenter
@@ -107,6 +107,12 @@ class SegmentedVolume:
         return self.volume.grey(self.plane, index, self.name), cut(self.mask, self.plane, index)
 
 
+def _slice(volumes: Sequence[Volume], plane: str, index: int, name: str) -> NDArray[np.uint8]:
+    """Return a slice of a volume [H, W], or of several as its channels [H, W, C]."""
+    greys = [one.grey(plane, index, name) for one in volumes]
+    return greys[0] if len(greys) == 1 else np.stack(greys, axis=2)
+
+
 def segment_files(segmenter: Segmenter, files: Sequence[Path], plane: str, batch_size: int) -> SegmentedVolume:
     """Segment a volume.
 
@@ -119,16 +125,24 @@ def segment_files(segmenter: Segmenter, files: Sequence[Path], plane: str, batch
     Raises:
         DataError: it cannot be read, or a package that reads it is not installed.
     """
-    first = files[0]
-    if segmenter.config.channels > 1:
+    first, channels = files[0], segmenter.config.channels
+    held = 1
+    if is_nifti(first):
+        import_extra("nibabel", "nifti", first)
+        held = count_volumes(first)
+    if channels > 1 and held != channels:
+        sequences = f"{held} sequences" if held > 1 else "one sequence"
         raise DataError(
-            f"{first}: is a volume of one sequence, and the model has {segmenter.config.channels} channels; give it "
+            f"{first}: is a volume of {sequences}, and the model has {channels} channels; give it "
             "images of that many channels, or slices as arrays: bts_tune.load_model(…).predict."
         )
     source: Any
+    further: list[Volume] = []
     if is_nifti(first):
-        import_extra("nibabel", "nifti", first)
-        volume, source = read_nifti(first)
+        volume, source = read_nifti(first, 0 if channels > 1 else None)
+        further = [read_nifti(first, number)[0] for number in range(1, channels)]
+        if channels > 1:  # the mask is one volume on the same grid
+            source = source.slicer[..., 0]
     else:
         import_extra("highdicom", "dicom", first)
         source = stacked([read_header(path) for path in files])
@@ -138,7 +152,7 @@ def segment_files(segmenter: Segmenter, files: Sequence[Path], plane: str, batch
     highest = total = 0.0
     for start in range(0, count, batch_size):
         indices = range(start, min(start + batch_size, count))
-        greys = [volume.grey(plane, index, str(first)) for index in indices]
+        greys = [_slice([volume, *further], plane, index, str(first)) for index in indices]
         for index, probability in zip(indices, segmenter.probability_batch(greys), strict=True):
             found = segmenter.postprocessing.mask(probability)
             highest = max(highest, float(probability.max()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,27 @@ def test_a_model_of_several_channels_takes_no_volume_and_writes_nothing(tmp_path
     with pytest.raises(DataError, match="is a volume of one sequence, and the model has 3 channels; give it images"):
         list(predict(Three(), [path], tmp_path / "out"))
     assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_the_volumes_of_one_file_are_the_channels_of_a_model(tmp_path: Path, number: int) -> None:
+    """As in the Medical Segmentation Decathlon: one four-dimensional file of all sequences."""
+
+    class OneOfThree(Bright):
+        config = tiny(channels=3)
+
+        def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
+            assert {image.shape[2] for image in images} == {3}
+            return super().probability_batch([image[..., number] for image in images])
+
+    volumes = [blocks(seed=seed) for seed in range(3)]
+    path = save(tmp_path / "scan.nii.gz", np.stack(volumes, axis=-1))
+    (found,) = predict(OneOfThree(), [path], tmp_path / "out", plane="coronal")
+    mask = load(found.mask)
+    assert np.array_equal(np.asanyarray(mask.dataobj), volumes[number] // 1000)
+    assert np.array_equal(mask.affine, load(path).affine)
+    with pytest.raises(DataError, match="holds 3 volumes"):
+        list(predict(Bright(), [path], tmp_path / "other"))
 
 
 def test_few_slices_are_segmented_at_a_time(tmp_path: Path) -> None:
