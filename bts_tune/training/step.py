@@ -40,7 +40,7 @@ class TrainingStep:
     def describe(self) -> str:
         """Return how batches are computed, for the record."""
         if self._graph is None:
-            return "one kernel after the other"
+            return "eager"
         return self._graph.refused or "CUDA graph"
 
     def begin_epoch(self) -> None:
@@ -175,8 +175,8 @@ class _Graph:
             self._compute(image, truth)
 
     def _refuse(self, error: RuntimeError) -> None:
-        self.refused = f"one kernel after the other; no CUDA graph: {first_line(error)}"
-        logging.getLogger(__name__).warning("Training steps are computed %s", self.refused)
+        self.refused = f"eager, no CUDA graph: {first_line(error)}"
+        logging.getLogger(__name__).warning("Training steps are %s", self.refused)
 
     def _capture(self, image: torch.Tensor, truth: torch.Tensor) -> None:
         forget_gradients(self._parameters())

@@ -57,7 +57,7 @@ def test_sums_are_of_one_epoch_and_count_images() -> None:
     loss_sum, dice_sums = step.sums()
     assert loss_sum == pytest.approx(expected)
     assert dice_sums == pytest.approx(parts.tolist())
-    assert step.describe() == "one kernel after the other"
+    assert step.describe() == "eager"
 
 
 # --- CUDA graphs ---
@@ -150,7 +150,7 @@ def test_what_cannot_be_captured_is_computed_without_a_graph() -> None:
     trial = on_gpu(decoder_dropout=0.5, decoder="unet")
     trial.step = TrainingStep(trial.model, _Waits(trial.config), trial.amp)
     found = list(rows(trial))
-    assert trial.step.describe().startswith("one kernel after the other; no CUDA graph: ")
+    assert trial.step.describe().startswith("eager, no CUDA graph: ")
     trial.close()
     assert all(math.isfinite(row.train_loss) for row in found)
     assert found[-1].train_loss < found[0].train_loss

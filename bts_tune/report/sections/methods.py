@@ -143,7 +143,7 @@ def _run(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> dict[str, Any
         found = sorted({setting(record, "seed") for record in trials if record.stage == stage})
         if found:
             shown[f"seeds of the {stage} stage"] = found
-    for key in ("precision", "torch_threads", "augmented"):
+    for key in ("precision", "torch_threads", "augmented", "steps"):
         found = sorted({str(record.started[key]) for record in trials if record.started.get(key) is not None})
         if found:
             shown[key] = found
