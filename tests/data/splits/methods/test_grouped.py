@@ -42,7 +42,7 @@ def test_a_random_split_leaks_and_a_grouped_one_does_not(phantoms: Scanned, seed
     )
     assert patients_in_several_splits(at_random, phantoms.patients) > 15
     assert patients_in_several_splits(grouped, phantoms.patients) == 0
-    assert all(one.related_share > 0.9 for one in random_leak.splits.values())
+    assert all(one.related_share > 0.7 for one in random_leak.splits.values())
     assert not grouped_leak.leaks
     # Without knowing the patients, neighbouring slices find them.
     assert patients_in_several_splits(blindly, phantoms.patients) <= 2
