@@ -44,7 +44,9 @@ def another_user() -> Iterator[AnotherUser]:
         folder.chmod(0o755)
         common.mkdir()
         home.mkdir()
-        there = [*program, sys.executable, "-c", "import bts_tune"]
+        # An environment in a closed folder shows others the checkout, which is on the path, and no package.
+        look = "import bts_tune, importlib.util as util; assert all(map(util.find_spec, ('cv2', 'ray', 'torch')))"
+        there = [*program, sys.executable, "-c", look]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         if os.getuid() or subprocess.run(there, capture_output=True, cwd="/", env=environment, check=False).returncode:
             pytest.skip("no other user can be had here, or Python and this code are closed to others")
