@@ -119,7 +119,7 @@ class BatchLoader:
     def evaluation(self, split: PreparedSplit) -> Iterator[Batch]:
         """Yield a split's batches in its own order, unchanged by augmentation.
 
-        A GPU gets four times as many images at once as in training: without gradients they take no more memory.
+        A GPU gets four times as many images at once as in training, since nothing is kept for gradients.
         """
         indices = np.arange(len(split.names))
         size = self._config.batch_size * (4 if self._device.type == "cuda" else 1)

@@ -168,7 +168,8 @@ def evaluate_models(
     """
     trials = folder.trials()
     measured = _measured(trials)
-    members = ensemble_members(trials, options.ensemble_top or 1) if options.ensemble else []
+    wanted = options.ensemble or options.ensemble_top is not None
+    members = ensemble_members(trials, options.ensemble_top or 1) if wanted else []
     kept = _kept(folder, trials, members)
     _drop_others(folder, measured + kept)
     # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
@@ -188,7 +189,7 @@ def evaluate_models(
         if result.test:
             folder.append_event("evaluated", record.trial, metrics=result.test)
         write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
-    if options.ensemble and len(members) < 2:
+    if wanted and len(members) < 2:
         console.print(
             "--ensemble: there is nothing to average, because the best configuration was trained once; --seeds, "
             "--final-seeds or --folds train it several times.",

@@ -194,7 +194,7 @@ class RunOptions:
         "measure the winner's trainings as one model too, and keep them all", default=False, kind="switch", group="how"
     )
     ensemble_top: Annotated[int, Between(1)] | None = option(
-        "best configurations whose trainings --ensemble takes (1)", "N", kind="integer", group="how"
+        "the same with all trainings of the N best configurations (1)", "N", kind="integer", group="how"
     )
     postprocess: bool = option(
         "choose threshold and smallest region on the validation split, and measure with them too",
