@@ -79,7 +79,7 @@ def ensemble_models(folder: RunFolder) -> list[Path]:
     trials = folder.trials()
     best = next(iter(configurations(trials)), None)
     members = [record.trial for record in best.trials] if best else []
-    for record in trials:
+    for record in best.trials if best else ():  # one of an earlier winner is on record too
         members = record.variants.get("ensemble", {}).get("members", members)
     kept = [folder.model_folder(record.trial) for record in trials if record.trial in members]
     kept = [model for model in kept if (model / "model.json").is_file()]
