@@ -17,7 +17,7 @@ from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.registry import EXPORTS
 from bts_tune.results.find import best_model, ensemble_models, find_run, plane_of_slices
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
 from bts_tune.text import nearest, quoted
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from bts_tune.report.live import LivePage
     from bts_tune.report.write import ReportFiles
     from bts_tune.results.benchmark import BenchmarkFolder
-    from bts_tune.training.prediction import Prediction
-    from bts_tune.training.segmenter import Segmenter
+    from bts_tune.training.prediction.predict import Prediction
+    from bts_tune.training.prediction.segmenter import Segmenter
     from bts_tune.training.trial import Row, TrialSetup
 
 __all__ = [
@@ -96,7 +96,7 @@ class Run:
     @property
     def epochs(self) -> pd.DataFrame:
         """One row an epoch of a trial, with every metric; the same as `epochs.csv`."""
-        from bts_tune.results.tables import epochs_table
+        from bts_tune.results.ranking.tables import epochs_table
 
         return epochs_table(self.folder.trials())
 
@@ -106,15 +106,15 @@ class Run:
 
         How it ended (`status`, `reason`), the metrics at its best epoch and every field of its configuration.
         """
-        from bts_tune.results.tables import leaderboard
+        from bts_tune.results.ranking.tables import leaderboard
 
         return leaderboard(self.folder.trials())
 
     @property
     def configurations(self) -> pd.DataFrame:
         """One row a configuration, best first: means, spreads and intervals; the same as `configurations.csv`."""
-        from bts_tune.results.comparison import compare_configurations
-        from bts_tune.results.tables import configurations_table
+        from bts_tune.results.ranking.tables import configurations_table
+        from bts_tune.results.statistics.comparison import compare_configurations
 
         trials = self.folder.trials()
         return configurations_table(trials, compare_configurations(self.folder, trials))
@@ -127,7 +127,7 @@ class Run:
             RunError: no trial has been trained to the full budget yet.
             ConfigError: it names a loss or decoder of a plugin that is not loaded.
         """
-        from bts_tune.results.leaderboard import ranking
+        from bts_tune.results.ranking.leaderboard import ranking
 
         ranked = ranking(self.folder.trials())
         if not ranked:
@@ -152,7 +152,7 @@ class Run:
             RunError: no trial, or not this one, has left a model, or too few for an ensemble, or one cannot be read.
             ConfigError: there is no such device.
         """
-        from bts_tune.training.ensemble import load_segmenter
+        from bts_tune.training.prediction.ensemble import load_segmenter
 
         if ensemble and trial is not None:
             raise ConfigError("ensemble and trial are both given; give one of them.")
@@ -188,7 +188,7 @@ class Run:
             RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image.
             DataError: an image cannot be read (those before it are written), or would be overwritten.
         """
-        from bts_tune.training.prediction import predict
+        from bts_tune.training.prediction.predict import predict
 
         listed = [images] if isinstance(images, str | Path) else images
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
@@ -280,7 +280,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
     Examples:
         >>> load_model("unet-b0").predict("scan.png")  # doctest: +SKIP
     """
-    from bts_tune.training.segmenter import Segmenter
+    from bts_tune.training.prediction.segmenter import Segmenter
 
     plugins.load_installed()
     return Segmenter.load(Path(folder), device).eval()
@@ -435,7 +435,8 @@ def train(
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         threads: CPU threads of this process, also afterwards; 0 leaves torch's own choice.
         folder: where the last state and the best weights are kept; a training that was cut off goes on from there,
-            and first yields the epochs that it had. `bts_tune.training.segmenter.Segmenter.load(folder)` is the model.
+            and first yields the epochs that it had. The model is
+            `bts_tune.training.prediction.segmenter.Segmenter.load(folder)`.
         weights_dir: folder with `<encoder>.safetensors` or `.pth` files.
         cache: folder of prepared data.
 

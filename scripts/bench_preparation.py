@@ -36,7 +36,7 @@ from typing import Any
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.experiment.planning.environment import hardware
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 
 PARTS = ("prepare", "large", "share", "start", "rows")
 ROWS = (100, 10_000, 350_000)

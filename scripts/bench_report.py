@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from bts_tune.config import TrialConfig
-from bts_tune.results.run_folder import FORMAT, RunFolder
-from bts_tune.results.scores import SUMS, Scores, SplitScores
+from bts_tune.results.record.run_folder import FORMAT, RunFolder
+from bts_tune.results.record.scores import SUMS, Scores, SplitScores
 
 BASELINES = ("unet-b0", "unet-b0-frozen", "unetplusplus-b5")
 IMAGES = {"valid": 429, "test": 215}

@@ -26,7 +26,7 @@ import yaml
 
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.experiment.planning.environment import hardware
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 
 
 def run(trials: int, settings: Sequence[str], folder: Path) -> RunFolder:

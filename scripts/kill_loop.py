@@ -29,8 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord
-from bts_tune.results.schema import read_events, read_rows
+from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord
+from bts_tune.results.record.schema import read_events, read_rows
 from scripts.processes import marked, wait_until_gone
 from scripts.sandbox import MARK, Sandbox
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bts_tune.data.synthetic.phantom import write_phantom
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from scripts.processes import environment
 
 MARK = "BTS_TUNE_KILL_LOOP"

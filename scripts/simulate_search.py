@@ -58,7 +58,7 @@ from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.tpe import OptunaTPE
-from bts_tune.results.objective import DICE_LOSS
+from bts_tune.results.record.objective import DICE_LOSS
 from bts_tune.space import ResolvedSearch, load_space
 
 METHODS = ("random", "asha", "asha+tpe", "default")

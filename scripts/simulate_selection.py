@@ -5,7 +5,7 @@ is observed of it is noisy, image by image, group by group, seed by seed and epo
 are compared on the same trials: the best epoch of one seed, over all trials; and a final stage, in which the first few
 and the baselines are trained again with fresh seeds. Then the intervals of the final stage's figures are held against
 the truth, made in three ways: of the images alone, with seeds drawn with replacement beside the groups, and as
-`bts_tune.results.statistics.resample` makes them.
+`bts_tune.results.statistics.intervals.resample` makes them.
 
     python scripts/simulate_selection.py
     python scripts/simulate_selection.py --repeats 2000 --seed-noise 0.01 --json
@@ -33,8 +33,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.results.scores import SUMS, pooled_dice_loss
-from bts_tune.results.statistics import LEVEL, Floats, resample
+from bts_tune.results.record.scores import SUMS, pooled_dice_loss
+from bts_tune.results.statistics.intervals import LEVEL, Floats, resample
 
 IMAGE_SD, GROUP_SD, SHARED = 0.23, 0.14, 0.71
 LASTING = 0.5

@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bts_tune.errors import RunError
-from bts_tune.results.run_folder import FINISHED, RunFolder
+from bts_tune.results.record.run_folder import FINISHED, RunFolder
 from scripts.processes import descendants, find, marked, wait_until_gone
 from scripts.sandbox import MARK, Sandbox
 

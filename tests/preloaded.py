@@ -13,4 +13,4 @@ import bts_tune.cli.main
 import bts_tune.experiment.execution.trials.probe
 import bts_tune.experiment.run
 import bts_tune.report.write
-import bts_tune.training.prediction  # noqa: F401
+import bts_tune.training.prediction.predict  # noqa: F401

@@ -27,7 +27,7 @@ from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError, ConfigError, DataError, RunError
 from bts_tune.registry import METRICS
 from bts_tune.testing.runs import make_baselines, make_run, write_run
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 
 FIELDS: dict[str, Any] = {
     "image_size": 32,

@@ -109,8 +109,8 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.data.splits.leakage import draw_pairs
     from bts_tune.data.splits.make import make_split
     from bts_tune.progress_bar import progress_bar
-    from bts_tune.results.files import write_atomically
-    from bts_tune.results.leaks import write_leaks
+    from bts_tune.results.record.files import write_atomically
+    from bts_tune.results.record.leaks import write_leaks
 
     console = make_console()
     load_given_plugins(parsed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bts_tune.cli.output import print_ranking, say, warn
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
-from bts_tune.results.status import in_group
+from bts_tune.results.record.status import in_group
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -57,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.progress_bar import progress_bar
     from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run, plane_of_slices
-    from bts_tune.training.ensemble import load_segmenter
-    from bts_tune.training.postprocessing import Postprocessing
-    from bts_tune.training.prediction import TABLE_FILE, predict
+    from bts_tune.training.prediction.ensemble import load_segmenter
+    from bts_tune.training.prediction.postprocessing import Postprocessing
+    from bts_tune.training.prediction.predict import TABLE_FILE, predict
 
     load_given_plugins(parsed)
     if parsed.ensemble and parsed.trial:

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _pull(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.experiment.planning.disk import size_text
-    from bts_tune.results.mirror import pull
-    from bts_tune.results.remote import RemoteFiles
+    from bts_tune.results.storage.mirror import pull
+    from bts_tune.results.storage.remote import RemoteFiles
     from bts_tune.text import plural
 
     console = make_console()

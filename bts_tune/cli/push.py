@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _push(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.experiment.planning.disk import size_text
     from bts_tune.results.find import find_run
-    from bts_tune.results.mirror import push
+    from bts_tune.results.storage.mirror import push
     from bts_tune.text import plural
 
     console = make_console()

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
     from bts_tune.report.write import write_report
-    from bts_tune.results.memo import FrozenTrials
+    from bts_tune.results.ranking.memo import FrozenTrials
     from bts_tune.results.warnings import WARNINGS
 
     if parsed.page_only and parsed.json:

@@ -15,7 +15,7 @@ from bts_tune.errors import EXIT_OK
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from bts_tune.results.run_folder import RunFolder
+    from bts_tune.results.record.run_folder import RunFolder
 
 _SECONDS = 2.0
 _WIDTH = 200

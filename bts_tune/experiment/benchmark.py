@@ -19,7 +19,7 @@ from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.run import dry_run, lasting, resume, start
 from bts_tune.plugins import load_installed
 from bts_tune.results.benchmark import BenchmarkFolder
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.text import plural
 
 GO_ON = "The benchmark was interrupted; the same command goes on with it."

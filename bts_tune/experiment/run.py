@@ -40,12 +40,12 @@ from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
-from bts_tune.results.files import write_atomically
 from bts_tune.results.find import find_run
-from bts_tune.results.leaks import write_leaks
-from bts_tune.results.remote import require_writable
-from bts_tune.results.run_folder import RunFolder, refuse_existing
-from bts_tune.results.scores import METRICS_VERSION
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.leaks import write_leaks
+from bts_tune.results.record.run_folder import RunFolder, refuse_existing
+from bts_tune.results.record.scores import METRICS_VERSION
+from bts_tune.results.storage.remote import require_writable
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
 
 _NO_FINAL_WITH_FOLDS = "a final stage cannot go with folds; --seeds N runs each fold with several seeds."

@@ -9,9 +9,9 @@ from typing import Any
 
 from bts_tune.errors import ConfigError
 from bts_tune.results.find import best_model, ensemble_models
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.training.ensemble import load_segmenter
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.training.prediction.ensemble import load_segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 
 
 class ExportContext:

@@ -21,9 +21,9 @@ from bts_tune.report.sections.split import Split
 from bts_tune.report.sections.strata import Strata, strata_blocks
 from bts_tune.report.sections.test_split import clean_blocks
 from bts_tune.report.wording import interval, mean_and_spread, metric
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.configurations import Configuration, configurations
-from bts_tune.results.settings import value
+from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.ranking.settings import value
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.results.warnings import WARNINGS
 from bts_tune.text import plural, quoted
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from bts_tune.config import AugmentationPart, PreprocessingPart
 from bts_tune.data.prepared.prepare import Level
-from bts_tune.training.ensemble import members_of, views
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.ensemble import members_of, views
+from bts_tune.training.prediction.segmenter import Segmenter
 
 _GREY_VALUES = 256
 

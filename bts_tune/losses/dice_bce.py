@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bts_tune.config import TrialConfig
 from bts_tune.losses.base import LOSSES, Loss, PooledLoss, SplitLoss
-from bts_tune.results.scores import EPS
+from bts_tune.results.record.scores import EPS
 
 
 @LOSSES.register("dice-bce")

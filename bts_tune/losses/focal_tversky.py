@@ -10,7 +10,7 @@ from pydantic import Field
 from bts_tune.config import Part, TrialConfig
 from bts_tune.losses.base import LOSSES, Loss, SplitLoss
 from bts_tune.losses.tversky import TverskyOnSplit, Weight, tversky_loss
-from bts_tune.results.scores import EPS
+from bts_tune.results.record.scores import EPS
 
 
 @LOSSES.register("focal-tversky")

@@ -11,7 +11,7 @@ from torch import nn
 
 from bts_tune.config import Part, TrialConfig
 from bts_tune.losses.base import LOSSES, Loss, PooledLoss, SplitLoss
-from bts_tune.results.scores import EPS
+from bts_tune.results.record.scores import EPS
 
 Weight = Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bts_tune.registry import METRICS
-from bts_tune.results.objective import Objective, metric_keys
-from bts_tune.results.scores import SUMS
+from bts_tune.results.record.objective import Objective, metric_keys
+from bts_tune.results.record.scores import SUMS
 
 if TYPE_CHECKING:
     import torch

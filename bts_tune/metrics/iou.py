@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bts_tune.metrics.base import METRICS, ImageStatistics, Metric
-from bts_tune.results.scores import pooled_iou
+from bts_tune.results.record.scores import pooled_iou
 
 
 @METRICS.register("iou")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bts_tune.metrics.base import METRICS, ImageStatistics, Metric
-from bts_tune.results.scores import has_tumour, image_iou
+from bts_tune.results.record.scores import has_tumour, image_iou
 
 
 @METRICS.register("iou-image")

@@ -19,7 +19,7 @@ from typing import Any
 
 from bts_tune.data.prepared.cache import places
 from bts_tune.registry import LOSSES
-from bts_tune.results.files import write_atomically
+from bts_tune.results.record.files import write_atomically
 
 _PACKAGES = ("torch", "segmentation-models-pytorch", "timm")
 

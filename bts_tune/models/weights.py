@@ -23,7 +23,7 @@ from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.models.known import keep, recall
 from bts_tune.models.lite import LITE_ENCODERS, packaged_weights, timm_name
-from bts_tune.results.files import write_atomically
+from bts_tune.results.record.files import write_atomically
 from bts_tune.text import first_line
 
 if TYPE_CHECKING:

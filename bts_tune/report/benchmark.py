@@ -31,9 +31,9 @@ from bts_tune.results.benchmark import (
     SplitResult,
     partial_sentence,
 )
-from bts_tune.results.files import write_atomically
-from bts_tune.results.rank_tests import LEVEL, MIN_DATASETS
-from bts_tune.results.settings import value
+from bts_tune.results.ranking.settings import value
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.statistics.rank_tests import LEVEL, MIN_DATASETS
 from bts_tune.results.warnings import identical_sentence, leak_sentence, left_out_sentence
 from bts_tune.text import plural
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.wording import CHANGED, MISSING, duration, interval, mean_and_spread, metric, spread_words
-from bts_tune.results.comparison import Comparison
-from bts_tune.results.configurations import Configuration
-from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.naming import changed_note, role
-from bts_tune.results.objective import Objective, objective_of
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, settings
-from bts_tune.results.status import STATUSES
+from bts_tune.results.ranking.configurations import Configuration
+from bts_tune.results.ranking.leaderboard import total_seconds
+from bts_tune.results.ranking.naming import changed_note, role
+from bts_tune.results.ranking.settings import setting, settings
+from bts_tune.results.record.objective import Objective, objective_of
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.status import STATUSES
+from bts_tune.results.statistics.comparison import Comparison
 from bts_tune.text import plural
 
 MAX_ROWS = 50

@@ -24,11 +24,11 @@ from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, metric
-from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.files import write_atomically
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.settings import setting, settings, varied_fields
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.settings import setting, settings, varied_fields
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.warnings import DEMO_TAG, PARTIAL_RUNS_TAG, demo_sentence, is_demo, is_partial
 from bts_tune.text import plural
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from bts_tune.report.blocks import Block, Picture, Plot, paragraph
 from bts_tune.report.failures import Failed, Failures
-from bts_tune.results.comparison import Comparison
-from bts_tune.results.leaderboard import ordered
-from bts_tune.results.memo import FrozenTrials
-from bts_tune.results.naming import names
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.settings import varied_fields
+from bts_tune.results.ranking.leaderboard import ordered
+from bts_tune.results.ranking.memo import FrozenTrials
+from bts_tune.results.ranking.naming import names
+from bts_tune.results.ranking.settings import varied_fields
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.statistics.comparison import Comparison
 from bts_tune.results.warnings import tags
 
 

@@ -15,8 +15,8 @@ from types import TracebackType
 
 from bts_tune.report.blocks import Document, TitledBlocks, paragraph
 from bts_tune.report.render.html import to_html
-from bts_tune.results.files import write_atomically
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.run_folder import RunFolder
 
 INTERVAL = 180.0
 """Fewest seconds between two pages."""

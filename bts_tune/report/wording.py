@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bts_tune.results.statistics import Interval
+    from bts_tune.results.statistics.intervals import Interval
 
 MISSING = "–"
 

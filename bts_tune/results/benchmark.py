@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from bts_tune.errors import RunError
-from bts_tune.results.comparison import Comparison, SplitComparison, compare_configurations
-from bts_tune.results.configurations import Configuration, configurations
-from bts_tune.results.files import write_atomically
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.rank_tests import RankTest, agreement, rank_test, ranks
-from bts_tune.results.run_folder import RunFolder
-from bts_tune.results.statistics import LEVEL, Interval, holm, wilcoxon
+from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.statistics.comparison import Comparison, SplitComparison, compare_configurations
+from bts_tune.results.statistics.intervals import LEVEL, Interval, holm, wilcoxon
+from bts_tune.results.statistics.rank_tests import RankTest, agreement, rank_test, ranks
 from bts_tune.text import plural, quoted
 
 FORMAT = 1

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.errors import RunError
-from bts_tune.results.configurations import Configuration, configurations
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 
 
 def find_run(name: str, results: Path) -> RunFolder:

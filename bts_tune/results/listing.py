@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import RunError
-from bts_tune.results.configurations import configurations
-from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord
 
 KILLED, UNREADABLE = "killed", "unreadable"
 """States beside those that a run records: its process has gone without a word; its record cannot be read."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bts_tune.results.leaks import closest_sentence, unknown_patients
+from bts_tune.results.record.leaks import closest_sentence, unknown_patients
 
 DEMO_TAG = "DEMO: generated phantoms, not a result"
 

@@ -21,7 +21,7 @@ from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_run, make_trial, write_run
 
 SMALL: dict[str, Any] = {

@@ -10,7 +10,7 @@ import torch
 from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.losses.base import LOSSES, Loss, SplitLoss
-from bts_tune.results.scores import SUMS
+from bts_tune.results.record.scores import SUMS
 from bts_tune.training.measure import image_sums
 
 

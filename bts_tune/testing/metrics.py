@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bts_tune.metrics.base import METRICS, ImageStatistics, Metric
-from bts_tune.results.scores import SUMS
+from bts_tune.results.record.scores import SUMS
 from bts_tune.training.measure import image_sums
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from bts_tune.config import TrialConfig
-from bts_tune.results.leaderboard import ranking
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.run_folder import RunFolder, Stage, TrialRecord
-from bts_tune.results.scores import Scores, Shapes, SplitScores
+from bts_tune.results.ranking.leaderboard import ranking
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.run_folder import RunFolder, Stage, TrialRecord
+from bts_tune.results.record.scores import Scores, Shapes, SplitScores
 
 BASELINES: dict[str, dict[str, Any]] = {
     "unet-b0": {"decoder_dropout": 0.5, "head_dropout": 0.5},

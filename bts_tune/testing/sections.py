@@ -21,9 +21,9 @@ from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.render.text import to_text
 from bts_tune.report.sections.base import Section
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.scores import SPLITS
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.scores import SPLITS
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import (
     make_curve,
     make_final,

@@ -19,8 +19,8 @@ from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.plugins import loaded_plugins
-from bts_tune.results.files import write_atomically
-from bts_tune.results.model_files import CARD, LAST, WEIGHTS
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.model_files import CARD, LAST, WEIGHTS
 from bts_tune.text import first_line, printable, quoted
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from bts_tune.losses.base import Loss
 from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.models.build import to_device
 from bts_tune.registry import LOSSES
-from bts_tune.results.scores import SPLITS, SUMS, Scores, Shapes, SplitScores, image_iou
+from bts_tune.results.record.scores import SPLITS, SUMS, Scores, Shapes, SplitScores, image_iou
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import MixedPrecision, resolve_device
-from bts_tune.training.ensemble import load_segmenter
 from bts_tune.training.loader import BatchLoader, channels_first
 from bts_tune.training.measure import Measured, SplitMeter, measure
-from bts_tune.training.postprocessing import GRID, Postprocessing, best_of_grid, grid_counts
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.ensemble import load_segmenter
+from bts_tune.training.prediction.postprocessing import GRID, Postprocessing, best_of_grid, grid_counts
+from bts_tune.training.prediction.segmenter import Segmenter
 from bts_tune.training.shapes import ShapeCollector
 
 SAMPLES_OF_A_KIND = 2

@@ -16,7 +16,7 @@ from bts_tune.metrics.base import objective
 from bts_tune.models.build import build_model, count_parameters, to_device
 from bts_tune.models.freezing import EncoderFreeze, set_mode
 from bts_tune.registry import LOSSES
-from bts_tune.results.scores import pooled_dice_loss
+from bts_tune.results.record.scores import pooled_dice_loss
 from bts_tune.training import checkpoint
 from bts_tune.training.averaging import WeightAverage
 from bts_tune.training.device import MixedPrecision, keep_freed_memory, resolve_device

@@ -12,7 +12,7 @@ from bts_tune.data.prepared.prepare import PreparedSplit
 from bts_tune.losses.base import Loss
 from bts_tune.metrics.base import ImageStatistics, metrics_in_use
 from bts_tune.models.freezing import set_mode
-from bts_tune.results.scores import SUMS
+from bts_tune.results.record.scores import SUMS
 from bts_tune.training.device import MixedPrecision
 from bts_tune.training.loader import BatchLoader
 

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bts_tune.results.scores import Shapes
+from bts_tune.results.record.scores import Shapes
 from bts_tune.training.measure import THRESHOLD
 
 TOLERANCE = 2.0

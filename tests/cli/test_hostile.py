@@ -14,7 +14,7 @@ from bts_tune.cli.main import main
 from bts_tune.errors import RunError
 from bts_tune.experiment.planning.left_out import AtHand
 from bts_tune.experiment.planning.options import declarations, flag
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.speed import Speed
 from tests.data.builders import write_coco

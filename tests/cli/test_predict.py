@@ -16,7 +16,7 @@ import pytest
 from bts_tune import api
 from bts_tune.cli.main import main
 from bts_tune.testing.runs import make_run, make_trial, write_run
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.cli.main import main
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_curve, make_run, make_trial, write_run
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

@@ -24,7 +24,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_grey, read_mask, read_slice
 from bts_tune.data.prepared.prepare import with_mask_rule
 from bts_tune.errors import DataError
-from bts_tune.training.prediction import predict
+from bts_tune.training.prediction.predict import predict
 from tests.training.builders import data, tiny, trained
 
 EXACT, LOSSY, OUTLINE = 0.006, 0.1, 0.9

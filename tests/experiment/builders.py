@@ -6,7 +6,7 @@ from typing import Any
 
 from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.plan import PlannedTrial
-from bts_tune.results.run_folder import TrialRecord, TrialStatus
+from bts_tune.results.record.run_folder import TrialRecord, TrialStatus
 
 
 def planned(trial: str, *, index: int = 0, baseline: bool = False, **fields: Any) -> PlannedTrial:

@@ -17,7 +17,7 @@ import pytest
 
 from bts_tune.cli.main import main
 from bts_tune.data.synthetic.phantom import write_phantom
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from tests.forgetting import forget_plugins
 
 FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from bts_tune.data.synthetic.phantom import write_phantom
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from tests.experiment.conftest import Command
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "benchmark.yaml"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from bts_tune.errors import EXIT_PROBLEM, EXIT_USAGE
 from bts_tune.models.encoders import build_encoder
 from bts_tune.results.find import is_whole
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from tests.experiment import faulty
 from tests.experiment.clusters import RayCluster, require_mount_namespaces
 from tests.experiment.conftest import Command

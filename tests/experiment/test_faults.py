@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from tests.experiment import faulty
 from tests.experiment.conftest import Command
 

@@ -11,10 +11,10 @@ import pytest
 from bts_tune.cli.main import main
 from bts_tune.data.splits.split import read_folds, read_split
 from bts_tune.experiment.planning.plan import plan_search
-from bts_tune.results.configurations import configurations
-from bts_tune.results.files import write_atomically
-from bts_tune.results.run_folder import RunFolder
-from bts_tune.results.scores import read_scores
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.scores import read_scores
 from bts_tune.space import load_space
 from tests.experiment.conftest import PATIENT, Command
 

@@ -20,7 +20,7 @@ import ray, ray.tune, ray.dashboard.dashboard, ray._private.workers.default_work
 import torch, torchvision, segmentation_models_pytorch, timm, albumentations, matplotlib.pyplot
 import bts_tune.cli.main, bts_tune.data.synthetic.phantom, bts_tune.experiment.run, bts_tune.report.write
 import bts_tune.experiment.execution.trials.probe
-import bts_tune.training.prediction
+import bts_tune.training.prediction.predict
 names = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names | {"sitecustomize", "usercustomize"}
 print(*sorted(name for name in names if name.isidentifier() and not name.startswith("__")))
 """

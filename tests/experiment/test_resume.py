@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bts_tune.results.run_folder import FINISHED, RunFolder
+from bts_tune.results.record.run_folder import FINISHED, RunFolder
 from scripts.processes import descendants, wait_until_gone
 from tests.experiment.conftest import Command
 from tests.experiment.test_run import figures, wait_for_rows

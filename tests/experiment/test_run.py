@@ -19,8 +19,8 @@ from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.scores import pooled_dice_loss, read_scores
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.scores import pooled_dice_loss, read_scores
 from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup

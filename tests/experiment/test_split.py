@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.splits.split import read_split
-from bts_tune.results.files import write_atomically
-from bts_tune.results.leaks import read_leaks
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.leaks import read_leaks
 from tests.experiment.conftest import PATIENT, Command, Finished
 
 

@@ -17,7 +17,7 @@ import pytest
 from bts_tune.cli.main import EXIT_OK, EXIT_USAGE, main
 from bts_tune.errors import EXIT_INTERRUPTED, ConfigError
 from bts_tune.results.find import is_whole
-from bts_tune.results.remote import RemoteFiles, require_writable
+from bts_tune.results.storage.remote import RemoteFiles, require_writable
 from tests.experiment import faulty
 from tests.experiment.conftest import Command
 from tests.experiment.test_run import wait_for_rows

@@ -11,10 +11,10 @@ import pytest
 from bts_tune.export.context import ExportContext
 from bts_tune.export.model_card import loading_code, model_card
 from bts_tune.report.sections.limits import limits
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.leaks import LeakPair, write_leaks
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.scores import read_scores
+from bts_tune.results.record.leaks import LeakPair, write_leaks
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.scores import read_scores
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.exports import example_run
 from bts_tune.testing.runs import make_baselines, make_row, make_run, make_test, write_run, write_scores
 

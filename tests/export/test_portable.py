@@ -13,7 +13,7 @@ from bts_tune import api
 from bts_tune.data.synthetic.phantom import generate_slice
 from bts_tune.export.portable import PortableModel, equalize_histogram, resize_by_area
 from bts_tune.testing.exports import example_run, train_run, validation_images
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 
 
 def slice_of(height: int, width: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bts_tune.metrics.base import METRICS, ImageStatistics, metrics_in_use
-from bts_tune.results.scores import SUMS
+from bts_tune.results.record.scores import SUMS
 
 
 def statistics() -> ImageStatistics:

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from bts_tune.report.document import document
 from bts_tune.report.render.markdown import to_markdown
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_run
 from bts_tune.testing.sections import context_of
 

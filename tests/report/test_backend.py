@@ -22,8 +22,8 @@ from bts_tune.report.sections.kinds_of_images import draw_kinds_of_images
 from bts_tune.report.sections.learning_curves import draw_learning_curves
 from bts_tune.report.sections.predictions import draw_predictions, read_samples
 from bts_tune.report.sections.search_history import draw_search_history
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.statistics.comparison import compare_configurations
+from bts_tune.results.record.run_folder import RunFolder
 
 folder = RunFolder.open(Path(sys.argv[1]))
 trials, run = folder.trials(), folder.read_run()

@@ -13,7 +13,7 @@ from bts_tune.report.cells import (
     time_cell,
     unranked_table,
 )
-from bts_tune.results.configurations import configurations
+from bts_tune.results.ranking.configurations import configurations
 from bts_tune.testing.runs import make_curve, make_row, make_trial
 from bts_tune.testing.sections import context_of
 

@@ -15,7 +15,7 @@ from bts_tune.errors import ConfigError
 from bts_tune.report.blocks import Document, Table
 from bts_tune.report.compare import compare, comparison_document, differences, write_comparison
 from bts_tune.report.render.text import to_text
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_row, make_run, make_split, make_test, make_trial, write_run
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bts_tune.report.blocks import Paragraph, Picture
-from bts_tune.results.leaderboard import ordered
+from bts_tune.results.ranking.leaderboard import ordered
 from bts_tune.testing.runs import make_run, make_search
 from bts_tune.testing.sections import context_of
 

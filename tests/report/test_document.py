@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bts_tune.report.document import document
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_baselines, make_curve, make_run, make_search, make_trial
 from bts_tune.testing.sections import context_of
 from tests.report.pages import page, section, sections

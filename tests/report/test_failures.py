@@ -15,8 +15,8 @@ from bts_tune.cli.main import main
 from bts_tune.registry import SECTIONS
 from bts_tune.report import write
 from bts_tune.report.write import write_report
-from bts_tune.results.leaderboard import ranking
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.ranking.leaderboard import ranking
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_search, write_run, write_samples, write_scores
 
 TABLES = ("leaderboard.csv", "epochs.csv", "configurations.csv")

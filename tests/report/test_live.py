@@ -14,7 +14,7 @@ import pytest
 from bts_tune.cli.main import main
 from bts_tune.report.live import GOES_ON, SHARE, LivePage
 from bts_tune.report.write import write_page, write_report
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_baselines, make_run, write_run
 
 

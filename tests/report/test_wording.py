@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bts_tune.report.wording import count, duration, gained, interval, mean_and_spread, metric, share, spread_words
-from bts_tune.results.statistics import Interval
+from bts_tune.results.statistics.intervals import Interval
 
 
 @pytest.mark.parametrize(

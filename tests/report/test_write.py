@@ -10,7 +10,7 @@ import pytest
 
 from bts_tune.errors import RunError
 from bts_tune.report.write import write_report
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import (
     make_baselines,
     make_run,

@@ -8,7 +8,7 @@ from typing import Any
 
 from bts_tune.config import TrialConfig
 from bts_tune.results.benchmark import BenchmarkFolder
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_row, make_run, make_test, make_trial, write_run, write_scores
 
 DECODERS = {"plain": "unet", "nested": "unetplusplus", "light": "fpn", "wide": "manet"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_row, make_trial, write_run, write_scores
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_row, make_trial
 
 SPACE = {

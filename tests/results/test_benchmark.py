@@ -9,9 +9,9 @@ import pytest
 
 from bts_tune.errors import RunError
 from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader, BenchmarkResult, partial_sentence
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.run_folder import RunFolder
-from bts_tune.results.statistics import holm, wilcoxon
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.statistics.comparison import compare_configurations
+from bts_tune.results.statistics.intervals import holm, wilcoxon
 from tests.results.benchmarks import make_benchmark
 
 ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.results.configurations import configurations
 from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_models, find_run, plane_of_slices
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_baselines, make_final, make_run, make_search, write_run
 
 

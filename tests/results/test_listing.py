@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.results.configurations import configurations
 from bts_tune.results.listing import list_runs, next_command, run_state
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_baselines, make_curve, make_final, make_run, make_search, make_trial, write_run
 
 

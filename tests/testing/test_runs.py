@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_final, make_search, write_run, write_scores
 
 

@@ -14,7 +14,7 @@ from bts_tune.data.prepared.prepare import PreparedData, PreparedSplit
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.training.loop import open_trial, rows
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 from bts_tune.training.trial import Row, Trial, TrialSetup
 
 TINY: dict[str, Any] = {

@@ -29,8 +29,8 @@ from bts_tune.models.weights import load_encoder, resolve_weights
 from bts_tune.registry import AUGMENTATION_STEPS
 from bts_tune.training.evaluation import evaluate_model
 from bts_tune.training.loader import BatchLoader
-from bts_tune.training.prediction import predict
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.predict import predict
+from bts_tune.training.prediction.segmenter import Segmenter
 from tests.training.builders import model_of, tiny, trained
 
 SIDE = 32

@@ -11,12 +11,12 @@ import torch
 from bts_tune.errors import RunError
 from bts_tune.losses.dice_bce import DiceBCE
 from bts_tune.metrics.base import ImageStatistics, metrics_in_use
-from bts_tune.results.scores import SUMS, Shapes, read_scores
+from bts_tune.results.record.scores import SUMS, Shapes, read_scores
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.device import MixedPrecision
 from bts_tune.training.evaluation import choose_samples, evaluate_model
 from bts_tune.training.measure import SplitMeter
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 from tests.training.builders import data, opened, split, tiny, trained
 
 CPU = MixedPrecision.choose(torch.device("cpu"), "auto")

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from bts_tune.config import TrialConfig
 from bts_tune.losses.dice_bce import DiceBCE
-from bts_tune.results.scores import SUMS, pooled_dice_loss
+from bts_tune.results.record.scores import SUMS, pooled_dice_loss
 from bts_tune.training.measure import THRESHOLD, Measured, SplitMeter, image_sums
 
 EQUAL = TrialConfig()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from bts_tune.results.scores import Shapes
+from bts_tune.results.record.scores import Shapes
 from bts_tune.training.shapes import MAX_REGIONS, TOLERANCE, ShapeCollector, boundary_figures
 
 Mask = np.ndarray

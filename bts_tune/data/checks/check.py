@@ -24,7 +24,7 @@ from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, compare_masks, measure_leak
 from bts_tune.registry import READERS
-from bts_tune.results.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair, agreement_sentence
+from bts_tune.results.record.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair, agreement_sentence
 from bts_tune.text import plural, printable, without_values
 
 _FEW = 3

@@ -20,7 +20,7 @@ from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.images import read_mask, view_slice
 from bts_tune.data.records import Dataset, SliceRecord
 from bts_tune.errors import DataError
-from bts_tune.results.files import write_atomically
+from bts_tune.results.record.files import write_atomically
 
 COLUMNS = 6
 PER_PART = 12

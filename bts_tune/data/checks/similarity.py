@@ -17,7 +17,7 @@ Coarse versions tell heads apart by their outline first of all, which many share
 sulci, vessels and the edges of the skull. Its correlation is searched for in the same cells, block by block.
 
 Whether two slices are one picture is told by their *fine* versions, 256 x 256 pixels, of few pairs alone. What the
-classes of pairs mean, and how often they are of one patient, stands in `results/leaks.py`.
+classes of pairs mean, and how often they are of one patient, stands in `results/record/leaks.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from bts_tune.results.leaks import DETAIL_ABOVE, SAME_SCAN_ABOVE, SIMILAR_ABOVE, TURNED_ABOVE
+from bts_tune.results.record.leaks import DETAIL_ABOVE, SAME_SCAN_ABOVE, SIMILAR_ABOVE, TURNED_ABOVE
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]

@@ -1,7 +1,8 @@
 """Joins slices into groups of what is, or may be, one patient.
 
 1. Slices of one patient, where patients are given.
-2. Slices of one scan by their appearance (see `results/leaks.py`); where patients are given, a correlation above 0.98.
+2. Slices of one scan by their appearance (see `results/record/leaks.py`); where patients are given, a correlation
+   above 0.98.
 3. Neighbours: slices of one series whose numbers differ by at most 5 and whose correlation exceeds 0.8.
 
 For a split, near-duplicates above 0.9 are joined as well, unless patients are given. That is left off where it would
@@ -28,7 +29,7 @@ from bts_tune.data.checks.similarity import Indices, correlations
 from bts_tune.data.records import SPLITS
 from bts_tune.data.splits.group_table import read_group_table
 from bts_tune.errors import DataError
-from bts_tune.results.leaks import SAME_SCAN_ABOVE
+from bts_tune.results.record.leaks import SAME_SCAN_ABOVE
 
 COPY = SAME_SCAN_ABOVE
 COPY_OF_KNOWN = 0.98

@@ -2,8 +2,8 @@
 
 - *Near-duplicates*: images of which the training split holds a slice whose correlation with theirs exceeds 0.9,
   or 0.98 where one is mirrored or rotated, or whose detail tells one scan (see `similarity`). By the closest of those
-  they are *identical*, of the *same scan* or no more than *similar*; what each means stands in `results/leaks.py`.
-  Among many heads some are similar by chance.
+  they are *identical*, of the *same scan* or no more than *similar*; what each means stands in
+  `results/record/leaks.py`. Among many heads some are similar by chance.
 - *Related* images: those of which the training split holds a slice of the same group, hence of the same patient as far
   as one can tell (see `groups`). A split with any of them leaks: a score on it says little of patients that the model
   has never seen.
@@ -37,7 +37,7 @@ from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.images import read_mask, view_slice
 from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 from bts_tune.errors import DataError
-from bts_tune.results.leaks import DETAIL_ABOVE, IDENTICAL_ABOVE, LeakPair, Relation
+from bts_tune.results.record.leaks import DETAIL_ABOVE, IDENTICAL_ABOVE, LeakPair, Relation
 
 __all__ = ["Agreement", "Leak", "LeakPair", "SplitLeak", "compare_masks", "draw_pairs", "measure_leak"]
 

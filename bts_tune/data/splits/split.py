@@ -18,8 +18,8 @@ from bts_tune.data.checks.similarity import NEAR_DUPLICATE, REORIENTED, Indices
 from bts_tune.data.records import SPLITS
 from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN, MAX_SHARE, NEIGHBOR, NEIGHBOR_DISTANCE
 from bts_tune.errors import DataError
-from bts_tune.results.files import write_atomically
-from bts_tune.results.leaks import DETAIL_ABOVE, UNKNOWN_PATIENTS, closest_sentence
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.leaks import DETAIL_ABOVE, UNKNOWN_PATIENTS, closest_sentence
 
 GROUPS_OF_THE_DATASET = "the dataset"
 """`Split.group_by` where the dataset's reader knows the patients."""

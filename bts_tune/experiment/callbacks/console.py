@@ -17,8 +17,8 @@ from rich.text import Text
 
 from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.plan import PlannedTrial
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.status import STATUSES, TrialStatus
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.status import STATUSES, TrialStatus
 
 _SHOWN = 12
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bts_tune.experiment.planning.plan import PlannedTrial
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.status import FINISHED, STATUSES, TrialStatus
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.status import FINISHED, STATUSES, TrialStatus
 
 GAUGES = {
     "bts_tune_best": "best value of the run's objective so far",

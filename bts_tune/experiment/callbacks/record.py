@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
-from bts_tune.results.model_files import LAST
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.run_folder import RunFolder, TrialStatus
+from bts_tune.results.record.model_files import LAST
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.run_folder import RunFolder, TrialStatus
 from bts_tune.training.row import Row
 
 _COLUMNS = frozenset(field.name for field in dataclasses.fields(Row))

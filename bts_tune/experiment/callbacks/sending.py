@@ -6,7 +6,7 @@ from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers._service import ServiceTracker
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
 from bts_tune.experiment.callbacks.tracking import make_tracker
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 
 
 def send_run(folder: RunFolder, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
 from bts_tune.experiment.planning.plan import PlannedTrial
-from bts_tune.results.run_folder import TrialStatus
+from bts_tune.results.record.run_folder import TrialStatus
 from bts_tune.text import first_line
 
 DEFAULT = ("tensorboard",)

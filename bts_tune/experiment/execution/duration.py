@@ -21,7 +21,7 @@ from bts_tune.experiment.planning.inputs import cache_folder
 from bts_tune.experiment.planning.options import AUTO, RunOptions
 from bts_tune.experiment.planning.plan import PlannedTrial
 from bts_tune.progress_bar import progress_bar
-from bts_tune.results.status import TrialStatus
+from bts_tune.results.record.status import TrialStatus
 from bts_tune.space import ResolvedSpace
 from bts_tune.training.speed import Machine, Speed, keep_speed, known_speed, timed_speed
 

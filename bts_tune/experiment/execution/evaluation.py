@@ -29,12 +29,12 @@ from bts_tune.experiment.execution.trials.trainable import (
 from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES, RunOptions
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.plugins import plugins_to_restore, restore
-from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.files import write_atomically
 from bts_tune.results.find import is_whole, kept_replicate
-from bts_tune.results.leaderboard import ranking
-from bts_tune.results.run_folder import RunFolder, TrialRecord
-from bts_tune.results.scores import SPLITS
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.leaderboard import ranking
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.scores import SPLITS
 
 if TYPE_CHECKING:
     # In the processes that measure alone: importing torch takes seconds.

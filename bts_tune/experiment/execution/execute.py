@@ -32,7 +32,7 @@ from bts_tune.experiment.planning.disk import bytes_on_disk, estimate_disk_usage
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_search
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import first_line, plural
 

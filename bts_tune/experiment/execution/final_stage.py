@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
-from bts_tune.results.leaderboard import ordered
-from bts_tune.results.run_folder import FINISHED, RunFolder, TrialRecord
+from bts_tune.results.ranking.leaderboard import ordered
+from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord
 from bts_tune.space import Final
 from bts_tune.text import plural
 

@@ -13,7 +13,7 @@ from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.planning.changes import changed_run_error, code_hash, device_changes
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.results.run_folder import RunExistsError, RunFolder
+from bts_tune.results.record.run_folder import RunExistsError, RunFolder
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_rest_of_final
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import earlier_trials
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
 from bts_tune.training.speed import known_speed
 

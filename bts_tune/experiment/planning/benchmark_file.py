@@ -18,8 +18,8 @@ from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.plugins import full_name, load_plugins
 from bts_tune.registry import SPLIT_METHODS
-from bts_tune.results.configurations import configurations
 from bts_tune.results.find import find_run
+from bts_tune.results.ranking.configurations import configurations
 from bts_tune.space import Space, load_space
 from bts_tune.space.file import Name, Seed, parse_space_file
 from bts_tune.space.parameter import OF_THE_SPACE, Section, check_fields

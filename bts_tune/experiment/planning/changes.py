@@ -11,7 +11,7 @@ from typing import Any
 import bts_tune
 from bts_tune.errors import RunError
 from bts_tune.plugins import Plugin
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import NamedTrial
 from bts_tune.text import quoted
 
@@ -23,10 +23,10 @@ SOURCES = (
     "augmentation/**/*.py",
     "losses/**/*.py",
     "metrics/**/*.py",
-    "results/scores.py",  # the formulas of Dice loss and IoU
+    "results/record/scores.py",  # the formulas of Dice loss and IoU
     "models/**/*.py",
     "training/**/*.py",
-    "results/objective.py",
+    "results/record/objective.py",
     "experiment/search/tpe.py",
     "experiment/search/searcher.py",
     "experiment/search/scheduler.py",

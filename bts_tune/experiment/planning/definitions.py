@@ -7,7 +7,7 @@ from pathlib import Path
 from bts_tune.metrics.base import metrics_in_use, objective
 from bts_tune.models.known import definition_of_loss
 from bts_tune.registry import METRICS
-from bts_tune.results.objective import Objective
+from bts_tune.results.record.objective import Objective
 from bts_tune.space import ResolvedSpace
 
 

@@ -33,7 +33,7 @@ from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.counting import parameters_of
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import plural, printable

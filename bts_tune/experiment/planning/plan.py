@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
-from bts_tune.results.run_folder import FINISHED, RunFolder, Stage, TrialRecord
+from bts_tune.results.record.run_folder import FINISHED, RunFolder, Stage, TrialRecord
 from bts_tune.space import NamedTrial, ResolvedSpace
 
 

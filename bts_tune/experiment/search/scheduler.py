@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from bts_tune.experiment.search.learning_curve_stopper import LearningCurveStopper
-from bts_tune.results.objective import DICE_LOSS, Objective
+from bts_tune.results.record.objective import DICE_LOSS, Objective
 
 
 class ASHAWithProtectedTrials(AsyncHyperBandScheduler):

@@ -12,8 +12,8 @@ from ray.tune.search import Searcher
 
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial, from_search
 from bts_tune.experiment.search.tpe import OptunaTPE
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import ResolvedSearch
 
 

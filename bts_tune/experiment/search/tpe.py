@@ -8,8 +8,8 @@ import optuna
 from optuna.trial import TrialState
 
 from bts_tune.config import TrialConfig
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import ResolvedSearch
 
 

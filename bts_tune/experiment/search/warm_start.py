@@ -10,8 +10,8 @@ from typing import Any
 
 from bts_tune.config import FIELDS
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.space import ResolvedSearch
 from bts_tune.text import quoted
 

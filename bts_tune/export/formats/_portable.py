@@ -23,8 +23,8 @@ from bts_tune.export.parity import check_parity
 from bts_tune.export.portable import PortableModel
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.text import first_line
-from bts_tune.training.ensemble import members_of, views
 from bts_tune.training.measure import THRESHOLD
+from bts_tune.training.prediction.ensemble import members_of, views
 
 INPUT, OUTPUT = "image", "probability"
 

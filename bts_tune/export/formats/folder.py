@@ -17,7 +17,7 @@ from bts_tune.errors import ConfigError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, FileExport
 from bts_tune.export.model_card import model_card
-from bts_tune.results.model_files import CARD, WEIGHTS
+from bts_tune.results.record.model_files import CARD, WEIGHTS
 
 SMP_CONFIG = "config.json"
 

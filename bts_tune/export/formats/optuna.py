@@ -27,11 +27,11 @@ from bts_tune.errors import ConfigError, RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
 from bts_tune.export.whole import whole
-from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import Stage, TrialRecord
-from bts_tune.results.settings import setting, varied_fields
-from bts_tune.results.status import TrialStatus
+from bts_tune.results.ranking.leaderboard import total_seconds
+from bts_tune.results.ranking.settings import setting, varied_fields
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import Stage, TrialRecord
+from bts_tune.results.record.status import TrialStatus
 from bts_tune.space import Space
 from bts_tune.space.parameter import Parameter
 from bts_tune.text import first_line, plural

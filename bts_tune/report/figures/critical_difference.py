@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, new_figure
-from bts_tune.results.rank_tests import not_told_apart
+from bts_tune.results.statistics.rank_tests import not_told_apart
 
 _LINE = 4.5
 """Length of the line of ranks, in inches."""

@@ -11,12 +11,12 @@ import numpy as np
 from bts_tune.report.cells import role_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.wording import duration, metric
-from bts_tune.results.configurations import configurations
-from bts_tune.results.leaderboard import is_ranked, total_seconds
-from bts_tune.results.objective import objective_of
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import fields_of, setting, value
-from bts_tune.results.status import STATUSES
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.ranking.leaderboard import is_ranked, total_seconds
+from bts_tune.results.ranking.settings import fields_of, setting, value
+from bts_tune.results.record.objective import objective_of
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.status import STATUSES
 
 MAX_TRIALS = 1000
 """Most trials that the plots hold: with more, a page is slow, and nobody can follow the lines."""

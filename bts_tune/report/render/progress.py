@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bts_tune.report.wording import MISSING, duration, metric
-from bts_tune.results.configurations import result_stage
-from bts_tune.results.leaderboard import total_seconds
-from bts_tune.results.run_folder import FINISHED, TrialRecord
-from bts_tune.results.settings import setting
-from bts_tune.results.status import STATUSES
+from bts_tune.results.ranking.configurations import result_stage
+from bts_tune.results.ranking.leaderboard import total_seconds
+from bts_tune.results.ranking.settings import setting
+from bts_tune.results.record.run_folder import FINISHED, TrialRecord
+from bts_tune.results.record.status import STATUSES
 
 _LEFT = ("trial", "status")
 _RIGHT = ("epoch", "Dice loss", "IoU", "best so far", "time")

@@ -10,14 +10,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bts_tune.report.wording import MISSING, duration, metric
-from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.leaderboard import ordered, total_seconds
-from bts_tune.results.memo import FrozenTrials
-from bts_tune.results.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting
-from bts_tune.results.status import STATUSES
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.leaderboard import ordered, total_seconds
+from bts_tune.results.ranking.memo import FrozenTrials
+from bts_tune.results.ranking.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
+from bts_tune.results.ranking.settings import setting
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.status import STATUSES
 from bts_tune.text import plural, shortened
 
 DEFAULT_WIDTH = 80

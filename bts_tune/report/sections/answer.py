@@ -12,15 +12,15 @@ from bts_tune.report.failures import Failed
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, interval, mean_and_spread, metric, share
-from bts_tune.results.comparison import Comparison, SplitComparison
-from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.leaderboard import ordered
-from bts_tune.results.naming import names, with_role
-from bts_tune.results.objective import DICE_LOSS, Objective
-from bts_tune.results.run_folder import FINISHED, TrialRecord
-from bts_tune.results.settings import setting, settings, varied_fields
-from bts_tune.results.statistics import Interval
-from bts_tune.results.status import STATUSES
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.leaderboard import ordered
+from bts_tune.results.ranking.naming import names, with_role
+from bts_tune.results.ranking.settings import setting, settings, varied_fields
+from bts_tune.results.record.objective import DICE_LOSS, Objective
+from bts_tune.results.record.run_folder import FINISHED, TrialRecord
+from bts_tune.results.record.status import STATUSES
+from bts_tune.results.statistics.comparison import Comparison, SplitComparison
+from bts_tune.results.statistics.intervals import Interval
 from bts_tune.results.warnings import worst_leak
 from bts_tune.text import plural
 

@@ -9,10 +9,10 @@ import yaml
 from bts_tune.report.blocks import Block, Bullets, CodeBlock, paragraph
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.leaderboard import best_baselines, ranking
-from bts_tune.results.naming import with_role
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, varied_fields
+from bts_tune.results.ranking.leaderboard import best_baselines, ranking
+from bts_tune.results.ranking.naming import with_role
+from bts_tune.results.ranking.settings import setting, varied_fields
+from bts_tune.results.record.run_folder import TrialRecord
 
 
 @SECTIONS.register("best-configuration")

@@ -9,8 +9,8 @@ from bts_tune.report.cells import changed_notes, role_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, metric
-from bts_tune.results.settings import setting
-from bts_tune.results.shape_metrics import MAX_DETECTIONS, shape_metrics
+from bts_tune.results.ranking.settings import setting
+from bts_tune.results.statistics.shape_metrics import MAX_DETECTIONS, shape_metrics
 from bts_tune.text import plural
 
 _TITLES = {"valid": "Validation split", "test": "Test split"}

@@ -9,8 +9,8 @@ from bts_tune.report.cells import changed_notes, role_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, gained, interval, share
-from bts_tune.results.comparison import SplitComparison
-from bts_tune.results.configurations import configurations, result_stage
+from bts_tune.results.ranking.configurations import configurations, result_stage
+from bts_tune.results.statistics.comparison import SplitComparison
 from bts_tune.text import plural
 
 _TITLES: Mapping[str, str] = {"test": "Test split", "valid": "Validation split"}

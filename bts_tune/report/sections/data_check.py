@@ -8,7 +8,7 @@ from bts_tune.report.blocks import Block, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
-from bts_tune.results.leaks import agreement_sentence
+from bts_tune.results.record.leaks import agreement_sentence
 from bts_tune.text import plural
 
 _MOST_SIZES = 4

@@ -9,9 +9,9 @@ from bts_tune.report.cells import MAX_ROWS, changed_notes, more_rows, role_cell,
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
-from bts_tune.results.leaderboard import is_ranked
-from bts_tune.results.settings import settings
-from bts_tune.results.status import STATUSES, in_group
+from bts_tune.results.ranking.leaderboard import is_ranked
+from bts_tune.results.ranking.settings import settings
+from bts_tune.results.record.status import STATUSES, in_group
 
 
 @SECTIONS.register("diverged-or-failed")

@@ -17,7 +17,11 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, evenly, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
-from bts_tune.results.importance import (
+from bts_tune.results.ranking.memo import memoized
+from bts_tune.results.ranking.settings import setting, value
+from bts_tune.results.record.objective import objective_of
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.statistics.importance import (
     MAX_TRIALS,
     MIN_TRIALS,
     Measured,
@@ -29,10 +33,6 @@ from bts_tune.results.importance import (
     logarithmic,
     measured,
 )
-from bts_tune.results.memo import memoized
-from bts_tune.results.objective import objective_of
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, value
 from bts_tune.text import plural, shortened
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, banner, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
-from bts_tune.results.comparison import Comparison
-from bts_tune.results.naming import names, repeat
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.scores import (
+from bts_tune.results.ranking.naming import names, repeat
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.scores import (
     SUMS,
     Scores,
     SplitScores,
@@ -27,6 +26,7 @@ from bts_tune.results.scores import (
     pooled_dice_loss,
     pooled_iou,
 )
+from bts_tune.results.statistics.comparison import Comparison
 from bts_tune.text import shortened
 
 _MIN_IMAGES = 5

@@ -13,12 +13,12 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import BASELINE_COLORS, COLORS, OTHERS, banner, evenly, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
-from bts_tune.results.configurations import result_stage
-from bts_tune.results.leaderboard import is_ranked, ordered
-from bts_tune.results.naming import changed_note, role
-from bts_tune.results.objective import objective_of
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.status import STATUSES
+from bts_tune.results.ranking.configurations import result_stage
+from bts_tune.results.ranking.leaderboard import is_ranked, ordered
+from bts_tune.results.ranking.naming import changed_note, role
+from bts_tune.results.record.objective import objective_of
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.status import STATUSES
 from bts_tune.text import plural, shortened
 
 if TYPE_CHECKING:

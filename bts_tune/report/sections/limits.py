@@ -8,9 +8,9 @@ from typing import Any
 from bts_tune.report.blocks import Block, paragraph
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.configurations import configurations, result_stage
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting
+from bts_tune.results.ranking.configurations import configurations, result_stage
+from bts_tune.results.ranking.settings import setting
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.warnings import is_demo
 from bts_tune.text import plural
 

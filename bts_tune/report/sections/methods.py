@@ -14,9 +14,9 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.definitions import DEFINITION_HEADER, metric_definitions
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, value
-from bts_tune.results.statistics import LEVEL, RESAMPLES, SEED
+from bts_tune.results.ranking.settings import setting, value
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.statistics.intervals import LEVEL, RESAMPLES, SEED
 from bts_tune.results.warnings import is_demo
 
 _STATISTICS = (

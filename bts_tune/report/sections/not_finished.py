@@ -8,8 +8,8 @@ from bts_tune.report.blocks import Block, paragraph
 from bts_tune.report.cells import MAX_ROWS, unranked_table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.naming import with_role
-from bts_tune.results.status import in_group
+from bts_tune.results.ranking.naming import with_role
+from bts_tune.results.record.status import in_group
 from bts_tune.text import plural
 
 

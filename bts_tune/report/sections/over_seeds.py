@@ -20,9 +20,9 @@ from bts_tune.report.cells import (
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, metric
-from bts_tune.results.configurations import configurations
-from bts_tune.results.objective import objective_of
-from bts_tune.results.settings import setting
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.ranking.settings import setting
+from bts_tune.results.record.objective import objective_of
 
 
 @SECTIONS.register("over-seeds")

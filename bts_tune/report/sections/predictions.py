@@ -22,9 +22,9 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import WARNING, joined, new_figure
 from bts_tune.report.figures.outlines import outline
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.leaderboard import best_baselines, ranking
-from bts_tune.results.naming import with_role
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.ranking.leaderboard import best_baselines, ranking
+from bts_tune.results.ranking.naming import with_role
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.text import quoted, shortened
 
 if TYPE_CHECKING:

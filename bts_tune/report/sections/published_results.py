@@ -8,7 +8,7 @@ from bts_tune.report.blocks import Block, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
-from bts_tune.results.leaderboard import is_ranked
+from bts_tune.results.ranking.leaderboard import is_ranked
 from bts_tune.results.warnings import is_demo
 
 _TITLES: Mapping[str, str] = {"dice_loss": "Dice loss", "iou": "IoU"}

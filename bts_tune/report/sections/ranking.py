@@ -22,11 +22,11 @@ from bts_tune.report.cells import (
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import count, duration
-from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.leaderboard import is_ranked, total_seconds
-from bts_tune.results.objective import objective_of
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import setting, settings
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.leaderboard import is_ranked, total_seconds
+from bts_tune.results.ranking.settings import setting, settings
+from bts_tune.results.record.objective import objective_of
+from bts_tune.results.record.run_folder import TrialRecord
 
 
 @SECTIONS.register("ranking")

@@ -14,11 +14,11 @@ from bts_tune.report.blocks import Block, Plot, paragraph
 from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.leaderboard import is_ranked, total_seconds
-from bts_tune.results.objective import objective_of
-from bts_tune.results.run_folder import TrialRecord
-from bts_tune.results.settings import gpus_per_trial
-from bts_tune.results.status import FINISHED
+from bts_tune.results.ranking.leaderboard import is_ranked, total_seconds
+from bts_tune.results.ranking.settings import gpus_per_trial
+from bts_tune.results.record.objective import objective_of
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.status import FINISHED
 
 _DEVICE_TIME: Mapping[str, str] = {
     "GPU": "times the GPUs that each takes",

@@ -18,9 +18,9 @@ from bts_tune.report.cells import (
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
-from bts_tune.results.leaderboard import search_log
-from bts_tune.results.objective import objective_of
-from bts_tune.results.settings import setting, settings
+from bts_tune.results.ranking.leaderboard import search_log
+from bts_tune.results.ranking.settings import setting, settings
+from bts_tune.results.record.objective import objective_of
 
 FIRST_ROWS = 10
 """Trials that stand in sight; further ones are folded away."""

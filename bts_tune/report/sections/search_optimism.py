@@ -9,7 +9,7 @@ from bts_tune.report.cells import MAX_ROWS, changed_notes, role_cell, spread_cel
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, gained, metric
-from bts_tune.results.optimism import mean_excess, optimism
+from bts_tune.results.statistics.optimism import mean_excess, optimism
 from bts_tune.text import plural
 
 

@@ -10,7 +10,7 @@ from bts_tune.report.blocks import Block, Code, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
-from bts_tune.results.leaks import MEASURED_ON, RELATIONS, meanings, unknown_patients
+from bts_tune.results.record.leaks import MEASURED_ON, RELATIONS, meanings, unknown_patients
 
 
 @SECTIONS.register("split")

@@ -8,7 +8,7 @@ from bts_tune.report.blocks import Block, paragraph
 from bts_tune.report.cells import unranked_table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
-from bts_tune.results.status import in_group
+from bts_tune.results.record.status import in_group
 
 
 @SECTIONS.register("stopped-early")

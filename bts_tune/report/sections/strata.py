@@ -9,7 +9,7 @@ from bts_tune.report.blocks import Block, Subheading, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, interval, metric
-from bts_tune.results.comparison import FEWEST_IMAGES, MOST_VALUES, Stratum
+from bts_tune.results.statistics.comparison import FEWEST_IMAGES, MOST_VALUES, Stratum
 
 _METRICS = 3
 _TITLES = {"test": "Test split", "valid": "Validation split"}

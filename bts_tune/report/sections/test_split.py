@@ -19,9 +19,9 @@ from bts_tune.report.cells import (
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import gained, interval, metric
-from bts_tune.results.comparison import Comparison
-from bts_tune.results.configurations import Configuration, configurations, result_stage
-from bts_tune.results.objective import objective_of
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.record.objective import objective_of
+from bts_tune.results.statistics.comparison import Comparison
 
 
 @SECTIONS.register("test-split")

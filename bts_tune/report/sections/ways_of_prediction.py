@@ -12,10 +12,10 @@ from bts_tune.report.blocks import Block, Bullets, Code, Subheading, paragraph, 
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, duration, gained, interval, metric
-from bts_tune.results.comparison import Comparison
-from bts_tune.results.configurations import Configuration, configurations
-from bts_tune.results.scores import SUMS, Scores, SplitScores
-from bts_tune.results.statistics import resample
+from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.record.scores import SUMS, Scores, SplitScores
+from bts_tune.results.statistics.comparison import Comparison
+from bts_tune.results.statistics.intervals import resample
 
 _TITLES = {"test": "Test split", "valid": "Validation split"}
 _WAYS: Mapping[str, str] = {

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from bts_tune.report.blocks import paragraph, table
 from bts_tune.report.sections.base import SECTIONS, Block, ReportContext, Section
-from bts_tune.results.configurations import Configuration, configurations
-from bts_tune.results.scores import SUMS, has_tumour
+from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.record.scores import SUMS, has_tumour
 
 
 @SECTIONS.register("tumour-free")

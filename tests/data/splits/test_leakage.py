@@ -15,7 +15,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.records import Dataset
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, draw_pairs, measure_leak
-from bts_tune.results.leaks import read_leaks
+from bts_tune.results.record.leaks import read_leaks
 from tests.data.builders import (
     annotation,
     coco_content,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bts_tune.experiment.callbacks.ray_metrics import GAUGES, RayMetrics
-from bts_tune.results.objective import DICE_LOSS, Objective
+from bts_tune.results.record.objective import DICE_LOSS, Objective
 from bts_tune.testing.runs import make_search
 from tests.experiment.builders import planned
 

@@ -9,7 +9,7 @@ import pytest
 
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
-from bts_tune.results.run_folder import RunFolder, TrialStatus
+from bts_tune.results.record.run_folder import RunFolder, TrialStatus
 from tests.experiment.builders import planned, result
 
 

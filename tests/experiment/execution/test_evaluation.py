@@ -20,8 +20,8 @@ from bts_tune.experiment.execution.evaluation import (
     models_that_lack,
 )
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.results.configurations import configurations
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_final, make_search, write_run
 
 

@@ -8,7 +8,7 @@ from bts_tune.errors import RunError
 from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, record_start
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.results.run_folder import RunExistsError, RunFolder
+from bts_tune.results.record.run_folder import RunExistsError, RunFolder
 
 OPTIONS = RunOptions(space="baseline")
 CPU = TrialResources(2, 0.0, 1, "cpu")

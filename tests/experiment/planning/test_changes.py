@@ -11,7 +11,7 @@ import bts_tune
 from bts_tune.experiment.planning.changes import SOURCES, changed_run_error, changes_since, code_hash, device_changes
 from bts_tune.experiment.planning.environment import versions
 from bts_tune.experiment.planning.plan import from_named
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import load_space
 
 WEIGHTS = {"encoder": "resnet18", "path": "a.pth", "sha256": "a" * 64}

@@ -21,7 +21,7 @@ from bts_tune.experiment.planning.inputs import (
     reopen_dataset,
 )
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import load_space
 from tests.data.builders import write_pairs
 from tests.data.mask_kinds import KINDS

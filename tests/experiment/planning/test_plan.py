@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.experiment.planning.plan import encoders, models, plan_rest_of_final, plan_search, preprocessings
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import load_space
 from tests.experiment.builders import planned, result
 

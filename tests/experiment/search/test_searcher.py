@@ -10,8 +10,8 @@ from ray.tune.search import Searcher
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
 from bts_tune.experiment.search.searcher import PlanSearcher
 from bts_tune.experiment.search.tpe import OptunaTPE
-from bts_tune.results.objective import DICE_LOSS
-from bts_tune.results.run_folder import TrialStatus
+from bts_tune.results.record.objective import DICE_LOSS
+from bts_tune.results.record.run_folder import TrialStatus
 from bts_tune.space import ResolvedSearch, load_space
 from tests.experiment.builders import planned, record
 

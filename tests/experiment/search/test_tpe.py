@@ -7,7 +7,7 @@ import pytest
 from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.plan import PlannedTrial
 from bts_tune.experiment.search.tpe import OptunaTPE
-from bts_tune.results.run_folder import TrialStatus
+from bts_tune.results.record.run_folder import TrialStatus
 from bts_tune.space import ResolvedSearch, load_space
 from tests.experiment.builders import record
 

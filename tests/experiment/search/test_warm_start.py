@@ -12,7 +12,7 @@ from bts_tune.experiment.planning.plan import Plan
 from bts_tune.experiment.search.searcher import PlanSearcher
 from bts_tune.experiment.search.tpe import OptunaTPE
 from bts_tune.experiment.search.warm_start import earlier_trials, read_earlier
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import ResolvedSearch, load_space
 from tests.experiment.builders import planned, result
 from tests.experiment.conftest import Command

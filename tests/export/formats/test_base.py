@@ -15,7 +15,7 @@ from bts_tune.export.formats.base import FileExport, require
 from bts_tune.plugins import load_plugin
 from bts_tune.registry import EXPORTS
 from bts_tune.testing.exports import ExportContract, example_run
-from bts_tune.training.segmenter import Segmenter
+from bts_tune.training.prediction.segmenter import Segmenter
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "plugins" / "npz_weights.py"
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from bts_tune import api
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.export.formats import optuna as exporter
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import load_space
 from bts_tune.testing.exports import ExportContract
 from bts_tune.testing.runs import make_curve, make_final, make_run, make_search, make_trial, write_run

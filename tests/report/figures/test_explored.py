@@ -8,7 +8,7 @@ import pytest
 
 from bts_tune.report.figures import explored as module
 from bts_tune.report.figures.explored import explored
-from bts_tune.results.leaderboard import ordered
+from bts_tune.results.ranking.leaderboard import ordered
 from bts_tune.testing.runs import make_baselines, make_row, make_search, make_trial
 from bts_tune.testing.sections import context_of
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.report.render.progress import progress_table
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_curve, make_final, make_run, make_search, make_trial
 
 

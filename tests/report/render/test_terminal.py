@@ -9,8 +9,8 @@ from rich.console import Console
 
 from bts_tune.report.render.terminal import ranking_table, ranking_text
 from bts_tune.report.wording import metric
-from bts_tune.results.configurations import configurations
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_baselines, make_curve, make_run, make_search, make_trial
 
 LONG = "a trial with a name [red]that[/red] is far longer than any terminal should be asked to show on one line"

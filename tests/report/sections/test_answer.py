@@ -9,8 +9,8 @@ import pytest
 
 from bts_tune.report.blocks import Tile
 from bts_tune.report.sections.answer import answer, headline, in_short, tiles
-from bts_tune.results.comparison import Comparison, compare_configurations
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.statistics.comparison import Comparison, compare_configurations
 from bts_tune.testing.runs import make_row, make_run, make_split, make_trial
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.results.scored import SEARCHED, written

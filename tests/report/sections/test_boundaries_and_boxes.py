@@ -5,8 +5,8 @@ from pathlib import Path
 
 from bts_tune.report.blocks import Bullets, Paragraph, Table
 from bts_tune.report.sections.boundaries_and_boxes import BoundariesAndBoxes
-from bts_tune.results.comparison import Comparison, compare_configurations
-from bts_tune.results.scores import Scores
+from bts_tune.results.record.scores import Scores
+from bts_tune.results.statistics.comparison import Comparison, compare_configurations
 from bts_tune.testing.runs import make_baselines, make_scores, write_run, write_scores
 from bts_tune.testing.sections import SectionContract, context_of
 

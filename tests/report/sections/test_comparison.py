@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bts_tune.report.blocks import Paragraph
 from bts_tune.report.sections.comparison import ComparisonSection
-from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_scores, write_scores
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.results.scored import SEARCHED, written

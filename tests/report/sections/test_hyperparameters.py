@@ -8,7 +8,7 @@ import pytest
 
 from bts_tune.report.blocks import Paragraph, Picture, Table
 from bts_tune.report.sections.hyperparameters import Hyperparameters, draw_marginal_plots, draw_parallel_coordinates
-from bts_tune.results.importance import MIN_TRIALS
+from bts_tune.results.statistics.importance import MIN_TRIALS
 from bts_tune.testing.runs import make_row, make_run, make_search, make_trial
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.results.searches import SPACE, searched

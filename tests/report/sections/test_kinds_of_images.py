@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bts_tune.report.blocks import Table
 from bts_tune.report.sections.kinds_of_images import KindsOfImages, draw_kinds_of_images, subgroups
-from bts_tune.results.comparison import Comparison, compare_configurations
-from bts_tune.results.scores import pooled_dice_loss
+from bts_tune.results.record.scores import pooled_dice_loss
+from bts_tune.results.statistics.comparison import Comparison, compare_configurations
 from bts_tune.testing.runs import make_baselines, make_scores, write_run, write_scores
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import size

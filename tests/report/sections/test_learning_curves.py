@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from bts_tune.report.sections.learning_curves import draw_learning_curves
-from bts_tune.results.run_folder import TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_baselines, make_curve, make_row, make_search, make_trial
 from bts_tune.testing.sections import SectionContract
 from tests.report.pages import pixels

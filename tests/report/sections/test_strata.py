@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bts_tune.report.blocks import Paragraph, Subheading, Table
 from bts_tune.report.sections.strata import Strata
-from bts_tune.results.comparison import compare_configurations
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_search, write_run, write_scores
 from bts_tune.testing.sections import SectionContract, context_of
 

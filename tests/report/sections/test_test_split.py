@@ -9,8 +9,8 @@ import pytest
 from bts_tune.report.blocks import Document, TitledBlocks
 from bts_tune.report.render.text import to_text
 from bts_tune.report.sections.test_split import TestSplit
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.leaks import LeakPair, Relation, write_leaks
+from bts_tune.results.record.leaks import LeakPair, Relation, write_leaks
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_search, make_test, write_run, write_scores
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import page, section

@@ -5,9 +5,9 @@ from pathlib import Path
 from bts_tune.report.blocks import Table
 from bts_tune.report.sections.ways_of_prediction import WaysOfPrediction
 from bts_tune.report.wording import interval
-from bts_tune.results.comparison import compare_configurations
-from bts_tune.results.run_folder import RunFolder
-from bts_tune.results.scores import read_scores
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.scores import read_scores
+from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_baselines, write_run, write_scores, write_variant
 from bts_tune.testing.sections import SectionContract, context_of
 

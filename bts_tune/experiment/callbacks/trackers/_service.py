@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
-from bts_tune.results.files import write_atomically
 from bts_tune.results.find import best_model
-from bts_tune.results.run_folder import FINISHED, RunFolder
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.run_folder import FINISHED, RunFolder
 from bts_tune.text import first_line, quoted
 
 RUN = ""

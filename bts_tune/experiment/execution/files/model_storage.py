@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bts_tune.errors import RunError
 from bts_tune.experiment.execution.files.storage import MODEL_FILES
-from bts_tune.results.files import write_atomically
 from bts_tune.results.find import is_whole
-from bts_tune.results.model_files import LAST
-from bts_tune.results.remote import RemoteError, RemoteFiles
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.model_files import LAST
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.storage.remote import RemoteError, RemoteFiles
 
 _MARK = "storage.id"
 

@@ -21,8 +21,8 @@ from bts_tune.experiment.execution.files.model_storage import ModelStorage
 from bts_tune.experiment.execution.files.storage import MODEL_FILES
 from bts_tune.experiment.execution.nodes.node_check import reads
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.results.model_files import LAST
-from bts_tune.results.remote import RemoteError
+from bts_tune.results.record.model_files import LAST
+from bts_tune.results.storage.remote import RemoteError
 from bts_tune.text import first_line
 
 

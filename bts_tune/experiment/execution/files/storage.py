@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bts_tune.results.files import write_atomically
-from bts_tune.results.model_files import CARD, LAST, WEIGHTS
+from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.model_files import CARD, LAST, WEIGHTS
 
 _PART = 64 * 2**20
 

@@ -14,7 +14,7 @@ from bts_tune.experiment.execution.nodes import node_check
 from bts_tune.experiment.execution.nodes.node import Node
 from bts_tune.experiment.planning.changes import SOURCES
 from bts_tune.experiment.planning.disk import size_text
-from bts_tune.results.files import write_atomically
+from bts_tune.results.record.files import write_atomically
 from bts_tune.text import first_line, shortened
 
 # Of these, by major and minor version, a trial's figures depend.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from bts_tune.experiment.execution.trials.retries import FaultKind, is_unwritable
-from bts_tune.results.objective import Objective
+from bts_tune.results.record.objective import Objective
 
 if TYPE_CHECKING:
     from bts_tune.experiment.execution.files.node_files import TrialFiles

@@ -35,8 +35,8 @@ from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.searcher import PlanSearcher
 from bts_tune.plugins import plugins_to_restore
-from bts_tune.results.objective import Objective
-from bts_tune.results.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.space import ResolvedSearch
 from bts_tune.text import first_line
 

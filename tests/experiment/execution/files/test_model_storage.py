@@ -14,8 +14,8 @@ from bts_tune.experiment.execution.files.node_files import (
     TrialFiles,
     UnwritableResultsError,
 )
-from bts_tune.results.remote import RemoteError
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.storage.remote import RemoteError
 from bts_tune.testing.runs import make_search, write_run
 from bts_tune.training.checkpoint import CARD, LAST, WEIGHTS
 

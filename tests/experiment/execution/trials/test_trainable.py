@@ -17,7 +17,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
 from bts_tune.experiment.execution.trials.trainable import BrokenProcessError, TrialActor
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.results.objective import DICE_LOSS
+from bts_tune.results.record.objective import DICE_LOSS
 from tests.experiment.conftest import Command
 from tests.processes import forking
 from tests.training.builders import TIMING, TINY

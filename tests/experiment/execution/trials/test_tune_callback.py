@@ -20,7 +20,7 @@ from bts_tune.experiment.execution.trials.trainable import BrokenProcessError
 from bts_tune.experiment.execution.trials.tune_callback import StopTuning, TuneCallback, UnwritableRecord
 from bts_tune.experiment.planning.plan import Plan
 from bts_tune.experiment.search.searcher import PlanSearcher
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from tests.experiment.builders import planned, result
 
 

@@ -20,7 +20,7 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import Plan, PlannedTrial
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.results.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder
 from tests.training.builders import tiny
 
 

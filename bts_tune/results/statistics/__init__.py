@@ -1,0 +1,1 @@
+"""How sure a ranking is: intervals, comparisons image by image, rank tests, and the importance of hyperparameters."""

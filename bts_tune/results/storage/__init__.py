@@ -1,0 +1,1 @@
+"""Runs and files that are kept elsewhere: in a bucket or in a folder."""
