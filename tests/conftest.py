@@ -19,7 +19,7 @@ settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 
-_LONG = [Path(__file__).parent / name for name in ("experiment", "test_api.py", "export")]
+_LONG = [Path(__file__).parent / name for name in ("experiment", "api", "export")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

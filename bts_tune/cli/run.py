@@ -62,6 +62,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
     if parsed.no_timing and not parsed.dry_run:
         raise ConfigError("--no-timing goes with --dry-run; a run times nothing before it trains.")
     from bts_tune import api
+    from bts_tune.api.tuning import start
 
     console = make_console()
     if parsed.space is None:
@@ -93,7 +94,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         else:
             say(console, planned.text())
         return EXIT_OK
-    run = api.start(options, results=parsed.results, name=parsed.name, command=command, console=console)
+    run = start(options, results=parsed.results, name=parsed.name, command=command, console=console)
     return conclude(run, console)
 
 

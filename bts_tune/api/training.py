@@ -1,0 +1,75 @@
+"""One configuration, trained in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bts_tune import plugins
+from bts_tune.api.datasets import as_dataset, with_splits
+from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.errors import RunError
+
+if TYPE_CHECKING:
+    from bts_tune.data.records import Dataset
+    from bts_tune.training.trial import Row, TrialSetup
+
+
+def train(
+    config: TrialConfig | Mapping[str, Any],
+    data: Dataset | Path | str,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    folder: Path | str | None = None,
+    weights_dir: Path | str | None = None,
+    cache: Path | str | None = None,
+) -> Iterator[Row]:
+    """Train one configuration in this process, without Ray, and yield each epoch.
+
+    Args:
+        config: the configuration, or its fields that are not at their defaults.
+        data: a dataset, or its folder.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        threads: CPU threads of this process, also afterwards; 0 leaves torch's own choice.
+        folder: where the last state and the best weights are kept; a training that was cut off goes on from there,
+            and first yields the epochs that it had. `load_model(folder)` returns the model.
+        weights_dir: folder with `<encoder>.safetensors` or `.pth` files.
+        cache: folder of prepared data.
+
+    Raises:
+        ConfigError, DataError, WeightsError: the configuration, the dataset or the encoder's weights cannot be used.
+        RunError: `folder` holds a training of another configuration, or a broken one.
+        DivergedError: the loss or a metric is no longer finite; after the last epoch that was.
+
+    Examples:
+        >>> for epoch in train({"encoder": "resnet18", "encoder_weights": "none"}, "slices"):  # doctest: +SKIP
+        ...     print(epoch.epoch, epoch.val_dice_loss)
+    """
+    from bts_tune.models.weights import resolve_weights
+    from bts_tune.training.trial import TrialSetup
+
+    plugins.load_installed()
+    # What can be refused is refused here, not where the first epoch is asked for.
+    if not isinstance(config, TrialConfig):
+        config = TrialConfig.parse(config)
+    dataset = with_splits(as_dataset(data))
+    folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
+    weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
+    setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
+    return _epochs(config, dataset, setup, Path(cache) if cache else None)
+
+
+def _epochs(config: TrialConfig, dataset: Dataset, setup: TrialSetup, cache: Path | None) -> Iterator[Row]:
+    from bts_tune.data.prepared.prepare import prepare
+    from bts_tune.training.loop import open_trial, rows
+
+    prepared = prepare(dataset, config.part(PreprocessingPart), cache=cache)
+    trial = open_trial(config, prepared, setup)
+    try:
+        if trial.lost:
+            raise RunError(f"{setup.folder}: {trial.lost}; name another folder, or remove this one.")
+        yield from rows(trial)
+    finally:
+        trial.close()

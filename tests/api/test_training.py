@@ -1,0 +1,47 @@
+"""One configuration trained in this process."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+import bts_tune as bt
+from bts_tune.errors import BtsTuneError, ConfigError, DataError, RunError
+from bts_tune.training.prediction.segmenter import Segmenter
+from tests.api.studies import FIELDS
+
+
+def test_training_yields_epochs_and_goes_on_where_it_was_cut_off(slices: Path, tmp_path: Path) -> None:
+    fields = {**FIELDS, "epochs": 3}
+    whole = [epoch.to_dict() for epoch in bt.train(fields, slices, device="cpu", folder=tmp_path / "whole")]
+    assert [epoch["epoch"] for epoch in whole] == [1, 2, 3]
+    assert all(math.isfinite(epoch["val_dice_loss"]) for epoch in whole)
+
+    cut_off = bt.train(fields, bt.open_dataset(slices), device="cpu", folder=tmp_path / "cut")
+    next(cut_off)
+    cut_off.close()  # type: ignore[attr-defined]
+    again = [epoch.to_dict() for epoch in bt.train(bt.TrialConfig.parse(fields), str(slices), folder="cut")]
+    clock = {"seconds", "train_seconds", "images_per_second"}
+    assert [{name: value for name, value in epoch.items() if name not in clock} for epoch in again] == [
+        {name: value for name, value in epoch.items() if name not in clock} for epoch in whole
+    ]
+    best = min(whole, key=lambda epoch: epoch["val_dice_loss"])
+    assert Segmenter.load(tmp_path / "cut").epoch == best["epoch"]
+
+    weights = (tmp_path / "cut" / "model.safetensors").read_bytes()
+    with pytest.raises(RunError, match="cut: its checkpoint is of another configuration"):
+        next(bt.train({**fields, "learning_rate": 0.5}, slices, folder=tmp_path / "cut"))
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == weights
+
+
+def test_what_cannot_be_trained_is_refused_before_the_first_epoch_is_asked_for(slices: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'encoder'"):
+        bt.train({"encodr": "resnet18"}, slices)
+    with pytest.raises(DataError, match="nowhere: does not exist"):
+        bt.train(FIELDS, "nowhere")
+    with pytest.raises(BtsTuneError, match=r"nowhere\.pth"):
+        bt.train({**FIELDS, "encoder_weights": "nowhere.pth"}, slices)
+    with pytest.raises(ConfigError, match="device"):
+        next(bt.train(FIELDS, slices, device="tpu"))
