@@ -100,13 +100,20 @@ class PreprocessingPart(Part):
         description="of an image: 1, grey, or as many as the files hold, such as 3 MRI sequences stored as red, green "
         "and blue; a grey image is repeated",
     )
+    train_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0,
+        description="share of the training images that a trial is trained on, whole groups of them, the same ones for "
+        "every seed; validation and test stay whole",
+    )
 
     @model_serializer(mode="wrap")
     def _as_it_always_was(self, serialize: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Leave one channel out of the JSON of keys: what is prepared with it is what was before there were several."""
+        """Leave one channel and all images out of the JSON of keys: it is what was before there was a choice."""
         fields: dict[str, Any] = serialize(self)
-        if info.mode == "json" and type(self) is PreprocessingPart and self.channels == 1:
-            fields.pop("channels", None)
+        if info.mode == "json" and type(self) is PreprocessingPart:
+            for name in ("channels", "train_share"):
+                if fields.get(name) == PreprocessingPart.model_fields[name].default:
+                    del fields[name]
         return fields
 
 

@@ -271,6 +271,20 @@ class Dataset:
         }
         return replace(self, records=moved, annotation_counts=counts)
 
+    def with_groups(self, groups: Mapping[str, int]) -> Dataset:
+        """Return the dataset with the groups that a split was made by; `groups` has that of each slice, by name.
+
+        Raises:
+            DataError: a slice has none.
+        """
+        if missing := next((record.name for record in self if record.name not in groups), None):
+            raise DataError(f"{self.root}: {missing} has no group; the split was made from another dataset.")
+        grouped = {
+            split: tuple(replace(one, group=str(groups[one.name])) for one in records)
+            for split, records in self.records.items()
+        }
+        return replace(self, records=grouped)
+
     def file_digests(self) -> dict[Path, str]:
         """Return the SHA-256 of every image and mask.
 

@@ -318,7 +318,8 @@ def _execute_resumed(
     if options.data is not None and not Path(options.data).exists():
         raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
     trackers = _trackers(Space.from_document(run["space"]), options)
-    dataset, folds = reopen_dataset(folder, run, options, console)
+    grouped = any(part.train_share < 1 for part in preprocessings(space))
+    dataset, folds = reopen_dataset(folder, run, options, console, grouped=grouped)
     models = find_models(space, options)
     inputs, _held = prepare_inputs(folds, space, options, console, models)
     changed = changes_since(

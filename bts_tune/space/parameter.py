@@ -22,6 +22,7 @@ NOT_SEARCHED = {
     "epochs": "it is the full budget of every trial; set it in 'defaults'",
     "seed": "it tells repetitions apart; set it in 'seeds'",
     "objective": "all trials have the same; set it at the top of the space",
+    "train_share": "trials on more images would always win; set it in 'defaults', or in 'search.fidelity'",
 }
 
 OF_THE_SPACE = {"seed": "seeds", "objective": "objective"}

@@ -84,6 +84,11 @@ class ResolvedSearch:
         """Return every combination of the fields that a sampled trial's memory depends on, each once."""
         return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size"))
 
+    def all_batches(self) -> list[tuple[float, int]]:
+        """Return every share of the training images with every batch size that a sampled trial can have, each once."""
+        pairs = self._combinations(("train_share", "batch_size"))
+        return [(fields["train_share"], fields["batch_size"]) for fields in pairs]
+
     def all_models(self) -> list[tuple[str, str]]:
         """Return every decoder with every encoder that a sampled trial can have, each once."""
         pairs = self._combinations(("decoder", "encoder"))

@@ -11,6 +11,7 @@ import torch
 
 from bts_tune.config import OptimizationPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData
+from bts_tune.data.training_share import require_batch
 from bts_tune.errors import RunError
 from bts_tune.metrics.base import objective
 from bts_tune.models.build import build_model, count_parameters, to_device
@@ -68,6 +69,7 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
 
 
 def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
+    require_batch(config.train_share, len(data.train), config.batch_size)
     if setup.threads:
         torch.set_num_threads(setup.threads)
     amp = MixedPrecision.choose(resolve_device(setup.device), config.precision)

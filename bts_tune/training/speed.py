@@ -43,7 +43,7 @@ class Speed:
     train: float
     valid: float
 
-    def epoch(self, train: int, valid: int) -> float:
+    def epoch(self, train: float, valid: float) -> float:
         """Return the seconds of an epoch of so many images."""
         return self.train * train + self.valid * valid
 

@@ -39,6 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, set[str]]] = {
     "image_size": ({}, 64, {"batches", "loss", "training loss"}),
     "equalization": ({"equalization": "none"}, "histogram", {"batches"}),
     "channels": ({}, 3, {"layers", "weights", "batches"}),
+    "train_share": ({}, 0.5, {"batches", "rates"}),
     "augmentation": ({}, "light", {"batches"}),
     "augmentation_kind": (AUGMENTED, "intensity", {"batches"}),
     "augmentation_strength": (AUGMENTED, 0.5, {"batches"}),

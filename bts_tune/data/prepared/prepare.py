@@ -34,6 +34,7 @@ from bts_tune.data.prepared.images import preprocess, read_bytes, read_mask, rea
 from bts_tune.data.prepared.judge_masks import judge_masks
 from bts_tune.data.prepared.masks import mask_values
 from bts_tune.data.records import SPLITS, Dataset, FileDigests, SliceRecord
+from bts_tune.data.training_share import with_training_share
 from bts_tune.errors import DataError
 
 FORMAT = 1
@@ -106,7 +107,7 @@ def prepare(
 
     Args:
         dataset: what to prepare.
-        preprocessing: size and equalisation.
+        preprocessing: size and equalisation, and the share of the training images.
         cache: folder of the cache; by default `default_cache()`. Where it cannot be written to, what it lacks is kept
             in this user's own.
         workers: number of threads; by default one a core.
@@ -142,8 +143,9 @@ def prepare(
             if folder.exists():
                 remove(folder)
             temporary = temporary_folder(cache, key)
+            shared = with_training_share(dataset, preprocessing.train_share)
             try:
-                _build(temporary, key, dataset, preprocessing, workers, progress)
+                _build(temporary, key, shared, preprocessing, workers, progress)
                 temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -164,7 +166,7 @@ def bytes_to_prepare(dataset: Dataset, preprocessing: PreprocessingPart, *, cach
     return (
         (preprocessing.channels + 1)
         * preprocessing.image_size**2
-        * sum(len(records) for records in dataset.records.values())
+        * len(with_training_share(dataset, preprocessing.train_share))
     )
 
 
@@ -233,7 +235,7 @@ def _key(dataset: Dataset, preprocessing: PreprocessingPart) -> str:
     # Decoders and resizing may change in the last bit from one version of OpenCV to the next.
     made_from: dict[str, Any] = {
         "format": FORMAT,
-        "dataset": dataset.fingerprint(),
+        "dataset": with_training_share(dataset, preprocessing.train_share).fingerprint(),
         "preprocessing": preprocessing.model_dump(mode="json"),
         "opencv": cv2.__version__,
     }

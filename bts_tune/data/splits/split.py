@@ -156,6 +156,21 @@ def read_split(path: Path) -> dict[str, str]:
     return splits
 
 
+def read_groups(path: Path) -> dict[str, int]:
+    """Return the group of each slice, by name, from a file that `Split.write` wrote.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["file"]: int(row["group"]) for row in csv.DictReader(file)}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+    except (csv.Error, KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: is no CSV file with the columns file, split and group.") from None
+
+
 def read_folds(path: Path) -> dict[str, int]:
     """Return the fold, from 1, of each slice that is validated, by name, from a file that `Split.write` wrote.
 

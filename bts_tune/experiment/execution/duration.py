@@ -115,8 +115,9 @@ class SpeedKeeper(Observer):
         train, valid = self._split
         if row["epoch"] == 2 and train and valid:
             rest = max(0.0, row["seconds"] - row["train_seconds"])
-            speed = Speed(row["train_seconds"] / train, rest / valid)
-            keep_speed(self._trials[trial].config, self._machine, speed, self._cache)
+            config = self._trials[trial].config
+            speed = Speed(row["train_seconds"] / (train * config.train_share), rest / valid)
+            keep_speed(config, self._machine, speed, self._cache)
 
     def retried(self, trial: str, reason: str) -> None:
         """An attempt failed."""

@@ -160,7 +160,7 @@ class Stages:
 
         def seconds(config: TrialConfig) -> float | None:
             speed = known_speed(config, machine, cache)
-            return None if speed is None else speed.epoch(*split)
+            return None if speed is None else speed.epoch(split[0] * config.train_share, split[1])
 
         return seconds
 

@@ -91,7 +91,7 @@ def _searched(search: ResolvedSearch, count: float) -> list[Job]:
     models = search.all_models()
     fields = TrialConfig().to_dict() | {
         name: search.fields[name]
-        for name in ("image_size", "batch_size", "precision", "epochs")
+        for name in ("image_size", "train_share", "batch_size", "precision", "epochs")
         if name in search.fields
     }
     return [
@@ -132,7 +132,7 @@ def estimate(
     epochs: dict[str, float] = {}
     for job in jobs:
         if (speed := speeds[job.config.config_id]) is not None:
-            epochs[job.config.config_id] = speed.train * train + speed.valid * valid
+            epochs[job.config.config_id] = speed.train * train * job.config.train_share + speed.valid * valid
             models[job.config.decoder, job.config.encoder] = True
     if not epochs:
         return None

@@ -22,13 +22,14 @@ from bts_tune.data.records import Dataset
 from bts_tune.data.splits.folds import cross_validation, fold_datasets
 from bts_tune.data.splits.leakage import LeakPair, measure_leak
 from bts_tune.data.splits.make import make_split
-from bts_tune.data.splits.split import Split, read_folds, read_split, split_hash
+from bts_tune.data.splits.split import Split, read_folds, read_groups, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT, demo_dataset
+from bts_tune.data.training_share import require_batch, with_training_share
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.disk import require_free_space
 from bts_tune.experiment.planning.left_out import Weights, find_weights
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import models, preprocessings
+from bts_tune.experiment.planning.plan import largest_batches, models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.counting import parameters_of
 from bts_tune.progress_bar import progress_bar
@@ -125,6 +126,7 @@ def check_and_split(
             else f"{plural(len(checked.errors), 'error')}, listed above"
         )
         raise BrokenDatasetError(f"{dataset.root}: the dataset has {found}; nothing was trained.")
+    dataset = dataset.with_groups(split.groups)
     folds: dict[int | None, Dataset] = {None: dataset}
     leaks = checked.leak.pairs
     if options.folds is not None:
@@ -152,13 +154,27 @@ def check_and_split(
 
 
 def reopen_dataset(
-    folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console
+    folder: RunFolder, run: Mapping[str, Any], options: RunOptions, console: Console, *, grouped: bool = False
 ) -> tuple[Dataset, dict[int | None, Dataset]]:
-    """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds."""
+    """Return the dataset of a recorded run, split as it was when the run began, and that of each of its folds.
+
+    Args:
+        folder: the run.
+        run: the content of its `run.json`.
+        options: of the run.
+        console: for what is said of the dataset.
+        grouped: whether the slices' groups are needed.
+
+    Raises:
+        DataError: there is no dataset that can be read, or its split cannot be.
+        RunError: its folds are others now.
+    """
     dataset = replace(open_data(options, console), mask_rule=_recorded_rule(run))
     method = run["dataset"].get("split", {}).get("method")
     if method is not None and (SPLIT_METHODS.get(method).read_back_on_resume or dataset.needs_splitting):
         dataset = dataset.with_splits(read_split(folder.split_file))
+    if grouped:
+        dataset = dataset.with_groups(read_groups(folder.split_file))
     if options.folds is None:
         return dataset, {None: dataset}
     folds = read_folds(folder.split_file)
@@ -232,11 +248,15 @@ def prepare_inputs(
         found: its models, where they have been found already; they fail fastest.
 
     Raises:
-        ConfigError, WeightsError: as `find_models`.
+        ConfigError: as `find_models`; a share of the training images is less than a batch.
+        WeightsError: as `find_models`.
         DataError, RunError: the dataset cannot be prepared; there is no room for it.
     """
     found = found or find_models(space, options)
     cache = cache_folder(options)
+    for share, batch_size in largest_batches(space).items():
+        for dataset in datasets.values():
+            require_batch(share, len(with_training_share(dataset, share).records["train"]), batch_size)
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     kept_in = places(cache)[-1]
@@ -245,11 +265,12 @@ def prepare_inputs(
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     require_free_space(kept_in, to_prepare, "the prepared data")
     prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
-    for part in preprocessings(space):
+    for part in parts:
+        some = f", {part.train_share:.0%} of the training images" if part.train_share < 1 else ""
         for fold, dataset in datasets.items():
             which = f", fold {fold}" if fold is not None else ""
             with progress_bar(
-                console, f"preparing {part.image_size} px, equalisation {part.equalization}{which}"
+                console, f"preparing {part.image_size} px, equalisation {part.equalization}{some}{which}"
             ) as progress:
                 prepared[part, fold] = prepare(dataset, part, cache=cache, progress=progress)
     # The caller holds the prepared data, so that nobody clears it from the cache during the run.

@@ -179,6 +179,17 @@ def preprocessings(space: ResolvedSpace) -> list[PreprocessingPart]:
     return list(dict.fromkeys(wanted))
 
 
+def largest_batches(space: ResolvedSpace) -> dict[float, int]:
+    """Return the largest batch size of the trials on each share of the training images."""
+    pairs = [(named.config.train_share, named.config.batch_size) for named in space.named]
+    if space.search is not None:
+        pairs += space.search.all_batches()
+    found: dict[float, int] = {}
+    for share, batch_size in pairs:
+        found[share] = max(batch_size, found.get(share, 0))
+    return found
+
+
 def models(space: ResolvedSpace) -> list[tuple[str, str]]:
     """Return every (decoder, encoder) that a trial of the space can ask for, each once."""
     wanted: list[tuple[str, str]] = [(named.config.decoder, named.config.encoder) for named in space.named]

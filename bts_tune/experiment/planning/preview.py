@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.duration import Duration
 from bts_tune.space import Final, ResolvedSpace
 from bts_tune.space.text import range_text
@@ -70,7 +71,7 @@ class DryRun:
             "cost": {
                 "trials": trials * folds,
                 "epochs_at_most": epochs * folds,
-                "images_at_most": epochs * sum(self.train_images),
+                "images_at_most": images(self.space, self.train_images),
                 "seconds": None if self.duration is None else round(self.duration.seconds, 1),
                 "models": None if self.duration is None else self.duration.models[0],
                 "models_timed": None if self.duration is None else self.duration.models[1],
@@ -80,23 +81,46 @@ class DryRun:
 
 def cost(space: ResolvedSpace) -> tuple[int, int]:
     """Return the number of trials, and the most epochs that they can take (early stopping saves some of them)."""
-    epochs = [named.config.epochs for named in space.named]
+    trainings = _trainings(space)
+    return len(trainings), sum(epochs for epochs, _ in trainings)
+
+
+def images(space: ResolvedSpace, train_images: Sequence[int]) -> int:
+    """Return the most images that all trainings can take together, an image counted in each epoch.
+
+    Args:
+        space: the trials.
+        train_images: training images of each fold; of the one split where there are no folds.
+    """
+    return sum(epochs * round(count * share) for epochs, share in _trainings(space) for count in train_images)
+
+
+_Training = tuple[int, float]
+"""The epochs of a training, and the share of the training images that each is of."""
+
+
+def _trainings(space: ResolvedSpace) -> list[_Training]:
+    found = [_of_fields(named.config.to_dict()) for named in space.named]
     if space.search is not None:
-        epochs += [space.search.epochs] * space.search.num_trials
+        found += [_of_fields(space.search.fields)] * space.search.num_trials
     if space.final is not None:
-        baselines, others = _final_epochs(space, space.final)
-        epochs += [*baselines, *others] * space.final.seeds
-    return len(epochs), sum(epochs)
+        baselines, others = _final_trainings(space, space.final)
+        found += [*baselines, *others] * space.final.seeds
+    return found
 
 
-def _final_epochs(space: ResolvedSpace, final: Final) -> tuple[list[int], list[int]]:
-    """Return the epochs of one seed of each baseline, and of each other configuration that can be chosen."""
-    budgets = {named.name: named.config.epochs for named in space.named}
-    baselines = {named.name for named in space.named if named.baseline}
-    others = [budget for name, budget in budgets.items() if name not in baselines]
+def _of_fields(fields: Mapping[str, Any]) -> _Training:
+    return int(fields["epochs"]), float(fields["train_share"])
+
+
+def _final_trainings(space: ResolvedSpace, final: Final) -> tuple[list[_Training], list[_Training]]:
+    """Return one seed of each baseline, and of each other configuration that can be chosen, the longest ones."""
+    named = {one.name: _of_fields(one.config.to_dict()) for one in space.named}
+    baselines = {one.name for one in space.named if one.baseline}
+    others = [training for name, training in named.items() if name not in baselines]
     if space.search is not None:
-        others += [space.search.epochs] * space.search.num_trials
-    return [budgets[name] for name in budgets if name in baselines], sorted(others, reverse=True)[: final.top]
+        others += [_of_fields(space.search.fields)] * space.search.num_trials
+    return [named[name] for name in named if name in baselines], sorted(others, reverse=True)[: final.top]
 
 
 def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
@@ -113,7 +137,7 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
         changed = f"  changed: {', '.join(named.changed)}" if named.changed else ""
         lines.append(
             f"  {named.trial:<{width}}  {config.decoder} on {config.encoder}, freeze {config.freeze}, "
-            f"lr {config.learning_rate:g}, {config.epochs} epochs at {config.image_size} px{changed}"
+            f"lr {config.learning_rate:g}, {config.epochs} epochs at {config.image_size} px{_share(config)}{changed}"
         )
     if lines:
         lines.insert(0, f"{len(space.named)} named trial{'s' if len(space.named) != 1 else ''}, to the full budget:")
@@ -126,7 +150,7 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
         for name, parameter in search.parameters.items():
             lines.append(f"  {name}: {range_text(parameter)}")
     if space.final is not None:
-        baselines, others = _final_epochs(space, space.final)
+        baselines, others = _final_trainings(space, space.final)
         what = " and ".join(
             plural(len(some), noun) for some, noun in ((others, "best configuration"), (baselines, "baseline")) if some
         )
@@ -137,11 +161,15 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
     folds = len(train_images)
     if folds > 1:
         lines.append(f"Each of them on {folds} folds.")
-    sizes = sorted({*train_images})
-    images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    sizes = sorted({round(count * share) for count in train_images for _, share in _trainings(space)})
+    of_epoch = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     most = "at most " if search is not None else ""
     lines.append(
-        f"Cost: {plural(trials * folds, 'trial')}, {most}{epochs * folds} epochs of {images} training images, "
-        f"{most}{epochs * sum(train_images)} images in all."
+        f"Cost: {plural(trials * folds, 'trial')}, {most}{epochs * folds} epochs of {of_epoch} training images, "
+        f"{most}{images(space, train_images)} images in all."
     )
     return "\n".join(lines)
+
+
+def _share(config: TrialConfig) -> str:
+    return f" on {config.train_share:.0%} of the images" if config.train_share < 1 else ""

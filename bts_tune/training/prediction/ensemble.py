@@ -65,8 +65,9 @@ class Ensemble(Segmenter):
             RunError: they do not preprocess images alike.
         """
         nn.Module.__init__(self)
-        first = members[0].config.part(PreprocessingPart)
-        if any(member.config.part(PreprocessingPart) != first for member in members):
+        # How many images they were trained on does not matter here.
+        parts = [member.config.part(PreprocessingPart).model_copy(update={"train_share": 1.0}) for member in members]
+        if any(part != parts[0] for part in parts):
             raise RunError("the models of an ensemble must have one image_size and one equalization.")
         self._members = nn.ModuleList(members)
         self.config, self.epoch = members[0].config, 0

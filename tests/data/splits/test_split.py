@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.data.splits.make import make_split
-from bts_tune.data.splits.split import read_folds, read_split, split_hash
+from bts_tune.data.splits.split import read_folds, read_groups, read_split, split_hash
 from bts_tune.data.synthetic.demo import PATIENT
 from bts_tune.errors import DataError
 from tests.data.splits.builders import Scanned
@@ -27,6 +27,7 @@ def test_it_is_read_back_from_its_file(phantoms: Scanned, tmp_path: Path) -> Non
     assert (tmp_path / "split.csv").read_text().splitlines()[0] == "file,split,group"
     again = phantoms.dataset.with_splits(read_split(tmp_path / "split.csv"))
     assert again.fingerprint() == grouped.fingerprint()
+    assert read_groups(tmp_path / "split.csv") == split.groups
 
 
 def test_a_file_that_cannot_be_written(phantoms: Scanned, tmp_path: Path) -> None:
@@ -46,6 +47,14 @@ def test_files_that_are_no_split(tmp_path: Path, content: str, message: str) -> 
         read_split(tmp_path / "split.csv")
     with pytest.raises(DataError, match="cannot be read"):
         read_split(tmp_path / "other.csv")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_groups(tmp_path / "other.csv")
+
+
+def test_files_without_groups_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("file,split\na,train\n")
+    with pytest.raises(DataError, match="is no CSV file with the columns"):
+        read_groups(tmp_path / "split.csv")
 
 
 @pytest.mark.parametrize(

@@ -30,3 +30,9 @@ def test_folds_multiply_the_cost() -> None:
     text = preview(load_space("baseline").resolve(overrides={"epochs": 10}), [90, 110])
     assert "Each of them on 2 folds." in text
     assert text.endswith("Cost: 6 trials, 60 epochs of 90 to 110 training images, 6000 images in all.")
+
+
+def test_a_share_of_the_training_images_costs_as_much_less() -> None:
+    text = preview(load_space("baseline").resolve(overrides={"epochs": 10, "train_share": 0.25}), [100])
+    assert "px on 25% of the images  changed: " in text
+    assert text.endswith("Cost: 3 trials, 30 epochs of 25 training images, 750 images in all.")
