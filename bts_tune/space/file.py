@@ -7,9 +7,9 @@ make) is `space`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bts_tune.config import MetricName, explain
 from bts_tune.errors import ConfigError
@@ -108,6 +108,31 @@ class SearchDemo(Section):
     final_seeds: int | None = Field(default=None, ge=1, le=MAX_FINAL, description="seeds of the final stage")
 
 
+class Fidelity(Section):
+    """Fields that every trial of the search has in place of its own, at a lower cost; the final stage has its own."""
+
+    image_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = Field(
+        default=None, description="side of the search's images in pixels; below the space's own"
+    )
+    train_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None, description="share of the training images that the search trains on, in whole groups"
+    )
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="full budget of the search's trials; below the space's own"
+    )
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if not self.fields:
+            raise ValueError(f"must have one of {', '.join(type(self).model_fields)} at least")
+        return self
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that are given, by name."""
+        return self.model_dump(exclude_none=True)
+
+
 class Search(Section):
     """A search beside the named trials."""
 
@@ -117,6 +142,9 @@ class Search(Section):
     parameters: dict[str, Parameter] = Field(min_length=1, description="fields that are searched, by name")
     searcher: Searcher = Field(default_factory=Searcher, description="how the next configuration is chosen: TPE")
     scheduler: Scheduler = Field(default_factory=Scheduler, description="how trials are stopped early")
+    fidelity: Fidelity | None = Field(
+        default=None, description="what the search trains at a lower cost; absent: it trains as the final stage does"
+    )
     final: Final = Field(default_factory=Final, description="what is trained again when the search has ended")
     demo: SearchDemo = Field(default_factory=SearchDemo, description="what the demo profile changes of the search")
 
@@ -219,6 +247,9 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
         search = search.model_copy(
             update={"parameters": check_parameters(search.parameters, f"{where}: search.parameters")}
         )
+        for name in search.fidelity.fields if search.fidelity else ():
+            if name in search.parameters:
+                raise ConfigError(f"{where}: search.fidelity.{name}: is searched too; leave one of the two out.")
     return file.model_copy(
         update={
             "defaults": check_fields(file.defaults, f"{where}: defaults"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig, override
@@ -30,6 +30,7 @@ class ResolvedSearch:
         fields: the whole configuration's fields where nothing is drawn. On their own they may contradict each other,
             as `freeze: stages` does without the number that is drawn for it.
         where: file and section, for an error's sentence.
+        full: those of `fields` that a lower fidelity has replaced, as the final stage has them; empty without one.
     """
 
     num_trials: int
@@ -41,6 +42,12 @@ class ResolvedSearch:
     parameters: dict[str, Parameter]
     fields: dict[str, Any]
     where: str
+    full: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_full(self) -> ResolvedSearch:
+        """The search as the final stage trains what it finds: with its own fields in place of a lower fidelity's."""
+        return replace(self, fields={**self.fields, **self.full}, full={})
 
     @property
     def epochs(self) -> int:

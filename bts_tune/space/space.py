@@ -7,14 +7,14 @@ gives a `ResolvedSpace`: the trials as they are run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bts_tune.config import TrialConfig, override
 from bts_tune.errors import ConfigError
 from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
-from bts_tune.space.layers import scaled_grace_period, still_searched, within_budget
+from bts_tune.space.layers import cheaper_fields, scaled_grace_period, still_searched, within_budget
 from bts_tune.space.parameter import OF_THE_SPACE, check_fields
 from bts_tune.space.search import ResolvedSearch
 from bts_tune.text import nearest, quoted
@@ -31,6 +31,7 @@ class NamedTrial:
         description: what it is, for a reader.
         published: metrics that others reported for it (`dice_loss`, `iou`, `source`), or None.
         config: the configuration.
+        full: those of its fields that the search's lower fidelity has replaced, as the final stage has them.
         changed: the fields that an override or the demo profile changed, in order; never one of `OF_THE_SPACE`.
     """
 
@@ -41,6 +42,12 @@ class NamedTrial:
     published: dict[str, Any] | None
     config: TrialConfig
     changed: tuple[str, ...]
+    full: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_full(self) -> TrialConfig:
+        """The configuration as the final stage trains it."""
+        return self.config.replaced(self.full) if self.full else self.config
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,13 @@ class Space:
             fields = {field: value for field, value in config.to_dict().items() if field not in OF_THE_SPACE}
             trials[name] = trial.model_copy(update={"config": fields})
         notes = list(dict.fromkeys([*(note for other in included for note in other.file.notes), *file.notes]))
+        if file.search and file.search.fidelity:
+            own = override(TrialConfig().to_dict(), file.defaults)
+            for name, value in file.search.fidelity.fields.items():
+                if value >= own[name]:
+                    raise ConfigError(
+                        f"{where}: search.fidelity.{name}: must be below the space's own {own[name]}, got {value}."
+                    )
         space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source)
         space.resolve()
         space.resolve(demo=True)
@@ -150,6 +164,9 @@ class Space:
         A layer that sets `freeze` resets the count of another mode to 0, and a budget below the space's own shortens
         the range of `freeze_epochs` to what is below it.
 
+        Where the space names a `fidelity` and searches, the search and the named trials beside it have its fields in
+        place of their own, wherever those are not lower already; the final stage has their own.
+
         Args:
             overrides: fields of the configuration by name. `seed` stands for `seeds` with that seed alone,
                 `objective` for the space's.
@@ -171,15 +188,24 @@ class Space:
             how += " with " + ", ".join(f"{name}={value}" for name, value in overrides.items())
         objective = overrides.pop("objective", self.file.objective)
         layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
+        fidelity: dict[str, Any] = {}
+        if self.file.search and self.file.search.fidelity and not only:
+            fidelity = self.file.search.fidelity.fields
         named = tuple(
-            self._named(name, seed, objective, len(chosen_seeds) > 1, layers, demo, how)
+            self._named(name, seed, objective, len(chosen_seeds) > 1, layers, demo, how, fidelity)
             for name in self._chosen(only)
             for seed in chosen_seeds
         )
         if num_trials is not None:
             self._check_num_trials(num_trials, only)
-        search = None if only else self._search(layers, chosen_seeds[0], objective, demo, num_trials, how)
-        return ResolvedSpace(named, search, self._final(search is not None, demo, final_top, final_seeds))
+        search = None if only else self._search(layers, chosen_seeds[0], objective, demo, num_trials, how, fidelity)
+        final = self._final(search is not None, demo, final_top, final_seeds)
+        if fidelity and final is None:
+            raise ConfigError(
+                f"{self.source}: search.fidelity{how}: needs a final stage, which trains in full what the search "
+                "finds; the number of its configurations is 0 and must be at least 1 (search.final.top, --final-top)."
+            )
+        return ResolvedSpace(named, search, final)
 
     def _seeds(self, overrides: Mapping[str, Any], seeds: Sequence[int] | None) -> list[int]:
         if "seed" in overrides:
@@ -232,25 +258,29 @@ class Space:
         layers: Sequence[Mapping[str, Any]],
         demo: bool,
         how: str,
+        fidelity: Mapping[str, Any],
     ) -> NamedTrial:
         trial = self.file.trials[name]
         fields = {**trial.config, "seed": seed, "objective": objective}
         of_space, overrides = layers
         for layer in (of_space, trial.demo if demo else {}, overrides):
             fields = override(fields, layer)
-        config = TrialConfig.parse(fields, f"{self.source}: trials.{name}{how}")
+        where = f"{self.source}: trials.{name}{how}"
+        config = TrialConfig.parse(fields, where)
+        cheaper = cheaper_fields(config.to_dict(), fidelity)
         return NamedTrial(
             trial=f"{name}-seed{seed}" if several else name,
             name=name,
             baseline=trial.baseline,
             description=trial.description,
             published=trial.published.model_dump(exclude_none=True) if trial.published else None,
-            config=config,
+            config=config.replaced(cheaper, f"{where} with search.fidelity") if cheaper else config,
             changed=tuple(
                 field
                 for field, value in config.to_dict().items()
                 if field not in OF_THE_SPACE and trial.config.get(field) != value
             ),
+            full={name: getattr(config, name) for name in cheaper},
         )
 
     def _search(
@@ -261,6 +291,7 @@ class Space:
         demo: bool,
         num_trials: int | None,
         how: str,
+        fidelity: Mapping[str, Any],
     ) -> ResolvedSearch | None:
         search = self.file.search
         if search is None:
@@ -277,6 +308,9 @@ class Space:
         where = f"{self.source}: search{how}"
         if not parameters:
             raise ConfigError(f"{where}: every searched parameter is fixed, so nothing is left to search.")
+        cheaper = cheaper_fields(fields, fidelity)
+        full = {name: fields[name] for name in cheaper}
+        fields = {**fields, **cheaper}
         short = search.demo.model_dump(exclude_none=True) if demo else {}
         resolved = ResolvedSearch(
             num_trials=num_trials or short.get("num_trials", search.num_trials),
@@ -290,6 +324,7 @@ class Space:
             parameters=parameters,
             fields=fields,
             where=where,
+            full=full,
         )
         resolved.check()
         return resolved

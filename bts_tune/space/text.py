@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, field_info
-from bts_tune.space.file import Final, Published, Search, Searcher, SpaceFile
+from bts_tune.space.file import Fidelity, Final, Published, Search, Searcher, SpaceFile
 from bts_tune.space.parameter import OF_THE_SPACE, Parameter
 from bts_tune.space.space import Space
 
@@ -76,6 +76,7 @@ def _search(space: Space, search: Search) -> str:
             f"{_value(search.scheduler.reduction_factor)} goes on; {_outlook(search.scheduler.outlook_after)}"
             "baselines are never stopped",
         ),
+        *([_hanging("fidelity:  ", _fidelity(search.fidelity))] if search.fidelity else []),
         _hanging("final:     ", _final(search.final)),
         "",
     ]
@@ -100,6 +101,10 @@ def _outlook(outlook_after: int) -> str:
         return ""
     complete = "1 trial is complete, a" if outlook_after == 1 else f"{outlook_after} trials are complete, a"
     return f"once {complete} trial that their learning curves would not take to the best is stopped as well; "
+
+
+def _fidelity(fidelity: Fidelity) -> str:
+    return f"lower, {_fields(fidelity.fields)}, also in the named trials beside it; the final stage trains in full"
 
 
 def _final(final: Final) -> str:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bts_tune.config import TrialConfig
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
 from bts_tune.results.ranking.leaderboard import ordered
 from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord
@@ -37,13 +38,22 @@ def configurations_to_repeat(trials: Sequence[TrialRecord], top: int) -> list[Tr
         if record.baseline:
             chosen.setdefault(record.name, record)
     baselines = sorted(chosen.values(), key=lambda record: record.index)
-    recipes = {record.recipe_id for record in baselines}
+    recipes = {_recipe(record) for record in baselines}
     best = []
     for record in ordered(searched):
-        if record.status in ("complete", "stopped") and record.rows and record.recipe_id not in recipes:
-            recipes.add(record.recipe_id)
+        if record.status in ("complete", "stopped") and record.rows and _recipe(record) not in recipes:
+            recipes.add(_recipe(record))
             best.append(record)
     return [*baselines, *best[:top]]
+
+
+def _recipe(record: TrialRecord) -> str:
+    """Return what names the configuration that is trained again: in full, where the search was at a lower fidelity."""
+    return _in_full(record).recipe_id if record.full else record.recipe_id
+
+
+def _in_full(record: TrialRecord) -> TrialConfig:
+    return TrialConfig.parse(record.config, f"trial {record.trial}").replaced(record.full, f"trial {record.trial}")
 
 
 def fresh_seeds(trials: Sequence[TrialRecord], count: int) -> list[int]:
@@ -92,10 +102,11 @@ def _with_seed(origin: TrialRecord, seed: int, index: int) -> PlannedTrial:
         planned,
         trial=f"final-{origin.name}-s{seed}",
         index=index,
-        config=planned.config.model_copy(update={"seed": seed}),
+        config=_in_full(origin).model_copy(update={"seed": seed}),
         stage="final",
         origin=origin.trial,
         recorded=0,
+        full={},
     )
 
 

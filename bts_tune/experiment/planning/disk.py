@@ -65,7 +65,7 @@ def estimate_disk_usage(
     if space.final is not None:
         repeated = (space.final.top + len(baselines)) * space.final.seeds
         kept += repeated * largest
-        epochs += [max(epochs, default=0)] * repeated
+        epochs += [max((named.in_full.epochs for named in space.named), default=0)] * repeated
     if space.search is not None:
         epochs += [space.search.epochs] * space.search.num_trials
     logs = sum(epochs) * BYTES_OF_AN_EPOCH + len(epochs) * BYTES_OF_A_TRIAL + BYTES_OF_A_REPORT

@@ -105,11 +105,11 @@ def _searched(search: ResolvedSearch, count: float) -> list[Job]:
 
 
 def _final(space: ResolvedSpace, final: Final) -> list[Job]:
-    baselines = {named.name: named.config for named in space.named if named.baseline}
+    baselines = {named.name: named.in_full for named in space.named if named.baseline}
     jobs = [Job(config, config.epochs, final.seeds) for config in baselines.values()]
     if space.search is not None:
-        return jobs + _searched(space.search, final.top * final.seeds)
-    others = {named.name: named.config for named in space.named if not named.baseline}
+        return jobs + _searched(space.search.in_full, final.top * final.seeds)
+    others = {named.name: named.in_full for named in space.named if not named.baseline}
     longest = sorted(others.values(), key=lambda config: -config.epochs)[: final.top]
     return jobs + [Job(config, config.epochs, final.seeds) for config in longest]
 

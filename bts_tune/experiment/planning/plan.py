@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.results.record.run_folder import FINISHED, RunFolder, Stage, TrialRecord
-from bts_tune.space import NamedTrial, ResolvedSpace
+from bts_tune.space import NamedTrial, ResolvedSearch, ResolvedSpace
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class PlannedTrial:
         config: everything it depends on.
         stage, origin, fold: as in `results.run_folder.TrialRecord`.
         recorded: how many epochs the record already holds.
+        full: as in `results.run_folder.TrialRecord`.
     """
 
     trial: str
@@ -36,6 +37,7 @@ class PlannedTrial:
     origin: str | None = None
     fold: int | None = None
     recorded: int = 0
+    full: dict[str, Any] = field(default_factory=dict)
 
     def event(self) -> dict[str, Any]:
         """Return what the record's `planned` event holds."""
@@ -51,6 +53,7 @@ class PlannedTrial:
             "stage": self.stage,
             "origin": self.origin,
             "fold": self.fold,
+            **({"full": self.full} if self.full else {}),
         }
 
 
@@ -65,13 +68,14 @@ def from_named(trial: NamedTrial, index: int, fold: int | None = None) -> Planne
         tuple(trial.changed),
         trial.published,
         fold=fold,
+        full=trial.full,
     )
 
 
-def from_search(config: TrialConfig, number: int, index: int) -> PlannedTrial:
-    """Plan the `number`-th searched trial (from 1)."""
+def from_search(config: TrialConfig, number: int, index: int, full: dict[str, Any] | None = None) -> PlannedTrial:
+    """Plan the `number`-th searched trial (from 1); `full` are the fields that a lower fidelity has replaced in it."""
     trial = f"search-{number:04d}"
-    return PlannedTrial(trial, trial, index, False, config)
+    return PlannedTrial(trial, trial, index, False, config, full=full or {})
 
 
 def from_record(record: TrialRecord) -> PlannedTrial:
@@ -88,6 +92,7 @@ def from_record(record: TrialRecord) -> PlannedTrial:
         record.origin,
         record.fold,
         recorded=len(record.rows),
+        full=record.full,
     )
 
 
@@ -173,17 +178,25 @@ def _unfinished(records: Sequence[TrialRecord], finished: frozenset[str]) -> tup
 
 def preprocessings(space: ResolvedSpace) -> list[PreprocessingPart]:
     """Return every preprocessing that a trial of the space can ask for, each once."""
-    wanted = [named.config.part(PreprocessingPart) for named in space.named]
-    if space.search is not None:
-        wanted += space.search.all_preprocessing()
+    wanted = [config.part(PreprocessingPart) for one in space.named for config in (one.config, one.in_full)]
+    for search in _searches(space):
+        wanted += search.all_preprocessing()
     return list(dict.fromkeys(wanted))
+
+
+def _searches(space: ResolvedSpace) -> list[ResolvedSearch]:
+    """Return the search, and where it runs at a lower fidelity also what the final stage trains of it."""
+    if space.search is None:
+        return []
+    return [space.search, space.search.in_full] if space.search.full else [space.search]
 
 
 def largest_batches(space: ResolvedSpace) -> dict[float, int]:
     """Return the largest batch size of the trials on each share of the training images."""
-    pairs = [(named.config.train_share, named.config.batch_size) for named in space.named]
-    if space.search is not None:
-        pairs += space.search.all_batches()
+    configs = [config for one in space.named for config in (one.config, one.in_full)]
+    pairs = [(config.train_share, config.batch_size) for config in configs]
+    for search in _searches(space):
+        pairs += search.all_batches()
     found: dict[float, int] = {}
     for share, batch_size in pairs:
         found[share] = max(batch_size, found.get(share, 0))

@@ -58,6 +58,7 @@ class DryRun:
                 "num_trials": search.num_trials,
                 "epochs": search.epochs,
                 "grace_period": search.grace_period,
+                "fidelity": {name: search.fields[name] for name in search.full},
                 "parameters": {
                     name: parameter.model_dump(mode="json", by_alias=True, exclude_defaults=True)
                     for name, parameter in search.parameters.items()
@@ -115,11 +116,11 @@ def _of_fields(fields: Mapping[str, Any]) -> _Training:
 
 def _final_trainings(space: ResolvedSpace, final: Final) -> tuple[list[_Training], list[_Training]]:
     """Return one seed of each baseline, and of each other configuration that can be chosen, the longest ones."""
-    named = {one.name: _of_fields(one.config.to_dict()) for one in space.named}
+    named = {one.name: _of_fields(one.in_full.to_dict()) for one in space.named}
     baselines = {one.name for one in space.named if one.baseline}
     others = [training for name, training in named.items() if name not in baselines]
     if space.search is not None:
-        others += [_of_fields(space.search.fields)] * space.search.num_trials
+        others += [_of_fields(space.search.in_full.fields)] * space.search.num_trials
     return [named[name] for name in named if name in baselines], sorted(others, reverse=True)[: final.top]
 
 
@@ -147,6 +148,9 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
             f"{plural(search.num_trials, 'searched trial')} of at most {search.epochs} epochs, stopped early "
             f"from epoch {search.grace_period} on:"
         )
+        if search.full:
+            lower = (f"{name} {search.fields[name]} in place of {value}" for name, value in search.full.items())
+            lines.append(f"  at a lower fidelity, as are the named trials: {', '.join(lower)}")
         for name, parameter in search.parameters.items():
             lines.append(f"  {name}: {range_text(parameter)}")
     if space.final is not None:

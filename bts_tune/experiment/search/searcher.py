@@ -51,6 +51,7 @@ class PlanSearcher(Searcher):
         self._describe, self._planned, self._concurrent = describe, planned, concurrent
         self._to_retry: deque[PlannedTrial] = deque()
         self._running: dict[str, PlannedTrial] = {}
+        self._full = search.full if search is not None else {}
         self._sampler = OptunaTPE(search, objective) if search is not None else None
         if self._sampler is not None:
             for record in (*earlier, *plan.finished):
@@ -78,7 +79,7 @@ class PlanSearcher(Searcher):
             self._to_search -= 1
             self._numbered += 1
             config = self._sampler.suggest(f"search-{self._numbered:04d}")
-            planned = from_search(config, self._numbered, self._next_index)
+            planned = from_search(config, self._numbered, self._next_index, self._full)
             self._next_index += 1
             self._planned(planned)
         else:

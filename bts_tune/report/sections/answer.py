@@ -12,6 +12,7 @@ from bts_tune.report.failures import Failed
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.sections.split import recorded_split
 from bts_tune.report.wording import MISSING, gained, interval, mean_and_spread, metric, share
+from bts_tune.results.fidelity import fidelity_sentence
 from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
 from bts_tune.results.ranking.leaderboard import ordered
 from bts_tune.results.ranking.naming import names, with_role
@@ -269,13 +270,13 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
     if not ranked:
         return None
     if result_stage(trials) == "search":
-        seeds = max(one.seeds for one in ranked)
+        seeds, lower = max(one.seeds for one in ranked), fidelity_sentence(trials)
         seed = "one seed" if seeds == 1 else f"up to {seeds} seeds"
         first = f" The winner was chosen among {len(ranked)} in the same way." if len(ranked) > 1 else ""
         return (
             f"The validation metrics are a little too good: each is the best epoch of {seed}, chosen on the same "
             f"images that it is measured on.{first} No final stage has trained the best again with fresh seeds. See "
-            "Limits."
+            f"Limits.{f' {lower}' if lower else ''}"
         )
     planned = [record for record in trials if record.stage == "final"]
     done = sum(record.full_budget and bool(record.rows) for record in planned)

@@ -14,6 +14,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.definitions import DEFINITION_HEADER, metric_definitions
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
+from bts_tune.results.fidelity import fidelity_sentence
 from bts_tune.results.ranking.settings import setting, value
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.statistics.intervals import LEVEL, RESAMPLES, SEED
@@ -65,7 +66,8 @@ class Methods(Section):
         """Yield metrics, statistics, dataset, space, versions, hardware and the command line."""
         run = context.run
         yield from (Subheading("Metrics"), *_metrics(run, context.trials), Subheading("Statistics"))
-        yield from (Bullets(_STATISTICS), Subheading("Dataset"), _facts(_dataset(run)))
+        lower = fidelity_sentence(context.trials)
+        yield from (Bullets((*_STATISTICS, *([lower] if lower else []))), Subheading("Dataset"), _facts(_dataset(run)))
         yield from (Subheading("Search space"), *_space(run))
         yield from (Subheading("The run"), _facts(_run(run, context.trials)))
         command = run.get("command")

@@ -22,6 +22,7 @@ from bts_tune.report.cells import (
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import count, duration
+from bts_tune.results.fidelity import fidelity_sentence
 from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
 from bts_tune.results.ranking.leaderboard import is_ranked, total_seconds
 from bts_tune.results.ranking.settings import setting, settings
@@ -77,10 +78,12 @@ class Ranking(Section):
                     settings(one.best, context.varied),
                 ]
             )
+        of_search = result_stage(context.trials) == "search"
         notes = [
             f"On the validation split, each training at its best epoch; ordered by {order(objective)}."
             + (" A lower Dice loss is better." if objective.is_ranking_key else "")
-            + (" Only the final stage is ranked." if result_stage(context.trials) == "final" else ""),
+            + (" Only the final stage is ranked." if not of_search else ""),
+            *([sentence] if of_search and (sentence := fidelity_sentence(context.trials)) else []),
             *([f"Shown: {over_trainings(ranked)}."] if repeated else []),
             *changed_notes(ranked[:MAX_ROWS]),
         ]

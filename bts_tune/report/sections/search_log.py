@@ -18,6 +18,7 @@ from bts_tune.report.cells import (
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import metric
+from bts_tune.results.fidelity import fidelity_sentence
 from bts_tune.results.ranking.leaderboard import search_log
 from bts_tune.results.ranking.settings import setting, settings
 from bts_tune.results.record.objective import objective_of
@@ -72,6 +73,8 @@ class SearchLog(Section):
             "How the search went; the result is the ranking above. Each trial was trained to the full budget with one "
             "seed. The numbers are a little too good, as the same validation images chose the best epochs and trials."
         )
+        if sentence := fidelity_sentence(context.trials):
+            yield paragraph(sentence)
         right = (0, *range(3, 8 + len(own)))
         yield table(header, rows[:FIRST_ROWS], right=right, notes=changed_notes(log[:FIRST_ROWS]))
         further = rows[FIRST_ROWS:]

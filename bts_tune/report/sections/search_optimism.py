@@ -9,6 +9,8 @@ from bts_tune.report.cells import MAX_ROWS, changed_notes, role_cell, spread_cel
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, gained, metric
+from bts_tune.results.fidelity import search_fidelity
+from bts_tune.results.ranking.configurations import result_stage
 from bts_tune.results.statistics.optimism import mean_excess, optimism
 from bts_tune.text import plural
 
@@ -22,6 +24,12 @@ class SearchOptimism(Section):
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield what the search promised of the configurations of the final stage, beside what they came to."""
+        if result_stage(context.trials) == "final" and (lower := search_fidelity(context.trials)):
+            yield paragraph(
+                f"Not measured: the search ran at a lower fidelity ({lower}), so that what its figures differ by from "
+                "the final stage's is no optimism."
+            )
+            return
         found = optimism(context.trials)
         if not found:
             return

@@ -84,6 +84,8 @@ class TrialRecord:
         stage: the stage of the run that it belongs to.
         origin: in the final stage, the trial of the search stage whose configuration it trains again.
         fold: which fold of a cross-validation it was trained and validated on, from 1; None without folds.
+        full: the fields of its configuration that the search's lower fidelity has replaced, as the final stage has
+            them; empty where it was trained in full.
         status: where it stands.
         reason: one sentence, where it stopped, diverged, ran out of memory or failed.
         retries: why each attempt but the last ended before the trial did.
@@ -109,6 +111,7 @@ class TrialRecord:
     stage: Stage = "search"
     origin: str | None = None
     fold: int | None = None
+    full: dict[str, Any] = field(default_factory=dict)
     status: TrialStatus = "waiting"
     reason: str = ""
     retries: list[str] = field(default_factory=list)
@@ -140,7 +143,7 @@ class TrialRecord:
 
 # What an event `planned` says of a trial; everything else about it comes later.
 _PLANNED = ("trial", "name", "index", "baseline", "changed", "published", "config", "config_id", "recipe_id")
-_PLANNED_SINCE = ("stage", "origin", "fold")  # a record of an earlier version lacks them
+_PLANNED_SINCE = ("stage", "origin", "fold", "full")  # a record of an earlier version lacks them
 
 
 class RunFolder:

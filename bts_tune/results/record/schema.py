@@ -80,6 +80,7 @@ class _Planned(_Event):
     stage: Stage = "search"
     origin: TrialId | None = None
     fold: Annotated[int, Field(ge=1, le=1000)] | None = None
+    full: dict[Literal["image_size", "train_share", "epochs"], _Number] = Field(default_factory=dict)
 
 
 class _Opened(_Event):

@@ -36,7 +36,12 @@ class Optimism:
 
 
 def optimism(trials: Sequence[TrialRecord]) -> list[Optimism]:
-    """Return the configurations of the final stage whose trial of the search is on record, best first."""
+    """Return the configurations of the final stage whose trial of the search is on record, best first.
+
+    None where the search ran at a lower fidelity: the difference is not its optimism then.
+    """
+    if any(record.full for record in trials):
+        return []
     by_name = {record.trial: record for record in trials if record.stage == "search" and record.rows}
     full = [record for record in by_name.values() if record.full_budget]
     winner = min(full, key=lambda record: (record.objective.cost(_value(record)), record.trial), default=None)

@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,25 @@ def test_a_baseline_with_several_seeds_is_repeated_once() -> None:
     ]
     assert [one.trial for one in configurations_to_repeat(trials, 2)] == ["base-seed1"]
     assert fresh_seeds(trials, 2) == [2, 3]
+
+
+def test_what_a_lower_fidelity_made_alike_is_repeated_in_full(folder: RunFolder) -> None:
+    trials = [
+        replace(planned(f"t{size}", index=place, image_size=32), full={"image_size": size, "train_share": 1.0})
+        for place, size in enumerate((64, 96))
+    ]
+    for trial in trials:
+        folder.append_event("planned", trial.trial, **trial.event())
+        folder.append_row({"trial": trial.trial, **result(4, 0.5)})
+        folder.append_event("ended", trial.trial, status="complete")
+    assert [one.full for one in folder.trials()] == [trial.full for trial in trials]
+    plan_final(folder, Final(top=2, seeds=1), "it was closed")
+    final = [one for one in folder.trials() if one.stage == "final"]
+    assert [one.config["image_size"] for one in final] == [64, 96]
+    assert [one.config_id for one in final] == [
+        planned("x", image_size=size, seed=1).config.config_id for size in (64, 96)
+    ]
+    assert not any(one.full for one in final)
 
 
 def test_fresh_seeds_chose_nothing() -> None:

@@ -89,6 +89,9 @@ def test_only_a_run_that_can_be_compared_is_learnt_from(
     without = {name: parameter for name, parameter in search.parameters.items() if name != "schedule"}
     refused("parameter 'schedule' differs", earlier=replace(search, parameters=without))
     refused("had image_size 224, here it is 128", new=replace(search, fields={**search.fields, "image_size": 128}))
+    lower = replace(search, fields={**search.fields, "train_share": 0.5}, full={"train_share": 1.0})
+    refused("had train_share 1.0, here it is 0.5, so their figures cannot be compared", new=lower)
+    read_earlier(earlier_run, lower, lower, "f")
     read_earlier(earlier_run, search, replace(search, fields={**search.fields, "seed": 9}, num_trials=99), "f")
     with pytest.raises(ConfigError, match="another dataset or another split"):
         read_earlier(earlier_run, search, search, "g")

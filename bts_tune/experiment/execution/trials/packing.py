@@ -56,10 +56,11 @@ def trials_per_gpu(peak: int, total: int) -> int:
 
 def largest_configurations(space: ResolvedSpace) -> list[TrialConfig]:
     """Return a configuration of each architecture of the space, all of it trained, which takes most memory."""
-    configs = [named.config for named in space.named]
+    configs = [named.in_full for named in space.named]
     if space.search is not None:
+        search = space.search.in_full
         base = configs[0] if configs else TrialConfig()
-        configs += [base.replaced({**space.search.fields, **_WHOLE, **one}) for one in space.search.all_sizes()]
+        configs += [base.replaced({**search.fields, **_WHOLE, **one}) for one in search.all_sizes()]
     return list(dict.fromkeys(config.replaced(_WHOLE) for config in configs))
 
 
