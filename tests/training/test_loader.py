@@ -264,7 +264,7 @@ def test_albumentations_is_imported_for_an_augmentation_alone() -> None:
     code = """
 import sys, torch
 from bts_tune.training import checkpoint, evaluation, loader, loop
-from bts_tune.training.prediction.predict import predict as prediction
+from bts_tune.training.prediction import predict as prediction
 heavy = {"albumentations", "segmentation_models_pytorch", "timm", "ray", "matplotlib", "optuna", "pandas"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.training.builders import data, tiny

@@ -14,8 +14,8 @@ from scipy import special, stats
 from bts_tune.metrics.base import ImageStatistics, metrics_in_use, objective
 from bts_tune.registry import METRICS
 from bts_tune.results.record.scores import SUMS
+from bts_tune.results.statistics import intervals as statistics
 from bts_tune.results.statistics.intervals import Floats, Interval, holm, resample, spread, wilcoxon
-from bts_tune.results.statistics.intervals import intervals as statistics
 from bts_tune.testing.runs import make_sums
 
 
