@@ -259,6 +259,9 @@ class _Execution:
         if self._stages.elsewhere is not None:
             self._stages.say(f"Models and checkpoints are kept at {self._stages.elsewhere.place}")
         _announce(self._stages, cluster, resources, plan.trials)
+        new = self._new is not None
+        precision = self._stages.decide_cpu_precision(cluster, plan, self._space, new=new)
+        self._stages = replace(self._stages, inputs=replace(self._stages.inputs, cpu_precision=precision))
         if plan.trials and (duration := self._stages.duration(cluster, plan, self._space)) is not None:
             self._stages.say(f"Time: {duration.text()}")
         for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):
