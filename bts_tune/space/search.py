@@ -84,6 +84,10 @@ class ResolvedSearch:
         """Return every combination of the fields that a sampled trial's memory depends on, each once."""
         return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size"))
 
+    def all_steps(self) -> list[dict[str, Any]]:
+        """Return every combination of the fields that the time of a sampled trial's step depends on, each once."""
+        return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size", "freeze", "precision"))
+
     def all_models(self) -> list[tuple[str, str]]:
         """Return every decoder with every encoder that a sampled trial can have, each once."""
         pairs = self._combinations(("decoder", "encoder"))

@@ -70,7 +70,7 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
 def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     if setup.threads:
         torch.set_num_threads(setup.threads)
-    amp = MixedPrecision.choose(resolve_device(setup.device), config.precision)
+    amp = MixedPrecision.choose(resolve_device(setup.device), config.precision, setup.cpu_precision)
     if amp.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(config.seed)
