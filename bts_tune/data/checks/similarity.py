@@ -362,15 +362,19 @@ def _pairs_in_cells(vectors: Floats, details: NDArray[np.int8] | None, limits: l
                     near[rows[part], columns[part]] = np.einsum("pd,pd->p", one, other)
             closest.add(query, members, near, limit, orientation)
             steps.at(orientation, int(members[-1]))
-    earlier, later, correlation, turn = closest.pairs()
+    pairs = _pairs_of(closest, order, len(vectors))
     del closest
-    first, second, once = _each_once(order[earlier], order[later], turn, len(vectors))
-    correlation, turn = np.minimum(correlation[once], np.float32(1)), turn[once]
-    pairs = Pairs(first, second, correlation, turn, correlation > SAME_SCAN_ABOVE)
     if details is None:
-        return pairs, first[:0], second[:0]
+        return pairs, pairs.first[:0], pairs.second[:0]
     told = _told_in_cells(_Details(details), cells, order, steps, len(limits))
     return pairs, *_each_once(*told, np.zeros(len(told[0]), np.uint8), len(vectors))[:2]
+
+
+def _pairs_of(closest: Closest, order: Indices, count: int) -> Pairs:
+    one, other, correlation, turn = closest.pairs()
+    first, second, once = _each_once(order[one], order[other], turn, count)
+    correlation = np.minimum(correlation[once], np.float32(1))
+    return Pairs(first, second, correlation, turn[once], correlation > SAME_SCAN_ABOVE)
 
 
 def _each_once(

@@ -54,7 +54,7 @@ def test_copies_by_the_thousand_are_compared_with_a_bounded_number(monkeypatch: 
 
 def test_the_closest_are_kept_in_whatever_order_they_come() -> None:
     rng = np.random.default_rng(1)
-    correlation = rng.permutation(np.arange(1, 201)).reshape(2, 100).astype(np.float32) / 300
+    correlation = (rng.permutation(np.arange(1, 201)).reshape(2, 100) / 300).astype(np.float32)
     for parts in ([slice(0, 100)], [slice(start, start + 7) for start in range(98, -1, -7)]):
         closest = Closest(5, 6)
         for kind, part in enumerate(parts):

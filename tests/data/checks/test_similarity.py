@@ -320,3 +320,31 @@ def test_progress_is_told_of_many_slices_and_ends_with_all_of_them() -> None:
     assert len(seen) > 10
     few = vectors(smooth(20))
     find_similar(few, progress=lambda *done: pytest.fail("few slices take no time"))
+
+
+def test_up_to_ten_thousand_slices_every_pair_is_found_as_written_down_plainly() -> None:
+    """In several blocks: each pair in each orientation, and those that details tell, as double precision has it."""
+    rng = np.random.default_rng(5)
+    images = smooth(1100, seed=31)
+    images = np.concatenate([images, images[:40] // 2 + rng.integers(0, 40, (40, 48, 48)).astype(np.uint8)])
+    images = np.concatenate([images, np.rot90(images[40:60], axes=(1, 2)), images[60:80, :, ::-1]])
+    found, details = vectors(images), np.stack([detail(one) for one in images])
+    pairs = find_similar(found, details, threshold=0.6, reoriented=0.7)
+    seen = {(one, other, turn): value for one, other, turn, value in listed(pairs)}
+    units = details.reshape(len(details), -1).astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    told = np.triu(units @ units.T > similarity.DETAIL_ABOVE, 1)
+    expected: dict[tuple[int, int, int], float] = {}
+    for turn in range(len(ORIENTATIONS)):
+        turned = vectors([similarity.reorient(one, turn) for one in images])
+        correlation = (found.astype(np.float64) @ turned.T.astype(np.float64)).clip(0, 1)
+        wanted = np.triu(correlation > (0.7 if turn else 0.6), 1) | (told if turn == 0 else False)
+        for one, other in zip(*np.nonzero(wanted), strict=True):
+            expected[int(one), int(other), turn] = correlation[one, other]
+    assert seen.keys() == expected.keys()
+    assert [seen[key] for key in expected] == pytest.approx(list(expected.values()), abs=1e-5)
+    same = {
+        (one, other) for one, other in zip(pairs.first[pairs.same_scan], pairs.second[pairs.same_scan], strict=True)
+    }
+    assert same >= set(zip(*map(np.ndarray.tolist, np.nonzero(told)), strict=True))
+    assert len(expected) >= 80

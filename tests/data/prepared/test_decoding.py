@@ -147,7 +147,7 @@ class TestTiffs:
         """OpenCV does not read 8-bit tiles of 16 pixels."""
         pixels = np.dstack([PIXELS, PIXELS // 2, PIXELS // 3]) if colour else PIXELS
         file = io.BytesIO()
-        how = {"photometric": "rgb" if colour else "minisblack", "compression": compression}
+        how: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack", "compression": compression}
         tifffile.imwrite(file, pixels.astype(dtype), tile=(16, 16), **how)
         decoded = decode(file.getvalue(), "a")
         assert np.array_equal(decoded[..., ::-1] if colour else decoded, pixels)
