@@ -130,6 +130,8 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     )
     with progress_bar(make_console(stderr=True), "checking") as progress:
         scan = cached_scan(dataset, parsed.cache or default_cache(), progress=progress)
+    with progress_bar(make_console(stderr=True), "comparing images") as progress:
+        scan.compare(progress)
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=[parsed.channels])
     if parsed.json:

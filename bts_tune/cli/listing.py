@@ -68,7 +68,7 @@ def table(runs: Sequence[ListedRun]) -> list[str]:
         if place:
             lines.append(f"    {readable[place - 1].next}")
     if any(run.best and not run.ranked for run in readable):
-        lines.append("~ the best trial so far; none has been trained to its full budget yet")
+        lines.append("~ the best trial so far; nothing is ranked yet")
     return lines + [run.problem for run in runs if run.problem]
 
 

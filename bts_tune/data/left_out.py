@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, all_files
+from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, all_files, linked_folders
 from bts_tune.text import plural
 
 _OTHER_FORMATS = (
-    *(".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".hdr", ".mgz", ".mat", ".npz", ".h5"),
+    *(
+        ".dcm",
+        ".dicom",
+        ".ima",
+        ".nii",
+        ".nii.gz",
+        ".mha",
+        ".mhd",
+        ".nrrd",
+        ".nhdr",
+        ".hdr",
+        ".mgz",
+        ".mat",
+        ".npz",
+        ".h5",
+    ),
     *(".hdf5", ".jp2", ".heic", ".avif", ".svs", ".pgm", ".ppm", ".jfif", ".jpe", ".tga", ".exr", ".svg"),
 )
 """Formats of images, or of files that hold images, which are read in some layouts only, or not at all."""
+
+VOLUMES_OF_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
+AS_NIFTI = "MetaImage and NRRD volumes are not read: save them as NIfTI (.nii.gz), as SimpleITK's WriteImage does."
 
 LEFT_OUT = ("left-out", "unlisted-file")
 """Codes of issues that say that a file is not used."""
@@ -28,6 +47,9 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
     used |= {path for files in {source.files() for source in sources} for path in files}
     root = dataset.root.resolve()
     targets = {path.resolve() for path in used if path is not None and path.is_symlink()}
+    # A folder of images may be a link itself, to one beside it.
+    behind = {folder: folder.resolve() for folder in {path.parent for path in used if path is not None}}
+    targets |= {behind[path.parent] / path.name for path in used if path is not None}
     used |= {dataset.root / path.relative_to(root) for path in targets if path.is_relative_to(root)}
     named = {dataset.root / issue.file for issue in dataset.issues}
     folders = {path.parent for path in used if path is not None}
@@ -48,8 +70,24 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
         message = f"{count} left out, as the layout has no use for them: "
         message += ", ".join(names[:3])
         message += f", … and {len(names) - 3} more." if len(names) > 3 else "."
+        if kind in VOLUMES_OF_ITK:
+            message += f" {AS_NIFTI}"
         issues.append(Issue("warning", "left-out", names[0], None, message))
+    issues += _links(dataset.root, folders)
     return replace(dataset, issues=tuple(issues))
+
+
+def _links(root: Path, used: set[Path]) -> Iterator[Issue]:
+    """Yield an issue where links to folders are passed over."""
+    links = [path for path in linked_folders(root) if not any(folder.is_relative_to(path) for folder in used)]
+    if links:
+        names = [path.relative_to(root).as_posix() for path in links]
+        more = f", … and {len(names) - 3} more" if len(names) > 3 else ""
+        message = (
+            f"{plural(len(names), 'link')} to a folder not followed: {', '.join(names[:3])}{more}; put the folder "
+            "itself in its place."
+        )
+        yield Issue("warning", "left-out", names[0], None, message)
 
 
 def left_out_lines(dataset: Dataset) -> list[str]:

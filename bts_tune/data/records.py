@@ -307,6 +307,15 @@ def all_files(folder: Path) -> list[Path]:
     return sorted(_files(folder, recursive=True))
 
 
+def linked_folders(folder: Path) -> list[Path]:
+    """Return the links to folders below `folder`, sorted; hidden ones are passed over, and none is followed."""
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            found += [entry] if entry.is_symlink() else linked_folders(entry)
+    return found
+
+
 def _files(folder: Path, recursive: bool) -> Iterator[Path]:
     for entry in folder.iterdir():
         if entry.name.startswith("."):

@@ -21,6 +21,7 @@ from bts_tune.experiment.execution.cluster.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.duration import duration_here
 from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.nodes.resources import require_room_here
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
@@ -112,6 +113,8 @@ def _start(
     load_plugins(options.plugins)
     space = space or load_space(options.space, run_plugins=True)
     options.require_known_names()  # a method may come from a plugin of the space
+    if cluster_address(options.address) is None:
+        require_room_here(options)
     options = options.replaced(plugins=[plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
     trackers = _trackers(space, options)
     resolved = _resolve(space, options)

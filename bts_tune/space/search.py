@@ -96,6 +96,10 @@ class ResolvedSearch:
         pairs = self._combinations(("train_share", "batch_size"))
         return [(fields["train_share"], fields["batch_size"]) for fields in pairs]
 
+    def all_steps(self) -> list[dict[str, Any]]:
+        """Return every combination of the fields that the time of a sampled trial's step depends on, each once."""
+        return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size", "freeze", "precision"))
+
     def all_models(self) -> list[tuple[str, str]]:
         """Return every decoder with every encoder that a sampled trial can have, each once."""
         pairs = self._combinations(("decoder", "encoder"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bts_tune.data.checks.scan import Scan, SliceScan
-from bts_tune.data.checks.similarity import SIDE, Indices
+from bts_tune.data.checks.similarity import SIDE, Indices, signatures
 from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 from bts_tune.data.splits.make import make_split
 from bts_tune.data.splits.methods.base import SplitMethod
@@ -36,8 +36,8 @@ def example_scan(dataset: Dataset) -> Scan:
     slices = {}
     for record in dataset:
         share = max(0.0, float(drawn.normal(0.03, 0.02)))
-        small = drawn.random((SIDE, SIDE), dtype=np.float32)
-        slices[record.name] = SliceScan((), record.name, "64 x 64", "grey 8-bit", share, small)
+        signature = signatures(drawn.random((1, SIDE, SIDE), dtype=np.float32))[0]
+        slices[record.name] = SliceScan((), record.name, "64 x 64", "grey 8-bit", share, signature)
     return Scan(slices)
 
 

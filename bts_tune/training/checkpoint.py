@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from bts_tune.config import TrialConfig
+from bts_tune.config import Precision, TrialConfig
 from bts_tune.data.prepared.prepare import Level, read_level
 from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
@@ -85,6 +85,8 @@ def save_model(trial: Trial) -> None:
         "metrics": trial.done[-1].to_dict(),
         "plugins": [plugin.describe() for plugin in loaded_plugins()],
     }
+    if trial.config.precision == "auto" and trial.amp.device.type == "cpu":
+        card["cpu_precision"] = trial.amp.precision  # in which it is used from here on, too
     weights = save(tensors, metadata={"epoch": str(card["epoch"])})
     card["sha256"] = hashlib.sha256(weights).hexdigest()
     write_atomically(trial.folder / WEIGHTS, weights)
@@ -102,6 +104,7 @@ class SavedModel:
             each.
         std: their standard deviation.
         epoch: the epoch that the weights are from.
+        cpu_precision: what `precision: auto` was when it was trained on a CPU, and is when it is used on one.
     """
 
     model: nn.Module
@@ -109,6 +112,7 @@ class SavedModel:
     mean: Level
     std: Level
     epoch: int
+    cpu_precision: Precision = "float32"
 
 
 def load_model(folder: Path) -> SavedModel:
@@ -131,7 +135,8 @@ def load_model(folder: Path) -> SavedModel:
         model = build_model(config, EncoderWeights(config.encoder))
         model.load_state_dict(tensors, strict=True)
         mean, std = (read_level(card[key], config.channels) for key in ("mean", "std"))
-        return SavedModel(model.eval(), config, mean, std, int(card["epoch"]))
+        cpu_precision: Precision = "bfloat16" if card.get("cpu_precision") == "bfloat16" else "float32"
+        return SavedModel(model.eval(), config, mean, std, int(card["epoch"]), cpu_precision)
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
         raise RunError(
             f"{folder}: the saved model cannot be read: {_missing_plugins(card) or first_line(error)}"

@@ -44,8 +44,13 @@ class MixedPrecision:
     scaler: torch.amp.GradScaler
 
     @classmethod
-    def choose(cls, device: torch.device, precision: Precision) -> MixedPrecision:
+    def choose(cls, device: torch.device, precision: Precision, on_cpu: Precision = "float32") -> MixedPrecision:
         """Resolve 'auto': bfloat16 on a GPU that has it, else float32.
+
+        Args:
+            device: where.
+            precision: of the configuration.
+            on_cpu: what 'auto' is on a CPU, where a run has found bfloat16 faster; see `training/bfloat16.py`.
 
         Raises:
             ConfigError: float16 on a CPU, which has no loss scaling.
@@ -54,14 +59,14 @@ class MixedPrecision:
             raise ConfigError("precision: float16 needs a GPU; on a CPU use float32, bfloat16 or auto.")
         if precision == "auto":
             has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-            precision = "bfloat16" if has_bfloat16 else "float32"
+            precision = on_cpu if device.type == "cpu" else "bfloat16" if has_bfloat16 else "float32"
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         return cls(device, precision, scaler)
 
     @classmethod
-    def for_inference(cls, device: torch.device, precision: Precision) -> MixedPrecision:
+    def for_inference(cls, device: torch.device, precision: Precision, on_cpu: Precision = "float32") -> MixedPrecision:
         """As `choose`, but what was trained in float16 on a GPU runs in float32 on a CPU."""
-        return cls.choose(device, "float32" if precision == "float16" and device.type == "cpu" else precision)
+        return cls.choose(device, "float32" if precision == "float16" and device.type == "cpu" else precision, on_cpu)
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ def evaluate_model(folder: Path, data: PreparedData, *, device: str = "auto", th
     if threads:
         torch.set_num_threads(threads)
     saved = load_model(folder)
-    amp = MixedPrecision.for_inference(resolve_device(device), saved.config.precision)
+    amp = MixedPrecision.for_inference(resolve_device(device), saved.config.precision, saved.cpu_precision)
     model = to_device(saved.model, amp.device)
     loader = BatchLoader(data, saved.config, amp.device, amp.loader_threads(threads))
     loss = LOSSES.get(saved.config.loss)(saved.config).to(amp.device)

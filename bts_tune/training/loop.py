@@ -72,7 +72,7 @@ def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     require_batch(config.train_share, len(data.train), config.batch_size)
     if setup.threads:
         torch.set_num_threads(setup.threads)
-    amp = MixedPrecision.choose(resolve_device(setup.device), config.precision)
+    amp = MixedPrecision.choose(resolve_device(setup.device), config.precision, setup.cpu_precision)
     if amp.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(config.seed)

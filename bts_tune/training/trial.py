@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bts_tune.config import TrialConfig
+from bts_tune.config import Precision, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData
 from bts_tune.losses.base import Loss
 from bts_tune.models.build import count_parameters
@@ -26,19 +26,23 @@ from bts_tune.training.step import TrainingStep
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """Where and with what a trial runs; nothing here changes its figures on a CPU with the same number of threads.
+    """Where and with what a trial runs.
+
+    On a CPU with the same number of threads, nothing but `cpu_precision` changes its figures.
 
     Attributes:
         weights: the encoder's weights.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         threads: CPU threads of the trial; 0 leaves torch's own choice.
         folder: where the last checkpoint and the best weights are kept; None keeps nothing.
+        cpu_precision: what `precision: auto` is on a CPU.
     """
 
     weights: EncoderWeights
     device: str = "auto"
     threads: int = 0
     folder: Path | None = None
+    cpu_precision: Precision = "float32"
 
 
 @dataclass

@@ -33,7 +33,9 @@ COMMANDS = (
         ),
         (["--space", "baseline", "--epoch", "3"], "Did you mean '--epochs'"),
         (["--space", "baseline", "--resme", "x"], "Did you mean '--resume'"),
-        (["report", "x", "--reslts", "y"], "unrecognized arguments: --reslts"),
+        (["report", "x", "--reslts", "y"], "unrecognized arguments: --reslts y. Did you mean '--results'"),
+        (["export", "x", "--out", "y"], "See 'bts-tune export --help'."),
+        (["data", "check", "x", "--jsn"], "Did you mean '--json'"),
         (["report"], "the following arguments are required: run"),
     ],
 )

@@ -324,7 +324,7 @@ _add("names that differ in case", "train/a.png: its name differs from train/A.pn
 _add("missing image", "train/1.png: the file does not exist", lambda root: (root / "train" / "1.png").unlink())
 _add("folder in place of an image", "train/1.png: the file does not exist", _image(lambda path: path.mkdir()))
 _add("pipe in place of an image", "train/1.png: the file does not exist", _image(lambda path: os.mkfifo(path)))
-_add("empty image", "train/1.png: is not an image that can be read", _image(b""))
+_add("empty image", "train/1.png: is empty: the file has 0 bytes", _image(b""))
 _add("text in place of an image", "is not an image that can be read", _image(b"<svg/>"))
 _add("animated GIF", "has 3 pages; an image of one slice is needed", _image(_animated("GIF")))
 _add("cut-off PNG", "is broken, truncated or of a pixel type", _image(_encoded(".png", noise())[:900]))

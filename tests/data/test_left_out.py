@@ -56,3 +56,19 @@ def test_a_layout_whose_files_are_all_of_another_format(tmp_path: Path) -> None:
         (tmp_path / kind / "x.dcm").touch()
     with pytest.raises(DataError, match=r"is read as image/mask folders, and holds no slice of it; 2 \.dcm files"):
         open_dataset(tmp_path)
+
+
+def test_links_to_folders_that_are_not_followed_are_said(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "data", 3)
+    (root / "more").mkdir()
+    (root / "images" / "P1").symlink_to("../more")
+    (line,) = left_out_lines(open_dataset(root))
+    assert line == "1 link to a folder not followed: images/P1; put the folder itself in its place."
+
+
+def test_a_folder_of_images_that_is_a_link_to_one_beside_it_is_used(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "data", 3)
+    (root / "images").rename(root / "stored")
+    (root / "images").symlink_to("stored")
+    dataset = open_dataset(root)
+    assert (len(dataset), dataset.issues) == (3, ())

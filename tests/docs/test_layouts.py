@@ -36,9 +36,9 @@ def files(picture: str) -> Iterator[Path]:
 def write(root: Path, picture: str) -> None:
     """Make the files of a picture, each as what its name says that it is."""
     for number, name in enumerate(sorted(files(picture), key=lambda name: (name.suffix == ".gz", name))):
-        path, is_mask = root / name, re.search(r"mask|seg|labelsTr", str(name)) is not None
+        path, is_mask = root / name, re.search(r"mask|seg|labelsTr|drawn|SegmentationClass", str(name)) is not None
         image, mask = stack(number)
-        if path.suffix in (".png", ".tif"):
+        if path.suffix in (".png", ".tif", ".jpg"):
             write_image(path, square() * 255 if is_mask else noise(seed=number))
         elif path.name == "_annotations.coco.json":
             (image_file,) = (other.name for other in files(picture) if other.parent == name.parent and other != name)
@@ -59,6 +59,15 @@ def write(root: Path, picture: str) -> None:
             affine = read_series(series).affine if series else np.eye(4)
             content = mask if is_mask else image.astype(np.int16)
             nibabel.save(nibabel.Nifti1Image(content.transpose(2, 1, 0), affine), path)
+        elif path.suffix == ".csv":
+            rows = [
+                f"scans/s0{one}.png,drawn/s0{one}.png,P0{one},{split}" for one, split in ((1, "train"), (2, "valid"))
+            ]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(["image,mask,patient,split", *rows]))
+        elif path.suffix == ".txt":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text({"train": "s01\n", "val": "s02\n"}[path.stem])
         elif path.suffix == ".mat":
             write_slice(path, noise(seed=number), square(), patient=f"10{number}")
         else:

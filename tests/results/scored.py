@@ -13,6 +13,14 @@ def trial(name: str, loss: float, **kwargs: Any) -> TrialRecord:
     return make_trial(name, rows=[make_row(name, 1, loss)], epochs=1, **kwargs)
 
 
+def of_seeds(name: str, loss: float, seeds: int) -> list[TrialRecord]:
+    trials = [f"{name}-s{seed}" for seed in range(seeds)]
+    return [
+        make_trial(trial, name=name, rows=[make_row(trial, 1, loss)], epochs=1, seed=seed)
+        for seed, trial in enumerate(trials)
+    ]
+
+
 def written(path: Path, trials: list[TrialRecord], qualities: dict[str, float], **kwargs: Any) -> RunFolder:
     folder = write_run(path, trials)
     for record in trials:

@@ -66,3 +66,9 @@ def test_with_a_final_stage_the_search_is_what_is_explained() -> None:
     assert SENTENCE in section(text, "Search log")
     assert "Not measured: the search ran at a lower fidelity" in section(text, "Optimism of the search")
     assert optimism(with_final_stage(make_search()))
+
+
+def test_before_the_final_stage_has_a_result_the_best_of_the_search_is_shown_for_what_it_is() -> None:
+    trials = with_final_stage(lowered(make_search()))
+    waiting = [replace(one, status="waiting", rows=[]) if one.stage == "final" else one for one in trials]
+    assert SENTENCE in page(waiting).split("Search log")[0]

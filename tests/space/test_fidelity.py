@@ -9,6 +9,7 @@ import pytest
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.errors import ConfigError
+from bts_tune.experiment.planning.cpu_precision import kinds_of_trials
 from bts_tune.experiment.planning.plan import largest_batches, preprocessings
 from bts_tune.experiment.planning.preview import DryRun, cost, images
 from bts_tune.space import Space
@@ -74,6 +75,8 @@ def test_both_kinds_of_data_are_asked_for_and_paid_for(tmp_path: Path) -> None:
     resolved = space(tmp_path).resolve()
     kinds = {(part.image_size, part.train_share) for part in preprocessings(resolved)}
     assert kinds == {(64, 0.25), (128, 1.0), (32, 0.1)}
+    steps = kinds_of_trials(resolved, 99)
+    assert {config.image_size for config in steps} == {32, 64, 128}
     assert largest_batches(resolved) == {0.25: 16, 1.0: 16, 0.1: 16}
     assert cost(resolved) == (2 + 5 + 9, 6 + 4 + 5 * 6 + 9 * 12)
     assert images(resolved, [100]) == 6 * 25 + 4 * 10 + 5 * 6 * 25 + 9 * 12 * 100

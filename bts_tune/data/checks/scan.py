@@ -6,7 +6,7 @@ The data check, the search for near-duplicates and the grouped split are all mad
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +34,6 @@ from bts_tune.errors import DataError
 TINY_AREA = 32
 """Annotations that cover fewer pixels are reported: a slip of the mouse rather than a tumour."""
 
-_BLOCK = 4096
-
 SAME_PICTURE = 0.97
 """A mask whose small version correlates more than this with its image's is the image itself."""
 
@@ -50,7 +48,7 @@ class SliceScan:
         size: `width x height`.
         kind: channels and depth.
         tumor_share: the tumour's share of the image's area.
-        small: its small version, float32 [32, 32].
+        signature: of its small version, float32 [1024].
         mask: what its mask's file holds, where it has one.
         channels: of the image; 1 where they are equal.
         detail: its detail, int8 [64, 64].
@@ -61,10 +59,46 @@ class SliceScan:
     size: str | None = None
     kind: str | None = None
     tumor_share: float | None = None
-    small: Floats | None = None
+    signature: Floats | None = None
     mask: MaskValues | None = None
     channels: int | None = None
     detail: NDArray[np.int8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Versions:
+    """What slices are compared by, of all slices at once; zeros where one cannot be read or is blank.
+
+    Attributes:
+        signatures: float32 [N, 1024].
+        details: int8 [N, 64, 64].
+    """
+
+    signatures: Floats
+    details: NDArray[np.int8]
+
+    @classmethod
+    def blank(cls, count: int) -> Versions:
+        """Return versions to be filled, in memory."""
+        return cls(
+            np.zeros((count, SIDE * SIDE), dtype=np.float32), np.zeros((count, DETAIL_SIDE, DETAIL_SIDE), dtype=np.int8)
+        )
+
+    @classmethod
+    def of(cls, slices: Iterable[SliceScan]) -> Versions:
+        """Return those of slices, copied."""
+        listed = list(slices)
+        made = cls.blank(len(listed))
+        for place, one in enumerate(listed):
+            made.fill(place, one)
+        return made
+
+    def fill(self, place: int, one: SliceScan) -> None:
+        """Copy those of a slice to its place."""
+        if one.signature is not None:
+            self.signatures[place] = one.signature
+        if one.detail is not None:
+            self.details[place] = one.detail
 
 
 class Scan:
@@ -78,27 +112,40 @@ class Scan:
             of the second.
     """
 
-    def __init__(self, slices: dict[str, SliceScan], masks: JudgedMasks | None = None) -> None:
+    def __init__(
+        self, slices: dict[str, SliceScan], masks: JudgedMasks | None = None, versions: Versions | None = None
+    ) -> None:
         self.slices = slices
         self.names = list(slices)
         self.masks = masks or JudgedMasks()
         self.fine: dict[tuple[int, int, int], float] = {}
+        self._versions = versions
+        self._pairs: Pairs | None = None
 
     @cached_property
+    def versions(self) -> Versions:
+        """What the slices are compared by."""
+        return self._versions or Versions.of(self.slices.values())
+
+    @property
     def vectors(self) -> Floats:
         """Signatures, float32 [N, 1024]; zeros where a slice cannot be read or is blank."""
-        blank = np.zeros((SIDE, SIDE), dtype=np.float32)
-        smalls = [blank if one.small is None else one.small for one in self.slices.values()]
-        found = np.empty((len(smalls), SIDE * SIDE), dtype=np.float32)
-        for start in range(0, len(smalls), _BLOCK):  # of many slices, one more copy would be the largest thing held
-            found[start : start + _BLOCK] = signatures(np.stack(smalls[start : start + _BLOCK]))
-        return found
+        return self.versions.signatures
 
-    @cached_property
+    @property
     def pairs(self) -> Pairs:
         """Near-duplicates, by their place in `names`."""
-        blank = np.zeros((DETAIL_SIDE, DETAIL_SIDE), dtype=np.int8)
-        return find_similar(self.vectors, [blank if one.detail is None else one.detail for one in self.slices.values()])
+        return self.compare()
+
+    def compare(self, progress: Progress | None = None) -> Pairs:
+        """Return the near-duplicates, which are searched for once.
+
+        Args:
+            progress: called now and then with the share of the slices that is done; not where they are few.
+        """
+        if self._pairs is None:
+            self._pairs = find_similar(self.vectors, self.versions.details, progress=progress)
+        return self._pairs
 
 
 def scan_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Scan:
@@ -108,17 +155,33 @@ def scan_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Scan:
         dataset: as `open_dataset` read it.
         progress: called after each slice.
     """
-    return judge_scan(dataset, open_slices(dataset, progress=progress))
+    versions = Versions.blank(len(dataset))
+    return judge_scan(dataset, open_slices(dataset, versions, progress=progress), versions)
 
 
-def open_slices(dataset: Dataset, *, progress: Progress | None = None) -> dict[str, SliceScan]:
-    """Return what each slice shows by itself; the tumour's share is not known yet where it has a mask's file."""
+def open_slices(dataset: Dataset, versions: Versions, *, progress: Progress | None = None) -> dict[str, SliceScan]:
+    """Return what each slice shows by itself; the tumour's share is not known yet where it has a mask's file.
+
+    Args:
+        dataset: as `open_dataset` read it.
+        versions: as many as it has slices, where what they are compared by is put.
+        progress: called after each slice.
+    """
+
+    def scanned(numbered: tuple[int, SliceRecord]) -> SliceScan:
+        place, record = numbered
+        one = _scan_slice(record, dataset.root)
+        if one.signature is None:
+            return one
+        versions.fill(place, one)
+        return replace(one, signature=versions.signatures[place], detail=versions.details[place])
+
     records = list(dataset)
-    scans = parallel_map(lambda record: _scan_slice(record, dataset.root), records, progress=progress)
+    scans = parallel_map(scanned, list(enumerate(records)), progress=progress)
     return {record.name: one for record, one in zip(records, scans, strict=True)}
 
 
-def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Scan:
+def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan], versions: Versions | None = None) -> Scan:
     """Return the scan of a dataset whose slices were opened: what masks mean is decided from all of them."""
     masks = {name: one.mask for name, one in slices.items() if one.mask is not None}
     judged = judge_masks(masks, dataset.tumor_labels)
@@ -134,7 +197,7 @@ def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan]) -> Scan:
             message = "nothing is annotated as tumour; the slice counts as tumour-free."
             issues.append(Issue("warning", "no-tumor", name, None, message))
         found[name] = replace(one, tumor_share=share, issues=tuple(issues))
-    return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))))
+    return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))), versions)
 
 
 def _large_annotations(slices: Mapping[str, SliceScan]) -> Iterator[Issue]:
@@ -215,7 +278,8 @@ def _scan_slice(record: SliceRecord, root: Path) -> SliceScan:
     digest = hashlib.sha256(data).hexdigest()
     size = f"{width} x {height}"
     channels = held_channels(pixels)
-    return SliceScan(tuple(issues), digest, size, _kind(pixels), share, shown, values, channels, detail(grey))
+    signature = signatures(shown[None])[0]
+    return SliceScan(tuple(issues), digest, size, _kind(pixels), share, signature, values, channels, detail(grey))
 
 
 def _as_shown(header: Header) -> str:

@@ -1,9 +1,12 @@
 """What opening every slice showed, kept in the cache beside the prepared images: the next run need not open them again.
 
-An entry holds `slices.json`, all that opening a slice showed but its small version and its detail, `smalls.npy` and
-`details.npy` with those, float32 [N, 32, 32] and int8 [N, 64, 64], and `meta.json`. Its key is a hash of everything
-that this depends on: names, files and annotations of the slices, the versions that decode images, and the code that
-judges them. What masks mean is judged anew each time, so that other tumour labels open nothing again.
+An entry holds `slices.json`, all that opening a slice showed but its signature and its detail, `signatures.npy` and
+`details.npy` with those, float32 [N, 1024] and int8 [N, 64, 64], and `meta.json`. The arrays are mapped, so that the
+system may drop their pages from memory; so are those of many slices while they are opened.
+
+The key is a hash of everything that this depends on: names, files and annotations of the slices, the versions that
+decode images, and the code that judges them. What masks mean is judged anew each time, so that other tumour labels
+open nothing again.
 """
 
 from __future__ import annotations
@@ -11,7 +14,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
+import os
 import shutil
+import sys
+import tempfile
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -20,7 +27,7 @@ import cv2
 import numpy as np
 import PIL
 
-from bts_tune.data.checks.scan import Scan, SliceScan, judge_scan, open_slices, scan_dataset
+from bts_tune.data.checks.scan import Scan, SliceScan, Versions, judge_scan, open_slices, scan_dataset
 from bts_tune.data.checks.similarity import DETAIL_SIDE, SIDE
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress
@@ -30,6 +37,9 @@ from bts_tune.errors import DataError
 
 HOLDS = "data check"
 """What `meta.json` says of such an entry."""
+
+_IN_MEMORY = 10_000
+"""Slices whose signatures and details, 8 KiB each, are held in memory while they are opened."""
 
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -53,15 +63,37 @@ def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = No
     for place in places(cache):
         folder = place / key
         with contextlib.suppress(*_BROKEN):
-            return judge_scan(dataset, _load(folder, names))
-    slices = open_slices(dataset, progress=progress)
+            return judge_scan(dataset, *_load(folder, names))
+    versions = _versions(folder.parent, len(names))
+    slices = open_slices(dataset, versions, progress=progress)
     with contextlib.suppress(OSError), building(folder.parent, key):
         with contextlib.suppress(*_BROKEN):
-            return judge_scan(dataset, _load(folder, names))  # another run has kept it meanwhile
-        _write(folder, dataset, slices)
+            return judge_scan(dataset, *_load(folder, names))  # another run has kept it meanwhile
+        _write(folder, dataset, slices, versions)
         with contextlib.suppress(*_BROKEN):
-            slices = _load(folder, names)  # the file's pages may leave memory, which those of the slices cannot
-    return judge_scan(dataset, slices)
+            slices, versions = _load(folder, names)  # the file's pages may leave memory
+    return judge_scan(dataset, slices, versions)
+
+
+def _versions(cache: Path, count: int) -> Versions:
+    """Return versions to be filled: of many slices in files of the cache without a name, which end with the process."""
+    if count <= _IN_MEMORY:
+        return Versions.blank(count)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return Versions(
+            _in_a_file(cache, (count, SIDE * SIDE), np.float32),
+            _in_a_file(cache, (count, DETAIL_SIDE, DETAIL_SIDE), np.int8),
+        )
+    except OSError:  # preparing the dataset will say that the cache cannot be written
+        return Versions.blank(count)
+
+
+def _in_a_file(folder: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        # A file without its blocks would end the process where the disk is full.
+        os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
+        return np.asarray(np.memmap(file, dtype=dtype, mode="r+", shape=shape))
 
 
 def _key(dataset: Dataset) -> str:
@@ -90,7 +122,7 @@ def _code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _load(folder: Path, names: list[str]) -> dict[str, SliceScan]:
+def _load(folder: Path, names: list[str]) -> tuple[dict[str, SliceScan], Versions]:
     """Read an entry.
 
     Raises:
@@ -98,49 +130,40 @@ def _load(folder: Path, names: list[str]) -> dict[str, SliceScan]:
     """
     described = json.loads((folder / "slices.json").read_bytes())
     # An empty array cannot be mapped.
-    smalls, details = (
-        np.load(folder / f"{kind}.npy", mmap_mode="r" if names else None, allow_pickle=False)
-        for kind in ("smalls", "details")
+    signatures, details = (
+        np.asarray(np.load(folder / f"{kind}.npy", mmap_mode="r" if names else None, allow_pickle=False))
+        for kind in ("signatures", "details")
     )
-    if smalls.dtype != np.float32 or smalls.shape != (len(names), SIDE, SIDE) or described.keys() != set(names):
+    if signatures.dtype != np.float32 or signatures.shape != (len(names), SIDE * SIDE):
         raise ValueError(f"{folder}: is of other slices")
     if details.dtype != np.int8 or details.shape != (len(names), DETAIL_SIDE, DETAIL_SIDE):
         raise ValueError(f"{folder}: is of other slices")
+    if described.keys() != set(names):
+        raise ValueError(f"{folder}: is of other slices")
     places = {name: place for place, name in enumerate(described)}
-    return {name: _slice(described[name], smalls[places[name]], details[places[name]]) for name in names}
+    slices = {name: _slice(described[name], signatures[places[name]], details[places[name]]) for name in names}
+    in_order = list(described) == names
+    return slices, Versions(signatures, details) if in_order else Versions.of(slices.values())
 
 
-def _slice(described: dict[str, Any], small: np.ndarray, detail: np.ndarray) -> SliceScan:
+def _slice(described: dict[str, Any], signature: np.ndarray, detail: np.ndarray) -> SliceScan:
     issues = tuple(Issue(*found) for found in described["issues"])
     if described["digest"] is None:
         return SliceScan(issues)
     mask = None if described["mask"] is None else MaskValues.from_dict(described["mask"])
-    fields = (described["digest"], described["size"], described["kind"])
-    return SliceScan(issues, *fields, described["tumor_share"], small, mask, described["channels"], detail)
+    # There are few sizes and kinds, and each would be kept as often as there are slices.
+    fields = (described["digest"], sys.intern(described["size"]), sys.intern(described["kind"]))
+    return SliceScan(issues, *fields, described["tumor_share"], signature, mask, described["channels"], detail)
 
 
-def _write_all(path: Path, versions: list[np.ndarray | None], blank: np.ndarray) -> None:
-    """Write an array of all, of which one more copy in memory would be the largest thing held."""
-    if not versions:  # an empty array cannot be mapped
-        np.save(path, np.empty((0, *blank.shape), blank.dtype))
-        return
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=blank.dtype, shape=(len(versions), *blank.shape))
-    for place, version in enumerate(versions):
-        array[place] = blank if version is None else version
-    array.flush()
-
-
-def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan]) -> None:
+def _write(folder: Path, dataset: Dataset, slices: dict[str, SliceScan], versions: Versions) -> None:
     """Write an entry; the right to build it is the caller's."""
     if folder.exists():
         remove(folder)
     temporary = temporary_folder(folder.parent, folder.name)
     try:
-        for name, versions, blank in (
-            ("smalls.npy", [one.small for one in slices.values()], np.zeros((SIDE, SIDE), np.float32)),
-            ("details.npy", [one.detail for one in slices.values()], np.zeros((DETAIL_SIDE, DETAIL_SIDE), np.int8)),
-        ):
-            _write_all(temporary / name, versions, blank)
+        np.save(temporary / "signatures.npy", versions.signatures)
+        np.save(temporary / "details.npy", versions.details)
         described = {
             name: {
                 "issues": [[f.level, f.code, f.file, f.annotation, f.message] for f in one.issues],

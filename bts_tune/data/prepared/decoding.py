@@ -4,7 +4,7 @@
   images and masks alike. `displayed_size` is the size after that; readers compare annotations with it.
 - **White is zero**: such a TIFF of any depth is inverted, as a viewer does.
 - What OpenCV would read wrongly (16-bit floats, inks) is refused. TIFFs of two or more than four channels are read by
-  tifffile, those without a compression and with the usual ones.
+  tifffile, those without a compression and with the usual ones; TIFFs in tiles too small for OpenCV by Pillow.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def read_header(data: bytes, name: str, *, many: bool = False) -> Header:
         DataError: it is no image, broken, of several pages, of other channels or of a pixel type that is not supported,
             or above `MAX_PIXELS`.
     """
+    if not data:
+        raise DataError(f"{name}: is empty: the file has 0 bytes; copy it anew.")
     if data.startswith(ARRAY_SIGNATURE):
         pixels = decode_array(data, name, many=many)
         return Header("NPY", pixels.shape[1], pixels.shape[0], plain=pixels.dtype == np.uint8)
@@ -214,7 +216,18 @@ def _pixels(data: bytes, header: Header, name: str) -> np.ndarray | None:
     if header.grey_alpha:
         with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
             return np.ascontiguousarray(np.array(image.convert("LA"))[..., [0, 0, 0, 1]])
-    return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+    return _by_pillow(data) if pixels is None and header.kind == "TIFF" else pixels
+
+
+def _by_pillow(data: bytes) -> np.ndarray | None:
+    """Return the pixels of an 8-bit TIFF that OpenCV cannot decode, as those in tiles of 16 pixels; None of others."""
+    with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+        channels = {"L": None, "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}
+        if image.mode not in channels:
+            return None
+        pixels, order = np.array(image), channels[image.mode]
+    return pixels if order is None else np.ascontiguousarray(pixels[..., order])
 
 
 def _many_channels(data: bytes, header: Header, name: str) -> np.ndarray:
@@ -293,7 +306,7 @@ def _refuse(name: str, inks: str | None, pages: int) -> None:
     if inks is not None:
         raise DataError(f"{name}: has its colours as {inks}; convert it to grey or RGB.")
     if pages > 1:
-        raise DataError(f"{name}: has {pages} pages; an image of one slice is needed.")
+        raise DataError(f"{name}: has {pages} pages; an image of one slice is needed; save each page as a file.")
 
 
 def _tiff_tags(data: bytes) -> tuple[dict[int, Any], int] | None:

@@ -134,12 +134,30 @@ def stored_pixels(header: Header) -> np.ndarray:
         if stored is not None and len(stored) > 2 * expected + _SLACK:
             raise DataError(f"{path}: holds {len(stored)} bytes of pixels, where at most {expected} are needed.")
         if stored is not None and content.file_meta.TransferSyntaxUID.is_encapsulated:
+            _require_decoder(path, content.file_meta.TransferSyntaxUID)
             _check_compressed(header, stored)
         return np.asarray(content.pixel_array).reshape(len(header.frames), rows, columns)
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{path}: its pixels cannot be decoded: {said(error)}.") from None
+
+
+def _require_decoder(path: Path, syntax: Any) -> None:
+    """Refuse a compression that nothing installed can decode."""
+    from pydicom.pixels import get_decoder
+
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise DataError(f"{path}: its pixels are compressed as {syntax.name}, which is not read.") from None
+    if not decoder.is_available:
+        has_gdcm = any(one.startswith("gdcm") for one in decoder.missing_dependencies)
+        packages = "python-gdcm" if has_gdcm else "pylibjpeg pylibjpeg-openjpeg"
+        raise DataError(
+            f"{path}: its pixels are compressed as {syntax.name}, for which no decoder is installed: pip install "
+            f"{packages}, or store it uncompressed."
+        )
 
 
 def said(error: Exception) -> str:

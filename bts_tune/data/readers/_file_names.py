@@ -86,7 +86,7 @@ class FileNames:
         wanted: dict[str, list[str]] = defaultdict(list)
         for name, written in names.items():
             # Written relative to the annotation file's folder, or to the dataset's.
-            fitting = {file for form in (name, _plain(written)) for file in by_key.get(key(form), [])}
+            fitting = {file for form in (name, plain(written)) for file in by_key.get(key(form), [])}
             if len(fitting) == 1:
                 wanted[fitting.pop()].append(name)
         return {found[0]: file for file, found in wanted.items() if len(found) == 1}
@@ -119,7 +119,7 @@ class FileNames:
         return f"; {plural(len(left), 'image file')} that no entry lists, such as {left[0]}: were files renamed?"
 
 
-def _plain(written: str) -> str:
+def plain(written: str) -> str:
     """Return a written name with forward slashes, and without a drive or steps up before it."""
     plain = unquote(written).strip().replace("\\", "/").partition("?")[0]
     return re.sub(r"^(?:[A-Za-z]:|[a-z]+://[^/]*)?/*(?:\.{1,2}/+)*", "", plain)
@@ -143,7 +143,7 @@ def _last(name: str) -> str:
 
 def _difference(written: str, file: str, folder: str) -> str:
     """Return in what a name as it is written differs from the file that it is read as."""
-    steps = _plain(written)
+    steps = plain(written)
     below = str(PurePosixPath(file).relative_to(folder)) if folder != "." and _is_below(file, folder) else file
     found = []
     if "\\" in written:

@@ -26,7 +26,25 @@ _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "segmentations", "segmentation"),
     *("segs", "seg", "gt", "gts", "groundtruth", "ground", "truth", "msk", "msks"),
 )
-_FILLERS = ("set", "data", "dataset", "split", "mri", "all", "files", "png", "jpg", "jpeg", "tif", "tiff", "npy", "nii")
+_IMAGES_IN_A_PAIR = ("x", "input", "inputs")
+_MASKS_IN_A_PAIR = ("y", "target", "targets", "ann", "anns")
+_FILLERS = (
+    "dir",
+    "set",
+    "data",
+    "dataset",
+    "split",
+    "mri",
+    "all",
+    "files",
+    "png",
+    "jpg",
+    "jpeg",
+    "tif",
+    "tiff",
+    "npy",
+    "nii",
+)
 
 _STRATA = {
     **dict.fromkeys(("glioma", "gliomas"), ("tumour", "glioma")),
@@ -37,6 +55,7 @@ _STRATA = {
     "coronal": ("plane", "coronal"),
     "sagittal": ("plane", "sagittal"),
 }
+_WITHOUT_TUMOUR = (["no", "tumor"], ["no", "tumour"], ["normal"])
 # BRISC 2025: brisc2025_train_00001_gl_ax_t1
 _BRISC = re.compile(r"_(gl|me|pi|nt|no)_(ax|co|sa)_t1", re.IGNORECASE)
 _BRISC_WORDS = {
@@ -60,10 +79,17 @@ _IMAGE_NAME = re.compile(r"(?:(.+?)[_\-. ]+(?:image|img)|(?:image|img)[_\-. ]+(.
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a folder's name says; None of what it does not say."""
+    """What a folder's name says; None of what it does not say.
+
+    Attributes:
+        split: the split.
+        kind: whether it holds images or masks.
+        in_a_pair: whether it says so only beside a folder of the other kind, as `x` does beside `y`.
+    """
 
     split: str | None = None
     kind: Kind | None = None
+    in_a_pair: bool = False
 
 
 @cache
@@ -71,16 +97,21 @@ def meaning(name: str) -> Meaning | None:
     """Return what a folder's name says; None where it has a word that says neither split nor images nor masks."""
     words = _words(name)
     splits = {_SPLITS[word] for word in words if word in _SPLITS}
-    known = all(word in _SPLITS or word in _IMAGES or word in _MASKS or word in _FILLERS for word in words)
-    if not words or not known or len(splits) > 1:
+    if not words or len(splits) > 1:
         return None
-    kind: Kind | None = None
-    if any(word in _MASKS for word in words):
-        kind = "masks"  # `mask_images` too
-    elif any(word in _IMAGES for word in words):
-        kind = "images"
+    kinds: tuple[tuple[Kind, bool, tuple[str, ...]], ...] = (
+        ("masks", False, _MASKS),  # `mask_images` too
+        ("images", False, _IMAGES),
+        ("masks", True, _MASKS_IN_A_PAIR),
+        ("images", True, _IMAGES_IN_A_PAIR),
+    )
+    if not all(word in _SPLITS or word in _FILLERS or any(word in of for *_, of in kinds) for word in words):
+        return None
+    kind, in_a_pair = next(
+        ((kind, pair) for kind, pair, of in kinds if any(word in of for word in words)), (None, False)
+    )
     split = splits.pop() if splits else None
-    return None if split is None and kind is None else Meaning(split, kind)
+    return None if split is None and kind is None else Meaning(split, kind, in_a_pair)
 
 
 def split_in(name: str) -> str | None:
@@ -102,16 +133,19 @@ def strata_of(name: str) -> tuple[tuple[str, str], ...]:
     if code is not None:
         found = {"tumour": _BRISC_WORDS[code[1].lower()], "plane": _BRISC_WORDS[code[2].lower()]}
     else:
-        for word in (word for part in (*path.parts[:-1], path.stem) for word in _words(part)):
-            if word in _STRATA:
-                found.setdefault(*_STRATA[word])
+        for words in map(_words, (*path.parts[:-1], path.stem)):
+            for word in words:
+                if word in _STRATA:
+                    found.setdefault(*_STRATA[word])
+        if any(_words(folder) in _WITHOUT_TUMOUR for folder in path.parts[:-1]):
+            found.setdefault("tumour", "none")
     return tuple(sorted(found.items()))
 
 
 def tells_strata(folder: str) -> bool:
     """Return whether a folder's name is that of a kind of tumour or of a plane, hence no patient's."""
     words = _words(folder)
-    return any(word in _STRATA for word in words) or words in (["no", "tumor"], ["no", "tumour"], ["normal"])
+    return any(word in _STRATA for word in words) or words in _WITHOUT_TUMOUR
 
 
 def mask_of(stem: str) -> str | None:

@@ -65,14 +65,19 @@ class Place:
     Attributes:
         folder: where they lie.
         deep: whether folders within it belong to it.
+        in_a_pair: whether it is one only beside a folder of the other kind, see `Meaning`.
+        only: stems of the files that count, None for all.
     """
 
     folder: Path
     deep: bool = True
+    in_a_pair: bool = False
+    only: frozenset[str] | None = None
 
     def files(self, *more: str) -> list[Path]:
         """Return its image files, sorted; also files whose names end in one of `more`."""
-        return image_files(self.folder, recursive=self.deep, more=more)
+        found = image_files(self.folder, recursive=self.deep, more=more)
+        return found if self.only is None else [path for path in found if path.stem in self.only]
 
 
 Found = dict[str | None, dict[Kind, list[Place]]]
@@ -83,7 +88,7 @@ def image_and_mask_folders(root: Path) -> Found:
     """Return every folder that is named like one of images or of masks."""
     found: Found = defaultdict(lambda: {"images": [], "masks": []})
 
-    def visit(folder: Path, split: str | None, kind: Kind | None) -> bool:
+    def visit(folder: Path, split: str | None, kind: Kind | None, in_a_pair: bool) -> bool:
         """Look into a folder; return whether it is divided by folders within it."""
         divided = False
         for child in subfolders(folder):
@@ -91,15 +96,24 @@ def image_and_mask_folders(root: Path) -> Found:
             # A second word on the same matter, as in masks/labels/, says no more.
             if said is None or (said.split and split) or (said.kind and kind):
                 continue
-            of_split, of_kind = said.split or split, said.kind or kind
+            of_split, of_kind, of_pair = said.split or split, said.kind or kind, said.in_a_pair or in_a_pair
             divided = True
-            if not (of_split is not None and of_kind is not None) and visit(child, of_split, of_kind):
+            if not (of_split is not None and of_kind is not None) and visit(child, of_split, of_kind, of_pair):
                 continue
             if of_kind is not None:
-                found[of_split][of_kind].append(Place(child))
+                found[of_split][of_kind].append(Place(child, in_a_pair=of_pair))
         return divided
 
-    visit(root, None, None)
+    visit(root, None, None, False)
+    for split in list(found):
+        kinds = found[split]
+        for kind, places in kinds.items():
+            kinds[kind] = [place for place in places if not place.in_a_pair] or places
+        if not all(kinds.values()):
+            for kind, places in kinds.items():
+                kinds[kind] = [place for place in places if not place.in_a_pair]
+        if not any(kinds.values()):
+            del found[split]
     for split, kinds in found.items():
         # `train/` beside `train_masks/`, and images beside `masks/`: they lie in the split's own folder.
         if kinds["masks"] and not kinds["images"]:

@@ -201,7 +201,8 @@ def _rank(stem: str) -> int | None:
     for rank, pattern in enumerate(_NAMES):
         if re.fullmatch(pattern, stem, re.IGNORECASE):
             return rank
-    return len(_NAMES) if meaning(stem) is not None else None
+    said = meaning(stem)
+    return None if said is None or said.in_a_pair else len(_NAMES)
 
 
 def _is_one_of_several_splits(folder: Path) -> bool:

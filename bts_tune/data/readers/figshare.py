@@ -115,14 +115,37 @@ def _described(path: Path) -> tuple[str, str | None]:
     with _content(path) as content:
         for field in ("image", "tumorMask"):
             _field(path, content, field)
-        stored = _field(path, content, "PID")
-        if stored.size > 100:
-            raise DataError(f"{path}: cjdata.PID has {stored.size} characters; a patient's name is needed.")
-        codes = np.asarray(stored[()]).ravel().tolist()
-        patient = "".join(map(chr, codes)) if stored.dtype.kind in "iu" else "".join(map(str, codes))
+        patient = _text(path, content, _field(path, content, "PID"))
         label = _field(path, content, "label")
         number = np.asarray(label[()]).ravel().tolist() if label.size == 1 else [0]
         return patient.strip() or path.stem, _TUMOURS.get(int(number[0]))
+
+
+def _text(path: Path, content: Any, stored: Any) -> str:
+    """Return a patient's name: codes of characters, a number, or either of them in a cell."""
+    import h5py
+
+    if stored.size > 100:
+        raise DataError(f"{path}: cjdata.PID has {stored.size} characters; a patient's name is needed.")
+    if "MATLAB_empty" in stored.attrs:  # its size is stored in its place
+        return ""
+    values = np.asarray(stored[()]).ravel().tolist()
+    if h5py.check_ref_dtype(stored.dtype) is h5py.Reference:
+        targets = [content.file[value] if value else None for value in values]
+        if (
+            len(targets) != 1
+            or not isinstance(targets[0], h5py.Dataset)
+            or targets[0].external
+            or targets[0].is_virtual
+        ):
+            raise DataError(f"{path}: cjdata.PID is a cell of {len(targets)} values; one patient's name is needed.")
+        if h5py.check_ref_dtype(targets[0].dtype) is not None:
+            raise DataError(f"{path}: cjdata.PID is a cell in a cell; a patient's name is needed.")
+        return _text(path, content, targets[0])
+    is_number = stored.attrs.get("MATLAB_class", b"char") not in (b"char", "char")
+    if stored.dtype.kind in "iu" and not is_number:
+        return "".join(map(chr, values))
+    return "".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
 @contextmanager

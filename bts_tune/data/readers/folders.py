@@ -1,9 +1,13 @@
 """Image/mask folders: images in one, masks in another, paired by the stem of their names.
 
 The folders have their usual names in any case (`images`, `imgs`, …; `masks`, `labels`, `annotations`, …), below the
-splits (`train/images`), above them (`images/train`), or without splits; the slices are split later then, by groups. A
-mask's name may say that it is one (`x_mask.png` for `x.png`). A folder within is a patient, whose slices are a group,
-unless it is named after a kind of tumour or a plane. NIfTI volumes are cut into slices; each is a patient.
+splits (`train/images`), above them (`images/train`), or without splits; the slices are split later then, by groups.
+`x` and `y`, `input` and `target`, `img_dir` and `ann_dir` are such names where both are there. A mask's name may say
+that it is one (`x_mask.png` for `x.png`).
+
+A folder within is a patient, whose slices are a group, unless it is named after a kind of tumour or a plane; so is a
+folder that holds folders of images and of masks itself, beside others that do. NIfTI volumes are cut into slices; each
+is a patient.
 """
 
 from __future__ import annotations
@@ -69,13 +73,15 @@ class FoldersReader(Reader):
             found = {"train": image_and_mask_folders(folder)[None]}
             images, masks = (_one(folder, found, "train", kind) for kind in ("images", "masks"))  # type: ignore[arg-type]
             pairs = pair(root, split or "train", images, masks)
-            records[split or "train"] += [replace(one, group=folder.name) for one in pairs.records]
+            # A folder of a kind of tumour is no patient; one within it may be.
+            of_kind = tells_strata(folder.name)
+            records[split or "train"] += [one if of_kind else replace(one, group=folder.name) for one in pairs.records]
             issues += pairs.issues
         return Dataset(
             root=root,
             layout=self.name,
             categories={},
-            records={split: tuple(members) for split, members in records.items()},
+            records=with_lone_groups({split: tuple(members) for split, members in records.items()}, issues),
             issues=tuple(issues),
             own_splits=() if splits == {None} else None,
         )
@@ -146,6 +152,12 @@ def _one(root: Path, found: Found, split: str, kind: Kind) -> Place:
         names = " and ".join(f"{place.folder.relative_to(root).as_posix()}/" for place in places)
         raise DataError(f"{root}: {names} may each hold the {kind} of {split}; keep one.")
     if kind == "masks" and not places[0].files(*NIFTI_SUFFIXES):
+        described = [path for path in all_files(places[0].folder) if path.suffix.lower() in (".json", ".xml")]
+        if described:
+            raise DataError(
+                f"{places[0].folder}: holds {plural(len(described), 'JSON or XML file')} and no image; outlines in one "
+                "file an image (Supervisely, LabelMe, Pascal VOC) are not read: export masks, or a COCO file."
+            )
         outlines = [path for path in all_files(places[0].folder) if path.suffix.lower() == ".txt"]
         if outlines:
             raise DataError(
@@ -187,7 +199,7 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
         name = files[0].relative_to(root).as_posix()
         of_stem = [*of_mask.get(pairs.get(key, key), []), *several.get(key, [])]
         if len(files) > 1 or len(of_stem) > 1:
-            listed = ", ".join(path.name for path in (*files, *of_stem))
+            listed = ", ".join(f"{path.parent.name}/{path.name}" for path in (*files, *of_stem))
             message = f"several files share the stem {key[1]!r}, so image and mask cannot be paired: {listed}."
             result.issues.append(Issue("error", "duplicate-stem", name, None, message))
         elif not of_stem:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
 from bts_tune.data.readers._names import examples, folded, mask_of, meaning, pair_key, tells_strata
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
@@ -73,6 +74,15 @@ class PairsReader(Reader):
             issues=tuple(issues),
             own_splits=None if splits else (),
         )
+
+    def hint(self, root: Path) -> str | None:
+        """Tell of volumes in other formats than NIfTI."""
+        for folder in _folders(root, _DEPTH):
+            found = image_files(folder, more=VOLUMES_OF_ITK)
+            path = next((path for path in found if path.suffix.lower() in VOLUMES_OF_ITK), None)
+            if path is not None:
+                return f"holds {path.relative_to(root).as_posix()}. {AS_NIFTI}"
+        return None
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:

@@ -1,19 +1,17 @@
 """The table that `--group-by FILE.csv` names: the group of each slice, as spreadsheets and scripts write such tables.
 
-Columns may be separated by commas, semicolons or tabs, titles may be in capitals, and the text may be UTF-8, UTF-16 or
-Windows-1252. A `file` is a slice's name, or the last part of it, with or without its suffix.
+It may be any that `bts_tune.data.tables` reads, and titles may be in capitals. A `file` is a slice's name, or the last
+part of it, with or without its suffix.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from bts_tune.data.files import read_file
 from bts_tune.data.records import IMAGE_SUFFIXES
+from bts_tune.data.tables import read_table
 from bts_tune.errors import DataError
 from bts_tune.text import plural, quoted
 
@@ -31,17 +29,11 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
     Raises:
         DataError: it cannot be read, has not the two columns, gives a slice two groups, or none.
     """
-    text = _decoded(path)
-    delimiter = _delimiter(text)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
-    except csv.Error as error:
-        raise DataError(f"{path}: is no CSV file: {error}.") from None
-    titles = [title.strip() for title in rows[0]] if rows else []
+    titles, rows, delimiter = read_table(path)
     file = _column(titles, _FILE_TITLES, "file", path, delimiter)
     group = _column(titles, _GROUP_TITLES, "group", path, delimiter)
     given: dict[str, dict[str, int]] = defaultdict(dict)
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in enumerate(rows, start=2):
         if len(row) > max(file, group) and row[file].strip():
             given[_plain(row[file])].setdefault(row[group].strip(), number)
     groups = []
@@ -74,28 +66,6 @@ def _require_one_meaning(names: Sequence[str], given: dict[str, dict[str, int]],
                 f"{path}: {last!r} fits {plural(len(several), 'image')}, such as {several[0]} and {several[1]}, which "
                 "may be of different groups; give the whole path in the dataset."
             )
-
-
-def _decoded(path: Path) -> str:
-    data = read_file(path)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        codes: tuple[str, ...] = ("utf-16",)
-    else:
-        codes = ("utf-8-sig", "cp1252")
-    for code in codes:
-        try:
-            text = data.decode(code)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise DataError(f"{path}: is no CSV file: it is no text in UTF-8, UTF-16 or Windows-1252.")
-
-
-def _delimiter(text: str) -> str:
-    """Return what separates the columns, judged by the titles."""
-    titles = text.lstrip().partition("\n")[0]
-    return max(",;\t", key=titles.count)
 
 
 def _column(titles: Sequence[str], known: Sequence[str], wanted: str, path: Path, delimiter: str) -> int:

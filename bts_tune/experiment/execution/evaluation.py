@@ -166,12 +166,63 @@ def evaluate_models(
     Raises:
         RunStoppedError: no node is left.
     """
+    left = left_to_measure(folder, options)
+    kept = left.kept
+    _drop_others(folder, [*left.measured, *kept])
+    jobs = [_job(folder, one, inputs, nodes.resources) for one in left.waiting]
+    for record, result in nodes.measure(jobs, console):
+        if record in kept:
+            write_atomically(folder.samples_file(record.trial), result.samples)
+        if result.test:
+            folder.append_event("evaluated", record.trial, metrics=result.test)
+        write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
+    left.say_if_no_ensemble(console)
+    _evaluate_variants(folder, _variants(folder, left.measured, left.members, options), inputs, nodes, console)
+    _drop_others(folder, [*kept, *(one for one in left.measured if not folder.scores_file(one.trial).is_file())])
+    for samples in (folder.path / "samples").glob("*.npz"):
+        if samples.stem not in {record.trial for record in kept}:
+            samples.unlink()
+
+
+@dataclass(frozen=True)
+class LeftToMeasure:
+    """What is to be measured of a run, and what is left of it.
+
+    Attributes:
+        measured: the trials whose models are measured.
+        kept: those whose weights stay.
+        members: those that are averaged; empty where nobody asked for an ensemble.
+        ensemble: whether somebody did.
+        waiting: those that were not measured yet.
+        variants: whether there are ways to use the models that were not measured yet.
+    """
+
+    measured: list[TrialRecord]
+    kept: list[TrialRecord]
+    members: list[TrialRecord]
+    ensemble: bool
+    waiting: list[TrialRecord]
+    variants: bool
+
+    def say_if_no_ensemble(self, console: Console) -> None:
+        """Say why there is no ensemble, where one was asked for and cannot be."""
+        if self.ensemble and len(self.members) < 2:
+            console.print(
+                "--ensemble: there is nothing to average, because the best configuration was trained once; --seeds, "
+                "--final-seeds or --folds train it several times.",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def left_to_measure(folder: RunFolder, options: RunOptions) -> LeftToMeasure:
+    """Return what `evaluate_models` has to do for a run whose trainings have ended."""
     trials = folder.trials()
     measured = _measured(trials)
     wanted = options.ensemble or options.ensemble_top is not None
     members = ensemble_members(trials, options.ensemble_top or 1) if wanted else []
     kept = _kept(folder, trials, members)
-    _drop_others(folder, measured + kept)
     # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
     waiting = [
         record
@@ -182,26 +233,8 @@ def evaluate_models(
             or (record in kept and not folder.samples_file(record.trial).is_file())
         )
     ]
-    jobs = [_job(folder, one, inputs, nodes.resources) for one in waiting]
-    for record, result in nodes.measure(jobs, console):
-        if record in kept:
-            write_atomically(folder.samples_file(record.trial), result.samples)
-        if result.test:
-            folder.append_event("evaluated", record.trial, metrics=result.test)
-        write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
-    if wanted and len(members) < 2:
-        console.print(
-            "--ensemble: there is nothing to average, because the best configuration was trained once; --seeds, "
-            "--final-seeds or --folds train it several times.",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-    _evaluate_variants(folder, _variants(folder, measured, members, options), inputs, nodes, console)
-    _drop_others(folder, kept + [record for record in measured if not folder.scores_file(record.trial).is_file()])
-    for samples in (folder.path / "samples").glob("*.npz"):
-        if samples.stem not in {record.trial for record in kept}:
-            samples.unlink()
+    variants = bool(_variants(folder, measured, members, options))
+    return LeftToMeasure(measured, kept, members, wanted, waiting, variants)
 
 
 def _job(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources: TrialResources) -> Job[TrialRecord]:

@@ -14,23 +14,23 @@ from rich.console import Console
 from bts_tune.errors import RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import Tracking
-from bts_tune.experiment.execution.cluster.address import ignored_address
+from bts_tune.experiment.execution.cluster.address import cluster_address, ignored_address
 from bts_tune.experiment.execution.cluster.connection import Cluster, connected, dashboard_hint, priorities
 from bts_tune.experiment.execution.cluster.signals import signals_as_ctrl_c
-from bts_tune.experiment.execution.evaluation import models_that_lack
+from bts_tune.experiment.execution.evaluation import left_to_measure, models_that_lack
 from bts_tune.experiment.execution.files.model_storage import ModelStorage
 from bts_tune.experiment.execution.files.shipping import handed_out, start_storage
-from bts_tune.experiment.execution.final_stage import configurations_to_repeat
+from bts_tune.experiment.execution.final_stage import configurations_to_repeat, final_stage_lacks
 from bts_tune.experiment.execution.nodes.node import describe_nodes
 from bts_tune.experiment.execution.nodes.preflight import Preflight, no_node_left
-from bts_tune.experiment.execution.nodes.resources import TrialResources
+from bts_tune.experiment.execution.nodes.resources import TrialResources, require_room_here
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, now, record_start
 from bts_tune.experiment.execution.stages import Stages
 from bts_tune.experiment.execution.trials.packing import with_measured_gpus_per_trial
 from bts_tune.experiment.execution.trials.tune_callback import Outcome
 from bts_tune.experiment.planning.disk import bytes_on_disk, estimate_disk_usage, require_free_space
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_search
+from bts_tune.experiment.planning.plan import NOTHING, Plan, plan_rest_of_final, plan_search
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
@@ -142,6 +142,11 @@ class _Execution:
 
     def _run_stages(self, followed: contextlib.ExitStack) -> Outcome:
         final = self._space.final
+        if self._new is None and self._nothing_left():
+            self._report_alone()
+            return "complete"
+        if cluster_address(self._options.address) is None:
+            require_room_here(self._options)
         with self._connected() as cluster:
             self._open(cluster)
             plan = self._plan(cluster)
@@ -162,6 +167,36 @@ class _Execution:
             # Ray's own logs and states are a cache of the record; of a complete run nothing needs them.
             shutil.rmtree(self._folder.path / "ray", ignore_errors=True)
         return outcome
+
+    def _nothing_left(self) -> bool:
+        """Whether the run came to its end before, and nothing was asked for since that it has not."""
+        folder, final = self._folder, self._space.final
+        if folder.read_run().get("status") != "complete":
+            return False
+        retry = self._stages.retry_failed
+        if not self._skip_search and plan_search(folder, self._space, self._options.folds, retry_failed=retry).trials:
+            return False
+        if final is not None and (
+            final_stage_lacks(folder.trials(), final) or plan_rest_of_final(folder, retry_failed=retry).trials
+        ):
+            return False
+        if (elsewhere := ModelStorage.of_run(folder)) is not None:
+            elsewhere.fetch(folder)
+        left = left_to_measure(folder, self._options)
+        if left.waiting or left.variants:
+            return False
+        left.say_if_no_ensemble(self._stages.console)
+        return True
+
+    def _report_alone(self) -> None:
+        """Put on record that the run was taken up again; its report follows."""
+        record_start(self._folder, self._options, None, self._resumed)
+        self._began = True
+        self._stages.say(
+            f"Run {self._folder}: complete, and nothing is left to train or to measure; Ray is not started"
+        )
+        for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):
+            self._stages.say(line)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster]:
@@ -224,6 +259,9 @@ class _Execution:
         if self._stages.elsewhere is not None:
             self._stages.say(f"Models and checkpoints are kept at {self._stages.elsewhere.place}")
         _announce(self._stages, cluster, resources, plan.trials)
+        new = self._new is not None
+        precision = self._stages.decide_cpu_precision(cluster, plan, self._space, new=new)
+        self._stages = replace(self._stages, inputs=replace(self._stages.inputs, cpu_precision=precision))
         if plan.trials and (duration := self._stages.duration(cluster, plan, self._space)) is not None:
             self._stages.say(f"Time: {duration.text()}")
         for line in self._tracking.start_run(self._folder.path, self._folder.read_run()):

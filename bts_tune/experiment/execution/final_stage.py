@@ -96,6 +96,17 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
             shutil.rmtree(folder.model_folder(record.trial), ignore_errors=True)
 
 
+def final_stage_lacks(trials: Sequence[TrialRecord], final: Final) -> bool:
+    """Whether `plan_final` would add a trial."""
+    known = {record.trial for record in trials}
+    origins = configurations_to_repeat(trials, final.top)
+    return any(
+        _with_seed(origin, seed, 0).trial not in known
+        for seed in fresh_seeds(trials, final.seeds)
+        for origin in origins
+    )
+
+
 def _with_seed(origin: TrialRecord, seed: int, index: int) -> PlannedTrial:
     planned = from_record(origin)
     return replace(

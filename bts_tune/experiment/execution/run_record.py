@@ -76,16 +76,28 @@ def free_path(path: Path) -> Path:
     return free
 
 
-def record_start(folder: RunFolder, options: RunOptions, resources: TrialResources, resumed: ResumedRun | None) -> None:
+def record_start(
+    folder: RunFolder, options: RunOptions, resources: TrialResources | None, resumed: ResumedRun | None
+) -> None:
     """Record that the run goes on from here, on what, and with what changed.
+
+    Args:
+        folder: the run.
+        options: how it is carried out.
+        resources: of each trial; None where there is nothing to compute.
+        resumed: of a run that goes on.
 
     Raises:
         RunError: trials would run on another kind of device than before.
     """
     run = folder.read_run()
-    updates: dict[str, Any] = {"status": "running", "ended": None, "reason": None, "device": _device(resources)}
+    updates: dict[str, Any] = {"status": "running", "ended": None, "reason": None}
+    other_device = []
+    if resources is not None:
+        updates["device"] = _device(resources)
+        other_device = device_changes(run, updates["device"])
     if resumed is not None:
-        changed = resumed.changed + device_changes(run, updates["device"])
+        changed = resumed.changed + other_device
         if changed and not resumed.allow_changed:
             raise changed_run_error(folder, changed)
         updates |= {"options": options.to_dict(), "dataset": resumed.dataset}

@@ -23,9 +23,16 @@ from bts_tune.experiment.execution.files.node_files import Shipping
 from bts_tune.experiment.execution.final_stage import describe_final_stage, plan_final
 from bts_tune.experiment.execution.nodes.preflight import Preflight
 from bts_tune.experiment.execution.nodes.resources import TrialResources, allocate
+from bts_tune.experiment.execution.trials.cpu_precision import measure_cpu_precision
 from bts_tune.experiment.execution.trials.node_watch import NodeWatch
 from bts_tune.experiment.execution.trials.tune_callback import Outcome
 from bts_tune.experiment.execution.trials.tuner import no_node, tune_trials
+from bts_tune.experiment.planning.cpu_precision import (
+    CpuPrecision,
+    kinds_of_trials,
+    kinds_worth_measuring,
+    rough_seconds,
+)
 from bts_tune.experiment.planning.duration import Duration, estimate, jobs_of_plan
 from bts_tune.experiment.planning.inputs import cache_folder
 from bts_tune.experiment.planning.options import RunOptions
@@ -35,6 +42,7 @@ from bts_tune.experiment.search.warm_start import earlier_trials
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
+from bts_tune.training.bfloat16 import bfloat16_flags
 from bts_tune.training.speed import known_speed
 
 
@@ -143,6 +151,30 @@ class Stages:
             concurrent=resources.concurrent,
             at_most=space.search is not None,
         )
+
+    def decide_cpu_precision(self, cluster: Cluster, plan: Plan, space: ResolvedSpace, *, new: bool) -> CpuPrecision:
+        """Return what `precision: auto` is on CPUs, which a new run may measure, and records.
+
+        One that goes on keeps what it began with. In a cluster it is float32: nodes differ, and a trial's figures must
+        not depend on which one it runs on. So it is in short runs, which would not get the time back.
+        """
+        if not new:
+            return CpuPrecision.of_run(self.folder.read_run())
+        resources = self.resources(cluster, plan)
+        if cluster.address is not None or resources.device != "cpu" or not bfloat16_flags():
+            return CpuPrecision()
+        duration, jobs = self.duration(cluster, plan, space), jobs_of_plan(plan, space)
+        seconds = (
+            rough_seconds(jobs, sum(self._split()), threads=resources.cpus, concurrent=resources.concurrent)
+            if duration is None
+            else duration.seconds
+        )
+        configs = kinds_of_trials(space, kinds_worth_measuring(seconds))
+        found = measure_cpu_precision(configs, this_machine(resources), cache_folder(self.options), self.say)
+        if found.measured:
+            self.folder.update_run(cpu_precision=found.to_list())
+            self.say(found.text())
+        return found
 
     def _split(self) -> tuple[int, int]:
         """Return the training and validation images of each trial; of folds, their mean."""

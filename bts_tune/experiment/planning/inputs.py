@@ -113,6 +113,8 @@ def check_and_split(
     """
     with progress_bar(console, "checking the dataset") as progress:
         scan = cached_scan(dataset, cache_folder(options), progress=progress)
+    with progress_bar(console, "comparing images") as progress:
+        scan.compare(progress)
     dataset = replace(dataset, mask_rule=scan.masks.rule)
     group_by = PATIENT if options.data is None and options.group_by is None else options.group_by
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)

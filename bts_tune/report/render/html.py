@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bts_tune.report.blocks import Cell, Code, Document
+from bts_tune.report.blocks import Cell, Code, Document, Table
 from bts_tune.report.wording import CHANGED
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _VENDOR = Path(__file__).parent / "vendor"
+_UNBROKEN = 12
+"""Letters of a word in the head of a table that is printed whole: on paper a longer one may be broken."""
 
 
 def to_html(document: Document) -> str:
@@ -38,6 +41,9 @@ def to_html(document: Document) -> str:
     environment.filters["is_code"] = lambda span: isinstance(span, Code)
     environment.filters["sort_key"] = _sort_key
     environment.filters["unbroken"] = _unbroken
+    environment.filters["columns"] = _columns
+    environment.filters["is_wide"] = _is_wide
+    environment.filters["short_words"] = lambda text: all(len(word) <= _UNBROKEN for word in re.split(r"[\s-]", text))
     environment.filters["marked"] = lambda text: text.replace(f" {CHANGED}", f"\u00a0{CHANGED}")
     environment.filters["json"] = _json
     environment.filters["embedded"] = lambda png: f"data:image/png;base64,{base64.b64encode(_lighter(png)).decode()}"
@@ -81,6 +87,18 @@ def _json(content: Any) -> Markup:
 
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _columns(table: Table) -> list[int]:
+    """Return the places of the columns that say anything: that of the roles is empty in many tables."""
+    every = range(len(table.header))
+    return [place for place in every if not table.rows or any(str(row[place]) for row in table.rows)]
+
+
+def _is_wide(table: Table) -> bool:
+    """Whether a table fits no telephone: each of its rows becomes a card there."""
+    columns = len(table.header)
+    return columns > 4 or (columns > 2 and any(len(str(cell)) > 60 for row in table.rows for cell in row))
 
 
 def _sort_key(cell: Any) -> float | str | None:

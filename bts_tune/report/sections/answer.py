@@ -116,6 +116,8 @@ def tiles(context: ReportContext) -> list[Tile]:
     name, compared = found_split
     split = _SPLIT_WORDS[name]
     dice, iou = compared.resampled.dice_loss[place], compared.resampled.iou[place]
+    behind = [record for record in best.trials if record.trial in context.comparison.scores]
+    some = len(behind) < len(best.trials)
     found = [
         Tile(
             f"Dice loss of {best.name}, {split} split",
@@ -123,6 +125,7 @@ def tiles(context: ReportContext) -> list[Tile]:
             (
                 f"95\u00a0% interval {interval(dice)}",
                 f"IoU {metric(iou.value)} ({interval(iou)})",
+                *([f"{len(behind)} of {len(best.trials)} trainings measured"] if some else []),
                 *_own_detail(best),
             ),
         )
@@ -146,7 +149,8 @@ def tiles(context: ReportContext) -> list[Tile]:
     if len(compared.configurations) > 1:
         first = share(compared.resampled.first[place])
         details.append(f"first of {len(compared.configurations)} in {first} of resamples")
-    found.append(Tile("Seeds and images", f"{plural(best.seeds, 'seed')}, {images}", tuple(details)))
+    seeds = len({setting(record, "seed") for record in behind})
+    found.append(Tile("Seeds and images", f"{plural(seeds, 'seed')}, {images}", tuple(details)))
     return [*found, *_leakage(context.run)]
 
 
@@ -231,7 +235,9 @@ def answer(trials: Sequence[TrialRecord]) -> str:
     """
     ranked = configurations(trials)
     if not ranked:
-        return _nothing_ranked([record for record in trials if record.stage == result_stage(trials)])
+        planned = [record for record in trials if record.stage == result_stage(trials)]
+        found = configurations(trials, "search")
+        return _before_final(planned, found[0]) if found else _nothing_ranked(planned)
     best = ranked[0]
     repeated = any(len(one.trials) > 1 for one in ranked)
     stage = "of the final stage" if result_stage(trials) == "final" else "trained to the full budget"
@@ -292,10 +298,23 @@ def trust(trials: Sequence[TrialRecord]) -> str | None:
     )
 
 
+def _counts(trials: Sequence[TrialRecord]) -> str:
+    statuses = Counter(record.status for record in ordered(trials))
+    return ", ".join(f"{number} {STATUSES[status].words}" for status, number in statuses.items()) or "none planned"
+
+
+def _before_final(final: Sequence[TrialRecord], found: Configuration) -> str:
+    """Return how far the final stage is, and what the search found before it."""
+    return (
+        f"No training of the final stage, which alone is ranked, is complete yet ({_counts(final)}). The best of the "
+        f"search is {with_role(found.name, found)}, with validation {_pair(found)}."
+        + (f" {lower}" if (lower := fidelity_sentence(found.trials)) else "")
+    )
+
+
 def _nothing_ranked(trials: Sequence[TrialRecord]) -> str:
     by_trial = names(trials)
-    statuses = Counter(record.status for record in ordered(trials))
-    counts = ", ".join(f"{number} {STATUSES[status].words}" for status, number in statuses.items()) or "none planned"
+    counts = _counts(trials)
     # `min` over all groups: an interrupted trial may be further on than one stopped early.
     begun = [record for record in ordered(trials) if record.rows]
     if not begun:

@@ -18,7 +18,7 @@ from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, evenly, new_
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
 from bts_tune.results.ranking.memo import memoized
-from bts_tune.results.ranking.settings import setting, value
+from bts_tune.results.ranking.settings import has_search, others_word, setting, value
 from bts_tune.results.record.objective import objective_of
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.statistics.importance import (
@@ -58,9 +58,10 @@ class Hyperparameters(Section):
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the importance of the hyperparameters and the plots of their effect."""
         found = measured(context.trials)
-        if not any(not record.baseline for record in found.trials):
+        searched = has_search(context.run)
+        if all(record.baseline for record in found.trials) or not (searched or hyperparameters(found.trials)):
             return
-        yield paragraph(f"Compared here: {_sentence(found)}")
+        yield paragraph(f"Compared here: {_sentence(found, searched)}")
         if len(found.trials) < MIN_TRIALS:
             yield paragraph(
                 f"The importance of hyperparameters needs at least {MIN_TRIALS} trials; of fewer, chance would decide "
@@ -134,6 +135,7 @@ def _plot(kind: str, found: Measured, run: Mapping[str, Any]) -> Plot:
         kind,
         {
             "axes": axes,
+            "others": others_word(run),
             "values": {
                 record.trial: float(f"{reached:.5g}")
                 for record, reached in zip(found.trials, found.values, strict=True)
@@ -143,13 +145,14 @@ def _plot(kind: str, found: Measured, run: Mapping[str, Any]) -> Plot:
     )
 
 
-def _sentence(found: Measured) -> str:
+def _sentence(found: Measured, searched: bool) -> str:
     """Return what is compared with what."""
+    trials = f"{plural(len(found.trials), 'trial')}{' of the search' if searched else ''}"
     what = (
-        f"{plural(len(found.trials), 'trial')} of the search, all trained to the full budget, each at its best epoch"
+        f"{trials}, all trained to the full budget, each at its best epoch"
         if found.epoch is None
-        else f"{plural(len(found.trials), 'trial')} of the search, each at its best up to epoch {found.epoch}, the "
-        "last one that all of them reached. Later epochs are left out, as only the better trials have them"
+        else f"{trials}, each at its best up to epoch {found.epoch}, the last one that all of them reached. Later "
+        "epochs are left out, as only the better trials have them"
     )
     left = f"; {found.left_out} that diverged, failed or are not done are left out" if found.left_out else ""
     return f"{what}{left}."

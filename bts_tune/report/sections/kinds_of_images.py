@@ -159,7 +159,10 @@ def draw_kinds_of_images(
                 middle = [float(np.median(values[members])) for members in cut]
                 median = [float(np.median(dice[members])) for members in cut]
                 label = shortened(by_trial[record.trial], 28)
-                axes.plot(middle, median, color=color, marker=marker, markeredgecolor="white", ms=7, label=label)
+                # Dots of the same colour lie close together: on white, the line can be told from them.
+                axes.plot(middle, median, color="white", linewidth=5, zorder=3)
+                edge = {"markeredgecolor": "white", "ms": 7}
+                axes.plot(middle, median, color=color, marker=marker, label=label, zorder=4, **edge)
             axes.set_xlabel(f"{feature[0].upper()}{feature[1:]}")
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set_ylim(-0.03, 1.03)

@@ -138,7 +138,8 @@ def _label(group: Sequence[TrialRecord]) -> str:
     if first.baseline:
         details.append(role(first))
     if len(group) > 1:
-        details.append(f"best of {plural(len(group), 'seed')}")
+        complete, seeds = sum(map(is_ranked, group)), plural(len(group), "seed")
+        details.append(f"{complete} of {seeds} complete" if 0 < complete < len(group) else f"best of {seeds}")
     if not is_ranked(first):
         details.append(STATUSES[first.status].words)
     return f"{shortened(first.name, 28)}\n{' · '.join(details)}"

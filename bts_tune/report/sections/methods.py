@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bts_tune.report.blocks import Block, Bullets, CodeBlock, Subheading, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, CodeBlock, Details, Subheading, paragraph, table
 from bts_tune.report.context import ReportContext
 from bts_tune.report.definitions import DEFINITION_HEADER, metric_definitions
 from bts_tune.report.sections.base import SECTIONS, Section
@@ -67,9 +67,10 @@ class Methods(Section):
         run = context.run
         yield from (Subheading("Metrics"), *_metrics(run, context.trials), Subheading("Statistics"))
         lower = fidelity_sentence(context.trials)
-        yield from (Bullets((*_STATISTICS, *([lower] if lower else []))), Subheading("Dataset"), _facts(_dataset(run)))
-        yield from (Subheading("Search space"), *_space(run))
-        yield from (Subheading("The run"), _facts(_run(run, context.trials)))
+        yield Bullets((*_STATISTICS, *([lower] if lower else [])))
+        yield Details("Dataset", (_facts(_dataset(run)),))
+        yield Details("Search space", tuple(_space(run)))
+        yield Details("The run", (_facts(_run(run, context.trials)),))
         command = run.get("command")
         if command:
             yield paragraph("Command line:")
@@ -160,10 +161,14 @@ def _facts(content: Mapping[str, Any]) -> Block:
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every leaf of nested mappings with its dotted name; long lists are cut short, with their length told."""
+    """Yield every leaf of nested mappings with its dotted name; long lists and many counts are cut short."""
     for key, inner in content.items():
         name = f"{prefix}{key}"
-        if isinstance(inner, Mapping):
+        if isinstance(inner, Mapping) and len(inner) > _MAX_LISTED and all(type(one) is int for one in inner.values()):
+            # Such as how many images have each of a hundred sizes.
+            common = sorted(inner.items(), key=lambda item: -item[1])[:_MAX_LISTED]
+            yield name, f"{', '.join(f'{what}: {count}' for what, count in common)}, … ({len(inner)} in all)"
+        elif isinstance(inner, Mapping):
             yield from _flat(inner, f"{name}.")
         elif isinstance(inner, list | tuple):
             text = ", ".join(_leaf(item) for item in inner[:_MAX_LISTED])

@@ -72,6 +72,9 @@ def _overlay(context: ReportContext, record: TrialRecord, best: bool) -> Iterabl
     name = with_role(context.names[record.trial], record)
     title = f"Best trial: {name}" if best else name
     yield Subheading(title)
+    if not record.test and not context.folder.samples_file(record.trial).is_file():
+        yield paragraph("No slices yet: this trial's model has not been evaluated.")
+        return
     try:
         samples = read_samples(context.folder.samples_file(record.trial))
     except RunError as error:

@@ -41,7 +41,12 @@ class Ranking(Section):
         """Yield the configurations that were trained to the full budget, best first."""
         ranked = configurations(context.trials)
         if not ranked:
-            yield paragraph("No trial has been trained to its full budget, so nothing is ranked.")
+            yield paragraph(
+                "Only the final stage is ranked, and none of its trainings is complete yet. 'Search log' has the order "
+                "of the search."
+                if configurations(context.trials, "search")
+                else "No trial has been trained to its full budget, so nothing is ranked."
+            )
             return
         compared = context.comparison.splits.get("valid")
         repeated = any(one.planned > 1 for one in ranked)

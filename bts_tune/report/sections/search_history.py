@@ -15,7 +15,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.figures.drawing import COLORS, OTHERS, banner, new_figure
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.results.ranking.leaderboard import is_ranked, total_seconds
-from bts_tune.results.ranking.settings import gpus_per_trial
+from bts_tune.results.ranking.settings import gpus_per_trial, others_word
 from bts_tune.results.record.objective import objective_of
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.record.status import FINISHED
@@ -36,10 +36,11 @@ class SearchHistory(Section):
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the course of the search: the best so far."""
-        draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run))
+        others = others_word(context.run)
+        draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run), others)
         objective = objective_of(context.trials)
         best = f"{objective.best_word} validation {objective.title}"
-        plot = functools.partial(_plot, context.trials, gpus_per_trial(context.run))
+        plot = functools.partial(_plot, context.trials, gpus_per_trial(context.run), others)
         shown = list(context.picture(f"The {best} so far", "search_history", draw, plot=plot))
         if not shown:
             return
@@ -52,7 +53,7 @@ class SearchHistory(Section):
 
 
 def draw_search_history(
-    trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0
+    trials: Sequence[TrialRecord], tags: Sequence[str] = (), gpus_per_trial: float = 1.0, others: str = "searched"
 ) -> bytes | None:
     """Draw the search's best value of the objective so far against trials ended and against device time.
 
@@ -60,6 +61,7 @@ def draw_search_history(
         trials: the run's trials in any order.
         gpus_per_trial: GPUs, or the fraction of one, that a trial on a GPU takes; on CPUs, trials are counted.
         tags: warnings to print above the figure (`ReportContext.tags`).
+        others: what trials are called that are no baselines.
 
     Returns:
         A PNG, or None with fewer than two trials that have ended with rows.
@@ -75,7 +77,7 @@ def draw_search_history(
         for axes, places, label in zip(panels, steps, ("Trials ended", f"{device}-{unit}"), strict=True):
             marks: tuple[tuple[Callable[[TrialRecord], bool], dict[str, Any], str], ...] = (
                 (lambda record: record.baseline, {"marker": "s", "color": "black"}, "baseline"),
-                (lambda record: not record.baseline and is_ranked(record), {"color": COLORS[0]}, "searched"),
+                (lambda record: not record.baseline and is_ranked(record), {"color": COLORS[0]}, others),
                 (lambda record: not is_ranked(record), {"color": OTHERS}, "ended before the full budget"),
             )
             for wanted, style, text in marks:
@@ -133,7 +135,7 @@ def _course(trials: Sequence[TrialRecord], gpus_per_trial: float) -> _Course | N
     return _Course(ended, values, best, seconds, device, unit, size)
 
 
-def _plot(trials: Sequence[TrialRecord], gpus_per_trial: float) -> Plot | None:
+def _plot(trials: Sequence[TrialRecord], gpus_per_trial: float, others: str) -> Plot | None:
     """Return the course of the search for the plot that can be explored."""
     course = _course(trials, gpus_per_trial)
     if course is None:
@@ -142,6 +144,7 @@ def _plot(trials: Sequence[TrialRecord], gpus_per_trial: float) -> Plot | None:
         "history",
         {
             "unit": f"{course.device}-{course.unit}",
+            "others": others,
             "ended": [record.trial for record in course.ended],
             "spent": [float(f"{seconds / course.unit_seconds:.5g}") for seconds in course.seconds],
             "best": [float(f"{value:.5g}") if np.isfinite(value) else None for value in course.best],

@@ -21,6 +21,19 @@ def fields_of(trials: Sequence[TrialRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_DEFAULTS, *(field for record in trials for field in record.config))))
 
 
+def has_search(run: Mapping[str, Any]) -> bool:
+    """Whether a search drew trials of a run, rather than all being named; True where no space is on record."""
+    options, space = run.get("options"), run.get("space")
+    if isinstance(options, Mapping) and (options.get("only") or options.get("folds")):
+        return False
+    return not isinstance(space, Mapping) or not space or bool(space.get("search"))
+
+
+def others_word(run: Mapping[str, Any]) -> str:
+    """Return what the trials of a run are called that are no baselines."""
+    return "searched" if has_search(run) else "other trial"
+
+
 def setting(record: TrialRecord, field: str) -> Any:
     """Return a field of the trial's configuration; one that an earlier version did not record has its default."""
     return record.config.get(field, _DEFAULTS.get(field))

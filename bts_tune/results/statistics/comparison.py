@@ -138,15 +138,17 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
     Those are all of the final stage; without one, the best and the baselines. A configuration's folds of one seed
     score every validation image once, and count as one replicate there.
 
-    Scores that are missing, spoilt, of another epoch than the trial's best, or of other images than the first trial's,
-    cost that replicate its place and leave a sentence.
+    Scores that were never made, are missing, spoilt, of another epoch than the trial's best, or of other images than
+    the first trial's, cost that replicate its place and leave a sentence.
     """
     found = configurations(trials)
     if result_stage(trials) == "search":
         found = [one for place, one in enumerate(found) if one.baseline or place == 0]
     scores: dict[str, Scores] = {}
-    missing: list[str] = []
+    missing = _never_measured(folder, found)
     for record in (record for one in found for record in one.trials):
+        if _is_not_measured(folder, record):
+            continue
         try:
             read = read_scores(folder.scores_file(record.trial))
         except RunError as error:
@@ -181,6 +183,21 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
     return Comparison(
         scores, splits, variants, tuple(dict.fromkeys(missing)), clean=clean, strata=strata, groups=groups
     )
+
+
+def _is_not_measured(folder: RunFolder, record: TrialRecord) -> bool:
+    """Whether a trial was never measured image by image, which is no fault: without a final stage, few are."""
+    return not record.test and not folder.scores_file(record.trial).is_file()
+
+
+def _never_measured(folder: RunFolder, found: Sequence[Configuration]) -> list[str]:
+    sentences = []
+    for one in found:
+        lacking = sum(_is_not_measured(folder, record) for record in one.trials)
+        if lacking:
+            which = f"{lacking} of the {len(one.trials)} trainings of {one.name}" if len(one.trials) > 1 else one.name
+            sentences.append(f"Not measured image by image: {which}.")
+    return sentences
 
 
 _Key = tuple[int, int, int]

@@ -45,7 +45,9 @@ class Segmenter(nn.Module):
     def __init__(self, saved: SavedModel, device: str = "auto") -> None:
         """Take a saved model to a device: 'auto', 'cpu', 'cuda' or 'cuda:N'."""
         super().__init__()
-        self._arithmetic = MixedPrecision.for_inference(resolve_device(device), saved.config.precision)
+        self._arithmetic = MixedPrecision.for_inference(
+            resolve_device(device), saved.config.precision, saved.cpu_precision
+        )
         self.network = to_device(saved.model, self._arithmetic.device).eval()
         self.config: TrialConfig = saved.config
         self.epoch = saved.epoch

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from bts_tune.data.checks.scan import Scan, scan_dataset
+from bts_tune.data.checks.similarity import signature
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_grey, read_mask
 from bts_tune.data.prepared.judge_masks import judge_masks
@@ -33,8 +34,8 @@ def test_what_a_slice_shows(tmp_path: Path) -> None:
     one = found.slices["train/0.png"]
     assert (one.issues, one.size, one.kind) == ((), "60 x 40", "grey 8-bit")
     assert one.tumor_share == pytest.approx(20 * 15 / 2400)
-    assert one.small is not None
-    assert one.small.shape == (32, 32)
+    assert one.signature is not None
+    assert np.array_equal(one.signature, signature(noise()))
 
 
 def test_a_slice_that_cannot_be_read_has_issues_alone_and_resembles_nothing(tmp_path: Path) -> None:

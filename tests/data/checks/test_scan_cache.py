@@ -57,7 +57,7 @@ def told(scan: Scan) -> dict[str, dict[str, Any]]:
         return None if array is None else array.tobytes()
 
     return {
-        name: {**vars(one), "small": content(one.small), "detail": content(one.detail)}
+        name: {**vars(one), "signature": content(one.signature), "detail": content(one.detail)}
         for name, one in scan.slices.items()
     }
 
@@ -129,7 +129,7 @@ def test_another_version_of_the_check_opens_all_again(root: Path, cache: Path, m
     assert opened(root, cache)[1] == 6
 
 
-@pytest.mark.parametrize("file", ["slices.json", "smalls.npy"])
+@pytest.mark.parametrize("file", ["slices.json", "signatures.npy", "details.npy"])
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\x93NUMPY\x01\x00", None])
 def test_a_broken_entry_is_made_anew(root: Path, cache: Path, file: str, content: bytes | None) -> None:
     opened(root, cache)

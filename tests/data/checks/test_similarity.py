@@ -171,7 +171,7 @@ class TestIndex:
         found = signatures(np.stack([cv2.resize(base + 0.1 * one, (32, 32)) for one in changes]))
         pairs = find_similar(found, reoriented=2)
         assert len(brute_force(found, 0.9)) == 1500 * 1499 // 2
-        assert np.bincount(pairs.second).max() <= similarity.PROBES * similarity.MOST_PER_CELL
+        assert len(pairs) <= 1500 * similarity.MOST_KEPT
 
     def test_is_the_same_every_time(self) -> None:
         found = vectors(smooth(300))
@@ -189,7 +189,7 @@ def test_details_are_found_whatever_the_correlation_and_whatever_the_index(monke
         texture = cv2.resize(rng.normal(0, 30, (64, 64)).astype(np.float32), (128, 128))
         for other in (np.float32(0), cv2.resize(smooth(1, seed=9)[0], (128, 128)) * np.float32(0.2)):
             images.append(np.clip(cv2.resize(one, (128, 128)) * 0.6 + other + texture, 0, 255).astype(np.uint8))
-    details = [detail(one) for one in images]
+    details = np.stack([detail(one) for one in images])
     expected = {(index, index + 1) for index in range(2, 202, 2)}
     for below in (similarity.EXACT_BELOW, 50):
         monkeypatch.setattr(similarity, "EXACT_BELOW", below)
@@ -202,7 +202,7 @@ def test_details_are_found_whatever_the_correlation_and_whatever_the_index(monke
 
 def test_slices_of_a_phantom_share_their_detail_with_their_neighbours_more_than_with_others() -> None:
     images = [image for patient in range(12) for image, _ in generate_patient(16, image_size=128, patient=patient)]
-    pairs = find_similar(vectors(images), [detail(image) for image in images])
+    pairs = find_similar(vectors(images), np.stack([detail(image) for image in images]))
     same = pairs.same_scan
     right = pairs.first[same] // 16 == pairs.second[same] // 16
     assert right.sum() > 100
@@ -283,8 +283,68 @@ def test_of_many_slices_that_all_look_alike_the_closest_are_kept(monkeypatch: py
     vectors = alike(400)
     vectors[399] = vectors[7]
     monkeypatch.setattr(similarity, "EXACT_BELOW", 100)
-    monkeypatch.setattr(similarity, "MOST_BEFORE", 5)
+    monkeypatch.setattr(similarity, "MOST_KEPT", 5)
     pairs = similarity.find_similar(vectors)
-    assert np.bincount(pairs.second).max() == 5
-    partners = dict(zip(pairs.first[pairs.second == 399].tolist(), pairs.correlation[pairs.second == 399], strict=True))
-    assert partners[7] == pytest.approx(1)
+    assert 2 * 400 < len(pairs) <= 5 * 400
+    copies = (pairs.first == 7) & (pairs.second == 399)
+    assert pairs.correlation[copies] == pytest.approx([1])
+    # Of those that a slice is compared with, none that is left out is closer than one that is kept.
+    exact = vectors @ vectors.T
+    assert pairs.correlation.mean() > exact[np.triu_indices(400, 1)].mean()
+
+
+def test_pairs_of_few_slices_are_those_of_comparing_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both searches find the same pairs, the index with cells so few that each is compared with all."""
+    images = smooth(150, seed=21)
+    images = np.concatenate([images, np.rot90(images[:20], axes=(1, 2)), images[40:60, ::-1]])
+    found, details = vectors(images), np.stack([detail(one) for one in images])
+    exact = find_similar(found, details, threshold=0.3, reoriented=0.6)
+    monkeypatch.setattr(similarity, "EXACT_BELOW", 100)
+    monkeypatch.setattr(similarity, "MOST_KEPT", 190)
+    monkeypatch.setattr(similarity, "PROBES_REORIENTED", 40)
+    monkeypatch.setattr(similarity, "PROBES", 40)
+    indexed = find_similar(found, details, threshold=0.3, reoriented=0.6)
+    assert {one[:3] for one in listed(indexed)} == {one[:3] for one in listed(exact)}
+    assert len(exact) > 200
+    assert set(exact.orientation.tolist()) >= {0, 2, 5}
+
+
+def test_progress_is_told_of_many_slices_and_ends_with_all_of_them() -> None:
+    seen: list[tuple[int, int]] = []
+    count = similarity._SHORT + 100
+    rng = np.random.default_rng(0)
+    found = signatures(rng.normal(size=(count, 32, 32)).astype(np.float32))
+    find_similar(found, np.zeros((count, 64, 64), np.int8), progress=lambda *done: seen.append(done))
+    assert seen == sorted(set(seen))
+    assert seen[-1] == (count, count)
+    assert len(seen) > 10
+    few = vectors(smooth(20))
+    find_similar(few, progress=lambda *done: pytest.fail("few slices take no time"))
+
+
+def test_up_to_ten_thousand_slices_every_pair_is_found_as_written_down_plainly() -> None:
+    """In several blocks: each pair in each orientation, and those that details tell, as double precision has it."""
+    rng = np.random.default_rng(5)
+    images = smooth(1100, seed=31)
+    images = np.concatenate([images, images[:40] // 2 + rng.integers(0, 40, (40, 48, 48)).astype(np.uint8)])
+    images = np.concatenate([images, np.rot90(images[40:60], axes=(1, 2)), images[60:80, :, ::-1]])
+    found, details = vectors(images), np.stack([detail(one) for one in images])
+    pairs = find_similar(found, details, threshold=0.6, reoriented=0.7)
+    seen = {(one, other, turn): value for one, other, turn, value in listed(pairs)}
+    units = details.reshape(len(details), -1).astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    told = np.triu(units @ units.T > similarity.DETAIL_ABOVE, 1)
+    expected: dict[tuple[int, int, int], float] = {}
+    for turn in range(len(ORIENTATIONS)):
+        turned = vectors([similarity.reorient(one, turn) for one in images])
+        correlation = (found.astype(np.float64) @ turned.T.astype(np.float64)).clip(0, 1)
+        wanted = np.triu(correlation > (0.7 if turn else 0.6), 1) | (told if turn == 0 else False)
+        for one, other in zip(*np.nonzero(wanted), strict=True):
+            expected[int(one), int(other), turn] = correlation[one, other]
+    assert seen.keys() == expected.keys()
+    assert [seen[key] for key in expected] == pytest.approx(list(expected.values()), abs=1e-5)
+    same = {
+        (one, other) for one, other in zip(pairs.first[pairs.same_scan], pairs.second[pairs.same_scan], strict=True)
+    }
+    assert same >= set(zip(*map(np.ndarray.tolist, np.nonzero(told)), strict=True))
+    assert len(expected) >= 80

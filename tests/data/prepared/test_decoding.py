@@ -140,6 +140,24 @@ class TestTiffs:
         expected = PIXELS if pixels.dtype == np.uint8 else np.rint((PIXELS - low) * (255 / (high - low)))
         assert np.abs(to_grey(decode(file.getvalue(), "a"), "a").astype(int) - expected).max() <= 1
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("colour", [False, True])
+    def test_small_tiles(self, dtype: Any, compression: str | None, colour: bool) -> None:
+        """OpenCV does not read 8-bit tiles of 16 pixels."""
+        pixels = np.dstack([PIXELS, PIXELS // 2, PIXELS // 3]) if colour else PIXELS
+        file = io.BytesIO()
+        how: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack", "compression": compression}
+        tifffile.imwrite(file, pixels.astype(dtype), tile=(16, 16), **how)
+        decoded = decode(file.getvalue(), "a")
+        assert np.array_equal(decoded[..., ::-1] if colour else decoded, pixels)
+
+    def test_small_tiles_that_are_cut_off_are_broken(self) -> None:
+        file = io.BytesIO()
+        tifffile.imwrite(file, noise(100, 100), tile=(16, 16))
+        with pytest.raises(DataError, match="broken, truncated"):
+            decode(file.getvalue()[:-5000], "a")
+
     def test_transparent_pixels_of_grey_and_alpha_are_black(self) -> None:
         alpha = np.full_like(PIXELS, 255)
         alpha[:5] = 0
@@ -173,6 +191,12 @@ class TestFurtherFormats:
         file = io.BytesIO()
         Image.fromarray(PIXELS).save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
         assert np.array_equal(to_grey(decode(file.getvalue(), "a"), "a"), PIXELS)
+
+
+@pytest.mark.parametrize("read", [decode, read_header])
+def test_an_empty_file_is_told(read: Any) -> None:
+    with pytest.raises(DataError, match="a: is empty: the file has 0 bytes; copy it anew"):
+        read(b"", "a")
 
 
 def test_the_size_of_what_is_no_image(tmp_path: Path) -> None:

@@ -53,3 +53,33 @@ def test_the_size_of_a_frame_is_read_from_it(kind: str) -> None:
     Image.fromarray(np.zeros((12, 10), dtype=np.uint8)).save(file, kind, no_jp2=True)
     assert _dicom_files._size_of_jpeg(file.getvalue()) == (12, 10)
     assert _dicom_files._size_of_jpeg(b"\0" * 100) is None
+
+
+@pytest.mark.parametrize(
+    ("syntax", "cure"),
+    [
+        (pydicom.uid.JPEG2000Lossless, "for which no decoder is installed: pip install python-gdcm"),
+        (pydicom.uid.JPEGLSLossless, "for which no decoder is installed: pip install python-gdcm"),
+        (pydicom.uid.HTJ2KLossless, "for which no decoder is installed: pip install pylibjpeg pylibjpeg-openjpeg"),
+        (pydicom.uid.MPEG2MPML, "compressed as MPEG2 Main Profile / Main Level, which is not read"),
+    ],
+)
+def test_a_compression_without_a_decoder_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: pydicom.uid.UID, cure: str
+) -> None:
+    """As where pydicom is installed alone."""
+    image, mask = stack()
+    files = write_series(tmp_path, image)
+    write_segmentation(tmp_path / "seg.dcm", files, mask)
+    content = pydicom.dcmread(files[0])
+    content.file_meta.TransferSyntaxUID = syntax
+    content.PixelData = pydicom.encaps.encapsulate([b"\0" * 64])
+    content["PixelData"].VR = "OB"
+    content.save_as(files[0], enforce_file_format=True)
+    if syntax != pydicom.uid.MPEG2MPML:
+        decoder = pydicom.pixels.get_decoder(syntax)
+        monkeypatch.setattr(decoder, "_available", {})
+    record = open_dataset(tmp_path).records["train"][0]
+    with pytest.raises(DataError) as caught:
+        read_slice(record)
+    assert cure in str(caught.value)

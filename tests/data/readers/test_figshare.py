@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from bts_tune.data.checks.check import check_dataset
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers.figshare import FigshareReader
@@ -111,3 +112,79 @@ def test_the_older_format_is_named(tmp_path: Path) -> None:
         scipy.io.savemat(tmp_path / f"{number}.mat", content)
     with pytest.raises(DataError, match=r"1\.mat: is of MATLAB's older format, which is not read; save it with -v7\.3"):
         open_dataset(tmp_path)
+
+
+def write_like_matlab(
+    path: Path, image: np.ndarray, mask: np.ndarray, patient: object, label: int, *, cell: bool = False
+) -> None:
+    """Write a slice with all that the set's own files hold: classes, the border, and cells as references."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        content = file.create_group("cjdata")
+        content.attrs["MATLAB_class"] = np.bytes_("struct")
+
+        def put(where: h5py.Group, name: str, values: np.ndarray, kind: str) -> h5py.Dataset:
+            where[name] = values
+            where[name].attrs["MATLAB_class"] = np.bytes_(kind)
+            return where[name]
+
+        put(content, "image", np.asfortranarray(image).T, "int16")
+        put(content, "tumorMask", np.asfortranarray(mask).T.astype(np.uint8), "logical")
+        put(content, "label", np.array([[float(label)]]), "double")
+        put(content, "tumorBorder", np.array([[20.5], [10.25], [30.0], [12.0]]), "double")
+        where, name = (file.create_group("#refs#"), "a") if cell else (content, "PID")
+        if isinstance(patient, str):
+            letters = np.array([[ord(letter)] for letter in patient], dtype=np.uint16)
+            stored = put(where, name, letters if patient else np.zeros(2, np.uint64), "char")
+            if not patient:
+                stored.attrs["MATLAB_empty"] = np.uint8(1)
+        else:
+            stored = put(where, name, np.array([[patient]], dtype=np.float64), "double")
+        if cell:
+            content.create_dataset("PID", (1, 1), dtype=h5py.ref_dtype)[0, 0] = stored.ref
+            content["PID"].attrs["MATLAB_class"] = np.bytes_("cell")
+
+
+def test_a_set_as_the_real_one_is(tmp_path: Path) -> None:
+    """Sides of 256 and 512 pixels, of three kinds of tumour, with the fold of each slice in `cvind.mat`."""
+    images, masks = [], []
+    for number in range(1, 13):
+        side = 256 if number % 4 == 0 else 512
+        image = np.zeros((side, side), dtype=np.int16)
+        image[: side // 4, : side // 8] = 900  # high and narrow at the top left, as a viewer shows it
+        image[side // 2, :] = number
+        mask = np.zeros((side, side), dtype=np.uint8)
+        mask[10:90, 20:40] = 1
+        images.append(image)
+        masks.append(mask)
+        write_like_matlab(tmp_path / f"{number}.mat", image, mask, f"MR0{number // 3}", 1 + number % 3)
+    with h5py.File(tmp_path / "cvind.mat", "w", userblock_size=512) as file:
+        file["cvind"] = np.array([[float(1 + number % 5) for number in range(12)]])
+    dataset = open_dataset(tmp_path)
+    assert [(issue.code, issue.file) for issue in dataset.issues] == [("left-out", "cvind.mat")]
+    for record, image, mask in zip(dataset, images, masks, strict=True):
+        assert record.source is not None
+        assert np.array_equal(record.source.image(), image)
+        assert np.array_equal(read_mask(record), mask)
+    assert [record.group for record in dataset] == [f"MR0{number // 3}" for number in range(1, 13)]
+    kinds = {1: "meningioma", 2: "glioma", 3: "pituitary"}
+    assert [dict(record.strata)["tumour"] for record in dataset] == [kinds[1 + number % 3] for number in range(1, 13)]
+    report = check_dataset(dataset)
+    assert {issue.code for issue in report.errors} == {"empty-split"}  # it is split afterwards
+    assert report.splits["train"].sizes == {"512 x 512": 9, "256 x 256": 3}
+
+
+@pytest.mark.parametrize(
+    ("patient", "cell", "expected"),
+    [
+        ("100360", True, "100360"),
+        ("MR040240B", True, "MR040240B"),
+        (100360, False, "100360"),
+        (100360, True, "100360"),
+        ("", False, "7"),
+    ],
+)
+def test_forms_of_a_patients_name(tmp_path: Path, patient: object, cell: bool, expected: str) -> None:
+    """MATLAB writes a cell as a reference, and a word without letters as its size."""
+    write_like_matlab(tmp_path / "7.mat", noise().astype(np.int16), square(), patient, 1, cell=cell)
+    (record,) = open_dataset(tmp_path)
+    assert record.group == expected

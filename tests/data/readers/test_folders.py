@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,66 @@ def test_folders_of_a_kind_of_tumour_are_strata_and_no_patients(tmp_path: Path) 
     assert {record.strata for record in records} == {
         (("tumour", kind),) for kind in ("glioma", "meningioma", "pituitary")
     }
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("x", "y"), ("X", "Y"), ("input", "target"), ("Inputs", "Targets"), ("img_dir", "ann_dir"), ("input", "masks")],
+)
+def test_names_that_mean_images_and_masks_beside_each_other(tmp_path: Path, images: str, masks: str) -> None:
+    for split in ("train", "val"):
+        write_pairs(tmp_path / split, 2)
+        (tmp_path / split / "images").rename(tmp_path / split / images)
+        (tmp_path / split / "masks").rename(tmp_path / split / masks)
+    for root, own in ((tmp_path, ("train", "valid")), (tmp_path / "train", ())):
+        dataset = open_dataset(root)
+        assert (dataset.layout, dataset.own_splits, dataset.issues) == ("folders", own, ())
+
+
+def test_names_of_a_pair_mean_nothing_alone_or_beside_clear_ones(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "clear", 3)
+    for name in ("x", "target"):
+        write_image(tmp_path / "clear" / name / "other.png", noise())
+    records = list(open_dataset(tmp_path / "clear"))
+    assert {record.image.parent.name for record in records} == {"images"}
+    assert {record.mask.parent.name for record in records if record.mask} == {"masks"}
+    for name in ("x.png", "x_mask.png"):
+        write_image(tmp_path / "alone" / "train" / "input" / name, np.zeros((9, 9), np.uint8))
+    assert open_dataset(tmp_path / "alone").layout == "pairs"
+
+
+def test_splits_inside_or_in_the_names(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_pairs(tmp_path / "one", 2)
+        for kind, names in (("images", ("img_dir/{}", "x_{}")), ("masks", ("ann_dir/{}", "y_{}"))):
+            for place, name in zip(("mmsegmentation", "kaggle"), names, strict=True):
+                (tmp_path / place / name.format(split)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(tmp_path / "one" / kind, tmp_path / place / name.format(split))
+    for place in ("mmsegmentation", "kaggle"):
+        dataset = open_dataset(tmp_path / place)
+        assert [len(dataset.records[split]) for split in SPLITS] == [2, 2, 0]
+        assert dataset.issues == ()
+
+
+@pytest.mark.parametrize("split", [".", "train"])
+def test_folders_of_kinds_of_tumour_with_images_and_masks_are_no_patients(tmp_path: Path, split: str) -> None:
+    for number, kind in enumerate(("glioma", "Meningioma_tumor", "no_tumor")):
+        write_pairs(tmp_path / split / kind, 2, seed=10 * number)
+    dataset = open_dataset(tmp_path)
+    assert {record.group for record in dataset} == {None}
+    assert {record.strata for record in dataset} == {
+        (("tumour", "glioma"),),
+        (("tumour", "meningioma"),),
+        (("tumour", "none"),),
+    }
+
+
+def test_outlines_in_a_file_an_image_are_told(tmp_path: Path) -> None:
+    write_image(tmp_path / "img" / "a.png", noise())
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "a.png.json").write_text("{}")
+    with pytest.raises(DataError, match="export masks, or a COCO file"):
+        open_dataset(tmp_path)
 
 
 def test_slices_in_no_patients_folder_are_read_and_said(tmp_path: Path) -> None:

@@ -123,3 +123,14 @@ def test_no_pairs_at_all(tmp_path: Path) -> None:
     write_image(tmp_path / "x.png", noise())
     with pytest.raises(DataError, match="holds no image with its mask beside it"):
         open_dataset(tmp_path, reader="pairs")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd"])
+def test_volumes_of_other_formats_are_refused_with_the_cure(tmp_path: Path, suffix: str) -> None:
+    for place in ("beside/P1", "folders/images", "folders/masks"):
+        (tmp_path / place).mkdir(parents=True)
+        for name in ("flair", "seg"):
+            (tmp_path / place / f"{name}{suffix}").write_bytes(b"ObjectType = Image")
+    for place in ("beside", "folders"):
+        with pytest.raises(DataError, match="save them as NIfTI"):
+            open_dataset(tmp_path / place)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bts_tune.data.checks.scan import Scan, SliceScan
+from bts_tune.data.checks.similarity import signatures
 from bts_tune.data.splits import groups as grouping
 from bts_tune.data.splits.groups import group_slices, neighbor_pairs, outside_share, read_patients, series_and_number
 from bts_tune.errors import DataError
@@ -20,8 +21,12 @@ def blend(one: np.ndarray, other: np.ndarray, correlation: float) -> np.ndarray:
 
 def scan_of(**images: np.ndarray) -> Scan:
     """Return the scan of images, float or uint8 [32, 32], by stem."""
-    slices = {f"train/{name}.png": SliceScan((), small=image.astype(np.float32)) for name, image in images.items()}
-    return Scan(slices)
+    return Scan(
+        {
+            f"train/{name}.png": SliceScan((), signature=signatures(image[None].astype(np.float32))[0])
+            for name, image in images.items()
+        }
+    )
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,48 @@ def test_nothing_is_wider_than_the_window(opened: Browser, written: Path, width:
         assert opened.run(f"{wider}.map((one) => one.getAttribute('aria-label'))") == []
 
 
+def test_a_long_record_opens_short(opened: Browser, written: Path) -> None:
+    """What a run was made of stands in the page, folded: few readers want hundreds of rows of it."""
+    opened.open(written)
+    folded = opened.run(
+        "[...document.querySelectorAll('#methods details')].map((one) => [one.innerText.trim(), one.open])"
+    )
+    assert folded == [["Dataset", False], ["Search space", False], ["The run", False]]
+    opened.run("[...document.querySelectorAll('#methods summary')].find((one) => one.innerText === 'Dataset').focus()")
+    opened.press("Enter")
+    opened.wait("document.querySelector('#methods details').innerText.includes('fingerprint')")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_trial_that_is_named_stands_in_the_legend(opened: Browser, written: Path, width: int) -> None:
+    """None is hidden behind an arrow, and the legend ends above the plots."""
+    opened.open(written, width, 844)
+    scrolled_to(opened, "curves")
+    script = f"""(() => {{
+      const chart = echarts.getInstanceByDom({plot("curves")}.querySelector('.chart'));
+      const texts = chart.getZr().storage.getDisplayList().filter((one) => one.type === "tspan");
+      const box = (one) => {{
+        const own = one.getBoundingRect().clone();
+        own.applyTransform(one.getComputedTransform());
+        return own;
+      }};
+      const labels = chart.getOption().legend[0].data, titles = chart.getOption().title.map((one) => one.text);
+      const of = (names) => texts.filter((one) => names.includes(one.style.text)).map(box);
+      return {{
+        labels: labels.length,
+        shown: labels.filter((name) => of([name]).length).length,
+        bottom: Math.max(...of(labels).map((one) => one.y + one.height)),
+        right: Math.max(...of(labels).map((one) => one.x + one.width)),
+        top: Math.min(...of(titles).map((one) => one.y)),
+        width: chart.getWidth(),
+      }};
+    }})()"""
+    found = opened.run(script)
+    assert found["shown"] == found["labels"] > 5
+    assert found["bottom"] <= found["top"]
+    assert found["right"] <= found["width"]
+
+
 def test_the_answer_its_numbers_and_the_ranking_are_seen_at_once(browser: Browser) -> None:
     bottom = "{}.getBoundingClientRect().bottom"
     for selector in (".answer", ".tiles", "#ranking tbody tr:nth-child(6)"):

@@ -87,6 +87,18 @@ def test_everything_in_the_document_stays_text() -> None:
     assert dict(page.elements)["img"] == {"src": "data:image/png;base64,cG5n", "alt": HOSTILE}
 
 
+def test_a_column_that_says_nothing_is_left_out() -> None:
+    rows = [["a", "", Cell("1m", 60)], ["b", "", Cell("2m", 120)]]
+    document = Document("", (), (), (TitledBlocks("One", (table(["name", "role", "time"], rows, right=(2,)),)),))
+    shown = Page(to_html(document))
+    assert "role" not in shown.text
+    assert [attributes.get("class") for tag, attributes in shown.elements if tag == "td"] == [
+        "short word",
+        "number",
+    ] * 2
+    assert "| name | role | time |" in to_markdown(document)
+
+
 def test_the_library_is_the_one_that_its_readme_names() -> None:
     digest = hashlib.sha256(LIBRARY.read_bytes()).hexdigest()
     assert digest in (LIBRARY.parents[1] / "README.md").read_text()
@@ -226,6 +238,7 @@ PRINTED = """(() => {
     tables: Math.max(...all("table").map((table) => table.getBoundingClientRect().width)),
     pictures: Math.max(...all("img").map((image) => image.getBoundingClientRect().height)),
     seen: all("img").every(shown) && all(".folded table, .banner").every(shown),
+    broken: all("th.words").filter((head) => head.scrollWidth > head.clientWidth).map((head) => head.innerText),
     arrows: all("th button").map((button) => style(button, "::after").content),
     unseen: all("nav, canvas, .gallery").some(shown),
     background: style(document.body).backgroundColor,
@@ -244,6 +257,7 @@ def test_the_printed_page_fits_the_paper(written: Path, browser: Browser) -> Non
     assert found["width"] <= PAPER[0]
     assert found["tables"] <= PAPER[0]
     assert found["pictures"] <= PAPER[1] - 80  # a heading stands above it
+    assert found["broken"] == []
     assert found["seen"]
     assert not found["unseen"]
     assert set(found["arrows"]) == {"none"}

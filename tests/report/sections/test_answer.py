@@ -13,7 +13,7 @@ from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.statistics.comparison import Comparison, compare_configurations
 from bts_tune.testing.runs import make_row, make_run, make_split, make_trial
 from bts_tune.testing.sections import SectionContract, context_of
-from tests.results.scored import SEARCHED, written
+from tests.results.scored import SEARCHED, of_seeds, written
 from tests.results.scored import trial as scored_trial
 
 
@@ -82,6 +82,18 @@ def test_nothing_ranked_names_the_lowest_so_far_across_statuses() -> None:
     assert "nothing is ranked" in text
     assert "so far is 0.3000 (IoU 0.6000), by t2" in text
     assert "1 stopped early, 1 interrupted" in text
+
+
+def test_a_final_stage_that_has_just_begun_does_not_hide_what_the_search_found() -> None:
+    searched = [trial("t1", 0.3, 0.6, encoder="resnet34"), trial("t2", 0.2, 0.7)]
+    final = [
+        trial("f1", 0.9, 0.1, stage="final", origin="t2", status="interrupted"),
+        make_trial("f2", stage="final", origin="t2", status="waiting"),
+    ]
+    assert answer([*searched, *final]) == (
+        "No training of the final stage, which alone is ranked, is complete yet (1 interrupted, 1 waiting). The best "
+        "of the search is t2, with validation Dice loss 0.2000 and IoU 0.7000."
+    )
 
 
 def test_all_failed_before_the_first_epoch() -> None:
@@ -189,6 +201,14 @@ def test_the_tiles_are_of_the_test_split_and_have_intervals(tmp_path: Path) -> N
     assert evidence.value == "1 seed, 30 images"
     assert "first of 3 in" in evidence.details[1]
     assert leak.value == "86\u00a0%"
+
+
+def test_the_tiles_tell_of_the_seeds_that_were_measured(tmp_path: Path) -> None:
+    seeds = of_seeds("a", 0.3, 3)
+    comparison = compare_configurations(written(tmp_path / "r", seeds, {"a-s0": 0.8}), seeds)
+    found = tiles(context_of(seeds, make_run(), comparison=comparison))
+    assert "1 of 3 trainings measured" in found[0].details
+    assert found[2].value == "1 seed, 30 images"
 
 
 def test_without_scores_the_tiles_say_that_there_are_no_intervals() -> None:

@@ -44,6 +44,14 @@ def test_a_run_without_a_search_has_no_section() -> None:
     assert not list(Hyperparameters().blocks(context_of()))
 
 
+def test_named_trials_are_no_search_and_alike_they_are_not_compared() -> None:
+    run = make_run(space={"search": None, "trials": {"a": {}}})
+    blocks = list(Hyperparameters().blocks(context_of(searched(12), run)))
+    assert texts(blocks).startswith("Compared here: 12 trials, all")
+    seeds = [make_trial(f"a-s{seed}", name="a", rows=[make_row("a", 1, 0.3)], epochs=1, seed=seed) for seed in range(3)]
+    assert not list(Hyperparameters().blocks(context_of(seeds, run)))
+
+
 @pytest.mark.parametrize("draw", [draw_marginal_plots, draw_parallel_coordinates])
 @pytest.mark.parametrize("space", [SPACE, {"space": {}}, {"space": {"search": {"parameters": [1]}}}])
 def test_figures_are_drawn_whatever_the_space_says(draw: Any, space: dict[str, Any]) -> None:

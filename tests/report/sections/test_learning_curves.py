@@ -6,10 +6,11 @@ import warnings
 
 import pytest
 
-from bts_tune.report.sections.learning_curves import draw_learning_curves
+from bts_tune.report.blocks import Picture
+from bts_tune.report.sections.learning_curves import LearningCurves, draw_learning_curves
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_baselines, make_curve, make_row, make_search, make_trial
-from bts_tune.testing.sections import SectionContract
+from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import pixels
 
 
@@ -62,6 +63,24 @@ def test_names_that_mean_something_to_matplotlib_are_plain_text() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert draw_learning_curves(trials)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "word"),
+    [
+        (["complete"] * 3, "best of 3 seeds"),
+        (["complete", "interrupted", "interrupted"], "1 of 3 seeds complete"),
+        (["interrupted"] * 3, "best of 3 seeds"),
+    ],
+)
+def test_seeds_that_are_not_complete_are_not_called_beaten(statuses: list[str], word: str) -> None:
+    trials = [
+        make_trial(f"a-s{seed}", name="a", seed=seed, epochs=3, status=status, rows=make_curve("a", 3, 0.3, seed=seed))
+        for seed, status in enumerate(statuses)
+    ]
+    (picture,) = [block for block in LearningCurves().blocks(context_of(trials)) if isinstance(block, Picture)]
+    assert picture.plot is not None
+    assert word in picture.plot.data["lines"][0]["label"]
 
 
 def test_a_row_without_training_loss_has_no_gap() -> None:

@@ -26,6 +26,15 @@ def test_methods_tell_how_the_metrics_were_made() -> None:
     assert "| trials that the search knew from the start | 2 of results/first |" in methods
 
 
+def test_many_counts_stand_in_one_row() -> None:
+    sizes = {f"{side} x {side}": 1 + (side == 214) for side in range(200, 300)}
+    dataset = {"check": {"splits": {"train": {"images": 101, "sizes": sizes}}}}
+    text = section(page(make_search(), dataset=dataset), "Methods")
+    assert "| check.splits.train.sizes | 214 x 214: 2, 200 x 200: 1, " in text
+    assert "… (100 in all) |" in text
+    assert "sizes.250 x 250" not in text
+
+
 def test_a_run_file_with_nothing_optional_is_enough() -> None:
     text = page_of({"format": 1, "status": "complete"}, make_search())
     assert "Not recorded." in section(text, "Methods")

@@ -27,6 +27,7 @@ def save(path: Path, **changes: object) -> Path:
 
 def test_figures_are_shown_or_their_absence_is_told(tmp_path: Path) -> None:
     trials = make_search()
+    next(record for record in trials if record.trial == "unet-b0-frozen-s0").test = {}  # not evaluated yet
     folder = write_run(tmp_path / "run", trials)
     write_samples(folder, "t0001")
     blocks = list(Predictions().blocks(context_of(trials, folder=folder)))
@@ -34,6 +35,7 @@ def test_figures_are_shown_or_their_absence_is_told(tmp_path: Path) -> None:
     assert (picture.path, picture.photo) == ("figures/predictions-t0001.png", True)
     assert picture.description == "Validation slices, Best trial: t0001"
     assert "The figure is left out: samples/unet-b0-s0.npz is missing." in str(blocks)
+    assert "No slices yet: this trial's model has not been evaluated." in str(blocks)
 
 
 @pytest.mark.parametrize("slices", [1, 6, 20])

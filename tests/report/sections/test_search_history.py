@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from bts_tune.report.sections.search_history import device_time, draw_search_history
-from bts_tune.testing.runs import make_baselines, make_curve, make_search, make_trial
-from bts_tune.testing.sections import SectionContract
+from bts_tune.report.blocks import Picture
+from bts_tune.report.sections.search_history import SearchHistory, device_time, draw_search_history
+from bts_tune.testing.runs import make_baselines, make_curve, make_run, make_search, make_trial
+from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import size
 
 
@@ -31,6 +34,21 @@ def test_search_history_follows_the_order_of_ending() -> None:
     for row in trials[0].rows:
         row["time"] += 1e6
     assert draw_search_history(trials) != drawn
+
+
+@pytest.mark.parametrize(
+    ("run", "word"),
+    [
+        ({"space": {"search": {"num_trials": 9}}}, "searched"),
+        ({"space": {"search": None, "trials": {"a": {}}}}, "other trial"),
+        ({"space": {"search": {"num_trials": 9}}, "options": {"folds": 3}}, "other trial"),
+    ],
+)
+def test_trials_are_called_searched_where_a_search_drew_them(run: dict[str, Any], word: str) -> None:
+    blocks = SearchHistory().blocks(context_of(make_search(epochs=3), make_run(**run)))
+    (plot,) = [block.plot for block in blocks if isinstance(block, Picture)]
+    assert plot is not None
+    assert plot.data["others"] == word
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from bts_tune.results.record.leaks import LeakPair, write_leaks
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.record.scores import pooled_dice_loss
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.testing.runs import make_scores, write_scores
-from tests.results.scored import SEARCHED, written
+from bts_tune.testing.runs import make_scores, make_test, write_scores
+from tests.results.scored import SEARCHED, of_seeds, trial, written
 
 
 def test_the_best_trial_and_the_baselines_are_compared(tmp_path: Path) -> None:
@@ -39,6 +39,13 @@ def test_scores_that_cannot_be_used_cost_their_trial_its_place(tmp_path: Path) -
     assert "epoch 9" in found.missing[0]
     assert "other images" in found.missing[1]
     assert "No baseline has scores of the valid split" in found.missing[2]
+
+
+def test_what_was_never_measured_is_told_apart_from_what_is_lost(tmp_path: Path) -> None:
+    seeds = of_seeds("a", 0.3, 3)
+    lost = trial("b", 0.4, baseline=True, test=make_test(0.4))
+    found = compare_configurations(written(tmp_path / "r", [*seeds, lost], {"a-s0": 0.8}), [*seeds, lost])
+    assert found.missing[:2] == ("Not measured image by image: 2 of the 3 trainings of a.", "scores/b.npz is missing.")
 
 
 def test_a_run_without_scores_has_no_comparison(tmp_path: Path) -> None:

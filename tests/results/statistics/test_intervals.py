@@ -79,6 +79,18 @@ def test_first_equals_the_count_over_every_possible_draw() -> None:
     assert sum(found.first) == pytest.approx(1)
 
 
+def test_of_many_images_percentiles_are_bca_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = trials(0.8, 0.6, images=5000)
+    found = resample(sums, reference=1, resamples=1999)
+    monkeypatch.setattr(statistics, "_MANY", 10_000)
+    bca = resample(sums, reference=1, resamples=1999)
+    for one, other in zip((*found.dice_loss, found.iou_gain[0]), (*bca.dice_loss, bca.iou_gain[0]), strict=True):
+        assert one.low is not None
+        assert one.high is not None
+        assert (one.low, one.high) != (other.low, other.high)
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.05 * (one.high - one.low))
+
+
 def test_a_paired_difference_is_narrower_than_the_intervals_it_is_made_of() -> None:
     one = make_sums(60, 0.7, spread=0.25)
     other = one.copy()

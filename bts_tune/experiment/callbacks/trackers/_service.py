@@ -15,6 +15,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -168,6 +169,18 @@ class ServiceTracker(Tracker):
             if isinstance(value, int | float) and not isinstance(value, bool) and name not in ("epoch", "time")
         }
 
+    def began(self, trial: str) -> float | None:
+        """Return when what is sent of a trial began, or `RUN` itself, in Unix seconds; None where nothing tells."""
+        if trial == RUN:
+            return _unix_seconds(self.run.get("created"))
+        with self._lock:
+            row = next(iter(self._unsent[trial].rows), None) if trial in self._unsent else None
+        return None if row is None or "time" not in row else float(row["time"]) - float(row.get("seconds", 0.0))
+
+    def ended(self) -> float | None:
+        """Return when the run ended, by its record, in Unix seconds; None where nothing tells."""
+        return _unix_seconds(RunFolder(self.folder).read_run().get("ended"))
+
     @property
     def _state_file(self) -> Path:
         return self.folder / "trackers" / f"{self.name}.json"
@@ -259,6 +272,14 @@ class ServiceTracker(Tracker):
     def _save(self) -> None:
         content = {"version": 1, "trials": self._sent}
         write_atomically(self._state_file, json.dumps(content, indent=1))
+
+
+def _unix_seconds(written: Any) -> float | None:
+    """Return a moment of the record as Unix seconds."""
+    try:
+        return datetime.fromisoformat(str(written)).timestamp()
+    except ValueError:
+        return None
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

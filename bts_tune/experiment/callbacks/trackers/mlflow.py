@@ -30,6 +30,8 @@ _SETTINGS = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+_REASON = "bts_tune.reason"
+
 
 @TRACKERS.register("mlflow")
 class MLflow(ServiceTracker):
@@ -40,6 +42,7 @@ class MLflow(ServiceTracker):
     def __init__(self) -> None:
         super().__init__()
         self._made: dict[str, str] = {}
+        self._ended: dict[str, float] = {}
 
     def location(self) -> str:
         """Return the server, or the command that shows what is kept here."""
@@ -78,13 +81,18 @@ class MLflow(ServiceTracker):
 
         if identifier is not None:
             self._client.update_run(identifier, status="RUNNING")
+            if _REASON in self._client.get_run(identifier).data.tags:
+                self._client.delete_tag(identifier, _REASON)
             return identifier
         if trial not in self._made:
             name = trial or str(self.run.get("run", self.folder.name))
             tags = {"bts_tune.run": str(self.run.get("run", self.folder.name)), "mlflow.source.name": "bts-tune"}
             if trial != RUN:
                 tags["mlflow.parentRunId"] = self._sent[RUN]["id"]
-            self._made[trial] = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
+            began = self.began(trial)
+            started = None if began is None else int(1000 * began)
+            made = self._client.create_run(self._experiment, start_time=started, tags=tags, run_name=name)
+            self._made[trial] = made.info.run_id
         params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in config.items()]
         for start in range(0, len(params), _PARAMS):
             self._client.log_batch(self._made[trial], params=params[start : start + _PARAMS])
@@ -101,12 +109,19 @@ class MLflow(ServiceTracker):
         ]
         for start in range(0, len(metrics), _METRICS):
             self._client.log_batch(identifier, metrics=metrics[start : start + _METRICS])
+        if "time" in rows[-1]:
+            self._ended[identifier] = rows[-1]["time"]
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
         """Set how a run ended; MLflow knows fewer words, so that ours is a tag."""
         self._client.set_tag(identifier, "bts_tune.status", status)
-        self._client.set_tag(identifier, "bts_tune.reason", reason)
-        self._client.set_terminated(identifier, _STATUS.get(status, "FAILED"))
+        if reason:
+            self._client.set_tag(identifier, _REASON, reason)
+        # A trial ended with its last epoch, whenever it is sent.
+        ended = self.ended() if trial == RUN else self._ended.get(identifier)
+        self._client.set_terminated(
+            identifier, _STATUS.get(status, "FAILED"), None if ended is None else int(1000 * ended)
+        )
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
         """Send files as artifacts."""

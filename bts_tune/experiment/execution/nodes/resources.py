@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.execution.nodes.node import Node, describe_nodes
+from bts_tune.experiment.planning.environment import hardware
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.text import plural
 
@@ -104,6 +108,19 @@ def allocate(options: RunOptions, *, nodes: Sequence[Node], trials: int) -> Tria
     concurrent = max(1, min(concurrent, trials))
     cpus = options.cpus_per_trial or _largest_share(nodes, per_trial, memory, concurrent)
     return TrialResources(cpus, per_trial, concurrent, device, memory)
+
+
+def require_room_here(options: RunOptions) -> None:
+    """Refuse, before Ray is started on this machine, what it cannot have.
+
+    Ray sets a part of the memory aside, so that what needs nearly all of it is refused only once Ray is there.
+
+    Raises:
+        ConfigError: what is asked for is not there, or fits no node.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    here = Node("", socket.gethostname(), available_cpus(), float(len(hardware()["gpus"])), float(memory))
+    allocate(options, nodes=[here], trials=1)
 
 
 def _require_room(options: RunOptions, nodes: Sequence[Node], per_trial: float, memory: float) -> None:

@@ -175,11 +175,9 @@ def with_measured_gpus_per_trial(
 
     configs = largest_configurations(space)
     folders = [prepared[config.part(PreprocessingPart)] for config in configs]
-    found = ray.get(
-        ray.remote(measure_peak_memory)
-        .options(name="probe", num_gpus=1, max_calls=1)
-        .remote(configs, folders, plugins_to_restore(), shipping)
-    )
+    # Ray takes `max_calls` here alone, not in `.options()`.
+    probe: Any = ray.remote(num_gpus=1, max_calls=1)(measure_peak_memory)
+    found = ray.get(probe.options(name="probe").remote(configs, folders, plugins_to_restore(), shipping))
     most = trials_per_gpu(found.peak, found.total)
     say(
         f"{architecture(found.config)} takes most, {found.peak / 2**30:.1f} of {found.total / 2**30:.0f} GiB: "

@@ -163,6 +163,7 @@ class TrialActor(tune.Trainable):
                 device=plan["device"],
                 threads=plan["threads"],
                 folder=self._files.folder,
+                cpu_precision=plan["cpu_precision"],
             ),
         )
         self._rows = rows(self._trial)

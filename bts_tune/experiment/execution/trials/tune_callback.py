@@ -23,6 +23,10 @@ from bts_tune.experiment.search.searcher import PlanSearcher
 Outcome = Literal["complete", "interrupted", "out-of-time", "lost"]
 
 
+_KEPT = {"trial", "attempt", "protected"}
+"""What is still asked for of the configuration that Tune gives to a trial, once the trial has ended."""
+
+
 class StopTuning(BaseException):
     """Leaves Ray Tune's loop at once; not an `Exception`, which Tune would answer by waiting for its trials."""
 
@@ -140,7 +144,7 @@ class TuneCallback(tune.Callback):
         name, outcome = trial.config["trial"], result["outcome"]
         self._since.pop(trial.trial_id, None)
         self._where.pop(trial.trial_id, None)
-        _clear_statistics(trial)
+        _forget(trial)
         with _writing():
             if outcome == "running":
                 assert self._scheduler is not None  # nothing else stops a trial
@@ -152,7 +156,7 @@ class TuneCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Retry a trial whose process died, or record that it failed."""
         self._since.pop(trial.trial_id, None)
-        _clear_statistics(trial)
+        _forget(trial)
         cause: BaseException | None = None
         if trial.trial_id in self._hung:
             fault = Fault("hung", f"no epoch within {self._timeout:g} s")
@@ -197,15 +201,21 @@ class TuneCallback(tune.Callback):
         return None
 
 
-def _clear_statistics(trial: Any) -> None:
-    """Drop what Tune gathers of every number that a trial reports.
+def _forget(trial: Any) -> None:
+    """Drop what Tune keeps of a trial that has ended, to the end of the run, though nothing here reads it.
 
-    Nothing here reads it, and kept to the end of the run it is nine tenths of what the driver's memory grows by with
-    each trial.
+    That is what it gathers of every number that the trial reported, the trial's last result, and its configuration
+    three times over: as it is, flattened, and as one line of text. With thousands of trials it is most of what the
+    driver's memory grows by.
     """
     trial.metric_analysis.clear()
     trial.metric_n_steps.clear()
+    trial.run_metadata.last_result = {"trial_id": trial.trial_id, "done": True}
     trial.run_metadata.invalidate_cache()
+    trial.evaluated_params.clear()
+    trial.set_experiment_tag("")
+    for key in set(trial.config) - _KEPT:
+        del trial.config[key]
 
 
 def _error_of(trial: Any) -> Exception:

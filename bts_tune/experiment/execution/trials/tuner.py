@@ -96,6 +96,7 @@ def tune_trials(
             "weights": inputs.weights[config.encoder, config.encoder_weights].to_dict(),
             "folder": str(folder.model_folder(trial.trial).resolve()),
             "device": resources.device,
+            "cpu_precision": inputs.cpu_precision.of(config),
             "threads": resources.cpus,
             "cpus": cores_of_largest_node(nodes.nodes()) if alone and not resources.gpus else resources.cpus,
             "gpus": max(1.0, resources.gpus) if alone and resources.gpus else resources.gpus,

@@ -221,6 +221,17 @@ if (all && window.echarts) {
     return (ordered[Math.floor((ordered.length - 1) / 2)] + ordered[Math.ceil((ordered.length - 1) / 2)]) / 2;
   };
 
+  // A legend takes as many rows as its labels need: none of them is cut off, or hidden behind an arrow.
+  const legendHeight = (labels, width) => {
+    let rows = 1, used = 0;
+    for (const label of labels) {
+      const own = 6.6 * label.length + 48;
+      if (used && used + own > width) { rows += 1; used = 0; }
+      used += own;
+    }
+    return 20 * rows;
+  };
+
   // More thin lines than these are slow, and hide each other.
   const MOST_LINES = 300;
 
@@ -235,11 +246,12 @@ if (all && window.echarts) {
         { title: "Gap: validation minus training Dice loss", values: (trial) => trial.gap },
       ];
       const line = (trial, values) => trial.x.map((x, place) => [x, values[place]]).filter((point) => point[1] !== null);
+      const labels = data.lines.map((one) => one.label);
       let pointed = null;
       const draw = () => {
-        const narrow = figure.clientWidth < 700;
-        const grids = narrow ? [{ left: 48, right: 10, top: 60, height: 190 }, { left: 48, right: 10, top: 310, height: 170 }]
-          : [{ left: 48, width: "41%", top: 74, bottom: 42 }, { right: 12, width: "41%", top: 74, bottom: 42 }];
+        const narrow = figure.clientWidth < 700, below = legendHeight(labels, figure.clientWidth);
+        const grids = narrow ? [{ left: 48, right: 10, top: below + 40, height: 180 }, { left: 48, right: 10, top: below + 304, height: 160 }]
+          : [{ left: 48, width: "41%", top: below + 54, bottom: 42 }, { right: 12, width: "41%", top: below + 54, bottom: 42 }];
         const baselines = data.lines.filter((one) => one.dashed);
         const shown = data.lines.map((one) => ({ ...one, kind: baselines.indexOf(one), color: tint(one.color) }));
         const series = panels.flatMap((part, index) => [
@@ -258,13 +270,13 @@ if (all && window.echarts) {
         ]);
         return {
           ...base(), series, grid: grids,
-          title: panels.map((part, index) => ({ text: part.title, textStyle: { color: color("ink"), fontSize: 13 }, left: narrow || !index ? 8 : "52%", top: narrow ? (index ? 280 : 32) : 42 })),
-          legend: { top: 0, type: "scroll", textStyle: { color: color("ink"), fontSize: 11 }, data: data.lines.map((one) => one.label) },
+          title: panels.map((part, index) => ({ text: part.title, textStyle: { color: color("ink"), fontSize: 13 }, left: narrow || !index ? 8 : "52%", top: below + (narrow ? (index ? 274 : 10) : 22) })),
+          legend: { top: 0, textStyle: { color: color("ink"), fontSize: 11 }, data: labels },
           xAxis: grids.map((_, index) => ({ gridIndex: index, type: "value", minInterval: 1, min: 1, max: "dataMax", name: "Epoch", nameLocation: "middle", nameGap: 24, ...axisStyle() })),
           yAxis: grids.map((_, index) => ({ gridIndex: index, type: "value", scale: true, ...axisStyle() })),
         };
       };
-      const one = chart(figure, figure.clientWidth < 700 ? 530 : 400, draw, { highlight: (_, trial) => { pointed = trial; one.setOption(draw(), { notMerge: true }); } });
+      const one = chart(figure, (figure.clientWidth < 700 ? 510 : 380) + legendHeight(labels, figure.clientWidth), draw, { highlight: (_, trial) => { pointed = trial; one.setOption(draw(), { notMerge: true }); } });
       if (others.length < unnamed.length) figure.append(make("p", { class: "note" }, `Thin lines: ${others.length} of ${unnamed.length} other trials, at even steps from the best to the worst.`));
       one.on("click", (item) => { const trial = byId.get(data.lines.find((line) => line.label === item.seriesName)?.trials[0]); if (trial && !item.data) open(trial); });
     },
@@ -273,13 +285,13 @@ if (all && window.echarts) {
       const ended = data.ended.map((id, place) => ({ trial: byId.get(id), order: place + 1, spent: data.spent[place], best: data.best[place] }));
       const kinds = [
         ["baseline", (trial) => trial.role !== "", "rect", () => color("ink")],
-        ["searched", (trial) => trial.role === "" && trial.ranked, "circle", () => COLORS.searched],
+        [data.others, (trial) => trial.role === "" && trial.ranked, "circle", () => COLORS.searched],
         ["ended before the full budget", (trial) => trial.role === "" && !trial.ranked, "triangle", () => color("faint")],
-      ];
+      ].filter(([, wanted]) => ended.some((one) => one.trial && wanted(one.trial)));
       let pointed = null;
       const draw = () => {
         const narrow = figure.clientWidth < 700;
-        const grids = narrow ? [{ left: 48, right: 10, top: 66, height: 180 }, { left: 48, right: 10, top: 320, height: 160 }]
+        const grids = narrow ? [{ left: 48, right: 10, top: 86, height: 170 }, { left: 48, right: 10, top: 326, height: 160 }]
           : [{ left: 48, width: "42%", top: 50, bottom: 42 }, { right: 12, width: "42%", top: 50, bottom: 42 }];
         const series = ["order", "spent"].flatMap((key, index) => [
           ...kinds.map(([name, wanted, symbol, tint]) => ({
@@ -291,7 +303,7 @@ if (all && window.echarts) {
         ]);
         return {
           ...base(), series, grid: grids, legend: { top: 0, textStyle: { color: color("ink"), fontSize: 11 }, data: [...kinds.map((kind) => kind[0]), "best so far"] },
-          xAxis: ["Trials ended", data.unit].map((name, index) => ({ gridIndex: index, type: "value", name, nameLocation: "middle", nameGap: 24, ...axisStyle() })),
+          xAxis: ["Trials ended", data.unit].map((name, index) => ({ gridIndex: index, type: "value", name, nameLocation: "middle", nameGap: 24, ...(index ? {} : { minInterval: 1 }), ...axisStyle() })),
           yAxis: grids.map((_, index) => ({ gridIndex: index, type: "value", scale: true, name: index ? "" : `Validation ${all.objective}`, nameLocation: "end", nameTextStyle: { align: "left" }, ...axisStyle() })),
         };
       };
@@ -319,11 +331,11 @@ if (all && window.echarts) {
         const category = { type: "value", min: -1, max: categories?.length, interval: 1, axisLabel: { formatter: (value) => categories[value] ?? "" } };
         return {
           ...base(), grid: { left: 60, right: 20, top: 34, bottom: 46 },
-          legend: { top: 0, data: ["searched", "baseline", ...(categories ? ["median"] : [])], textStyle: { color: color("ink"), fontSize: 11 } },
+          legend: { top: 0, data: [data.others, "baseline", ...(categories ? ["median"] : [])], textStyle: { color: color("ink"), fontSize: 11 } },
           xAxis: { ...axisStyle(), ...(axis.numeric ? { type: log ? "log" : "value", scale: true } : { ...category, axisLabel: { ...axisStyle().axisLabel, ...category.axisLabel } }), name: axis.field, nameLocation: "middle", nameGap: 26 },
           yAxis: { type: "value", scale: true, name: `Validation ${all.objective}`, ...axisStyle(), nameTextStyle: { color: color("soft"), align: "left" }, axisLine: { onZero: false } },
           series: [
-            { type: "scatter", name: "searched", symbolSize: 8, itemStyle: { color: COLORS.searched, opacity: 0.75 }, data: points.filter((point) => !point.baseline) },
+            { type: "scatter", name: data.others, symbolSize: 8, itemStyle: { color: COLORS.searched, opacity: 0.75 }, data: points.filter((point) => !point.baseline) },
             { type: "scatter", name: "baseline", symbol: "rect", symbolSize: 9, itemStyle: { color: color("ink") }, data: points.filter((point) => point.baseline) },
             ...(categories ? [{ type: "scatter", name: "median", silent: true, symbol: "rect", symbolSize: [60, 3], z: 4, itemStyle: { color: COLORS.best }, data: categories.map((name, index) => [index, median(trials.filter((one) => String(one.x) === name).map((one) => data.values[one.trial.id]))]) }] : []),
             ...(pointed ? [{ type: "scatter", silent: true, z: 9, symbolSize: 18, itemStyle: { color: "transparent", borderColor: COLORS.best, borderWidth: 3 }, data: points.filter((point) => point.trial === pointed.id) }] : []),

@@ -111,9 +111,21 @@ def test_each_trial_is_a_run_with_its_configuration_and_its_end(tmp_path: Path) 
     assert a.data.params["decoder"] == "unet"
     assert (a.info.status, a.data.tags["bts_tune.status"]) == ("FINISHED", "complete")
     assert (b.info.status, b.data.tags["bts_tune.status"]) == ("FAILED", "failed")
+    assert "bts_tune.reason" not in a.data.tags
     assert a.data.tags["mlflow.parentRunId"] == found["spring"].info.run_id
     files = {one.path for one in mlflow.MlflowClient().list_artifacts(found["spring"].info.run_id)}
     assert {"report.html", "figures", "run.json"} <= files
+
+
+def test_what_is_sent_later_has_the_times_of_the_record(tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "winter", created="2023-11-14T22:13:20+00:00", ended="2023-11-14T22:20:00+00:00")
+    send_run(folder, "mlflow")
+    found = runs("winter")
+    rows = {record.trial: record.rows for record in folder.trials()}["a"]
+    a, whole = found["a"].info, found["winter"].info
+    assert a.start_time == pytest.approx(1000 * (rows[0]["time"] - rows[0]["seconds"]), abs=1)
+    assert a.end_time == pytest.approx(1000 * rows[-1]["time"], abs=1)
+    assert (whole.start_time, whole.end_time) == (1_700_000_000_000, 1_700_000_400_000)
 
 
 def test_sending_again_adds_nothing(tmp_path: Path) -> None:

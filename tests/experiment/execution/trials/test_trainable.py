@@ -88,6 +88,7 @@ def plan(small_data: Path, cache: Path, tmp_path: Path) -> Callable[..., dict[st
             "weights": EncoderWeights(config.encoder).to_dict(),
             "folder": str(tmp_path / "models" / name),
             "device": "cpu",
+            "cpu_precision": "float32",
             "threads": threads,
             "gpus": 0,
             "shipping": None,

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError
+from ray.tune.experiment import Trial
+from ray.tune.utils import flatten_dict
 
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.execution.trials.node_watch import NodeWatch
@@ -62,7 +64,9 @@ class Run:
             last_result={},
             metric_analysis=defaultdict(dict, val_iou={"max": 1.0}),
             metric_n_steps=defaultdict(dict),
-            run_metadata=SimpleNamespace(invalidate_cache=lambda: None),
+            run_metadata=SimpleNamespace(invalidate_cache=lambda: None, last_result={}),
+            evaluated_params={},
+            set_experiment_tag=lambda tag: None,
             pickled_error_file=None,
             error_file=None,
         )
@@ -98,7 +102,7 @@ def test_nothing_ends_a_run_without_a_reason(tmp_path: Path) -> None:
     Run(tmp_path, deadline=time.monotonic() + 3600).callback.on_step_end(0, [])
 
 
-def test_epochs_and_the_end_are_recorded_and_tunes_statistics_dropped(tmp_path: Path) -> None:
+def test_epochs_and_the_end_are_recorded(tmp_path: Path) -> None:
     run = Run(tmp_path)
     trial = run.start()
     run.report(trial, 1, opened={"kept_epochs": 0, "device": "cpu"})
@@ -106,7 +110,27 @@ def test_epochs_and_the_end_are_recorded_and_tunes_statistics_dropped(tmp_path: 
     run.callback.on_trial_complete(0, [], trial)
     (record,) = run.folder.trials()
     assert (record.status, len(record.rows), record.started["device"]) == ("complete", 2, "cpu")
-    assert not trial.metric_analysis
+
+
+def test_of_an_ended_trial_tune_keeps_next_to_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    suggested = run.searcher.suggest("ray-1")
+    assert isinstance(suggested, dict)
+    config = {**suggested, "attempt": 1, "protected": True, "config": {f"field {number}": 0.5 for number in range(50)}}
+    tag = str(config)
+    trial = Trial("trial", stub=True, config=config, evaluated_params=flatten_dict(config), experiment_tag=tag)
+    run.callback.on_trial_start(0, [], trial)
+    for epoch, outcome in ((1, "running"), (2, "complete")):
+        reported = {**result(epoch, 0.5), "outcome": outcome, "opened": {"kept_epochs": 0} if epoch == 1 else {}}
+        run.callback.on_trial_result(0, [], trial, reported)
+        trial.update_last_result({**reported, "trial_id": "ray-1"})
+    before = len(cloudpickle.dumps(trial))
+    run.callback.on_trial_complete(0, [], trial)
+    assert run.folder.trials()[0].status == "complete"
+    assert trial.config == {"trial": "a", "attempt": 1, "protected": True}
+    assert trial.last_result == {"trial_id": trial.trial_id, "done": True}
+    assert not trial.evaluated_params
+    assert len(cloudpickle.dumps(trial)) < before / 2
 
 
 def test_a_process_that_dies_is_retried_and_then_failed(tmp_path: Path) -> None:

@@ -1,0 +1,216 @@
+"""Tables that list the files: `train.csv` with the columns `image` and `mask`, and `patient` and `split` if known.
+
+Paths are relative to the dataset's folder; other forms are taken for the one file that nearly fits, as in COCO files.
+Several tables are the splits that their names say (`train.csv`, `valid.csv`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bts_tune.data.files import OutsideError
+from bts_tune.data.readers._file_names import FileNames, plain
+from bts_tune.data.readers._names import examples, split_in
+from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.folders import with_lone_groups
+from bts_tune.data.readers.pairs import PairsReader
+from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord, image_files
+from bts_tune.data.tables import read_table
+from bts_tune.errors import DataError
+from bts_tune.registry import READERS
+from bts_tune.text import quoted
+
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "image": ("image", "image_path", "image_file", "image_name", "img", "img_path", "img_file"),
+    "mask": ("mask", "mask_path", "mask_file", "mask_name", "label_path", "seg", "seg_path", "segmentation_path"),
+    "patient": ("patient", "patient_id", "patientid", "pid", "subject", "subject_id", "case", "group"),
+    "split": ("split", "set", "subset", "partition"),
+}
+_RUN_LENGTHS = ("rle", "encodedpixels", "encoded_pixels", "rle_mask", "mask_rle")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a table; image and mask as they are written."""
+
+    table: str
+    line: int
+    split: str
+    image: str
+    mask: str
+    patient: str | None
+
+
+@READERS.register("manifest")
+class ManifestReader(Reader):
+    """Images and masks that a table lists."""
+
+    title = "table of images and masks"
+    expects = "a table such as train.csv with the columns image and mask (patient and split are optional)"
+    gives_way = True
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether there is a table with both columns, and no pairs side by side."""
+        return bool(_tables(root)) and not PairsReader().recognises(root)
+
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Read every row of every table.
+
+        Raises:
+            DataError: there is no such table, or a row names no split or a file that is no image.
+        """
+        if not root.is_dir():
+            raise DataError(f"{root}: is not a folder.")
+        tables = _tables(root, outside=True)
+        if not tables:
+            raise DataError(f"{root}: holds no table with the columns image and mask.")
+        rows = [row for path in tables for row in _rows(root, path, several=len(tables) > 1)]
+        files = image_files(root, recursive=True)
+        issues: list[Issue] = []
+        images, masks = (
+            _files(root, files, [(row, row.image if kind == "image" else row.mask) for row in rows], kind, issues)
+            for kind in ("image", "mask")
+        )
+        records: dict[str, list[SliceRecord]] = defaultdict(list)
+        seen: dict[str, _Row] = {}
+        for row, image, mask in zip(rows, images, masks, strict=True):
+            if image is None or mask is None:
+                continue
+            if image in seen:
+                message = (
+                    f"{row.table}, line {row.line}: lists it again after line {seen[image].line}; once is allowed."
+                )
+                issues.append(Issue("error", "duplicate-entry", image, None, message))
+                continue
+            seen[image] = row
+            path = root / image
+            records[row.split].append(
+                SliceRecord(image, row.split, path, path.stem, mask=root / mask, group=row.patient)
+            )
+        found = {split: tuple(records[split]) for split in SPLITS if split in records} or {"train": ()}
+        if "train" not in found:
+            raise DataError(f"{root}: has no train split; {tables[0].name} lists {', '.join(found)} alone.")
+        own = None if len(found) > 1 else ()
+        return Dataset(root, self.name, {}, with_lone_groups(found, issues), tuple(issues), own_splits=own)
+
+    def hint(self, root: Path) -> str | None:
+        """Tell of a table without paths of masks."""
+        for path in _csv_files(root):
+            titles = _titles(path)
+            rle = [title for title in titles if title in _RUN_LENGTHS]
+            if rle:
+                return (
+                    f"{path.name} holds run lengths (column {quoted(rle[0])}), which are not read; write each as a "
+                    "mask file, into masks/ beside images/, or all as a COCO file."
+                )
+            if _column(titles, "image") is not None:
+                return (
+                    f"{path.name} has no column for masks, found are {', '.join(map(quoted, titles[:8]))}; a table "
+                    "needs the columns image and mask, and may have patient and split."
+                )
+        return None
+
+
+def _csv_files(root: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.suffix.lower() in (".csv", ".tsv") and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _tables(root: Path, *, outside: bool = False) -> list[Path]:
+    """Return the tables that have the columns of image and mask.
+
+    Args:
+        root: the dataset's folder.
+        outside: whether a table behind a link that leads out is an error; else it is none.
+    """
+    return [
+        path
+        for path in _csv_files(root)
+        if all(_column(_titles(path, outside=outside), wanted) is not None for wanted in ("image", "mask"))
+    ]
+
+
+def _titles(path: Path, *, outside: bool = False) -> list[str]:
+    """Return the titles of a table, as they are compared; none where it is no table."""
+    try:
+        titles, _, _ = read_table(path)
+    except OutsideError:
+        if outside:
+            raise
+        return []
+    except DataError:
+        return []
+    return [title.casefold().replace(" ", "_").replace("-", "_") for title in titles]
+
+
+def _column(titles: Sequence[str], wanted: str) -> int | None:
+    return next((titles.index(title) for title in _COLUMNS[wanted] if title in titles), None)
+
+
+def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
+    """Return the rows of a table."""
+    titles = _titles(path)
+    places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
+    of_table = split_in(path.stem) if several else None
+    table = path.relative_to(root).as_posix()
+    found = []
+    for line, row in enumerate(read_table(path)[1], start=2):
+        cells = {
+            wanted: row[place].strip() if place is not None and place < len(row) else ""
+            for wanted, place in places.items()
+        }
+        if not any(cells.values()):
+            continue
+        split = split_in(cells["split"]) if cells["split"] else of_table or "train"
+        if split is None:
+            raise DataError(f"{path}: line {line}: split {quoted(cells['split'])}: must be one of {', '.join(SPLITS)}.")
+        for kind in ("image", "mask"):
+            if cells[kind] and not cells[kind].lower().endswith(IMAGE_SUFFIXES):
+                raise DataError(
+                    f"{path}: line {line}: {kind} {quoted(cells[kind])}: must be an image of a slice "
+                    f"({', '.join(IMAGE_SUFFIXES)}); volumes are read in folders images/ and masks/."
+                )
+        found.append(_Row(table, line, split, cells["image"], cells["mask"], cells["patient"] or None))
+    return found
+
+
+def _files(
+    root: Path, files: Sequence[Path], written: Sequence[tuple[_Row, str]], kind: str, issues: list[Issue]
+) -> list[str | None]:
+    """Return the file of each row, relative to the root; None, and an issue, where there is none."""
+    names = FileNames(root, root, [root], files)
+    entries = [(text, _relative(text)) for _, text in written if text]
+    nearly = names.resolve(entries)
+    found: list[str | None] = []
+    missing: list[tuple[_Row, str]] = []
+    for row, text in written:
+        name = _relative(text) if text else ""
+        name = nearly.get(name, name)
+        there = bool(name) and names.exists(name)
+        found.append(name if there else None)
+        if not there:
+            missing.append((row, text))
+    if names.resolved:
+        issues.append(Issue("warning", "nearly-fitting-names", written[0][0].table, None, names.said(len(entries))))
+    if missing:
+        row, text = missing[0]
+        listed = examples([other or f"none in line {one.line}" for one, other in missing])
+        message = f"{len(missing)} of its {len(written)} rows name no {kind} that is there ({listed})"
+        message += names.cause([_relative(other) for _, other in missing if other], {one for one in found if one})
+        if kind == "mask":
+            message += "; a slice without a tumour needs an all-zero mask"
+        issues.append(Issue("error", f"missing-{kind}", row.table, None, f"{message}."))
+    return found
+
+
+def _relative(written: str) -> str:
+    """Return a path as it is written, relative to the dataset's folder: it leads nowhere else."""
+    name = posixpath.normpath(written.replace("\\", "/"))
+    return posixpath.normpath(plain(written)) if name.startswith(("/", "..")) or ":" in name else name

@@ -1,0 +1,104 @@
+"""Pascal VOC: `JPEGImages/`, `SegmentationClass/`, and lists of stems in `ImageSets/Segmentation/`.
+
+The lists `train.txt`, `val.txt` and `test.txt` are the splits; without a list of training images there are none, and
+the slices are split later. Images that no list names are left out, as VOC has more of them than masks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bts_tune.data.files import read_file
+from bts_tune.data.readers._names import split_in
+from bts_tune.data.readers._split_folders import Place, subfolders
+from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.folders import pair, with_lone_groups
+from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord
+from bts_tune.errors import DataError
+from bts_tune.registry import READERS
+from bts_tune.text import quoted
+
+_IMAGES, _MASKS, _LISTS = "jpegimages", "segmentationclass", ("imagesets", "segmentation")
+
+
+@READERS.register("voc")
+class VocReader(Reader):
+    """Images and masks in Pascal VOC's folders."""
+
+    title = "Pascal VOC folders"
+    expects = "JPEGImages/ and SegmentationClass/ (Pascal VOC)"
+
+    def recognises(self, root: Path) -> bool:
+        """Return whether the folders of images and masks are there."""
+        return _below(root, _IMAGES) is not None and _below(root, _MASKS) is not None
+
+    def read(self, root: Path, options: ReaderOptions) -> Dataset:
+        """Read the pairs of each list, or all of them.
+
+        Raises:
+            DataError: a folder is missing, or a list is no text.
+        """
+        images, masks = _below(root, _IMAGES), _below(root, _MASKS)
+        if images is None or masks is None:
+            raise DataError(f"{root}: Pascal VOC needs both JPEGImages/ and SegmentationClass/.")
+        lists = _lists(root)
+        issues: list[Issue] = []
+        records: dict[str, tuple[SliceRecord, ...]] = {}
+        if "train" not in lists:
+            only = frozenset(path.stem for path in Place(masks).files())
+            pairs = pair(root, "train", Place(images, only=only), Place(masks))
+            records["train"], issues = tuple(pairs.records), pairs.issues
+        else:
+            taken: dict[str, str] = {}
+            for split in (one for one in SPLITS if one in lists):
+                name = lists[split].relative_to(root).as_posix()
+                stems = _stems(lists[split])
+                for stem in sorted(stems & taken.keys()):
+                    message = f"lists {quoted(stem)}, which {taken[stem]} lists too; a slice has one split."
+                    issues.append(Issue("error", "several-splits", name, None, message))
+                stems -= taken.keys()
+                taken |= dict.fromkeys(stems, name)
+                places = (Place(folder, only=stems) for folder in (images, masks))
+                pairs = pair(root, split, *places)
+                known = {str(one.image_id) for one in pairs.records} | {Path(one.file).stem for one in pairs.issues}
+                missing = sorted(stems - known)
+                if missing:
+                    message = (
+                        f"lists {len(missing)} of {len(stems)} stems without a file, such as {quoted(missing[0])}."
+                    )
+                    issues.append(Issue("error", "missing-image", name, None, message))
+                records[split] = tuple(pairs.records)
+                issues += pairs.issues
+        return Dataset(
+            root=root,
+            layout=self.name,
+            categories={},
+            records=with_lone_groups(records, issues),
+            issues=tuple(issues),
+            own_splits=None if "train" in lists else (),
+        )
+
+
+def _below(folder: Path, *names: str) -> Path | None:
+    """Return a folder below another one, in any case."""
+    for name in names:
+        found = [one for one in subfolders(folder) if one.name.casefold() == name]
+        if not found:
+            return None
+        folder = found[0]
+    return folder
+
+
+def _lists(root: Path) -> dict[str, Path]:
+    """Return the list of each split; `trainval.txt` is of two and is passed over."""
+    folder = _below(root, *_LISTS)
+    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    return {split: path for path in files if (split := split_in(path.stem)) is not None}
+
+
+def _stems(path: Path) -> frozenset[str]:
+    try:
+        lines = read_file(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text in UTF-8; a stem a line is needed.") from None
+    return frozenset(line.split()[0] for line in lines if line.strip())

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bts_tune.data.checks.check import check_dataset
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask
+from bts_tune.data.readers.voc import VocReader
+from bts_tune.errors import DataError
+from bts_tune.testing.readers import ReaderContract
+from tests.data.builders import noise, write_image
+
+
+def write_voc(root: Path, **lists: str) -> Path:
+    """Write eight images, six of them with masks: palettes of class 1 with a border of 255, as VOC's own are."""
+    for number in range(8):
+        write_image(root / "JPEGImages" / f"s{number}.jpg", noise(seed=number))
+    (root / "SegmentationClass").mkdir()
+    for number in range(6):
+        indices = np.zeros((40, 60), dtype=np.uint8)
+        indices[4:12, 4:12] = 255
+        indices[5:11, 5:11] = 1
+        image = Image.fromarray(indices, mode="P")
+        image.putpalette([0, 0, 0, 128, 0, 0] + [0, 0, 0] * 253 + [224, 224, 192])
+        image.save(root / "SegmentationClass" / f"s{number}.png")
+    folder = root / "ImageSets" / "Segmentation"
+    folder.mkdir(parents=True)
+    for name, stems in lists.items():
+        (folder / f"{name}.txt").write_text("\n".join(f"s{stem}" for stem in stems) + "\n")
+    return root
+
+
+class TestVoc(ReaderContract):
+    @pytest.fixture
+    def reader(self) -> VocReader:
+        return VocReader()
+
+    @pytest.fixture
+    def dataset_folder(self, tmp_path: Path) -> Path:
+        return write_voc(tmp_path / "dataset", train="0123", val="45", trainval="012345")
+
+    @pytest.fixture
+    def broken_folder(self, tmp_path: Path) -> Path:
+        root = write_voc(tmp_path / "dataset", train="0123", val="45")
+        (root / "SegmentationClass" / "s2.png").unlink()
+        return root
+
+
+def test_lists_are_the_splits_and_what_none_names_is_left_out(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path, train="012", val="3", test="45", trainval="0123"))
+    names = {split: [record.image.stem for record in members] for split, members in dataset.records.items()}
+    assert names == {"train": ["s0", "s1", "s2"], "valid": ["s3"], "test": ["s4", "s5"]}
+    assert [issue.code for issue in dataset.issues] == ["left-out"]
+    report = check_dataset(dataset)
+    assert not report.errors
+    rule = report.masks.rule
+    assert read_mask(dataset.records["train"][0], rule).sum() == 36
+
+
+def test_without_lists_a_split_is_made_of_what_has_a_mask(tmp_path: Path) -> None:
+    root = write_voc(tmp_path)
+    for _ in range(2):
+        dataset = open_dataset(root)
+        assert (len(dataset), dataset.own_splits) == (6, ())
+        shutil.rmtree(root / "ImageSets", ignore_errors=True)
+
+
+def test_a_stem_in_two_lists_and_one_without_a_file_are_errors(tmp_path: Path) -> None:
+    issues = open_dataset(write_voc(tmp_path, train="0129", val="23")).errors
+    assert [(issue.code, issue.file) for issue in issues] == [
+        ("missing-image", "ImageSets/Segmentation/train.txt"),
+        ("several-splits", "ImageSets/Segmentation/val.txt"),
+    ]
+
+
+def test_a_list_that_is_no_text_is_told(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, train="0")
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"train\.txt: is no text in UTF-8"):
+        open_dataset(root)
