@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bts_tune import api
+from bts_tune.api import tuning
 from bts_tune.cli.main import main
 from bts_tune.cli.options import duration, given_options, names_for_resume, names_of
 from bts_tune.errors import RunError
@@ -65,7 +66,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         received.update(options)
         raise BeginsError("It goes on.")
 
-    monkeypatch.setattr(api, "start", start)
+    monkeypatch.setattr(tuning, "start", start)
     monkeypatch.setattr(api, "resume", resume)
     return received
 

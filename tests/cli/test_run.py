@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from bts_tune import api
+from bts_tune.api import tuning
 from bts_tune.cli.main import main
 from bts_tune.errors import RunError
 from bts_tune.experiment.planning.options import RunOptions
@@ -69,7 +69,7 @@ def test_values_are_read_as_what_they_look_like(monkeypatch: pytest.MonkeyPatch)
         begun.extend((options, how))
         raise RunError("It begins.")
 
-    monkeypatch.setattr(api, "start", start)
+    monkeypatch.setattr(tuning, "start", start)
     settings = ["batch_size = 4", "learning_rate=1e-3", "decoder=fpn", "seed=-1"]
     typed = ["--space", "baseline", *(word for one in settings for word in ("--set", one)), "--epochs", "3"]
     assert main([*typed, "--name", "mine", "--results", "elsewhere"]) == 2
