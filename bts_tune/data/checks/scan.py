@@ -125,7 +125,9 @@ class Scan:
     @cached_property
     def versions(self) -> Versions:
         """What the slices are compared by."""
-        return self._versions or Versions.of(self.slices.values())
+        if self._versions is None:
+            self._versions = Versions.of(self.slices.values())
+        return self._versions
 
     @property
     def vectors(self) -> Floats:
