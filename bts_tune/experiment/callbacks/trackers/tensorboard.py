@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +33,10 @@ class TensorBoard(Tracker):
 
     def log_epoch(self, trial: str, row: Mapping[str, Any]) -> None:
         """Write the numbers of an epoch; a trial's first epoch makes its file."""
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.summary import scalar
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event
+            from tensorboardX.summary import scalar
 
         if trial not in self._writers:
             folder = self._folder / trial
@@ -53,3 +56,20 @@ class TensorBoard(Tracker):
         writer = self._writers.pop(trial, None)
         if writer is not None:
             writer.close()
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let imports do without torch, as where it is not installed, unless it is loaded already.
+
+    tensorboardX imports it to know its tensors, of which none are logged here; the process of a run needs it no sooner
+    than its last evaluation.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
