@@ -22,12 +22,14 @@ _PARAMS, _METRICS = 100, 1000
 
 _STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "out-of-time": "FINISHED"}
 
-# A server that does not answer is asked again by the tracker itself; and nothing is told to anybody else.
+# A server that does not answer is asked again by the tracker itself; nothing is told to anybody else; and that the
+# tables of a new database are made is no news for whoever watches a run.
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 
 _REASON = "bts_tune.reason"
@@ -103,13 +105,13 @@ class MLflow(ServiceTracker):
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(name, value, int(1000 * row.get("time", time.time())), row["epoch"])
+            Metric(name, value, int(1000 * (row.get("time") or time.time())), row["epoch"])
             for row in rows
             for name, value in self.numbers(row).items()
         ]
         for start in range(0, len(metrics), _METRICS):
             self._client.log_batch(identifier, metrics=metrics[start : start + _METRICS])
-        if "time" in rows[-1]:
+        if rows[-1].get("time") is not None:
             self._ended[identifier] = rows[-1]["time"]
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
@@ -117,8 +119,8 @@ class MLflow(ServiceTracker):
         self._client.set_tag(identifier, "bts_tune.status", status)
         if reason:
             self._client.set_tag(identifier, _REASON, reason)
-        # A trial ended with its last epoch, whenever it is sent.
-        ended = self.ended() if trial == RUN else self._ended.get(identifier)
+        # Whenever it is sent: one that nobody saw end has ended with its last epoch.
+        ended = self.ended(trial) or self._ended.get(identifier)
         self._client.set_terminated(
             identifier, _STATUS.get(status, "FAILED"), None if ended is None else int(1000 * ended)
         )

@@ -79,7 +79,8 @@ class WandB(ServiceTracker):
     def log(self, trial: str, identifier: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Send the numbers of epochs."""
         for row in rows:
-            self._runs[trial].log({**self.numbers(row), "epoch": row["epoch"]})
+            when = {"_timestamp": row["time"]} if row.get("time") is not None else {}  # W&B would take the present
+            self._runs[trial].log({**self.numbers(row), "epoch": row["epoch"], **when})
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
         """Send how a run ended."""

@@ -128,6 +128,17 @@ def test_what_is_sent_later_has_the_times_of_the_record(tmp_path: Path) -> None:
     assert (whole.start_time, whole.end_time) == (1_700_000_000_000, 1_700_000_400_000)
 
 
+def test_a_trial_that_failed_before_its_first_epoch_ended_when_the_record_says(tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "frost", epochs=0, statuses=("failed",), reason=None)
+    folder.append_event("started", "a", time=1_700_000_000.0)
+    folder.append_event("ended", "a", status="failed", reason="no memory", time=1_700_000_060.0)
+    send_run(folder, "mlflow")
+    found = runs("frost")
+    assert (found["a"].info.start_time, found["a"].info.end_time) == (1_700_000_000_000, 1_700_000_060_000)
+    assert found["a"].data.tags["bts_tune.reason"] == "no memory"
+    assert "bts_tune.reason" not in found["frost"].data.tags
+
+
 def test_sending_again_adds_nothing(tmp_path: Path) -> None:
     folder = small_run(tmp_path / "autumn", epochs=2)
     send_run(folder, "mlflow")

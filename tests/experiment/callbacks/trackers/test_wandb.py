@@ -97,6 +97,8 @@ def test_each_trial_is_a_run_of_one_group(tmp_path: Path) -> None:
     assert summary["status"] == "failed"
     (left,) = [record.exit.exit_code for record in found["b"] if record.WhichOneof("record_type") == "exit"]
     assert left == 1
+    times = [row["_timestamp"] for row in history(found["a"])]
+    assert times == [row["time"] for row in folder.trials()[0].rows]  # not when they were sent
     artifacts = [record.artifact.name for record in found["spring"] if record.WhichOneof("record_type") == "artifact"]
     assert artifacts == ["spring-report"]
 
