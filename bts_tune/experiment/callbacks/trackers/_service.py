@@ -173,6 +173,10 @@ class ServiceTracker(Tracker):
         with self._lock:
             return (self._problem or "it does not answer.") if self._unsent or self._files else ""
 
+    def problem(self, error: BaseException) -> str:
+        """Return one sentence on an error that a service's package has raised."""
+        return f"{type(error).__name__}: {first_line(error)}"
+
     def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
         """Return the numbers of a row by name, without its epoch."""
         return {
@@ -240,7 +244,7 @@ class ServiceTracker(Tracker):
                 self._send()
                 self._problem, pause = "", _FIRST_PAUSE
             except BaseException as error:  # whatever a service's package raises, the run goes on
-                self._problem = f"{type(error).__name__}: {first_line(error)}"
+                self._problem = self.problem(error)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             self._attempts += 1
 

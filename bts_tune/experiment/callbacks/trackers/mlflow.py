@@ -22,14 +22,15 @@ _PARAMS, _METRICS = 100, 1000
 
 _STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "out-of-time": "FINISHED"}
 
-# A server that does not answer is asked again by the tracker itself; nothing is told to anybody else; and that the
-# tables of a new database are made is no news for whoever watches a run.
+# A server that does not answer is asked again by the tracker itself; nothing is told to anybody else; and the lines
+# of whoever watches a run are not broken by a database's new tables, or by the page of each trial.
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 _REASON = "bts_tune.reason"
@@ -51,9 +52,14 @@ class MLflow(ServiceTracker):
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if address is None:
             return f"MLflow: mlflow ui --backend-store-uri {self._own_store}"
-        parts = urlsplit(address)
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
-        return f"MLflow: {shown}, experiment {self._experiment_name}"
+        return f"MLflow: {_shown(address)}, experiment {self._experiment_name}"
+
+    def problem(self, error: BaseException) -> str:
+        """Say of a server that is out of reach no more than that; MLflow's sentence is five lines long."""
+        address, cause = os.environ.get("MLFLOW_TRACKING_URI"), error.__cause__ or error.__context__
+        if address is None or not isinstance(cause, OSError):  # those of requests are
+            return super().problem(error)
+        return f"{_shown(address)} does not answer."
 
     @property
     def _own_store(self) -> str:
@@ -129,3 +135,9 @@ class MLflow(ServiceTracker):
         """Send files as artifacts."""
         for file, folder in files:
             self._client.log_artifact(identifier, str(file), folder or None)
+
+
+def _shown(address: str) -> str:
+    """Return an address without a password."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
