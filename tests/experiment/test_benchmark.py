@@ -50,7 +50,7 @@ def test_a_benchmark_is_interrupted_and_gone_on_with(command: Command, example: 
     assert "PARTIAL: 1 run of 2 is not complete (clinic-b)" in (results / "report.md").read_text()
     before = (results / "clinic-a" / "rows.jsonl").read_bytes()
 
-    code, output, errors = command("benchmark", example, "--no-dashboard")
+    code, output, errors = command.here("benchmark", example, "--no-dashboard")
     assert code == 0, errors
     assert "Run 1 of 2 of benchmark decoders: clinic-a, complete" in output
     assert (results / "clinic-a" / "rows.jsonl").read_bytes() == before

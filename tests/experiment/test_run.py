@@ -139,8 +139,8 @@ def test_a_search_by_another_metric_stops_trials_early_and_never_a_baseline(
 """
     space = space_file(epochs=4, search=True, extra="objective: iou\n")
     space.write_text(space.read_text().replace("search:\n  num_trials: 4", f"{hopeless}\nsearch:\n  num_trials: 5"))
-    options = ("--concurrent", "2", "--set", "batch_norm_momentum=0.2")
-    code, output, errors = command(*command.run_arguments(space, "search", *options), timeout=500)
+    options = ("--concurrent", "1", "--set", "batch_norm_momentum=0.2")
+    code, output, errors = command.here(*command.run_arguments(space, "search", *options))
     assert code == 0, errors
     folder = command.record("search")
     trials = folder.trials()
@@ -197,7 +197,7 @@ def test_ctrl_c_reports_what_there_is_and_resume_finishes_it(
     assert "PARTIAL" in (folder.path / "report.md").read_text()
     assert folder.trials()[0].status == "interrupted"
 
-    code, output, errors = command("--resume", "cut", "--no-dashboard")
+    code, output, errors = command.here("--resume", "cut", "--no-dashboard")
     assert code == 0, errors
     assert folder.read_run()["status"] == "complete"
     assert [[row["epoch"] for row in t.rows] for t in folder.trials()] == [epochs] * 2
