@@ -125,6 +125,11 @@ def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[\W\d_]+", apart.lower()) if word]
 
 
+def split_words(name: str, *, digits: bool = False) -> list[str]:
+    """Return the words of a name in small letters; with `digits`, those in them are kept, as in `t1`."""
+    return [word for word in re.split(r"[\W_]+", name.lower()) if word] if digits else _words(name)
+
+
 def strata_of(name: str) -> tuple[tuple[str, str], ...]:
     """Return the kind of tumour and the plane that a slice's name tells, sorted; nothing where it tells neither."""
     found: dict[str, str] = {}
