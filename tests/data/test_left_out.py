@@ -21,7 +21,9 @@ def test_each_kind_of_file_that_is_not_used_is_counted_and_named(tmp_path: Path)
     for number in range(6):
         (root / "train" / "images" / f"d{number}.dcm").touch()
     (root / "train" / "masks" / "d0.nii.gz").touch()
-    (root / "valid" / "images" / "IM0001").touch()
+    for name in ("IM0001", "IM0002", "DICOMDIR", "LICENSE"):
+        (root / "valid" / "images" / name).touch()
+    (root / "old.tar.gz").touch()
     write_image(root / "elsewhere" / "x.png", noise())
     for name in ("README.md", "train/notes.txt", ".hidden.png"):
         (root / name).touch()
@@ -31,7 +33,9 @@ def test_each_kind_of_file_that_is_not_used_is_counted_and_named(tmp_path: Path)
     assert "6 .dcm files left out" in lines
     assert "train/images/d0.dcm, train/images/d1.dcm, train/images/d2.dcm, … and 3 more." in lines
     assert "1 .nii.gz file left out" in lines
-    assert "valid/images/IM0001" in lines
+    assert "2 files without a suffix left out" in lines
+    assert "valid/images/IM0001, valid/images/IM0002." in lines
+    assert "1 .tar.gz file left out" in lines
     assert "elsewhere/x.png" in lines
     assert not any(name in lines for name in ("README", "notes", "hidden"))
     assert {issue.code for issue in dataset.issues} == {"left-out"}

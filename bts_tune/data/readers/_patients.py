@@ -5,7 +5,9 @@ Folders of one depth are looked at together, as one name alone tells little:
 - Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds.
 - A folder that all slices lie in is a place to put files.
 - Names that say that they count kinds or parts (`class_1`, `Type 2`, `batch-3`) are no patients; nor are a few words
-  without any digit, nor a few bare numbers that are in several splits, or that hold a hundred slices or more each.
+  without any digit.
+- A few bare numbers (`1`, `2`, `3`) are kinds where they are in several splits, hold a hundred slices or more each, or
+  are at most four whose slices do not count anew in each; else they are patients.
 - All others are patients.
 
 What was guessed is an issue, which says how to say otherwise.
@@ -16,16 +18,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from bts_tune.data.readers._names import examples, split_words, strata_of, tells_strata
+from bts_tune.data.readers._names import SEQUENCES, examples, split_words, strata_of, tells_strata
 from bts_tune.data.records import Issue
 from bts_tune.text import plural
 
 _MOST = 6
 """Folders of which a few words, or a few numbers, are kinds."""
 _MOST_COUNTED = 30
+_MOST_WITHOUT_A_SIGN = 4
 _MANY_SLICES = 100
 _COUNTED = {
     *("class", "classes", "type", "kind", "grade", "category", "stage", "cluster"),
@@ -42,34 +45,47 @@ _KINDS = {
     **dict.fromkeys(("ax", "tra", "transverse"), ("plane", "axial")),
     "cor": ("plane", "coronal"),
     "sag": ("plane", "sagittal"),
-    **{word: ("sequence", word) for word in ("t1", "t1w", "t1c", "t1ce", "t1gd", "t2", "t2w", "t2f", "flair")},
-    **{word: ("sequence", word) for word in ("pd", "dwi", "adc", "swi")},
+    **{word: ("sequence", word) for word in SEQUENCES},
 }
 
 Folders = tuple[str, ...]
 Strata = tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Where a slice, or a volume, lies.
+
+    Attributes:
+        split: its split.
+        folders: from the outermost on, below that of the images.
+        stem: of its file.
+    """
+
+    split: str
+    folders: Folders
+    stem: str
+
+
 class FolderMeanings:
     """What the folders mean that slices lie in, below that of the images.
 
     Args:
-        placed: of each slice, or volume, its split and the folders, from the outermost on.
+        placed: of each slice, or volume.
         issues: what was guessed is added to them.
         file: to name in such an issue.
     """
 
-    def __init__(self, placed: Sequence[tuple[str, Folders]], issues: list[Issue], file: str) -> None:
+    def __init__(self, placed: Sequence[Placed], issues: list[Issue], file: str) -> None:
         self._strata: list[dict[str, Strata]] = []
         self._issues, self._file = issues, file
-        for depth in range(max((len(folders) for _, folders in placed), default=0)):
-            slices = Counter(folders[depth] for _, folders in placed if len(folders) > depth)
-            splits: dict[str, set[str]] = defaultdict(set)
-            for split, folders in placed:
-                if len(folders) > depth:
-                    splits[folders[depth]].add(split)
-            whole = len(slices) == 1 and slices.total() == len(placed)
-            self._strata.append(self._level(slices, splits, whole))
+        for depth in range(max((len(one.folders) for one in placed), default=0)):
+            members: dict[str, list[Placed]] = defaultdict(list)
+            for one in placed:
+                if len(one.folders) > depth:
+                    members[one.folders[depth]].append(one)
+            is_whole = len(members) == 1 and sum(map(len, members.values())) == len(placed)
+            self._strata.append(self._level(members, is_whole))
 
     def patient(self, folders: Folders) -> str | None:
         """Return the patient, None where no folder is one."""
@@ -85,19 +101,20 @@ class FolderMeanings:
                 found.setdefault(stratum, value)
         return tuple(sorted(found.items()))
 
-    def _level(self, slices: Counter[str], splits: dict[str, set[str]], whole: bool) -> dict[str, Strata]:
+    def _level(self, members: Mapping[str, Sequence[Placed]], is_whole: bool) -> dict[str, Strata]:
         """Return the names of one depth that are no patients, each with what it tells."""
-        known = {name: strata for name in slices if (strata := _told(name)) is not None}
-        others = sorted(slices.keys() - known.keys())
-        if known and len(slices) <= _MOST:  # what stands beside `no_tumor` is a kind too
+        known = {name: strata for name in members if (strata := _told(name)) is not None}
+        others = sorted(members.keys() - known.keys())
+        if known and len(members) <= _MOST:  # what stands beside `no_tumor` is a kind too
+            has_tumours = any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
             beside = [name for name in others if _is_worded(name)]
-            known |= {name: (("tumour", name.casefold()),) for name in beside if _has_tumours(known)}
+            known |= {name: (("tumour", name.casefold()),) if has_tumours else () for name in beside}
             others = [name for name in others if name not in known]
         if not others:
             return known
-        if whole:
+        if is_whole:
             return {others[0]: ()}
-        why = self._why_kinds(others, slices, splits)
+        why = _why_kinds({name: members[name] for name in others})
         if why is None:
             if 1 < len(others) <= _MOST and all(_is_number(name) or len(name) == 1 for name in others):
                 self._say(
@@ -114,25 +131,39 @@ class FolderMeanings:
         )
         return known | {name: (("folder", name),) for name in others}
 
-    def _why_kinds(self, names: Sequence[str], slices: Counter[str], splits: dict[str, set[str]]) -> str | None:
-        """Return why folders are no patients, None where they are."""
-        if len(names) < 2:
-            return None
-        if len(names) <= _MOST_COUNTED and all(_COUNTED & set(split_words(name)) for name in names):
-            return "their names say so"
-        if len(names) > _MOST:
-            return None
-        if all(map(_is_worded, names)):
-            return "they are few and have no number"
-        if all(map(_is_number, names)):
-            if all(len(splits[name]) > 1 for name in names):
-                return "each is in several splits"
-            if median(slices[name] for name in names) >= _MANY_SLICES:
-                return f"they are few and hold {min(slices[name] for name in names)} slices or more each"
-        return None
-
     def _say(self, code: str, message: str) -> None:
         self._issues.append(Issue("warning", code, self._file, None, message))
+
+
+def _why_kinds(members: Mapping[str, Sequence[Placed]]) -> str | None:
+    """Return why folders are no patients, None where they are."""
+    if len(members) < 2:
+        return None
+    if len(members) <= _MOST_COUNTED and all(_COUNTED & set(split_words(name)) for name in members):
+        return "their names say so"
+    if len(members) > _MOST:
+        return None
+    if all(map(_is_worded, members)):
+        return "they are few and have no number"
+    if not all(map(_is_number, members)):
+        return None
+    if all(len({one.split for one in of}) > 1 for of in members.values()):
+        return "each is in several splits"
+    fewest = min(map(len, members.values()))
+    if fewest >= _MANY_SLICES:
+        return f"they are few and hold {fewest} slices or more each"
+    if len(members) <= _MOST_WITHOUT_A_SIGN and not _count_anew(members):
+        return "they are few, and their slices do not count anew in each"
+    return None
+
+
+def _count_anew(members: Mapping[str, Sequence[Placed]]) -> bool:
+    """Return whether slices of several folders have the same names, or names that begin with the folder's."""
+    stems = Counter(stem for of in members.values() for stem in {one.stem for one in of})
+    if 2 * sum(count > 1 for count in stems.values()) > len(stems):
+        return True
+    first = [split_words(one.stem, digits=True)[:1] == [name] for name, of in members.items() for one in of]
+    return len(stems) > len(members) and 2 * sum(first) > len(first)
 
 
 def _told(name: str) -> Strata | None:
@@ -142,10 +173,6 @@ def _told(name: str) -> Strata | None:
     words = split_words(name, digits=True)
     found = [_KINDS[word] for word in words if word in _KINDS]
     return tuple(found[:1]) if found and len(found) == len(words) else None
-
-
-def _has_tumours(known: dict[str, Strata]) -> bool:
-    return any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
 
 
 def _is_worded(name: str) -> bool:
