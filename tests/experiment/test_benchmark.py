@@ -34,7 +34,7 @@ def example(command: Command) -> Path:
 def test_a_benchmark_is_interrupted_and_gone_on_with(command: Command, example: Path) -> None:
     results = command.folder / "results" / "decoders"
     going = command.start("benchmark", example, "--no-dashboard")
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     first = results / "clinic-a" / "run.json"
     while time.monotonic() < deadline and not (
         first.is_file() and json.loads(first.read_text())["status"] == "complete"

@@ -25,6 +25,7 @@ from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup
 from tests.experiment.conftest import Command, Finished, write_space
+from tests.results.record.test_run_folder import held_by_another_process
 
 TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}
 
@@ -236,7 +237,7 @@ def test_a_changed_dataset_is_not_resumed(one: Finished, command: Command, small
 
 
 def test_a_run_that_another_process_writes_is_refused(one: Finished, command: Command) -> None:
-    with command.copy_of(one.folder).locked():
-        code, _, errors = command("--resume", "one", "--no-dashboard")
+    with held_by_another_process(command.copy_of(one.folder)) as holder:
+        code, _, errors = command.here("--resume", "one", "--no-dashboard")
     assert code == 2
-    assert f"process {os.getpid()}" in errors
+    assert f"process {holder.pid}" in errors
