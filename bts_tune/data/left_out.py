@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bts_tune.data.files import target_of
 from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, all_files, linked_folders
 from bts_tune.text import plural
 
@@ -48,7 +49,7 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
     sources = {one.source for members in dataset.records.values() for one in members if one.source is not None}
     used |= {path for files in {source.files() for source in sources} for path in files}
     root = dataset.root.resolve()
-    targets = {path.resolve() for path in used if path is not None and path.is_symlink()}
+    targets = {target_of(path) for path in used if path is not None and path.is_symlink()}
     # A folder of images may be a link itself, to one beside it.
     behind = {folder: folder.resolve() for folder in {path.parent for path in used if path is not None}}
     targets |= {behind[path.parent] / path.name for path in used if path is not None}

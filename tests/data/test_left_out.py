@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from bts_tune.data.checks.check import check_dataset
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.open import open_dataset
+from bts_tune.data.records import Issue
 from bts_tune.errors import DataError
 from tests.data.builders import noise, write_coco, write_image, write_pairs
 
@@ -76,3 +78,12 @@ def test_a_folder_of_images_that_is_a_link_to_one_beside_it_is_used(tmp_path: Pa
     (root / "images").symlink_to("stored")
     dataset = open_dataset(root)
     assert (len(dataset), dataset.issues) == (3, ())
+
+
+def test_a_link_to_itself_is_an_error_of_its_slice_alone(tmp_path: Path) -> None:
+    root = write_splits(tmp_path)
+    for kind in ("images", "masks"):
+        (root / "train" / kind / "loop.png").symlink_to("loop.png")
+    assert check_dataset(open_dataset(root)).errors == (
+        Issue("error", "missing-image", "train/images/loop.png", None, "the file does not exist."),
+    )
