@@ -24,6 +24,14 @@ from bts_tune.registry import READERS
 from bts_tune.text import printable, quoted
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+_NOT_READ = {
+    (".h5", ".hdf5"): "HDF5 files",
+    (".parquet", ".arrow"): "Parquet or Arrow files",
+    (".tfrecord", ".tfrecords"): "TFRecord files",
+    (".npy", ".npz"): "arrays that are no pairs of image and mask",
+    (".xlsx", ".xls", ".ods"): "spreadsheets",
+    (".pkl", ".pickle", ".pt", ".pth"): "pickled files",
+}
 _LOOKED_AT = 2000
 
 _DEPTH, _FOLDERS = 3, 100
@@ -162,6 +170,14 @@ def _hints(root: Path) -> list[str]:
     via = [name for name in names if name.lower().startswith("via_") and name.lower().endswith(".json")]
     if via:
         return [f"holds {printable(via[0])}, of the VGG Image Annotator (VIA); export it from there as COCO."]
+    inner = [path.name for folder in subfolders(root)[:_FOLDERS] for path in islice(folder.iterdir(), _LOOKED_AT)]
+    for suffixes, what in _NOT_READ.items():
+        found = [name for name in (*names, *sorted(inner)) if name.lower().endswith(suffixes)]
+        if found:
+            return [
+                f"holds {what} ({printable(examples(found))}), which are not read; save each slice and each mask as a "
+                "file of its own: PNG, NPY or NIfTI, or all outlines as a COCO file."
+            ]
     stems = {Path(name).stem for name in names if name.lower().endswith(IMAGE_SUFFIXES)}
     for suffix, what in ((".json", "LabelMe"), (".xml", "Pascal VOC"), (".txt", "YOLO")):
         beside = [name for name in names if name.lower().endswith(suffix) and Path(name).stem in stems]

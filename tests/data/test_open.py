@@ -63,6 +63,9 @@ def test_both_names_of_the_validation_split(tmp_path: Path) -> None:
 def test_a_split_without_masks(tmp_path: Path) -> None:
     write_pairs(tmp_path / "train", 2)
     write_pairs(tmp_path / "valid", 2)
+    (tmp_path / "valid" / "masks").rename(tmp_path / "valid" / "drawn")
+    with pytest.raises(DataError, match="valid: has no folder masks/"):
+        open_dataset(tmp_path)
     shutil.rmtree(tmp_path / "train" / "masks")
     with pytest.raises(DataError, match="train: has no folder masks/"):
         open_dataset(tmp_path)
@@ -120,4 +123,21 @@ def test_folders_without_a_slice_are_told(tmp_path: Path) -> None:
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
     with pytest.raises(DataError, match="is read as image/mask folders, and holds no slice of it"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("volume_1_slice_0.h5", "HDF5 files"),
+        ("data/train-00000-of-00001.parquet", "Parquet"),
+        ("images.npy", "arrays that are no pairs"),
+        ("brain.xlsx", "spreadsheets"),
+        ("dataset.pkl", "pickled"),
+    ],
+)
+def test_files_of_other_kinds_are_told_with_what_to_do(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"holds {what}.*\({Path(name).name}\), which are not read; save each slice"):
         open_dataset(tmp_path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from bts_tune.data.prepared.masks import run_lengths
 from bts_tune.data.records import Level
@@ -107,18 +108,21 @@ class RunsByRow:
             return
         height, width = encoding["size"]
         counts = encoding["counts"]
-        runs = np.array((run_lengths(counts) or []) if isinstance(counts, str) else counts, dtype=np.int64)
+        x, y, wide, high = given
+        wanted = np.array([x, y, x + wide, y + high])
+        # pycocotools is quick; runs are looked at one by one where it finds them elsewhere.
+        packed = coco_mask.frPyObjects(dict(encoding), height, width) if isinstance(counts, list) else encoding
+        left, top, across, down = coco_mask.toBbox(packed)
+        if _near(np.array([left, top, left + across, top + down]), wanted):
+            self._verdicts["columns"] += 1
+            return
+        runs = np.array(counts if isinstance(counts, list) else run_lengths(counts) or [], dtype=np.int64)
         ends = np.cumsum(runs)
         first, last = ends[:-1:2], ends[1::2]  # of each run of ones, in the order that they are counted in
         first, last = first[last > first], last[last > first]
         if not len(first):
             return
-        x, y, wide, high = given
-        wanted = np.array([x, y, x + wide, y + high])
-        by_column = _extent(first, last, height)[[1, 0, 3, 2]]
-        by_row = _extent(first, last, width)
-        verdict = "columns" if _near(by_column, wanted) else "rows" if _near(by_row, wanted) else "unknown"
-        self._verdicts[verdict] += 1
+        self._verdicts["rows" if _near(_extent(first, last, width), wanted) else "unknown"] += 1
 
     def problem(self) -> OutlineProblem | None:
         """Return what is wrong with most of the encodings, or None."""

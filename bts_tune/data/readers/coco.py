@@ -45,6 +45,8 @@ ANNOTATION_FILE = "_annotations.coco.json"
 
 _FEW = 3
 _LOOKED_AT = 2**18
+_MOST_FILES = 10
+"""JSON files whose content is looked at; many are one for each image."""
 _LONGEST_PATH = 4096  # Linux opens no longer one
 
 
@@ -199,8 +201,10 @@ def annotation_files(root: Path) -> dict[str | None, list[Path]]:
             if rank is not None and path.is_file() and not path.name.startswith("."):
                 ranked.setdefault(split or split_in(path.stem), {}).setdefault(rank, []).append(path)
     found = {split: ranks[min(ranks)] for split, ranks in ranked.items()}
-    if not found and (alike := [path for path in sorted(root.glob("*.json")) if _begins_as_coco(path)]):
-        found = {None: alike}
+    if not found:
+        files = sorted(root.glob("*.json"))
+        alike = [path for path in files if _begins_as_coco(path)] if len(files) <= _MOST_FILES else []
+        found = {None: alike} if alike else {}
     if all(path.name != ANNOTATION_FILE for paths in found.values() for path in paths):
         masks = [place for kinds in image_and_mask_folders(root).values() for place in kinds["masks"]]
         if any(place.files() for place in masks):

@@ -148,7 +148,8 @@ def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:
         if places is None or any(_holds_anything(place) for place in places["masks"]):
             continue
         images = [path for place in places["images"] for path in place.files(*NIFTI_SUFFIXES)]
-        if images:
+        # What else lies in the split may be the masks, under a name that says nothing.
+        if images and not any(_has_others(place.folder) for place in places["images"]):
             folder = places["images"][0].folder.relative_to(root).as_posix()
             message = (
                 f"it has no masks for its {plural(len(images), 'image')}, so the {_SPLIT_NAMES[split]} split is left "
@@ -157,6 +158,14 @@ def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:
             issues.append(Issue("warning", "split-without-masks", folder, None, message))
             del kept[split]
     return kept
+
+
+def _has_others(images: Path) -> bool:
+    """Return whether a split's folder holds images or volumes in a folder of another name too."""
+    said = meaning(images.parent.name)
+    return (said is not None and said.split is not None) and any(
+        meaning(folder.name) is None and Place(folder).files(*NIFTI_SUFFIXES) for folder in subfolders(images.parent)
+    )
 
 
 def _holds_anything(place: Place) -> bool:
