@@ -19,6 +19,7 @@ import importlib
 import inspect
 import os
 import pickle
+import shlex
 import sys
 import traceback
 import types
@@ -31,7 +32,7 @@ from typing import Any, Literal
 from bts_tune import registry
 from bts_tune.errors import ConfigError
 from bts_tune.registry import Registry
-from bts_tune.text import first_line
+from bts_tune.text import first_line, printable
 
 ENTRY_POINTS = "bts_tune.plugins"
 """The group of entry points by which an installed package names its plugins."""
@@ -122,6 +123,21 @@ def load_installed() -> None:
 def loaded_plugins() -> list[Plugin]:
     """Return every plugin of this process, those that Python code registered included, in the order of loading."""
     return [*_loaded.values(), *_registered_classes()]
+
+
+def options_for_missing(recorded: Any) -> str:
+    """Return the options that load what a model or a run was made with, where it is not loaded; else an empty text.
+
+    Args:
+        recorded: what a card or a record says of its plugins; of an earlier version, or damaged, it may be anything.
+    """
+    try:
+        digests = {str(one["name"]): one["sha256"] for one in recorded}
+    except (KeyError, TypeError):
+        return ""
+    loaded = {plugin.sha256 for plugin in loaded_plugins()}
+    missing = [printable(name)[:200] for name, digest in digests.items() if digest not in loaded]
+    return " ".join(f"--plugin {shlex.quote(name)}" for name in missing[:20])
 
 
 def plugins_to_restore() -> list[dict[str, str]]:

@@ -18,10 +18,10 @@ from bts_tune.data.prepared.prepare import Level, read_level
 from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.plugins import loaded_plugins
+from bts_tune.plugins import loaded_plugins, options_for_missing
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.model_files import CARD, LAST, WEIGHTS
-from bts_tune.text import first_line, printable, quoted
+from bts_tune.text import first_line, quoted
 
 if TYPE_CHECKING:
     from bts_tune.training.trial import Trial
@@ -145,13 +145,5 @@ def load_model(folder: Path) -> SavedModel:
 
 def _missing_plugins(card: Any) -> str:
     """Return what to do where plugins that a model was made with are not loaded; empty where all are."""
-    try:
-        recorded = {str(one["name"]): one["sha256"] for one in card["plugins"]}
-    except (KeyError, TypeError):  # of an earlier version, or damaged
-        return ""
-    loaded = {plugin.sha256 for plugin in loaded_plugins()}
-    missing = [printable(name)[:200] for name, digest in recorded.items() if digest not in loaded]
-    if not missing:
-        return ""
-    given = " ".join(f"--plugin {name}" for name in missing[:20])
-    return f"it was made with plugins that are not loaded; if you trust their code, add {given}."
+    options = options_for_missing(card.get("plugins") if isinstance(card, dict) else None)
+    return f"it was made with plugins that are not loaded; if you trust their code, add {options}." if options else ""

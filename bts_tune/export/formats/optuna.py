@@ -27,6 +27,7 @@ from bts_tune.errors import ConfigError, RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
 from bts_tune.export.whole import whole
+from bts_tune.plugins import options_for_missing
 from bts_tune.results.ranking.leaderboard import total_seconds
 from bts_tune.results.ranking.settings import setting, varied_fields
 from bts_tune.results.record.objective import Objective
@@ -108,7 +109,9 @@ def _parameters(context: ExportContext) -> tuple[dict[str, Parameter], list[str]
             if search is not None:
                 return search.parameters, []
         except ConfigError as error:
-            notes = [f"Ranges are those of the trials' values, since the space's cannot be read: {error}"]
+            missing = options_for_missing(context.run.get("plugins"))
+            add = f" Plugins of the run are not loaded; to load them, add {missing}" if missing else ""
+            notes = [f"Ranges are those of the trials' values, since the space's cannot be read: {error}{add}"]
     return {name: _seen(context.trials, name) for name in varied_fields(context.trials) if name != "seed"}, notes
 
 
@@ -226,7 +229,11 @@ def _started(record: TrialRecord) -> float:
 
 def _ended(record: TrialRecord, started: float) -> float:
     last = record.rows[-1].get("time") if record.rows else None
-    return float(last) if isinstance(last, int | float) else started + (total_seconds(record) or 0.0)
+    if isinstance(last, int | float):
+        return float(last)
+    if not record.rows and record.ended is not None:  # it failed before its first epoch ended
+        return float(record.ended)
+    return started + (total_seconds(record) or 0.0)
 
 
 def _attributes(record: TrialRecord) -> dict[str, Any]:

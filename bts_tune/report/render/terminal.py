@@ -25,7 +25,7 @@ _ONCE = ("rank", "trial", "Dice loss", "IoU", "epoch", "status", "time")
 _REPEATED = ("rank", "configuration", "seeds", "Dice loss", "± sd", "IoU", "status", "time")
 _NAME = 1
 _GAP = 2
-_MAX_NAME, _MIN_NAME = 40, 8
+_MIN_NAME = 8
 _STATUS_STYLES: Mapping[str, str] = {**{name: one.style for name, one in STATUSES.items()}, "partial": "yellow"}
 
 _Listed = Configuration | TrialRecord
@@ -118,7 +118,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
         row[_NAME] = ""
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     spare = width - (sum(widths) - widths[_NAME]) - _GAP * (len(header) - 1)
-    room = min(_MAX_NAME, max(_MIN_NAME, spare))
+    room = max(_MIN_NAME, spare)
     for one, row in zip(listed, table[1:], strict=True):
         marked = f" {mark(one)}" if one.baseline else ""
         name = one.name if isinstance(one, Configuration) else by_trial[one.trial]

@@ -110,7 +110,7 @@ class Hyperparameters(Section):
             yield paragraph(
                 f"A line is a trial: from its values, left, to its validation {title}, right. The better a trial, the "
                 "more its line stands out from the page. Parameters that only some trials have are left out. Of more "
-                f"than {MAX_LINES} trials, that many at even steps from the worst to the best are drawn."
+                f"than {MAX_LINES} trials, that many at even steps from the worst to the best are in the picture."
             )
 
 
@@ -260,6 +260,10 @@ class _Axis:
     ticks: tuple[tuple[float, str], ...]
 
 
+_ABOVE_ZERO = 0.15
+"""Where the smallest value above 0 stands on a logarithmic axis that has a 0 at its foot."""
+
+
 def _axis(found: Measured, field: str, log: bool) -> _Axis:
     values = [setting(record, field) for record in found.trials]
     if not is_numeric(values):
@@ -268,14 +272,33 @@ def _axis(found: Measured, field: str, log: bool) -> _Axis:
         heights = np.array([categories.index(str(one)) * step for one in values])
         return _Axis(heights, tuple((n * step, shortened(category, 16)) for n, category in enumerate(categories)))
     numbers = np.array(values, dtype=np.float64)
-    numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
-    low, high = numbers.min(), numbers.max()
-    heights = (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
-    return _Axis(heights, ((0.0, value(min(values))), (1.0, value(max(values)))))
+    positive = numbers[numbers > 0]
+    middle: tuple[tuple[float, str], ...] = ()
+    if (
+        log and numbers.min() == 0 and len(positive)
+    ):  # a logarithmic axis has no place for 0: it stands below the others
+        low, high = np.log(positive.min()), np.log(positive.max())
+        least = _ABOVE_ZERO if high > low else 1.0
+        steps = np.log(np.maximum(numbers, positive.min())) - low
+        heights = np.where(numbers > 0, least + (1 - least) * steps / (high - low if high > low else 1.0), 0.0)
+        if high > low:
+            middle = ((least, value(float(positive.min()))),)
+    else:
+        numbers = np.log(numbers) if log and numbers.min() > 0 else numbers
+        low, high = numbers.min(), numbers.max()
+        heights = (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
+    return _Axis(heights, ((0.0, value(min(values))), *middle, (1.0, value(max(values)))))
 
 
 def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int], log: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import (
+        FixedLocator,
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        NullLocator,
+    )
 
     values = [setting(found.trials[place], field) for place in places]
     reached = [found.values[place] for place in places]
@@ -283,10 +306,20 @@ def _draw_marginal(axes: Axes, found: Measured, field: str, places: Sequence[int
     axes.set_title(field, fontsize=9)
     if is_numeric(values):
         x = [float(one) for one in values]
-        if log and min(x) > 0:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(numticks=5))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:.0e}".replace("e-0", "e-")))
+        positive = [one for one in x if one > 0]
+        if log and min(x) >= 0 and positive:
+            short = FuncFormatter(lambda place, _: f"{place:.0e}".replace("e-0", "e-") if place else "0")
+            if len(positive) == len(x):
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            else:  # 0 has no place on a logarithmic axis: it stands a decade below the others
+                least = 10.0 ** math.floor(math.log10(min(positive)))
+                axes.set_xscale("symlog", linthresh=least, linscale=0.9)
+                ends = math.floor(math.log10(least)), math.ceil(math.log10(max(positive)))
+                powers = range(ends[0], ends[1] + 1, max(1, (ends[1] - ends[0]) // 3))
+                axes.xaxis.set_major_locator(FixedLocator([0.0, *(10.0**power for power in powers)]))
+                axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(short)
             axes.xaxis.set_minor_formatter(NullFormatter())
         elif all(isinstance(one, int) for one in values):
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))

@@ -88,6 +88,7 @@ class TrialRecord:
             them; empty where it was trained in full.
         status: where it stands.
         reason: one sentence, where it stopped, diverged, ran out of memory or failed.
+        ended: when that was written down, in Unix seconds; None while it has not ended.
         retries: why each attempt but the last ended before the trial did.
         started: what the trial reported as it began (device, parameters, trainable_parameters, …).
         rows: its epochs in order, one for each epoch.
@@ -120,6 +121,7 @@ class TrialRecord:
     test: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     objective: Objective = DICE_LOSS
+    ended: float | None = field(default=None, compare=False)
     _best: tuple[list[dict[str, Any]], int, dict[str, Any]] | None = field(
         default=None, init=False, repr=False, compare=False
     )
@@ -324,7 +326,7 @@ class RunFolder:
                 continue
             record = records[event["trial"]]
             if kind == "started":
-                record.status, record.reason = "running", ""
+                record.status, record.reason, record.ended = "running", "", None
                 record.started = {key: event[key] for key in sorted(event.keys() - {"event", "trial"})}
             elif kind == "opened":
                 record.started |= {key: event[key] for key in sorted(event.keys() - {"event", "trial", "time"})}
@@ -332,6 +334,8 @@ class RunFolder:
                 record.retries.append(event.get("reason", ""))
             elif kind == "ended":
                 record.status, record.reason = event["status"], event.get("reason", "")
+                when = event.get("time")
+                record.ended = float(when) if isinstance(when, int | float) else None
             elif kind == "evaluated":
                 record.test = event["metrics"]
             elif kind == "variant":

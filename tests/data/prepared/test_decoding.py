@@ -159,7 +159,7 @@ class TestTiffs:
         """OpenCV mixes up the pixels of those of more than 8 bits."""
         colours = np.dstack([PIXELS, PIXELS // 2, PIXELS // 3, np.full_like(PIXELS, 255)])[..., :channels].astype(dtype)
         stored = np.rot90(colours) if orientation == 6 else colours
-        extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+        extra: dict[str, Any] = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
         file = io.BytesIO()
         tifffile.imwrite(
             file,

@@ -125,6 +125,24 @@ def test_without_a_search_what_differs_is_a_parameter(tmp_path: Path) -> None:
     assert second.params == {"learning_rate": 1e-2, "batch_size": 16, "decoder": "fpn"}
 
 
+def test_a_trial_that_failed_before_its_first_epoch_lasted_until_it_failed(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [make_trial("a", status="failed")], make_run())
+    folder.append_event("started", "a", time=1_700_000_000.0)
+    folder.append_event("ended", "a", status="failed", reason="", time=1_700_000_060.0)
+    api.Run(folder).export("optuna", f"sqlite:///{tmp_path / 'study.db'}")
+    (trial,) = studies(f"sqlite:///{tmp_path / 'study.db'}")["spring-search"].trials
+    assert trial.duration is not None
+    assert trial.duration.total_seconds() == 60
+
+
+def test_plugins_without_which_the_space_cannot_be_read_are_named(tmp_path: Path) -> None:
+    space = {"name": "small", "description": "x", "trials": {"a": {"description": "x", "config": {"loss": "mine"}}}}
+    plugins = [{"name": "my losses.py", "kind": "file", "sha256": "0" * 64}]
+    folder = write_run(tmp_path / "run", [make_trial("a")], make_run(space=space, plugins=plugins))
+    exported = api.Run(folder).export("optuna", f"sqlite:///{tmp_path / 'study.db'}")
+    assert exported.notes[-1].endswith("to load them, add --plugin 'my losses.py'")
+
+
 def test_a_journal_file(folder: RunFolder, tmp_path: Path) -> None:
     journal = tmp_path / "new" / "study.log"
     api.Run(folder).export("optuna", journal)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bts_tune.report.write import write_report
-from bts_tune.testing.runs import make_run, make_search, write_run, write_samples, write_scores
+from bts_tune.testing.runs import make_row, make_run, make_search, make_trial, write_run, write_samples, write_scores
 from tests.report.render.browser import CHROMIUM, NO_CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
@@ -88,6 +88,19 @@ def test_nothing_is_wider_than_the_window(opened: Browser, written: Path, width:
         assert opened.run(f"{wider}.map((one) => one.getAttribute('aria-label'))") == []
 
 
+def test_a_narrow_window_has_as_many_axes_as_can_be_read(opened: Browser, written: Path) -> None:
+    counted = f"echarts.getInstanceByDom({plot('parallel')}.querySelector('.chart')).getOption().parallelAxis.length"
+    found = {}
+    for width in (390, 1280):
+        opened.open(written, width, 844)
+        scrolled_to(opened, "parallel")
+        found[width] = opened.run(counted)
+    assert found[390] == 4 < found[1280]
+    opened.open(written, 390, 844)
+    scrolled_to(opened, "parallel")
+    assert "3 strongest of" in opened.run(f"{plot('parallel')}.innerText")
+
+
 def test_a_long_record_opens_short(opened: Browser, written: Path) -> None:
     """What a run was made of stands in the page, folded: few readers want hundreds of rows of it."""
     opened.open(written)
@@ -128,6 +141,57 @@ def test_every_trial_that_is_named_stands_in_the_legend(opened: Browser, written
     assert found["shown"] == found["labels"] > 5
     assert found["bottom"] <= found["top"]
     assert found["right"] <= found["width"]
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a search with two trials that are far worse than the named ones, and a 0 on a logarithmic axis."""
+    trials = make_search(epochs=6, searched=12)
+    trials = [record for record in trials if record.rows]
+    for record in trials:
+        record.config["weight_decay"] = 0.0 if record.baseline else 10.0 ** -(2 + record.index % 4)
+    for name, epochs in (("bad", 3), ("short", 1)):
+        rows = [make_row(name, epoch, 0.999, train_dice_loss=0.2) for epoch in range(1, epochs + 1)]
+        trials.append(make_trial(name, index=90 + epochs, status="stopped", rows=rows, epochs=6, weight_decay=0.0))
+    space = {"name": "toy", "search": {"parameters": {"weight_decay": {"float": [1e-5, 1e-1], "log": True}}}}
+    return write_report(write_run(tmp_path_factory.mktemp("uneven") / "run", trials, make_run(space=space))).page
+
+
+def test_no_thin_line_is_cut_off(opened: Browser, uneven: Path) -> None:
+    opened.open(uneven)
+    scrolled_to(opened, "curves")
+    script = f"""(() => {{
+      const chart = echarts.getInstanceByDom({plot("curves")}.querySelector('.chart'));
+      const boxes = [0, 1].map((place) => chart.getModel().getComponent('grid', place).coordinateSystem.getRect());
+      const thin = chart.getOption().series.filter((one) => one.type !== 'line');
+      return thin.flatMap((one) => one.data.flatMap((item) => {{
+        if (!item.trial) return [];
+        const box = boxes[one.xAxisIndex], finder = {{ xAxisIndex: one.xAxisIndex, yAxisIndex: one.yAxisIndex }};
+        return (item.coords ?? [item.value]).map((point) => {{
+          const [x, y] = chart.convertToPixel(finder, point);
+          const [right, down] = [x - box.x, y - box.y];
+          return [item.trial, right >= -1 && right <= box.width + 1 && down >= -1 && down <= box.height + 1];
+        }});
+      }}));
+    }})()"""
+    found = opened.run(script)
+    assert {"bad", "short"} <= {trial for trial, _ in found}
+    assert [trial for trial, inside in found if not inside] == []
+
+
+def test_a_logarithmic_axis_has_a_place_for_zero(opened: Browser, uneven: Path) -> None:
+    opened.open(uneven)
+    scrolled_to(opened, "marginals")
+    chart = f"echarts.getInstanceByDom({plot('marginals')}.querySelector('.chart'))"
+    select = f"{plot('marginals')}.querySelector('select')"
+    opened.run(f"{select}.value = 'weight_decay', {select}.dispatchEvent(new Event('change'))")
+    assert opened.run(f"{chart}.getOption().xAxis[0].type") == "log"
+    shown = opened.run(f"{chart}.getZr().storage.getDisplayList().map((one) => one.style.text).filter(Boolean)")
+    assert {"0", "0.00001", "0.01"} <= set(shown)
+    scrolled_to(opened, "parallel")
+    field = f"{plot('parallel')}.querySelector('input[aria-label=\"weight_decay from\"]')"
+    assert opened.run(f"{field}.placeholder") == "0"
+    assert opened.problems == []
 
 
 def test_the_answer_its_numbers_and_the_ranking_are_seen_at_once(browser: Browser) -> None:

@@ -42,6 +42,13 @@ def test_numbers_are_whole_and_lines_fit(width: int) -> None:
             assert f"{len(one.trials)}/{one.planned}" in text
 
 
+def test_a_wide_terminal_shows_whole_names() -> None:
+    trials = long_names()
+    for text in (printed(trials, 200), ranking_text(trials, width=200)):
+        assert all(one.name in text for one in configurations(trials))
+        assert "…" not in text
+
+
 def test_the_two_tables_say_the_same() -> None:
     trials = make_search()
     lines = [line.rstrip() for line in printed(trials, 80).splitlines()]

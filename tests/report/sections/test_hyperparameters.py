@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -59,6 +60,22 @@ def test_figures_are_drawn_whatever_the_space_says(draw: Any, space: dict[str, A
     assert png.startswith(b"\x89PNG")
     assert png == draw(searched(12), make_run(**space), ["DEMO"])
     assert draw(searched(4), make_run(**space)) is None
+
+
+@pytest.mark.parametrize("draw", [draw_marginal_plots, draw_parallel_coordinates])
+def test_a_logarithmic_axis_stays_one_where_a_value_is_zero(draw: Any) -> None:
+    trials = searched(12)
+    assert {record.config["decoder_dropout"] for record in trials} > {0.0, 0.1}
+    linear = draw(trials, make_run(**SPACE))
+    space: Any = copy.deepcopy(SPACE)
+    space["space"]["search"]["parameters"]["decoder_dropout"]["log"] = True
+    assert draw(trials, make_run(**space)) != linear
+    for record in trials:  # one value above zero alone, and none
+        record.config["decoder_dropout"] = 0.1 if record.index % 2 else 0.0
+    assert draw(trials, make_run(**space)) is not None
+    for record in trials:
+        record.config["decoder_dropout"] = 0.0 if record.index else -1.0
+    assert draw(trials, make_run(**space)) is not None
 
 
 def test_equal_losses_and_equal_settings_draw_what_there_is() -> None:

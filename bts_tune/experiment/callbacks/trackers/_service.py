@@ -47,12 +47,16 @@ class Unsent:
         rows: its epochs, in order.
         ended: status and reason, once it has ended.
         running: whether it begins or goes on.
+        began: when it began, in Unix seconds; None where its first epoch tells.
+        over: when it ended; None where its last epoch tells.
     """
 
     config: Mapping[str, Any]
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     ended: tuple[str, str] | None = None
     running: bool = False
+    began: float | None = None
+    over: float | None = None
 
 
 class ServiceTracker(Tracker):
@@ -118,7 +122,11 @@ class ServiceTracker(Tracker):
             ended = (record.status, record.reason) if record.status in FINISHED else ("interrupted", "")
             begun = record.rows or record.status in FINISHED
             if rows or (begun and sent.get("status") != ended[0]):
-                self._unsent[record.trial] = Unsent(record.config, rows, ended)
+                unsent = self._unsent[record.trial] = Unsent(record.config, rows, ended)
+                if not record.rows:
+                    when = record.started.get("time")
+                    unsent.began = float(when) if isinstance(when, int | float) else None
+                    unsent.over = record.ended
         self._thread = threading.Thread(target=self._work, name=f"tracker {self.name}", daemon=True)
         self._thread.start()
         self._wake.set()
@@ -127,7 +135,7 @@ class ServiceTracker(Tracker):
         """Begin a trial, or go on with it."""
         with self._lock:
             unsent = self._unsent.setdefault(trial, Unsent(config))
-            unsent.running, unsent.ended = True, None
+            unsent.running, unsent.ended, unsent.began = True, None, unsent.began or time.time()
         self._go()
 
     def log_epoch(self, trial: str, row: Mapping[str, Any]) -> None:
@@ -139,7 +147,8 @@ class ServiceTracker(Tracker):
     def end_trial(self, trial: str, status: str, reason: str) -> None:
         """Hand the end of a trial to the thread."""
         with self._lock:
-            self._unsent.setdefault(trial, Unsent({})).ended = (status, reason)
+            unsent = self._unsent.setdefault(trial, Unsent({}))
+            unsent.ended, unsent.over = (status, reason), time.time()
         self._go()
 
     def end_run(self, status: str) -> None:
@@ -151,7 +160,10 @@ class ServiceTracker(Tracker):
         run = RunFolder(folder).read_run()
         with self._lock:
             self._files = files_of(RunFolder(folder))
-            self._unsent.setdefault(RUN, Unsent({})).ended = (str(run.get("status", "")), str(run.get("reason", "")))
+            self._unsent.setdefault(RUN, Unsent({})).ended = (
+                str(run.get("status") or ""),
+                str(run.get("reason") or ""),
+            )
         self._wait()
         self._over = True
         self._wake.set()
@@ -160,6 +172,10 @@ class ServiceTracker(Tracker):
         """Return what has gone wrong, where something is not sent; else an empty text."""
         with self._lock:
             return (self._problem or "it does not answer.") if self._unsent or self._files else ""
+
+    def problem(self, error: BaseException) -> str:
+        """Return one sentence on an error that a service's package has raised."""
+        return f"{type(error).__name__}: {first_line(error)}"
 
     def numbers(self, row: Mapping[str, Any]) -> dict[str, float]:
         """Return the numbers of a row by name, without its epoch."""
@@ -174,12 +190,18 @@ class ServiceTracker(Tracker):
         if trial == RUN:
             return _unix_seconds(self.run.get("created"))
         with self._lock:
-            row = next(iter(self._unsent[trial].rows), None) if trial in self._unsent else None
-        return None if row is None or "time" not in row else float(row["time"]) - float(row.get("seconds", 0.0))
+            unsent = self._unsent.get(trial, Unsent({}))
+            row = next(iter(unsent.rows), None)
+        if unsent.began is not None:
+            return unsent.began
+        return None if row is None or row.get("time") is None else row["time"] - (row.get("seconds") or 0.0)
 
-    def ended(self) -> float | None:
-        """Return when the run ended, by its record, in Unix seconds; None where nothing tells."""
-        return _unix_seconds(RunFolder(self.folder).read_run().get("ended"))
+    def ended(self, trial: str) -> float | None:
+        """Return when a trial ended, or `RUN` itself by its record, in Unix seconds; None where nothing tells."""
+        if trial == RUN:
+            return _unix_seconds(RunFolder(self.folder).read_run().get("ended"))
+        with self._lock:
+            return self._unsent[trial].over if trial in self._unsent else None
 
     @property
     def _state_file(self) -> Path:
@@ -222,7 +244,7 @@ class ServiceTracker(Tracker):
                 self._send()
                 self._problem, pause = "", _FIRST_PAUSE
             except BaseException as error:  # whatever a service's package raises, the run goes on
-                self._problem = f"{type(error).__name__}: {first_line(error)}"
+                self._problem = self.problem(error)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             self._attempts += 1
 

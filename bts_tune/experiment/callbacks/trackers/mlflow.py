@@ -22,12 +22,15 @@ _PARAMS, _METRICS = 100, 1000
 
 _STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "out-of-time": "FINISHED"}
 
-# A server that does not answer is asked again by the tracker itself; and nothing is told to anybody else.
+# A server that does not answer is asked again by the tracker itself; nothing is told to anybody else; and the lines
+# of whoever watches a run are not broken by a database's new tables, or by the page of each trial.
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 _REASON = "bts_tune.reason"
@@ -49,9 +52,14 @@ class MLflow(ServiceTracker):
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if address is None:
             return f"MLflow: mlflow ui --backend-store-uri {self._own_store}"
-        parts = urlsplit(address)
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
-        return f"MLflow: {shown}, experiment {self._experiment_name}"
+        return f"MLflow: {_shown(address)}, experiment {self._experiment_name}"
+
+    def problem(self, error: BaseException) -> str:
+        """Say of a server that is out of reach no more than that; MLflow's sentence is five lines long."""
+        address, cause = os.environ.get("MLFLOW_TRACKING_URI"), error.__cause__ or error.__context__
+        if address is None or not isinstance(cause, OSError):  # those of requests are
+            return super().problem(error)
+        return f"{_shown(address)} does not answer."
 
     @property
     def _own_store(self) -> str:
@@ -103,13 +111,13 @@ class MLflow(ServiceTracker):
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(name, value, int(1000 * row.get("time", time.time())), row["epoch"])
+            Metric(name, value, int(1000 * (row.get("time") or time.time())), row["epoch"])
             for row in rows
             for name, value in self.numbers(row).items()
         ]
         for start in range(0, len(metrics), _METRICS):
             self._client.log_batch(identifier, metrics=metrics[start : start + _METRICS])
-        if "time" in rows[-1]:
+        if rows[-1].get("time") is not None:
             self._ended[identifier] = rows[-1]["time"]
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
@@ -117,8 +125,8 @@ class MLflow(ServiceTracker):
         self._client.set_tag(identifier, "bts_tune.status", status)
         if reason:
             self._client.set_tag(identifier, _REASON, reason)
-        # A trial ended with its last epoch, whenever it is sent.
-        ended = self.ended() if trial == RUN else self._ended.get(identifier)
+        # Whenever it is sent: one that nobody saw end has ended with its last epoch.
+        ended = self.ended(trial) or self._ended.get(identifier)
         self._client.set_terminated(
             identifier, _STATUS.get(status, "FAILED"), None if ended is None else int(1000 * ended)
         )
@@ -127,3 +135,9 @@ class MLflow(ServiceTracker):
         """Send files as artifacts."""
         for file, folder in files:
             self._client.log_artifact(identifier, str(file), folder or None)
+
+
+def _shown(address: str) -> str:
+    """Return an address without a password."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -15,6 +15,8 @@ from typing import Any
 from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
 
+_GOOD, _OPEN = ("complete", "stopped", "out-of-time"), ("interrupted",)
+
 
 @TRACKERS.register("trackio")
 class Trackio(ServiceTracker):
@@ -67,8 +69,13 @@ class Trackio(ServiceTracker):
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
         """Send how a run ended, as a message."""
+        from trackio import AlertLevel
+
         run = self._runs.pop(trial)
-        run.alert(f"{identifier}: {status}", text=reason or None)
+        if not self._sent[trial]["epochs"]:
+            run.log({}, step=0)  # trackio lists a run, and has its configuration, with what is logged first
+        level = AlertLevel.INFO if status in _GOOD else AlertLevel.WARN if status in _OPEN else AlertLevel.ERROR
+        run.alert(f"{identifier}: {status}", text=reason or None, level=level)
         run.finish()
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:

@@ -16,6 +16,7 @@ from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, arti
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
 
 _SETTINGS = {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"}
+_FLUSH = "x_transaction_log_flush_interval"
 _GOOD = ("complete", "stopped", "out-of-time")
 
 
@@ -57,7 +58,9 @@ class WandB(ServiceTracker):
         import wandb
 
         if trial not in self._runs:
-            quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True)
+            quiet: dict[str, Any] = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True}
+            if _FLUSH in wandb.Settings.model_fields:  # earlier versions have no choice
+                quiet[_FLUSH] = 0.5  # what a kill of all processes may cost; it would be 15 s of epochs
             run = wandb.init(
                 project=self._project,
                 group=self._group,
@@ -69,7 +72,7 @@ class WandB(ServiceTracker):
                 dir=str(self.folder),
                 config=dict(config),
                 reinit="create_new",  # several trials at a time
-                settings=quiet,
+                settings=wandb.Settings(**quiet),
             )
             run.define_metric("epoch")
             run.define_metric("*", step_metric="epoch")  # an epoch may be trained twice; steps of W&B never go back
@@ -79,7 +82,8 @@ class WandB(ServiceTracker):
     def log(self, trial: str, identifier: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Send the numbers of epochs."""
         for row in rows:
-            self._runs[trial].log({**self.numbers(row), "epoch": row["epoch"]})
+            when = {"_timestamp": row["time"]} if row.get("time") is not None else {}  # W&B would take the present
+            self._runs[trial].log({**self.numbers(row), "epoch": row["epoch"], **when})
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
         """Send how a run ended."""

@@ -19,6 +19,7 @@ from bts_tune.experiment.execution.trials.retries import Fault, RetryPolicy, fau
 from bts_tune.experiment.execution.trials.trainable import BrokenProcessError
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.searcher import PlanSearcher
+from bts_tune.text import plural
 
 Outcome = Literal["complete", "interrupted", "out-of-time", "lost"]
 
@@ -148,7 +149,8 @@ class TuneCallback(tune.Callback):
         with _writing():
             if outcome == "running":
                 assert self._scheduler is not None  # nothing else stops a trial
-                self._recorder.ended(name, "stopped", f"{self._scheduler.reason(name)} after {result['epoch']} epochs")
+                epochs = plural(result["epoch"], "epoch")
+                self._recorder.ended(name, "stopped", f"{self._scheduler.reason(name)} after {epochs}")
             else:
                 best = result[self._searcher.metric] if outcome == "complete" else None
                 self._recorder.ended(name, outcome, result.get("reason", ""), best)

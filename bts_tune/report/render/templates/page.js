@@ -232,6 +232,14 @@ if (all && window.echarts) {
     return 20 * rows;
   };
 
+  // A logarithmic axis has no place for 0: it stands a decade below the other values, and is labelled as what it is.
+  const logarithmic = (values) => {
+    const positive = values.filter((value) => value > 0);
+    if (!positive.length || values.some((value) => value < 0)) return null;
+    const zero = positive.length < values.length ? 10 ** (Math.floor(Math.log10(Math.min(...positive))) - 1) : null;
+    return { zero, at: (value) => value > 0 ? value : zero, label: (value) => zero !== null && value < 1.01 * zero ? "0" : number(value) };
+  };
+
   // More thin lines than these are slow, and hide each other.
   const MOST_LINES = 300;
 
@@ -246,6 +254,7 @@ if (all && window.echarts) {
         { title: "Gap: validation minus training Dice loss", values: (trial) => trial.gap },
       ];
       const line = (trial, values) => trial.x.map((x, place) => [x, values[place]]).filter((point) => point[1] !== null);
+      const ends = (points) => points.length ? [Math.min, Math.max].map((end) => points.reduce(([x, y], point) => [end(x, point[0]), end(y, point[1])])) : [];
       const labels = data.lines.map((one) => one.label);
       let pointed = null;
       const draw = () => {
@@ -255,6 +264,12 @@ if (all && window.echarts) {
         const baselines = data.lines.filter((one) => one.dashed);
         const shown = data.lines.map((one) => ({ ...one, kind: baselines.indexOf(one), color: tint(one.color) }));
         const series = panels.flatMap((part, index) => [
+          // Thin lines do not widen an axis: these dots, which nobody sees, do.
+          { type: "scatter", silent: true, symbolSize: 0, xAxisIndex: index, yAxisIndex: index, data: ends(others.flatMap((trial) => line(trial, part.values(trial)))) },
+          {
+            type: "scatter", xAxisIndex: index, yAxisIndex: index, z: 1, symbolSize: 4, itemStyle: { color: color("faint"), opacity: 0.8 },
+            data: others.map((trial) => ({ trial: trial.id, coords: line(trial, part.values(trial)) })).filter((one) => one.coords.length === 1).map((one) => ({ trial: one.trial, value: one.coords[0] })),
+          },
           {
             type: "lines", coordinateSystem: "cartesian2d", polyline: true, xAxisIndex: index, yAxisIndex: index, z: 1, progressive: 0,
             lineStyle: { color: color("faint"), width: 1, opacity: 0.8 }, emphasis: { lineStyle: { color: COLORS.best, width: 3, opacity: 1 } },
@@ -325,14 +340,15 @@ if (all && window.echarts) {
       const draw = () => {
         const { axis, trials } = shown();
         const categories = axis.numeric ? null : [...new Set(trials.map((one) => String(one.x)))].sort();
-        const log = axis.log && trials.every((one) => one.x > 0);
-        const at = (one, place) => axis.numeric ? one.x : categories.indexOf(String(one.x)) + 0.5 * ((place * 0.618034) % 1 - 0.5);
+        const log = axis.log && axis.numeric ? logarithmic(trials.map((one) => one.x)) : null;
+        const at = (one, place) => axis.numeric ? log?.at(one.x) ?? one.x : categories.indexOf(String(one.x)) + 0.5 * ((place * 0.618034) % 1 - 0.5);
         const points = trials.map((one, place) => ({ value: [at(one, place), data.values[one.trial.id]], trial: one.trial.id, baseline: one.trial.role !== "" }));
         const category = { type: "value", min: -1, max: categories?.length, interval: 1, axisLabel: { formatter: (value) => categories[value] ?? "" } };
+        const scale = log ? { type: "log", ...(log.zero ? { min: log.zero } : {}), axisLabel: { ...axisStyle().axisLabel, formatter: log.label } } : { type: "value", scale: true };
         return {
-          ...base(), grid: { left: 60, right: 20, top: 34, bottom: 46 },
+          ...base(), grid: { left: 60, right: 20, top: figure.clientWidth < 700 ? 54 : 34, bottom: 46 },
           legend: { top: 0, data: [data.others, "baseline", ...(categories ? ["median"] : [])], textStyle: { color: color("ink"), fontSize: 11 } },
-          xAxis: { ...axisStyle(), ...(axis.numeric ? { type: log ? "log" : "value", scale: true } : { ...category, axisLabel: { ...axisStyle().axisLabel, ...category.axisLabel } }), name: axis.field, nameLocation: "middle", nameGap: 26 },
+          xAxis: { ...axisStyle(), ...(axis.numeric ? scale : { ...category, axisLabel: { ...axisStyle().axisLabel, ...category.axisLabel } }), name: axis.field, nameLocation: "middle", nameGap: 26 },
           yAxis: { type: "value", scale: true, name: `Validation ${all.objective}`, ...axisStyle(), nameTextStyle: { color: color("soft"), align: "left" }, axisLine: { onZero: false } },
           series: [
             { type: "scatter", name: data.others, symbolSize: 8, itemStyle: { color: COLORS.searched, opacity: 0.75 }, data: points.filter((point) => !point.baseline) },
@@ -348,12 +364,18 @@ if (all && window.echarts) {
 
     parallel(figure, data) {
       const trials = all.trials.filter((trial) => trial.id in data.values);
-      const fields = data.axes.map((axis) => ({ ...axis, place: all.varied.indexOf(axis.field) })).filter((axis) => axis.place >= 0);
+      const known = data.axes.map((axis) => ({ ...axis, place: all.varied.indexOf(axis.field) })).filter((axis) => axis.place >= 0);
+      const fields = known.slice(0, Math.max(3, Math.floor(figure.clientWidth / 85) - 1)); // labels need their room
       const result = { field: `validation ${all.objective}`, numeric: true, log: false, result: true };
       const axes = [...fields, result].map((axis) => ({ ...axis, of: (trial) => axis.result ? data.values[trial.id] : trial.set[axis.place] }));
       for (const axis of axes) {
+        const raw = axis.of;
+        const log = axis.log && axis.numeric ? logarithmic(trials.map(raw)) : null;
+        axis.log = log !== null;
+        axis.at = log?.at ?? ((value) => value);
+        axis.label = log?.label ?? number;
+        axis.of = (trial) => axis.at(raw(trial));
         const values = trials.map(axis.of);
-        axis.log = axis.log && values.every((value) => value > 0);
         axis.categories = axis.numeric ? null : [...new Set(values.map(String))].sort();
         [axis.low, axis.high] = axis.numeric ? [Math.min(...values), Math.max(...values)] : [0, axis.categories.length - 1];
       }
@@ -381,9 +403,9 @@ if (all && window.echarts) {
       const draw = () => {
         const shades = new Map(selectedOrder().map((id, place, { length }) => [id, place / Math.max(1, length - 1)]));
         return {
-          ...base(), parallel: { left: 44, right: 84, top: 54, bottom: 22, },
+          ...base(), parallel: { left: 44, right: 84, top: 54, bottom: 22 },
           parallelAxis: axes.map((axis, dim) => ({
-            dim, id: `axis${dim}`, name: axis.field.replace("_", "\n").replace("validation ", "validation\n"), realtime: trials.length < 300, ...axisStyle(), nameLocation: "end", nameGap: 12, nameTextStyle: { color: color("ink"), fontSize: 11, lineHeight: 14 }, axisLabel: { color: color("ink"), fontSize: 10, backgroundColor: color("page"), formatter: (value) => typeof value === "string" && value.length > 16 ? `${value.slice(0, 15)}\u2026` : typeof value === "number" ? number(value) : value },
+            dim, id: `axis${dim}`, name: axis.field.replace("_", "\n").replace("validation ", "validation\n"), realtime: trials.length < 300, ...axisStyle(), nameLocation: "end", nameGap: 12, nameTextStyle: { color: color("ink"), fontSize: 11, lineHeight: 14 }, axisLabel: { color: color("ink"), fontSize: 10, backgroundColor: color("page"), formatter: (value) => typeof value === "string" && value.length > 16 ? `${value.slice(0, 15)}\u2026` : typeof value === "number" ? axis.label(value) : value },
             ...(axis.numeric ? { type: axis.log ? "log" : "value", min: axis.low, max: axis.low === axis.high ? axis.high + 1 : axis.high } : { type: "category", data: axis.categories }),
             areaSelectStyle: { width: 18, borderColor: COLORS.best, color: COLORS.best, opacity: 0.25 },
           })),
@@ -412,9 +434,9 @@ if (all && window.echarts) {
           select.addEventListener("change", () => set(select.value === "" ? null : [[Number(select.value) - 0.4, Number(select.value) + 0.4]]));
           return { element: make("label", {}, `${axis.field} `, select), clear: () => { select.value = ""; } };
         }
-        const ends = ["from", "to"].map((word, end) => make("input", { type: "number", step: "any", placeholder: number([axis.low, axis.high][end]), "aria-label": `${axis.field} ${word}` }));
+        const ends = ["from", "to"].map((word, end) => make("input", { type: "number", step: "any", placeholder: axis.label([axis.low, axis.high][end]), "aria-label": `${axis.field} ${word}` }));
         const update = () => {
-          const [low, high] = ends.map((end, index) => end.value === "" ? [axis.low, axis.high][index] : Number(end.value));
+          const [low, high] = ends.map((end, index) => end.value === "" ? [axis.low, axis.high][index] : axis.at(Number(end.value)));
           set(ends.every((end) => end.value === "") ? null : [[low, high]]);
         };
         ends.forEach((end) => end.addEventListener("change", update));
@@ -430,6 +452,7 @@ if (all && window.echarts) {
         tell();
       });
       figure.append(make("details", { class: "folded" }, make("summary", {}, "Filter with the keyboard"), make("div", { class: "controls filters" }, ...inputs.map((input) => input.element), reset)), count, list);
+      if (fields.length < known.length) figure.append(make("p", { class: "note" }, `Drawn: the ${fields.length} strongest of ${known.length} hyperparameters; a wider window has room for more.`));
       tell();
     },
   };

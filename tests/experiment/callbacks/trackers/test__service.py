@@ -55,7 +55,7 @@ class Shelf(ServiceTracker):
 
     def close(self, trial: str, identifier: str, status: str, reason: str) -> None:
         self._ask()
-        self.trials[identifier]["status"] = status
+        self.trials[identifier] |= {"status": status, "reason": reason, "times": (self.began(trial), self.ended(trial))}
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
         self._ask()
@@ -183,6 +183,19 @@ def test_sending_twice_sends_nothing_anew(tmp_path: Path) -> None:
     send_run(folder, "shelf")
     assert not kept("a")["epochs"]
     assert len(Shelf.trials) == 3
+
+
+def test_a_run_that_has_no_reason_is_sent_none(tmp_path: Path) -> None:
+    send_run(small_run(tmp_path / "mine", status="complete", reason=None), "shelf")
+    assert (kept("")["status"], kept("")["reason"]) == ("complete", "")
+
+
+def test_a_trial_without_an_epoch_is_sent_the_times_of_the_record(tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "mine", epochs=0, statuses=("failed",))
+    folder.append_event("started", "a", time=1000.0)
+    folder.append_event("ended", "a", status="failed", reason="", time=1060.0)
+    send_run(folder, "shelf")
+    assert kept("a")["times"] == (1000.0, 1060.0)
 
 
 def test_one_trial_that_cannot_be_sent_leaves_the_record_as_it_is(tmp_path: Path) -> None:

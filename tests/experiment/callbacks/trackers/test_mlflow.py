@@ -16,40 +16,64 @@ from typing import Any
 import pytest
 
 from bts_tune.experiment.callbacks.sending import send_run
+from bts_tune.experiment.callbacks.trackers import _service
 from bts_tune.experiment.callbacks.trackers.base import Tracker
+from bts_tune.experiment.callbacks.tracking import Tracking
 from bts_tune.registry import TRACKERS
-from bts_tune.testing.trackers import TrackerContract
+from bts_tune.testing.trackers import TrackerContract, planned, row
 from tests.experiment.callbacks.trackers.services import small_run
 
 mlflow = pytest.importorskip("mlflow", reason="needs the package mlflow, for its server")
 pytest.importorskip("flask", reason="needs the package mlflow, for its server; mlflow-skinny has none")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, *stores], stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
+class Server:
+    """A server, which may be taken down and come back at the same address with what it had."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        folder = self.folder
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        stores = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder / 'files'}"]
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, "--workers", "1", *stores],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
         until = time.monotonic() + 120
-        while not _answers(address):
-            waiting = process.poll() is None and time.monotonic() < until
+        while not _answers(self.address):
+            waiting = self.process.poll() is None and time.monotonic() < until
             assert waiting, (folder / "log").read_text()
             time.sleep(0.2)
-        yield address
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(30)
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that answers."""
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.start()
+        yield server
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        server.stop()
 
 
 def _answers(address: str) -> bool:
@@ -61,8 +85,8 @@ def _answers(address: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _address(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+def _address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
 
@@ -128,6 +152,17 @@ def test_what_is_sent_later_has_the_times_of_the_record(tmp_path: Path) -> None:
     assert (whole.start_time, whole.end_time) == (1_700_000_000_000, 1_700_000_400_000)
 
 
+def test_a_trial_that_failed_before_its_first_epoch_ended_when_the_record_says(tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "frost", epochs=0, statuses=("failed",), reason=None)
+    folder.append_event("started", "a", time=1_700_000_000.0)
+    folder.append_event("ended", "a", status="failed", reason="no memory", time=1_700_000_060.0)
+    send_run(folder, "mlflow")
+    found = runs("frost")
+    assert (found["a"].info.start_time, found["a"].info.end_time) == (1_700_000_000_000, 1_700_000_060_000)
+    assert found["a"].data.tags["bts_tune.reason"] == "no memory"
+    assert "bts_tune.reason" not in found["frost"].data.tags
+
+
 def test_sending_again_adds_nothing(tmp_path: Path) -> None:
     folder = small_run(tmp_path / "autumn", epochs=2)
     send_run(folder, "mlflow")
@@ -150,3 +185,47 @@ def test_without_a_server_everything_stays_beside_the_run(tmp_path: Path, monkey
     found = client.get_experiment_by_name("winter")
     assert len(client.search_runs([found.experiment_id])) == 3
     assert list((tmp_path / "mlflow-files").rglob("report.html"))
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_for_a_while_misses_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_service, "_LONGEST_PAUSE", 1.0)
+    folder = small_run(tmp_path / "flood", epochs=0, statuses=("running",))
+    warnings: list[str] = []
+    tracking = Tracking([TRACKERS.get("mlflow")()], warnings.append)
+    tracking.start_run(folder.path, {"run": "flood"})
+    tracking.planned(planned("a"))
+    tracking.started("a")
+
+    def sent(epoch: int) -> None:
+        """Log an epoch, and wait for it to be at the server."""
+        tracking.row("a", row("a", epoch))
+        until = time.monotonic() + 60
+        while (found := runs("flood").get("a")) is None or epoch not in dict(epochs(found)):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+    sent(1)
+    server.stop()
+    try:
+        for epoch in range(2, 40):  # the first to be told that nobody answers is later than the first that is missed
+            tracking.row("a", row("a", epoch))
+            time.sleep(0.5)
+            if warnings:
+                break
+        tracking.row("a", row("a", epoch + 1))
+    finally:
+        server.start()
+    sent(epoch + 2)
+    tracking.ended("a", "complete", "")
+    tracking.end_run("complete")
+    tracking.report_written(folder.path)
+    assert [step for step, _ in epochs(runs("flood")["a"])] == list(range(1, epoch + 3))
+    assert runs("flood")["a"].info.status == "FINISHED"
+    assert warnings == [
+        f"tracker 'mlflow': {server.address} does not answer. The run goes on; what is missed is sent when it answers, "
+        f"or by 'bts-tune export {folder.path} --to mlflow'."
+    ]
+    assert capfd.readouterr().out == ""

@@ -37,7 +37,7 @@ class TestTrackio(TrackerContract):
     name = "trackio"
 
     def logged(self, folder: Path, trial: str) -> list[tuple[int, float]]:
-        return [(row["step"], row["val_dice_loss"]) for row in logs("fabricated", trial)]
+        return [(row["step"], row["val_dice_loss"]) for row in logs("fabricated", trial) if row["step"]]
 
     def break_back_end(self, tracker: Tracker, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: Any, **__: Any) -> None:
@@ -52,5 +52,13 @@ def test_each_trial_is_a_run_of_a_project(tmp_path: Path, capsys: pytest.Capture
     assert [row["step"] for row in logs("spring", "a")] == [1, 2, 3]
     (run,) = [run for run in trackio.Api().runs("spring") if run.name == "b"]
     assert run.config["learning_rate"] == 0.001
+    levels = {one.name: [alert["level"] for alert in one.alerts()] for one in trackio.Api().runs("spring")}
+    assert (levels["a"], levels["b"]) == (["info"], ["error"])
     assert any("b: failed" in alert["title"] for alert in run.alerts())
     assert capsys.readouterr().out == ""
+
+
+def test_a_trial_without_an_epoch_is_listed_with_its_configuration(tmp_path: Path) -> None:
+    send_run(small_run(tmp_path / "winter", epochs=0, statuses=("failed",)), "trackio")
+    (run,) = [run for run in trackio.Api().runs("winter") if run.name == "a"]
+    assert run.config["learning_rate"] == 0.001

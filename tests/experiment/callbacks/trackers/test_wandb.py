@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from bts_tune.experiment.callbacks.sending import send_run
-from bts_tune.experiment.callbacks.trackers.base import Tracker
-from bts_tune.testing.trackers import TrackerContract
+from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
+from bts_tune.experiment.callbacks.tracking import Tracking
+from bts_tune.testing.trackers import RUN, TrackerContract, planned, row
 from tests.experiment.callbacks.trackers.services import small_run
 
 pytest.importorskip("wandb", reason="needs the package wandb")
@@ -97,8 +99,41 @@ def test_each_trial_is_a_run_of_one_group(tmp_path: Path) -> None:
     assert summary["status"] == "failed"
     (left,) = [record.exit.exit_code for record in found["b"] if record.WhichOneof("record_type") == "exit"]
     assert left == 1
+    times = [row["_timestamp"] for row in history(found["a"])]
+    assert times == [row["time"] for row in folder.trials()[0].rows]  # not when they were sent
     artifacts = [record.artifact.name for record in found["spring"] if record.WhichOneof("record_type") == "artifact"]
     assert artifacts == ["spring-report"]
+
+
+def test_an_epoch_is_on_disk_soon_after_it_ended(tmp_path: Path) -> None:
+    """Whoever kills the run and all its processes shall not find that W&B lacks what it was sent."""
+    folder = small_run(tmp_path / "spring", epochs=0, statuses=("interrupted",))
+    tracker = TRACKERS.get("wandb")()
+    tracking = Tracking([tracker], print)
+    tracking.start_run(folder.path, RUN)
+    tracking.planned(planned("a"))
+    tracking.started("a")
+    tracking.row("a", row("a", 1))
+    until = time.monotonic() + 12  # W&B itself writes every 15 s
+    while time.monotonic() < until and not _epochs(folder.path):
+        time.sleep(0.1)
+    found = _epochs(folder.path)
+    tracking.end_run("complete")
+    tracking.report_written(folder.path)
+    assert found == [1]
+
+
+def _epochs(folder: Path) -> list[int]:
+    """Return the epochs that are in files by now; one may be written at this moment."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    files = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+    try:
+        read = [Record.FromString(content) for file in files for content in log_of(file.read_bytes())]
+    except DecodeError:
+        return []
+    return [row["epoch"] for row in history(read)]
 
 
 def test_a_resumed_trial_keeps_its_identifier(tmp_path: Path) -> None:

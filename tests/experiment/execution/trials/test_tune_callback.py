@@ -86,6 +86,18 @@ class Run:
         self.callback.on_trial_error(0, [], trial)
 
 
+@pytest.mark.parametrize(("epochs", "words"), [(1, "1 epoch"), (2, "2 epochs")])
+def test_a_trial_that_the_scheduler_stops_has_a_reason(tmp_path: Path, epochs: int, words: str) -> None:
+    run = Run(tmp_path)
+    run.callback._scheduler = SimpleNamespace(reason=lambda name: "behind the other trials")  # type: ignore[assignment]
+    trial = run.start()
+    for epoch in range(1, epochs + 1):
+        run.report(trial, epoch)
+    run.callback.on_trial_complete(0, [], trial)
+    (record,) = run.folder.trials()
+    assert (record.status, record.reason) == ("stopped", f"behind the other trials after {words}")
+
+
 @pytest.mark.parametrize("why", ["interrupted", "out-of-time", "lost"])
 def test_the_loop_is_left_when_the_run_has_to_end(tmp_path: Path, why: str) -> None:
     run = Run(tmp_path, deadline=time.monotonic() + (0 if why == "out-of-time" else 3600))
