@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.files import target_of
-from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, all_files, linked_folders
+from bts_tune.data.records import GUESSED_PATIENTS, IMAGE_SUFFIXES, Dataset, Issue, all_files, linked_folders
 from bts_tune.text import plural
 
 _OTHER_FORMATS = (
@@ -95,8 +95,10 @@ def _links(root: Path, used: set[Path]) -> Iterator[Issue]:
 
 
 def left_out_lines(dataset: Dataset) -> list[str]:
-    """Return what the first lines of a run say of files that are left out."""
-    lines = [f"{issue.file}: {issue.message}" for issue in dataset.issues if issue.code == "split-without-masks"]
+    """Return what the first lines of a run say of files that are left out, and of what was guessed."""
+    lines = [issue.message for issue in dataset.issues if issue.code in (*GUESSED_PATIENTS, "masks-by-common-name")]
+    lines = [f"{line[:1].upper()}{line[1:]}" for line in lines]
+    lines += [f"{issue.file}: {issue.message}" for issue in dataset.issues if issue.code == "split-without-masks"]
     lines += [issue.message for issue in dataset.issues if issue.code == "left-out"]
     unlisted = [issue.file for issue in dataset.issues if issue.code == "unlisted-file"]
     if unlisted:

@@ -32,6 +32,9 @@ MAX_PIXELS = 100_000_000
 
 Level = Literal["error", "warning"]
 
+GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients")
+"""Codes of warnings on folders that were taken for patients, or not; who gives the patients needs none."""
+
 
 @dataclass(frozen=True)
 class Issue:

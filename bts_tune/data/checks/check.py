@@ -30,6 +30,9 @@ from bts_tune.text import plural, printable, without_values
 _FEW = 3
 """Errors of one cause that are told one by one."""
 
+_FEWEST_INVERTED = 2
+"""Masks of a split that tell that it is inverted."""
+
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 SHOWN_PER_CODE = 5
@@ -171,6 +174,7 @@ def check_dataset(
         splits[split] = _summary(dataset, split, members, [share for share in shares if share > 0])
         found += [(record, issue) for record, one in members for issue in one.issues]
         issues += _split_issues(split, len(members), shares)
+    issues += _inverted_splits(dataset, scan)
     issues += _of_one_cause(found, scan)
     issues += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
     leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
@@ -247,6 +251,24 @@ def _split_issues(split: str, images: int, shares: Sequence[float]) -> Iterator[
         yield Issue("error", "too-few-images", split, None, message)
     elif shares and not any(shares):
         yield Issue(level, "no-tumor-in-split", split, None, "no image of the split holds a tumour.")
+
+
+def _inverted_splits(dataset: Dataset, scan: Scan) -> Iterator[Issue]:
+    """Yield an error for a split of which most mask files are inverted, while those of the others are not."""
+    if any(issue.code == "inverted-masks" for issue in scan.masks.issues):
+        return
+    for split in SPLITS:
+        names = [record.name for record in dataset.records[split] if record.mask is not None]
+        shares = [share for name in names if (share := scan.slices[name].tumor_share)]
+        large = sum(share > 0.5 for share in shares)
+        if 2 * large > len(shares) and large >= _FEWEST_INVERTED:
+            message = (
+                f"tumour is more than half of the image in {large} of {plural(len(shares), 'mask')} of this split that "
+                "hold one, unlike in the others: are they inverted? Save them like those; --tumor-labels tells that "
+                "all are right."
+            )
+            level: Level = "error" if dataset.tumor_labels is None else "warning"
+            yield Issue(level, "inverted-split", split, None, message)
 
 
 def _of_one_cause(found: Sequence[tuple[SliceRecord, Issue]], scan: Scan) -> Iterator[Issue]:

@@ -16,6 +16,10 @@ from bts_tune.data.records import Level
 
 _SLACK = 3.0
 """Pixels by which an outline may differ from its box: some boxes are rounded, some lie on the pixels' outer edges."""
+_FAR = 1.05
+"""How far beyond its image, as a multiple of its side, an outline is no slip of the hand."""
+_MANY = 12
+"""Outlines that do not all lie in one corner by chance."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class ScaledOutlines:
     def __init__(self) -> None:
         self._verdicts: Counter[str] = Counter()
         self._largest = 0.0
+        self._beyond = 0
         self._smallest_side = math.inf
 
     def compare(self, polygons: Sequence[Sequence[float]], box: Any, area: Any, size: tuple[int, int]) -> None:
@@ -47,6 +52,7 @@ class ScaledOutlines:
         points = np.concatenate([np.asarray(one, dtype=np.float64).reshape(-1, 2) for one in polygons])
         self._largest = max(self._largest, float(points.max()))
         self._smallest_side = min(self._smallest_side, *size)
+        self._beyond += bool((points.max(axis=0) > _FAR * np.array(size)).any())
         extent = np.array([*points.min(axis=0), *points.max(axis=0)])
         verdict = "unknown"
         given = _numbers(box)
@@ -71,12 +77,19 @@ class ScaledOutlines:
         if swapped and 2 * swapped > total:
             message = f"x and y of its outlines are swapped, as {swapped} of {total} fit their own box only then."
             return OutlineProblem("error", "outlines-swapped", message)
+        if self._beyond >= max(2, total / 5) and self._largest <= 100:
+            message = (
+                f"{self._beyond} of {total} outlines reach beyond their image, none beyond 100: they are in percent "
+                "or of images of another size; COCO has them in pixels of these images."
+            )
+            return OutlineProblem("error", "outlines-not-in-pixels", message)
         if total >= 4 and self._largest <= 100 and self._smallest_side >= 200:
             message = (
                 f"all {total} outlines lie within the first {self._largest:g} pixels of images of at least "
                 f"{self._smallest_side:g}; COCO has them in pixels: are they in percent?"
             )
-            return OutlineProblem("warning", "outlines-perhaps-in-percent", message)
+            level: Level = "error" if total >= _MANY else "warning"
+            return OutlineProblem(level, "outlines-perhaps-in-percent", message)
         apart = self._verdicts["apart"]
         if apart and 2 * apart > total:
             message = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from bts_tune.data.checks.scan import Scan
 from bts_tune.data.checks.similarity import Indices
-from bts_tune.data.records import Dataset
+from bts_tune.data.records import GUESSED_PATIENTS, Dataset
 from bts_tune.data.splits.groups import group_slices, outside_share, read_patients
 from bts_tune.data.splits.leakage import measure_leak
 from bts_tune.data.splits.split import GROUPS_OF_THE_DATASET, Split
@@ -50,6 +50,10 @@ def make_split(
         names = SPLIT_METHODS.names()
         raise DataError(f"--split {method!r}: must be one of {', '.join(names)}.{nearest(method, names)}")
     chosen = SPLIT_METHODS.get(method)()
+    if group_by is not None:
+        dataset = replace(
+            dataset, issues=tuple(issue for issue in dataset.issues if issue.code not in GUESSED_PATIENTS)
+        )
     if group_by == NO_PATIENTS:
         patients: Sequence[str] | None = None
         group_by = None

@@ -296,3 +296,18 @@ def test_many_masks_that_are_no_masks_are_one_error(tmp_path: Path) -> None:
     (error,) = check(tmp_path).errors
     assert (error.code, error.file) == ("unclear-mask", "train/images/s000.png")
     assert error.message.endswith("save it in grey, with 0 for the background. This is so of 8 of 8 slices.")
+
+
+def test_a_split_whose_masks_are_inverted_is_an_error(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("valid", 3)):
+        write_pairs(tmp_path / split, count, seed=count)
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[5:20, 10:30] = 255
+    for split in ("train", "valid"):
+        for path in (tmp_path / split / "masks").iterdir():
+            write_image(path, mask if split == "train" else np.bitwise_not(mask))
+    (error,) = check(tmp_path).errors
+    assert (error.code, error.file) == ("inverted-split", "valid")
+    assert "in 3 of 3 masks of this split" in error.message
+    chosen = check_dataset(open_dataset(tmp_path, tumor_labels=["255"]))
+    assert (chosen.errors, "inverted-split" in {issue.code for issue in chosen.warnings}) == ((), True)

@@ -11,7 +11,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
 from bts_tune.data.prepared.masks import run_lengths
 from bts_tune.data.readers._outlines import ScaledOutlines
-from tests.data.builders import annotation, read_json, rectangle, write_coco, write_json
+from tests.data.builders import annotation, read_json, rectangle, write_coco, write_coco_split, write_json
 
 
 class TestOutlines:
@@ -43,6 +43,26 @@ class TestOutlines:
     )
     def test_percent(self, tmp_path: Path, box: Any, area: Any) -> None:
         assert self.issues(tmp_path, [self.outline(100 / self.SIZE)], box, area) == ["error outlines-not-in-pixels"]
+
+    @pytest.mark.parametrize("with_box", [False, True])
+    def test_percent_of_small_images_that_their_boxes_are_in_too(self, tmp_path: Path, with_box: bool) -> None:
+        root = write_coco(tmp_path, height=64, width=80)
+        content = read_json(root / "train")
+        content["annotations"] = [
+            {**annotation(n, n, [rectangle(60 + 4 * n, 40, 28, 20)]), "bbox": [60 + 4 * n, 40, 28, 20], "area": 560}
+            if with_box
+            else annotation(n, n, [rectangle(60 + 4 * n, 40, 28, 20)])
+            for n in range(3)
+        ]
+        write_json(root / "train", content)
+        assert "error outlines-not-in-pixels" in {f"{one.level} {one.code}" for one in open_dataset(root).issues}
+
+    def test_many_outlines_in_one_corner(self, tmp_path: Path) -> None:
+        for split in ("train", "valid"):
+            write_coco_split(tmp_path / split, count=12, height=self.SIZE, width=self.SIZE)
+        found = {(one.level, one.code, one.file) for one in open_dataset(tmp_path).issues}
+        name = "_annotations.coco.json"
+        assert found == {("error", "outlines-perhaps-in-percent", f"{split}/{name}") for split in ("train", "valid")}
 
     @pytest.mark.parametrize(("box", "area"), [(BOX, 2000), (None, None), ([0.352, 0.234, 0.195, 0.156], None)])
     def test_shares_of_the_image(self, tmp_path: Path, box: Any, area: Any) -> None:

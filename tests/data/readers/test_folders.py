@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bts_tune.data.checks.scan import scan_dataset
+from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.records import SPLITS
+from bts_tune.data.splits.make import make_split
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import noise, write_image, write_pairs
@@ -464,3 +467,16 @@ def test_classes_that_are_numbers_are_no_patients(tmp_path: Path) -> None:
     assert {record.group for record in dataset} == {None}
     assert {record.strata for record in dataset} == {(("folder", kind),) for kind in "123"}
     assert [issue.code for issue in dataset.issues] == ["folders-as-kinds"]
+
+
+def test_what_was_guessed_is_said_first_until_patients_are_given(tmp_path: Path) -> None:
+    names = [(f"images/{kind}/{kind}{n}.png", f"masks/{kind}/{kind}{n}.png") for kind in "123" for n in range(3)]
+    dataset = open_dataset(write_slices(tmp_path, *names))
+    (line,) = left_out_lines(dataset)
+    assert line.startswith("3 folders (1, 2, 3) are taken for kinds of slices and not for patients, as ")
+    scan = scan_dataset(dataset)
+    guessed, split = make_split(dataset, scan)
+    assert (left_out_lines(guessed), split.summary["groups"]["count"]) == ([line], 9)
+    given, split = make_split(dataset, scan, group_by="(?:^|/)(1|2|3)/")
+    assert (left_out_lines(given), split.summary["groups"]["count"]) == ([], 3)
+    assert left_out_lines(make_split(dataset, scan, group_by="none")[0]) == []
