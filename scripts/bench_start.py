@@ -13,6 +13,9 @@ seconds end with what it is named after:
     trial         the first trial is given a process: Ray Tune
     first step    its first training step begins: the process and its imports, the model
 
+With `--bare`, a program of a few lines is measured too, which only starts Ray and has an actor import torch and SMP and
+build the model: what no run can be quicker than.
+
 The seconds of the processor are those of all processes of the run up to the first epoch on record. On a busy machine
 they say more than the clock does.
 """
@@ -35,6 +38,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bts_tune.data.parallel import available_cpus
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.experiment.planning.environment import hardware
 from scripts.processes import Process, descendants, environment, find, wait_until_gone
@@ -42,6 +46,27 @@ from scripts.processes import Process, descendants, environment, find, wait_unti
 PHASES = ("dataset", "Ray", "trial", "first step")
 _MARKS = {"dataset": "Dataset ", "Ray": "Disk: "}
 _LONGEST = 300.0
+
+_BARE = """
+import sys, time
+import ray
+ray.init(address="local", num_cpus=int(sys.argv[1]), log_to_driver=False)
+started = time.time()
+
+@ray.remote(num_cpus=int(sys.argv[1]))
+class Trial:
+    def prepare(self):
+        begun = time.time()
+        import torch
+        import segmentation_models_pytorch as smp
+        model = smp.Unet("efficientnet-b0", encoder_weights=None, in_channels=1)
+        torch.optim.Adam(model.parameters()).step()
+        return begun, time.time()
+
+begun, ready = ray.get(Trial.remote().prepare.remote())
+print(started, begun, ready)
+ray.shutdown()
+"""
 
 
 def measure(checkout: Path, arguments: Sequence[str], scratch: Path, name: str) -> dict[str, float]:
@@ -82,6 +107,16 @@ def measure(checkout: Path, arguments: Sequence[str], scratch: Path, name: str) 
     return {**lengths, "in all": ends[-1] - begun, "processor": processor}
 
 
+def measure_bare(scratch: Path, name: str) -> dict[str, float]:
+    """Start Ray and an actor that imports and builds what a trial needs, and nothing else."""
+    command = [sys.executable, "-c", _BARE, str(available_cpus())]
+    variables = {**environment("BTS_BENCH_START", name), "RAY_USAGE_STATS_ENABLED": "0"}
+    begun = time.time()
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=scratch, check=True)
+    ray, trial, ready = (float(word) for word in done.stdout.split()[-3:])
+    return {"Ray": ray - begun, "trial": trial - ray, "first step": ready - trial, "in all": ready - begun}
+
+
 def _read(output: IO[str], seen: dict[str, float]) -> None:
     for line in output:
         for phase, mark in _MARKS.items():
@@ -117,6 +152,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="dataset (240 phantoms of 128 px)")
     parser.add_argument("--space", default="baseline", help="(baseline)")
     parser.add_argument("--rounds", type=int, default=3, help="warm runs of each checkout (3)")
+    parser.add_argument("--bare", action="store_true", help="measure what no run can be quicker than, too")
     parser.add_argument("--beside", type=Path, metavar="DIR", help="another checkout to compare with")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parsed = parser.parse_args(given)
@@ -138,15 +174,21 @@ def main(given: Sequence[str] | None = None) -> int:
                 print(f"{which}, run {number}: {measured['in all']:.1f} s", file=sys.stderr)
                 if number:
                     found[which].append(measured)
+            if parsed.bare:
+                measured = measure_bare(scratch, f"bare-{number}")
+                print(f"bare, run {number}: {measured['in all']:.1f} s", file=sys.stderr)
+                if number:
+                    found.setdefault("bare", []).append(measured)
     medians = {which: _medians(rounds) for which, rounds in found.items()}
     if parsed.json:
         print(json.dumps({"hardware": hardware(), "rounds": found, "medians": medians}, indent=2))
         return 0
     print(f"{'seconds, median':<16}" + "".join(f"{which:>9}" for which in medians))
     for phase in (*PHASES, "in all", "processor"):
-        values = [of[phase] for of in medians.values()]
-        ratio = f"{values[-1] / values[0]:>9.2f}" if len(values) == 2 and values[0] else ""
-        print(f"{phase:<16}" + "".join(f"{value:>9.2f}" for value in values) + ratio)
+        values = [of.get(phase) for of in medians.values()]
+        own, other = medians["this"][phase], medians.get("other", {}).get(phase)
+        ratio = f"{own / other:>9.2f}" if other else ""
+        print(f"{phase:<16}" + "".join("        –" if value is None else f"{value:>9.2f}" for value in values) + ratio)
     return 0
 
 

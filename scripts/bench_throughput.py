@@ -3,6 +3,7 @@
 
     python scripts/bench_throughput.py --data DIR
     python scripts/bench_throughput.py --models unet-b0 --seconds 3 --rounds 1        # a quick look, on phantoms
+    python scripts/bench_throughput.py --models unet-resnet18 --image-size 96 --batch-size 16 --run --busy 2
 
     peer        what SMP's examples teach: a Dataset that reads, equalises, resizes and augments (policy medium) an
                 image on every access, a DataLoader with a worker a core, Adam, default memory layout, float32
@@ -10,6 +11,10 @@
     limit       the same model, optimiser and loss on one batch that is on the device already: no data at all, in the
                 layout and precision of a trial
     none, …     a trial as a run trains it, by `training.loop`, with this augmentation policy
+    run         with `--run`: the whole product, policy medium: the command starts Ray, and Ray the trial's process.
+                Images and seconds are those of the record, the first epoch left out. A round is a run of its own
+
+With `--busy N`, N processes that never rest are beside everything that is measured.
 
 Each is a process of its own, so that its peak memory is its own. Peer and limit of a model alternate with one policy
 after another, a few steps each, so that a drift of the machine's speed meets them alike, and no more than three or four
@@ -39,6 +44,7 @@ from bts_tune.config import Precision
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.planning.environment import hardware
+from scripts.real_run import RealRun, busy_processes
 from scripts.training_bench import MODELS, Process, add_options, base_job, chosen_device, opened_data
 from scripts.training_rounds import Job, Measurement
 
@@ -54,7 +60,7 @@ class Line:
     images_per_second: float
     to_peer: float | None
     to_limit: float | None
-    waiting_share: float
+    waiting_share: float | None
     outside_seconds: float | None
     peak_mib: float
     steps: int
@@ -86,7 +92,10 @@ def measure(base: Job, model: str, kinds: Sequence[str], seconds: float, rounds:
     return [*(_line(model, kind, measured, base.steps) for kind in references), *lines]
 
 
-def _warm(stack: contextlib.ExitStack, job: Job) -> Process:
+def _warm(stack: contextlib.ExitStack, job: Job) -> Process | RealRun:
+    if job.kind == "run":
+        config = job.config.replaced({"augmentation": "medium"})
+        return stack.enter_context(RealRun(replace(job, config=config)))
     process = stack.enter_context(Process(job))
     process.measure()
     return process
@@ -106,13 +115,14 @@ def _line(model: str, kind: str, measured: dict[str, list[Measurement]], steps: 
         )
 
     outside = [one.outside_seconds for one in own if one.outside_seconds is not None]
+    waiting = [one.waiting_seconds / one.step_seconds for one in own if one.waiting_seconds is not None]
     return Line(
         model=model,
         kind=kind,
         images_per_second=_speed(own),
         to_peer=ratio(peer),
         to_limit=ratio(limit),
-        waiting_share=statistics.median(one.waiting_seconds / one.step_seconds for one in own),
+        waiting_share=statistics.median(waiting) if waiting else None,
         outside_seconds=statistics.median(outside) if outside else None,
         peak_mib=max(one.peak_mib for one in own),
         steps=steps,
@@ -135,9 +145,10 @@ def render(one: Line) -> str:
     def figure(value: float | None, digits: int = 2) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
+    waiting = "–" if one.waiting_share is None else f"{one.waiting_share:.1%}"
     return (
         f"| {one.model} | {one.kind} | {figure(one.images_per_second)} | {figure(one.to_peer)} | "
-        f"{figure(one.to_limit)} | {one.waiting_share:.1%} | {figure(one.outside_seconds)} | {one.peak_mib:.0f} |"
+        f"{figure(one.to_limit)} | {waiting} | {figure(one.outside_seconds)} | {one.peak_mib:.0f} |"
     )
 
 
@@ -148,19 +159,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--augmentation", nargs="+", choices=POLICIES, default=["none", "medium", "strong"])
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of limit and trials (auto)")
     parser.add_argument("--seconds", type=float, default=10, help="length of a round, about (10)")
+    parser.add_argument("--run", action="store_true", help="measure a real run through Ray, too")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes beside all of it (0)")
     parser.add_argument("--threads", type=int, default=available_cpus(), help="CPU threads (all cores)")
     parsed = parser.parse_args(arguments)
     for name in ("seconds", "rounds", "threads", "batch_size"):
         if getattr(parsed, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} {getattr(parsed, name)}: must be above 0.")
+    if parsed.busy < 0:
+        parser.error(f"--busy {parsed.busy}: must be at least 0.")
     device = chosen_device(parsed)
     mixed = ["peer-amp"] if device == "cuda" or parsed.precision == "bfloat16" else []
-    kinds = ["peer", *mixed, "limit", *parsed.augmentation]
+    kinds = ["peer", *mixed, "limit", *(["run"] if parsed.run else []), *parsed.augmentation]
     lines: list[Line] = []
     if not parsed.json:
         print(HEADER)
     try:
-        with opened_data(parsed.data) as (data, cache):
+        with opened_data(parsed.data) as (data, cache), busy_processes(parsed.busy):
             for model in parsed.models:
                 job = base_job(parsed, model, data, cache, device)
                 config = job.config.replaced({"precision": parsed.precision})

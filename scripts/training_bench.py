@@ -22,11 +22,14 @@ from scripts.training_rounds import Job, Measurement, measure_rounds
 
 MODELS = ("unet-b0", "unet-b0-frozen", "unetplusplus-b5")
 
+SMALL = "unet-resnet18"
+"""A further model, of little work in each step."""
+
 
 def add_options(parser: argparse.ArgumentParser, models: Sequence[str]) -> None:
     """Add the options that every benchmark of training has; `models` is the default of `--models`."""
     parser.add_argument("--data", type=Path, help="dataset (phantoms of 640 px)")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(models))
+    parser.add_argument("--models", nargs="+", choices=(*MODELS, SMALL), default=list(models))
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2, help="rounds of each that count (2)")
@@ -54,8 +57,9 @@ def opened_data(given: Path | None) -> Iterator[tuple[Path, Path]]:
 
 
 def base_job(parsed: argparse.Namespace, model: str, data: Path, cache: Path, device: str) -> Job:
-    """Return a job for a baseline with random encoder weights, on prepared data; its kind is still to be given."""
+    """Return a job for a model with random encoder weights, on prepared data; its kind is still to be given."""
     named = {one.name: one.config for one in load_space("baseline").resolve().named}
+    named[SMALL] = named["unet-b0"].replaced({"encoder": "resnet18", "encoder_weights": "none"})
     config = named[model].replaced(
         {"encoder_weights": "none", "image_size": parsed.image_size, "batch_size": parsed.batch_size}
     )

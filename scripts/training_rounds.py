@@ -28,7 +28,7 @@ class Job:
     """What one process measures.
 
     Attributes:
-        kind: peer, peer-amp, limit or an augmentation policy.
+        kind: peer, peer-amp, limit, run or an augmentation policy.
         config: the trial's configuration.
         prepared: folder of the prepared dataset.
         data: the dataset itself, which the peer reads.
@@ -48,11 +48,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a process measured in one round; seconds are wall-clock."""
+    """What a process measured in one round; seconds are wall-clock, and None where they are not known."""
 
     images: int
     step_seconds: float
-    waiting_seconds: float = 0.0
+    waiting_seconds: float | None = 0.0
     outside_seconds: float | None = None
     peak_mib: float = 0.0
 

@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--split", metavar="HOW", help=f"{' or '.join(SPLIT_METHODS)} (the dataset's own; where it has none, grouped)"
     )
-    check.add_argument("--group-by", metavar="HOW", help="patients: a regular expression on file names, or a CSV file")
+    check.add_argument(
+        "--group-by", metavar="HOW", help="patients: a regular expression on file names, a CSV file, or none"
+    )
     check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
     check.add_argument(
         "--leaks",

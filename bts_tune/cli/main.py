@@ -91,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         arguments = sys.argv[1:]
         leave_out_working_folder()
+        # Read when torch is loaded: threads that wait for each other by spinning lose most where another program wants
+        # the same cores.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # None where it is closed
                 # The name of a file may hold what the terminal's encoding has no character for.

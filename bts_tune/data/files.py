@@ -126,6 +126,14 @@ def read_file(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
 
 
+def target_of(path: Path) -> Path:
+    """Return where a link leads to; the link itself where it leads nowhere, as one to itself does."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
+
+
 def leads_out(root: Path, path: Path) -> bool:
     """Return whether links make `path`, which lies below `root` by its name, lie somewhere else."""
     return Links(root).lead_out(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bts_tune.data.files import target_of
 from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, all_files, linked_folders
 from bts_tune.text import plural
 
@@ -28,9 +29,11 @@ _OTHER_FORMATS = (
         ".h5",
     ),
     *(".hdf5", ".jp2", ".heic", ".avif", ".svs", ".pgm", ".ppm", ".jfif", ".jpe", ".tga", ".exr", ".svg"),
+    *(".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"),
 )
 """Formats of images, or of files that hold images, which are read in some layouts only, or not at all."""
 
+_NO_SLICES = ("DICOMDIR", "LICENSE", "LICENCE", "README", "Makefile")
 VOLUMES_OF_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 AS_NIFTI = "MetaImage and NRRD volumes are not read: save them as NIfTI (.nii.gz), as SimpleITK's WriteImage does."
 
@@ -46,7 +49,7 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
     sources = {one.source for members in dataset.records.values() for one in members if one.source is not None}
     used |= {path for files in {source.files() for source in sources} for path in files}
     root = dataset.root.resolve()
-    targets = {path.resolve() for path in used if path is not None and path.is_symlink()}
+    targets = {target_of(path) for path in used if path is not None and path.is_symlink()}
     # A folder of images may be a link itself, to one beside it.
     behind = {folder: folder.resolve() for folder in {path.parent for path in used if path is not None}}
     targets |= {behind[path.parent] / path.name for path in used if path is not None}
@@ -56,7 +59,8 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
     by_kind: dict[str, list[Path]] = defaultdict(list)
     in_other_issues = {issue.code for issue in dataset.issues if issue.code in ("missing-mask", "duplicate-stem")}
     for path in all_files(dataset.root):
-        kind = _kind(path) or ("unnamed" if path.parent in folders and "." not in path.name else None)
+        is_unnamed = path.parent in folders and "." not in path.name and path.name not in _NO_SLICES
+        kind = _kind(path) or ("unnamed" if is_unnamed else None)
         if kind is None or path in used or path in named:
             continue
         by_kind[kind].append(path)
@@ -65,8 +69,8 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
         if kind in IMAGE_SUFFIXES and in_other_issues:
             continue  # those issues say of them, by their number, that they have no mask
         names = [path.relative_to(dataset.root).as_posix() for path in paths]
-        what = "file without a suffix" if kind == "unnamed" else f"{kind} file"
-        count = plural(len(paths), what).replace("suffixs", "suffix")
+        count = plural(len(paths), "file" if kind == "unnamed" else f"{kind} file")
+        count += " without a suffix" if kind == "unnamed" else ""
         message = f"{count} left out, as the layout has no use for them: "
         message += ", ".join(names[:3])
         message += f", … and {len(names) - 3} more." if len(names) > 3 else "."
@@ -92,7 +96,8 @@ def _links(root: Path, used: set[Path]) -> Iterator[Issue]:
 
 def left_out_lines(dataset: Dataset) -> list[str]:
     """Return what the first lines of a run say of files that are left out."""
-    lines = [issue.message for issue in dataset.issues if issue.code == "left-out"]
+    lines = [f"{issue.file}: {issue.message}" for issue in dataset.issues if issue.code == "split-without-masks"]
+    lines += [issue.message for issue in dataset.issues if issue.code == "left-out"]
     unlisted = [issue.file for issue in dataset.issues if issue.code == "unlisted-file"]
     if unlisted:
         more = f", … and {len(unlisted) - 3} more" if len(unlisted) > 3 else ""

@@ -28,6 +28,8 @@ _DRAWN = 0.3
 # Labels are regions, however thin; of what lossy compression leaves one pixel in a hundred has four equal neighbours at
 # most. Only a map of many values has plateaus.
 _FEW, _FLAT_FEW, _FLAT_MANY = 32, 0.1, 0.5
+# WebP leaves flat regions too, of values that crowd at the two ends of the scale; labels leave gaps there.
+_END, _IN_AN_END, _BETWEEN_ENDS = 0.05, 3, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,17 @@ class MaskValues:
         values, pixels = self.values[inner], int(self.counts[inner].sum())
         if not pixels or (self.values[-1] <= SMALL_LABEL and self.exact and (values == np.rint(values)).all()):
             return False
-        return self._flat_share(inner) < (_FLAT_FEW if len(self.values) <= _FEW else _FLAT_MANY)
+        is_rough = self._flat_share(inner) < (_FLAT_FEW if len(self.values) <= _FEW else _FLAT_MANY)
+        return is_rough or self._crowds_at_two_ends()
+
+    def _crowds_at_two_ends(self) -> bool:
+        """Return whether values lie close together at both ends of a scale, with few pixels between."""
+        scale = next((one for one in FULL_SCALES[1:] if 0.9 * one <= self.values[-1] <= one), None)
+        if scale is None or not self.exact:
+            return False
+        ends = self.values <= _END * scale, self.values >= self.values[-1] - _END * scale
+        between, above = int(self.counts[~(ends[0] | ends[1])].sum()), int(self.counts[ends[1]].sum())
+        return bool(min(map(np.count_nonzero, ends)) >= _IN_AN_END and between <= _BETWEEN_ENDS * above)
 
     @property
     def drawn(self) -> bool:

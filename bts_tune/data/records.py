@@ -172,6 +172,7 @@ class Dataset:
         own_splits: names of the splits that the dataset came with; a reader leaves it at None where those are the keys
             of `records`, and gives none where it knows no split: all slices are in `train` then, to be split later.
         tumor_labels: the values of mask files that the user chose as tumour; None where the masks themselves tell.
+        ignored_labels: values of mask files that the dataset itself says are to be ignored.
         mask_rule: which values of mask files are tumour; None as long as nobody has looked at them.
         digests: of its files, shared with the same dataset in other splits.
     """
@@ -185,6 +186,7 @@ class Dataset:
     annotation_counts: dict[str, dict[int, int]] = field(default_factory=dict)
     own_splits: tuple[str, ...] | None = None
     tumor_labels: tuple[float, ...] | None = None
+    ignored_labels: tuple[float, ...] = ()
     mask_rule: MaskRule | None = None
     digests: FileDigests = field(default_factory=FileDigests, repr=False, compare=False)
 
@@ -228,6 +230,8 @@ class Dataset:
         chosen: dict[str, Any] = {"categories": sorted(self.tumor_categories)}
         if self.tumor_labels is not None:
             chosen["labels"] = sorted(self.tumor_labels)
+        elif self.ignored_labels:
+            chosen["ignored"] = sorted(self.ignored_labels)
         whole = hashlib.sha256(canonical(chosen))
         for record in records if splits else sorted(records, key=lambda record: record.name):
             described: dict[str, Any] = {

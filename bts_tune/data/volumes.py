@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -44,11 +45,11 @@ class Volume:
             name: what to call the volume in an error.
 
         Raises:
-            DataError: a value is infinite or not a number.
+            DataError: a value of the volume is infinite or not a number.
         """
         low, high = self.window
         values = cut(self.values, plane, index).astype(np.float32)
-        if not np.isfinite(values).all():
+        if not (np.isfinite([low, high]).all() and np.isfinite(values).all()):
             raise DataError(f"{name}: holds values that are infinite or not numbers.")
         if high <= low:
             return np.zeros(values.shape, dtype=np.uint8)
@@ -128,12 +129,12 @@ def pixel_spacing(spacing: tuple[float, float, float], plane: str) -> tuple[floa
 def window_of(values: np.ndarray) -> tuple[float, float]:
     """Return the values of a volume between which it is scaled: its 0.5 % and 99.5 % quantiles.
 
-    (0, 0) where a value is infinite or not a number.
+    It is not a number where a value is infinite or none.
     """
     step = max(1, values.size // _SAMPLED)
     sample = values.ravel(order="K")[::step].astype(np.float64)
-    if not np.isfinite(sample).all():
-        return 0.0, 0.0
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        return math.nan, math.nan
     low, high = np.quantile(sample, _QUANTILES)
     if high <= low:  # nearly all voxels are alike
         low, high = values.min(), values.max()

@@ -6,7 +6,7 @@ The report of each of its runs is in the run's own folder.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from bts_tune.results.benchmark import (
     BenchmarkReader,
     BenchmarkResult,
     BenchmarkRun,
+    Entry,
     Ranking,
     SplitResult,
     partial_sentence,
 )
 from bts_tune.results.ranking.settings import value
 from bts_tune.results.record.files import write_atomically
+from bts_tune.results.statistics.intervals import Interval
 from bts_tune.results.statistics.rank_tests import LEVEL, MIN_DATASETS
 from bts_tune.results.warnings import identical_sentence, leak_sentence, left_out_sentence
 from bts_tune.text import plural
@@ -222,22 +224,22 @@ def _sure(ranking: Ranking) -> str:
 def _configurations(result: BenchmarkResult) -> Iterator[Block]:
     chosen = result.record["configurations"]
     defaults = TrialConfig.model_fields
+    for_all = result.record["definition"].get("set") or {}
+    trained = {name: one["config"] | for_all for name, one in chosen.items()}
     rows = []
     for name, one in chosen.items():
-        config = one["config"]
-        fields = [field for field in config if len({repr(other["config"].get(field)) for other in chosen.values()}) > 1]
+        config = trained[name]
+        fields = [field for field in config if len({repr(other.get(field)) for other in trained.values()}) > 1]
         own = ", ".join(f"{field} {value(config[field])}" for field in fields if field not in ("decoder", "encoder"))
         rows.append([name, one["origin"], f"{config['decoder']} / {config['encoder']}", own, ", ".join(one["changed"])])
     header = ["name", "from", "decoder / encoder", "where they differ", "changed there"]
     shown = [place for place in range(len(header)) if place < 3 or any(row[place] for row in rows)]
     yield table([header[place] for place in shown], [[row[place] for place in shown] for row in rows])
-    for_all = (result.record["definition"].get("set") or {}).items()
     if for_all:
-        yield paragraph(
-            "Set for all of them: " + ", ".join(f"{name} {value(content)}" for name, content in for_all) + "."
-        )
-    budgets = {one["config"].get("epochs", defaults["epochs"].default) for one in chosen.values()}
-    if len(budgets) > 1 and "epochs" not in dict(for_all):
+        listed = ", ".join(f"{name} {value(content)}" for name, content in for_all.items())
+        yield paragraph(f"Set for all of them: {listed}.")
+    budgets = {config.get("epochs", defaults["epochs"].default) for config in trained.values()}
+    if len(budgets) > 1:
         yield paragraph("Budgets differ: a configuration with more epochs had more chances of a good one.")
     for dataset, content in {run.dataset: run.content for run in result.runs if run.content is not None}.items():
         seen = [name for name, one in chosen.items() if one["chosen_on"] == content]
@@ -275,31 +277,38 @@ def _datasets(result: BenchmarkResult) -> Iterator[Block]:
 
 def _measured(result: BenchmarkResult, split: str) -> Iterator[Block]:
     runs = [run for run in result.runs if split in run.results]
-    rows = []
-    for name in result.names:
-        cells: list[Any] = [name]
-        for run in runs:
-            entry = run.results[split].entry(name)
-            if entry is None:
-                cells.append(MISSING)
-                continue
-            limits = entry.interval
-            known = limits is not None and limits.low is not None and limits.high is not None
-            between = f" ({metric(limits.low)} to {metric(limits.high)})" if known and limits else ""
-            cells.append(Cell(f"{metric(entry.value)}{between}", entry.value))
-        rows.append(cells)
-    header = ["configuration", *(run.name for run in runs)]
-    yield table(header, rows, right=range(1, len(header)))
+    objective = result.objective
+
+    def in_each(of: Callable[[Entry], tuple[float | None, Interval | None]]) -> Block:
+        rows: list[list[Any]] = []
+        for name in result.names:
+            entries = [run.results[split].entry(name) for run in runs]
+            rows.append([name, *(MISSING if one is None else _with_interval(*of(one)) for one in entries)])
+        header = ["configuration", *(run.name for run in runs)]
+        return table(header, rows, right=range(1, len(header)))
+
+    yield in_each(lambda one: (one.value, one.interval))
     what = (
         "Computed once for each training, at its best epoch; nothing was chosen by it."
         if split == "test"
         else "At the best epoch of each training, which was chosen by this very value: all are a little too good."
     )
     yield paragraph(
-        f"{result.objective.title}, {result.objective.better} is better, and its 95 % interval; means over the "
+        f"{objective.title}, {objective.better} is better, and its 95 % interval; means over the "
         f"trainings of a configuration. {what} An interval holds the chance of other images, of groups where they are "
         "known, and of other seeds where there are several. Values of different datasets are not to be compared."
     )
+    if objective.metric != "iou" and any(one.iou for run in runs for one in run.results[split].entries):
+        yield paragraph("IoU of the same trainings, higher is better; no rank is by it:")
+        yield in_each(lambda one: (None if one.iou is None else one.iou.value, one.iou))
+
+
+def _with_interval(number: float | None, limits: Interval | None) -> Cell | str:
+    if number is None:
+        return MISSING
+    known = limits is not None and limits.low is not None and limits.high is not None
+    between = f" ({metric(limits.low)} to {metric(limits.high)})" if known and limits else ""
+    return Cell(f"{metric(number)}{between}", number)
 
 
 def _pairs(result: BenchmarkResult) -> Iterator[Block]:

@@ -17,6 +17,10 @@ _FEW, _MORE = 2, 6
 """Images of the two steps that are timed on CPUs, from which larger steps follow; whole steps take too long there."""
 
 _STEPS_ON_GPUS = 8
+_PAIRS_ON_CPUS = 3
+
+_PATIENCE = 1.5
+"""Seconds after which the steps of a model are not timed again."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,13 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
             gradients.close()
             return Speed(min(steps) / batch, seconds(batch, training=False) / batch)
         seconds(_FEW, training=True)  # the first one prepares what later ones use again
-        more = min(batch, _MORE)
-        few, many = (seconds(images, training=True) for images in (_FEW, more))
+        more, until = min(batch, _MORE), time.perf_counter() + _PATIENCE
+        few = many = float("inf")
+        for _ in range(_PAIRS_ON_CPUS):  # the quickest, since other programs take their share now and then
+            few = min(few, seconds(_FEW, training=True))
+            many = min(many, seconds(more, training=True))
+            if time.perf_counter() > until:
+                break
         each = max(0.0, many - few) / (more - _FEW) if more > _FEW else many / more
         step = many + each * (batch - more)
         return Speed(step / batch, seconds(more, training=False) / more)

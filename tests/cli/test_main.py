@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -113,6 +114,20 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "HEAVY []" in done.stdout
+
+
+@pytest.mark.parametrize("given", [None, "active"])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(given: str | None) -> None:
+    code = (
+        "import os, sys; from bts_tune.cli.main import main\n"
+        "sys.argv = ['bts-tune', 'spaces']\n"
+        "main()\n"
+        "print('WAIT', os.environ['OMP_WAIT_POLICY'])"
+    )
+    variables = {name: content for name, content in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    variables |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables)
+    assert done.stdout.splitlines()[-1] == f"WAIT {given or 'passive'}"
 
 
 def test_a_reader_who_leaves_early_causes_no_traceback() -> None:

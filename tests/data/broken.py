@@ -240,7 +240,7 @@ _add("not JSON", "_annotations.coco.json: is not JSON: Expecting property name",
 _add("empty file", "_annotations.coco.json: is not JSON: Expecting value", _file(b""), 2)
 _add("cut-off file", "_annotations.coco.json: is not JSON", _file(b'{"categories": [{"id": 1, "na'), 2)
 _add("not text", "_annotations.coco.json: is not JSON", _file(b"\xff\xfe\x00\x01"), 2)
-_add("UTF-16", "_annotations.coco.json: is not JSON", _file("{}".encode("utf-16")), 2)
+_add("UTF-16", "_annotations.coco.json: categories: field required", _file("{}".encode("utf-16")), 2)
 _add("nested too deeply", "it is nested too deeply", _file(b"[" * 200_000), 2)
 _add("a list", "is not a COCO file: it holds a list", _file(b"[]"), 2)
 _add("a number", "is not a COCO file: it holds a int", _file(b"3"), 2)

@@ -86,6 +86,10 @@ def _jpeg(path: Path, mask: np.ndarray, image: np.ndarray, number: int) -> None:
     cv2.imwrite(str(path.with_suffix(".jpg")), _grey(mask), [cv2.IMWRITE_JPEG_QUALITY, 75])
 
 
+def _jpeg_of_labels(path: Path, mask: np.ndarray, image: np.ndarray, number: int) -> None:
+    cv2.imwrite(str(path.with_suffix(".jpg")), _grey(mask, 3), [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+
 def _once_jpeg(mask: np.ndarray) -> np.ndarray:
     found = cv2.imdecode(cv2.imencode(".jpg", _grey(mask), [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_GRAYSCALE)
     return np.asarray(found)
@@ -205,6 +209,13 @@ KINDS = [
     MaskKind("inverted, background named", _png(lambda mask: _grey(~mask)), labels=("0",)),
     # Values between
     MaskKind("JPEG", _jpeg, ("lossy-masks",)),
+    MaskKind(
+        "lossy WebP",
+        _pillow(lambda mask: Image.fromarray(_grey(mask)).convert("RGB"), ".webp", quality=70),
+        ("lossy-masks",),
+        0.99,
+    ),
+    MaskKind("labels in a JPEG", _jpeg_of_labels, ("labels-in-jpeg",), 0.9),
     MaskKind("PNG that was a JPEG", _png(_once_jpeg), ("lossy-masks",)),
     MaskKind("resized smoothly", _png(_antialiased), ("lossy-masks",), 0.98),
     MaskKind("probabilities", _tiff(_probability), ("lossy-masks",)),

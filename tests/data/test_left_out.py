@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from bts_tune.data.checks.check import check_dataset
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.open import open_dataset
+from bts_tune.data.records import Issue
 from bts_tune.errors import DataError
 from tests.data.builders import noise, write_coco, write_image, write_pairs
 
@@ -21,7 +23,9 @@ def test_each_kind_of_file_that_is_not_used_is_counted_and_named(tmp_path: Path)
     for number in range(6):
         (root / "train" / "images" / f"d{number}.dcm").touch()
     (root / "train" / "masks" / "d0.nii.gz").touch()
-    (root / "valid" / "images" / "IM0001").touch()
+    for name in ("IM0001", "IM0002", "DICOMDIR", "LICENSE"):
+        (root / "valid" / "images" / name).touch()
+    (root / "old.tar.gz").touch()
     write_image(root / "elsewhere" / "x.png", noise())
     for name in ("README.md", "train/notes.txt", ".hidden.png"):
         (root / name).touch()
@@ -31,7 +35,9 @@ def test_each_kind_of_file_that_is_not_used_is_counted_and_named(tmp_path: Path)
     assert "6 .dcm files left out" in lines
     assert "train/images/d0.dcm, train/images/d1.dcm, train/images/d2.dcm, … and 3 more." in lines
     assert "1 .nii.gz file left out" in lines
-    assert "valid/images/IM0001" in lines
+    assert "2 files without a suffix left out" in lines
+    assert "valid/images/IM0001, valid/images/IM0002." in lines
+    assert "1 .tar.gz file left out" in lines
     assert "elsewhere/x.png" in lines
     assert not any(name in lines for name in ("README", "notes", "hidden"))
     assert {issue.code for issue in dataset.issues} == {"left-out"}
@@ -72,3 +78,12 @@ def test_a_folder_of_images_that_is_a_link_to_one_beside_it_is_used(tmp_path: Pa
     (root / "images").symlink_to("stored")
     dataset = open_dataset(root)
     assert (len(dataset), dataset.issues) == (3, ())
+
+
+def test_a_link_to_itself_is_an_error_of_its_slice_alone(tmp_path: Path) -> None:
+    root = write_splits(tmp_path)
+    for kind in ("images", "masks"):
+        (root / "train" / kind / "loop.png").symlink_to("loop.png")
+    assert check_dataset(open_dataset(root)).errors == (
+        Issue("error", "missing-image", "train/images/loop.png", None, "the file does not exist."),
+    )

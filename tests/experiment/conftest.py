@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +20,7 @@ import pytest
 from bts_tune.cli.main import main
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.results.record.run_folder import RunFolder
+from tests.experiment import faulty
 from tests.forgetting import forget_plugins
 
 FROM_SCRATCH = [sys.executable, "-m", "bts_tune"]
@@ -56,6 +59,21 @@ search:
   final: {top: 0}
 """
 
+
+BAD_TRIALS = """
+  wild:
+    description: It diverges.
+    config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, bce_weight: 1.0e+38}
+  broken:
+    description: Its decoder cannot take images this small.
+    config: {decoder: pan, encoder: resnet18}
+  killed-once:
+    description: Its process is killed in the second epoch of its first attempt.
+    config: {decoder: linknet}
+  last:
+    description: It begins in a process of its own.
+    config: {decoder: linknet}
+"""
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "plugins"
 
@@ -99,6 +117,14 @@ def with_final_stage(space: Path, *, trials: int, final: str) -> Path:
     space.write_text(
         space.read_text().replace("final: {top: 0}", final).replace("num_trials: 4", f"num_trials: {trials}")
     )
+    return space
+
+
+def lower_space(folder: Path, *, trials: int = 2, epochs: int = 2, seeds: int = 2, extra: str = "") -> Path:
+    """Write a space of 64 px whose search is trained at 32 px on half of the training images."""
+    final = f"fidelity: {{image_size: 32, train_share: 0.5}}\n  final: {{top: 1, seeds: {seeds}}}"
+    space = with_final_stage(write_space(folder, epochs=epochs, search=True, extra=extra), trials=trials, final=final)
+    space.write_text(space.read_text().replace("image_size: 32\n", "image_size: 64\n").replace("size: 8", "size: 4"))
     return space
 
 
@@ -210,7 +236,7 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
         command = Command(folder, small_data, cache)
         options = ("--only", "plain", "--seeds", "2", "--concurrent", "1", "--tta", "--ensemble", "--postprocess")
         split = ("--split", "grouped", "--group-by", PATIENT, "--split-seed", "7")
-        code, output, errors = command(*command.run_arguments(space, "options", *options, *split), timeout=500)
+        code, output, errors = command.here(*command.run_arguments(space, "options", *options, *split))
         assert code == 0, errors
         (folder / "output").write_text(output)
         (folder / "errors").write_text(errors)
@@ -222,16 +248,15 @@ def with_options(made_once: Callable[[str, Callable[[Path], None]], Path], small
 
 @pytest.fixture(scope="session")
 def with_final(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
-    """A search with a final stage of two seeds, on the split of a plugin and by the metric of another."""
+    """A search at a lower fidelity whose final stage is two seeds in full; of plugins, the split and the metric."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
         plugins = ", ".join(str(EXAMPLES / name) for name in ("area_error.py", "by_hash.py"))
-        space = write_space(folder, epochs=1, search=True, extra=f"objective: area-error\nplugins: [{plugins}]\n")
-        with_final_stage(space, trials=2, final="final: {top: 1, seeds: 1}")
+        space = lower_space(folder, epochs=1, seeds=1, extra=f"objective: area-error\nplugins: [{plugins}]\n")
         command = Command(folder, small_data, cache)
         options = ("--concurrent", "1", "--final-seeds", "2", "--split", "by-hash", "--ensemble", "--ensemble-top", "2")
-        code, output, errors = command(*command.run_arguments(space, "final", *options), timeout=500)
+        code, output, errors = command.here(*command.run_arguments(space, "final", *options))
         assert code == 0, errors
         (folder / "output").write_text(output)
         (folder / "errors").write_text(errors)
@@ -239,6 +264,48 @@ def with_final(made_once: Callable[[str, Callable[[Path], None]], Path], small_d
     folder = made_once("with-final", make)
     run = RunFolder.open(folder / "results" / "final")
     return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
+
+
+@dataclass(frozen=True)
+class Watched(Finished):
+    """A run that came to its end, with the titles that the processes of its trials were seen to have."""
+
+    code: int
+    titles: frozenset[str]
+
+
+def _title_of_the_latest(folder: Path) -> str:
+    """The title of the process that opened the latest trial of a run; empty where there is none."""
+    events = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines(keepends=True)[:-1]]
+    pids = [event["pid"] for event in events if event["event"] == "opened"]
+    return Path(f"/proc/{pids[-1]}/cmdline").read_text(errors="replace").strip(" \0") if pids else ""
+
+
+@pytest.fixture(scope="session")
+def with_bad_trials(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Watched:
+    """A run of trials of which one diverges, one cannot be trained, and one is killed and tried again."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        command = Command(folder, small_data, cache)
+        command.environment, _ = faulty.environment(folder)
+        space = write_space(folder, epochs=3, extra=BAD_TRIALS)
+        process = command.start(*command.run_arguments(space, "bad", "--concurrent", "1"))
+        titles: set[str] = set()
+        while process.poll() is None:
+            with contextlib.suppress(OSError):  # no run yet, or no longer that process
+                titles.add(_title_of_the_latest(folder / "results" / "bad"))
+            time.sleep(0.05)
+        output, errors = process.communicate()
+        (folder / "output").write_text(output)
+        (folder / "errors").write_text(errors)
+        (folder / "seen.json").write_text(json.dumps({"code": process.returncode, "titles": sorted(titles)}))
+
+    folder = made_once("with-bad-trials", make)
+    run = RunFolder.open(folder / "results" / "bad")
+    seen = json.loads((folder / "seen.json").read_text())
+    output, errors = (folder / "output").read_text(), (folder / "errors").read_text()
+    return Watched(run, output, errors, seen["code"], frozenset(seen["titles"]))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -60,7 +61,7 @@ def test_every_example_is_short() -> None:
         assert len(plugin.read_text().splitlines()) < 60, plugin.name
 
 
-def run_all(command: Command, patients: Path, *more: str | Path) -> Path:
+def run_all(command: Command, patients: Path, run: Callable[..., tuple[int, str, str]], *more: str | Path) -> Path:
     space = command.folder / "own.yaml"
     space.write_text(SPACE)
     arguments: list[str | Path] = [
@@ -76,7 +77,7 @@ def run_all(command: Command, patients: Path, *more: str | Path) -> Path:
         "--concurrent",
         "1",
     ]
-    code, output, errors = command(*arguments, *more)
+    code, output, errors = run(*arguments, *more)
     assert code == 0, errors
     assert "Split by-hash" in output
     return command.folder / "results" / "own"
@@ -99,7 +100,7 @@ def check(run: Path) -> None:
 
 def test_all_of_them_together(command: Command, patients: Path, tmp_path: Path) -> None:
     given = [word for plugin in PLUGINS for word in ("--plugin", str(plugin))]
-    run = run_all(command, patients, *given)
+    run = run_all(command, patients, command.here, *given)
     check(run)
     record = json.loads((run / "run.json").read_text())
     assert {one["name"] for one in record["plugins"]} == {str(plugin) for plugin in PLUGINS}
@@ -140,4 +141,4 @@ def test_from_an_installed_package(command: Command, patients: Path, tmp_path: P
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-plugins\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[bts_tune.plugins]\nown = own_plugins\n")
     command.environment["PYTHONPATH"] = str(site)
-    check(run_all(command, patients))
+    check(run_all(command, patients, command))

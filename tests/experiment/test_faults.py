@@ -16,7 +16,7 @@ import pytest
 
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from tests.experiment import faulty
-from tests.experiment.conftest import Command
+from tests.experiment.conftest import Command, Watched
 
 LONG = 1800
 """Seconds that a run of the command may take on a busy machine."""
@@ -109,16 +109,12 @@ def test_a_trial_that_hangs_is_ended_and_tried_again(command: Command, tmp_path:
             assert not Path(f"/proc/{process}").exists(), "the process is still there"
 
 
-def test_a_killed_trial_goes_on_from_its_checkpoint(command: Command, tmp_path: Path) -> None:
-    command.environment, _ = faulty.environment(tmp_path)
-    space = faulty.space(tmp_path, "killed-once")
-    code, output, errors = command(*command.run_arguments(space, "killed", "--concurrent", "2"), timeout=LONG)
-    assert code == 0, errors
-    folder = command.record("killed")
-    (record,) = folder.trials()
+def test_a_killed_trial_goes_on_from_its_checkpoint(with_bad_trials: Watched) -> None:
+    folder = with_bad_trials.folder
+    (record,) = [one for one in folder.trials() if one.trial == "killed-once"]
     assert (record.status, epochs(record), len(record.retries)) == ("complete", [1, 2, 3], 1)
     assert set(written_rows(folder).values()) == {1}
-    assert "tried again: its process was killed or crashed" in output
+    assert "killed-once: tried again: its process was killed or crashed" in with_bad_trials.output
     assert "its process was killed or crashed" in (folder.path / "report.md").read_text()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,15 @@ import pytest
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
-from bts_tune.data.splits.split import read_groups
+from bts_tune.data.splits.split import read_groups, read_split
 from bts_tune.models.weights import EncoderWeights
+from bts_tune.plugins import load_plugins
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup
-from tests.experiment.conftest import Command, Finished, with_final_stage, write_space
+from tests.experiment.conftest import Command, Finished, lower_space
 from tests.experiment.test_run import figures
-
-LOWER = "fidelity: {image_size: 32, train_share: 0.5}\n  final: {top: 1, seeds: 2}"
-
-
-def lower_space(folder: Path, *, trials: int = 2) -> Path:
-    """A space of 64 px whose search is trained at 32 px on half of the training images."""
-    space = with_final_stage(write_space(folder, search=True), trials=trials, final=LOWER)
-    space.write_text(space.read_text().replace("image_size: 32\n", "image_size: 64\n").replace("size: 8", "size: 4"))
-    return space
+from tests.forgetting import forget_plugins
 
 
 def fields(records: list[TrialRecord]) -> set[tuple[int, float]]:
@@ -43,6 +35,12 @@ def of_stage(folder: RunFolder, stage: str) -> list[TrialRecord]:
 def plain_text(folder: RunFolder) -> str:
     """The report on one line."""
     return re.sub(r"\s+", " ", (folder.path / "report.md").read_text(encoding="utf-8"))
+
+
+def know_its_plugins(folder: RunFolder, patch: pytest.MonkeyPatch) -> None:
+    """Load the plugins of a run into this process until the patch is undone."""
+    forget_plugins(patch)
+    load_plugins(plugin["name"] for plugin in folder.read_run()["plugins"])
 
 
 def check_stages(folder: RunFolder, *, searched: int, seeds: int) -> None:
@@ -71,28 +69,16 @@ def check_stages(folder: RunFolder, *, searched: int, seeds: int) -> None:
     assert "promised too much" not in text.split("Search log")[0]
 
 
-@pytest.fixture(scope="module")
-def lower(made_once: Callable[[str, Callable[[Path], None]], Path], small_data: Path, cache: Path) -> Finished:
-    """A search at a lower fidelity with its final stage."""
-
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        command = Command(folder, small_data, cache)
-        code, output, errors = command(*command.run_arguments(lower_space(folder), "lower", "--concurrent", "2"))
-        assert code == 0, errors
-        (folder / "output").write_text(output)
-        (folder / "errors").write_text(errors)
-
-    folder = made_once("lower-fidelity", make)
-    run = RunFolder.open(folder / "results" / "lower")
-    return Finished(run, (folder / "output").read_text(), (folder / "errors").read_text())
-
-
-def test_the_search_is_lower_and_the_final_stage_is_in_full(lower: Finished, small_data: Path, cache: Path) -> None:
-    check_stages(lower.folder, searched=2, seeds=2)
-    dataset = open_dataset(small_data).with_groups(read_groups(lower.folder.split_file))
+def test_the_search_is_lower_and_the_final_stage_is_in_full(
+    with_final: Finished, small_data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_final.folder
+    know_its_plugins(folder, monkeypatch)
+    check_stages(folder, searched=2, seeds=2)
+    dataset = open_dataset(small_data).with_splits(read_split(folder.split_file))
+    dataset = dataset.with_groups(read_groups(folder.split_file))
     for stage, share in (("search", 0.5), ("final", 1.0)):
-        trial = next(record for record in of_stage(lower.folder, stage) if record.name == "plain")
+        trial = next(record for record in of_stage(folder, stage) if record.name == "plain")
         config = TrialConfig.parse(trial.config)
         prepared = prepare(dataset, config.part(PreprocessingPart), cache=cache)
         assert len(prepared.train) == pytest.approx(share * len(dataset.records["train"]), abs=2)
@@ -102,17 +88,21 @@ def test_the_search_is_lower_and_the_final_stage_is_in_full(lower: Finished, sma
         opened.close()
 
 
-def test_such_a_run_is_given_more_seeds(lower: Finished, command: Command) -> None:
-    folder = command.copy_of(lower.folder)
-    code, _, errors = command("final", "lower", "--final-seeds", "3", "--no-dashboard")
+def test_such_a_run_is_given_more_seeds(
+    with_final: Finished, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = command.copy_of(with_final.folder)
+    code, _, errors = command.here("final", folder.path.name, "--final-seeds", "3", "--no-dashboard")
     assert code == 0, errors
+    know_its_plugins(folder, monkeypatch)
     check_stages(folder, searched=2, seeds=3)
 
 
 @pytest.mark.slow
-def test_such_a_run_is_extended(lower: Finished, command: Command) -> None:
-    folder = command.copy_of(lower.folder)
-    code, _, errors = command("--extend", "lower", "--num-trials", "1", "--no-dashboard")
+def test_such_a_run_is_extended(with_final: Finished, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = command.copy_of(with_final.folder)
+    know_its_plugins(folder, monkeypatch)
+    code, _, errors = command("--extend", folder.path.name, "--num-trials", "1", "--no-dashboard")
     assert code == 0, errors
     search = of_stage(folder, "search")
     assert len(search) == 5
@@ -121,7 +111,7 @@ def test_such_a_run_is_extended(lower: Finished, command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_resumed_in_either_stage(lower: Finished, command: Command) -> None:
+def test_it_is_resumed_in_either_stage(command: Command) -> None:
     arguments = command.run_arguments(lower_space(command.folder), "cut", "--concurrent", "2")
     path = command.folder / "results" / "cut"
     for stage, start in (("search", arguments), ("final", ("--resume", "cut", "--no-dashboard"))):

@@ -294,7 +294,7 @@ def test_a_demo_is_not_resumed_on_a_dataset(command: Command, small_data: Path) 
     from bts_tune.space import load_space
 
     folder.write_run({**run, "space": load_space("baseline").document})
-    code, _, errors = command("--resume", "demo", "--data", small_data)
+    code, _, errors = command.here("--resume", "demo", "--data", small_data)
     assert code == 2
     assert "this run is a demo" in errors
 

@@ -25,6 +25,7 @@ from bts_tune.testing.runs import make_baselines, make_run, write_run
 from bts_tune.training.loop import open_trial, rows
 from bts_tune.training.trial import TrialSetup
 from tests.experiment.conftest import Command, Finished, write_space
+from tests.results.record.test_run_folder import held_by_another_process
 
 TIMINGS = {"seconds", "train_seconds", "images_per_second", "time", "trial"}
 
@@ -139,8 +140,8 @@ def test_a_search_by_another_metric_stops_trials_early_and_never_a_baseline(
 """
     space = space_file(epochs=4, search=True, extra="objective: iou\n")
     space.write_text(space.read_text().replace("search:\n  num_trials: 4", f"{hopeless}\nsearch:\n  num_trials: 5"))
-    options = ("--concurrent", "2", "--set", "batch_norm_momentum=0.2")
-    code, output, errors = command(*command.run_arguments(space, "search", *options), timeout=500)
+    options = ("--concurrent", "1", "--set", "batch_norm_momentum=0.2")
+    code, output, errors = command.here(*command.run_arguments(space, "search", *options))
     assert code == 0, errors
     folder = command.record("search")
     trials = folder.trials()
@@ -197,7 +198,7 @@ def test_ctrl_c_reports_what_there_is_and_resume_finishes_it(
     assert "PARTIAL" in (folder.path / "report.md").read_text()
     assert folder.trials()[0].status == "interrupted"
 
-    code, output, errors = command("--resume", "cut", "--no-dashboard")
+    code, output, errors = command.here("--resume", "cut", "--no-dashboard")
     assert code == 0, errors
     assert folder.read_run()["status"] == "complete"
     assert [[row["epoch"] for row in t.rows] for t in folder.trials()] == [epochs] * 2
@@ -236,7 +237,7 @@ def test_a_changed_dataset_is_not_resumed(one: Finished, command: Command, small
 
 
 def test_a_run_that_another_process_writes_is_refused(one: Finished, command: Command) -> None:
-    with command.copy_of(one.folder).locked():
-        code, _, errors = command("--resume", "one", "--no-dashboard")
+    with held_by_another_process(command.copy_of(one.folder)) as holder:
+        code, _, errors = command.here("--resume", "one", "--no-dashboard")
     assert code == 2
-    assert f"process {os.getpid()}" in errors
+    assert f"process {holder.pid}" in errors

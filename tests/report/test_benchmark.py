@@ -39,6 +39,21 @@ def test_six_datasets_get_a_diagram(tmp_path: Path) -> None:
     assert "data:image/png;base64," in files.page.read_text()
 
 
+def test_configurations_are_told_as_they_were_trained(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, for_all={"encoder": "resnet18"})
+    words = text(folder)
+    assert "| plain | the benchmark's file | unet / resnet18 |" in words
+    assert "Set for all of them: encoder resnet18." in words
+
+
+def test_iou_stands_beside_the_objective_with_its_interval(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER})
+    found = BenchmarkReader(folder).read().runs[0].results["test"].entry("plain")
+    assert found is not None
+    assert found.iou is not None
+    assert f"| plain | {found.iou.value:.4f} ({found.iou.low:.4f} to {found.iou.high:.4f}) |" in text(folder)
+
+
 def test_a_change_of_dataset_is_told(tmp_path: Path) -> None:
     words = text(make_benchmark(tmp_path / "b", {"one": ORDER, "two": TURNED}))
     assert "| one | two | −1.00 | plain, nested; plain, light; nested, light |" in words

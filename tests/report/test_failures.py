@@ -187,14 +187,14 @@ def test_a_file_that_fails_is_gone_and_no_other_is(
 
 
 def test_the_command_shows_the_ranking_warns_in_one_line_and_ends_as_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_of_a_run(tmp_path / "run")
     assert main(["report", str(folder.path)]) == 0
     whole = capsys.readouterr()
     assert whole.err == ""
-    monkeypatch.setattr(SECTIONS.get("ranking"), "blocks", broken)
-    monkeypatch.setattr(OF_SECTIONS + "learning_curves.draw_learning_curves", broken)
+    quick.setattr(SECTIONS.get("ranking"), "blocks", broken)
+    quick.setattr(OF_SECTIONS + "learning_curves.draw_learning_curves", broken)
     assert main(["report", str(folder.path)]) == 0
     told = capsys.readouterr()
     missing = f"{folder.path / 'figures/learning_curves.png'}\n"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bts_tune.errors import RunError
-from bts_tune.report.write import write_report
+from bts_tune.report.write import ReportFiles, write_report
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import (
     make_baselines,
@@ -25,6 +25,12 @@ TEXTS = ("leaderboard.csv", "epochs.csv", "report.md", "report.html")
 
 def texts(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in TEXTS}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
+    """The report of a search without scores; it stays as it is."""
+    return write_report(write_run(tmp_path_factory.mktemp("searched") / "run", make_search(epochs=6)))
 
 
 def test_everything_is_written_and_decodes(tmp_path: Path) -> None:
@@ -77,17 +83,15 @@ def test_a_run_with_scores_has_intervals_in_every_form(tmp_path: Path) -> None:
     assert "p (Holm)" in files.page.read_text()
 
 
-def test_a_run_of_an_earlier_version_without_scores_is_reported(tmp_path: Path) -> None:
-    files = write_report(write_run(tmp_path / "run", make_search(epochs=6)))
-    text = files.report.read_text()
+def test_a_run_of_an_earlier_version_without_scores_is_reported(searched: ReportFiles) -> None:
+    text = searched.report.read_text()
     assert "**Best of 6 trials" in text
     assert "No scores of single images are on record" in text
     assert "95 % interval" not in text
 
 
-def test_a_half_written_last_row_changes_nothing(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", make_search(epochs=6))
-    write_report(folder)
+def test_a_half_written_last_row_changes_nothing(searched: ReportFiles, tmp_path: Path) -> None:
+    folder = RunFolder.open(shutil.copytree(searched.report.parent, tmp_path / "run"))
     written = texts(folder.path)
     with folder.rows_file.open("ab") as file:
         file.write(b'{"trial": "t0003", "epoch": 7, "val_dice_l')
@@ -138,11 +142,9 @@ def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
         write_report(folder)
 
 
-def test_csv_keeps_every_digit(tmp_path: Path) -> None:
-    trials = make_search(epochs=6)
-    folder = write_run(tmp_path / "run", trials)
-    frame = pd.read_csv(write_report(folder).leaderboard, float_precision="round_trip").set_index("trial")
-    for record in trials:
+def test_csv_keeps_every_digit(searched: ReportFiles) -> None:
+    frame = pd.read_csv(searched.leaderboard, float_precision="round_trip").set_index("trial")
+    for record in make_search(epochs=6):
         if record.best_row:
             assert frame.loc[record.trial, "val_dice_loss"] == record.best_row["val_dice_loss"]
 

@@ -24,6 +24,7 @@ def make_benchmark(
     begun: int | None = None,
     chosen_on: Mapping[str, str] | None = None,
     scored: bool = True,
+    for_all: Mapping[str, Any] | None = None,
 ) -> BenchmarkFolder:
     """Write a benchmark of which every configuration has about the Dice loss that is given for each run.
 
@@ -36,6 +37,7 @@ def make_benchmark(
         begun: how many of the runs have begun; by default all.
         chosen_on: by configuration, the images that an earlier run chose it on.
         scored: whether the scores of single images are there.
+        for_all: fields that the benchmark sets for every configuration.
     """
     folder = BenchmarkFolder(path)
     names = list(dict.fromkeys(name for one in losses.values() for name in one))
@@ -45,7 +47,7 @@ def make_benchmark(
             "benchmark": path.name,
             "description": "",
             "source": "bench.yaml",
-            "definition": {"configurations": {}, "set": {}},
+            "definition": {"configurations": {}, "set": dict(for_all or {})},
             "configurations": {
                 name: {
                     "config": configs[name],

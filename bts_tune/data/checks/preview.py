@@ -39,7 +39,10 @@ _TILE_IN_RUN = 160
 _OUTLINE = (60, 60, 255)  # BGR
 _HARDLY_SEEN = 12
 """Tumours of fewer pixels on a tile get a circle around them."""
-_ODD_CODES = ("odd-mask", "large-mask", "full-mask", "mask-is-image", "unclear-mask", "wrong-mask-size", "wrong-size")
+_ODD_CODES = (
+    *("odd-mask", "large-mask", "full-mask", "outline-mask", "mask-is-image", "unclear-mask", "wrong-mask-size"),
+    "wrong-size",
+)
 
 _SHORT = {
     "The check found something odd": "odd mask",

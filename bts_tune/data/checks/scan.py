@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -186,14 +187,14 @@ def open_slices(dataset: Dataset, versions: Versions, *, progress: Progress | No
 def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan], versions: Versions | None = None) -> Scan:
     """Return the scan of a dataset whose slices were opened: what masks mean is decided from all of them."""
     masks = {name: one.mask for name, one in slices.items() if one.mask is not None}
-    judged = judge_masks(masks, dataset.tumor_labels)
+    judged = judge_masks(masks, dataset.tumor_labels, dataset.ignored_labels)
     found: dict[str, SliceScan] = {}
     for name, one in slices.items():
         issues = list(one.issues)
         share = one.tumor_share
         if one.mask is not None:
             share = judged.rule.share(one.mask)
-            if share == 1:
+            if share == 1 and not any(issue.code == "no-background" for issue in judged.issues):
                 issues.append(Issue("warning", "full-mask", name, None, "every pixel of the mask is tumour."))
         if share == 0:
             message = "nothing is annotated as tumour; the slice counts as tumour-free."
@@ -332,6 +333,17 @@ def _mask_issues(record: SliceRecord, plane: np.ndarray, header: Header) -> Iter
             f"{_as_shown(header)}{_cure(header, (plane.shape[1], plane.shape[0]))}."
         )
         yield Issue("error", "wrong-mask-size", record.name, None, message)
+    drawn = (plane != 0).astype(np.uint8)
+    area = int(drawn.sum())
+    # Most masks are no lines, which is soon seen.
+    if area >= TINY_AREA and cv2.erode(drawn, np.ones((3, 3), np.uint8)).sum() < area / 10:
+        outlines, _ = cv2.findContours(drawn, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        inside = int(cv2.drawContours(np.zeros_like(drawn), outlines, -1, 1, cv2.FILLED).sum())
+        if inside > 2 * area:
+            message = (
+                f"the mask is a line around {inside} pixels, of which it holds {area}: fill it, if it is an outline."
+            )
+            yield Issue("warning", "outline-mask", record.name, None, message)
 
 
 def _annotation_issues(record: SliceRecord) -> Iterator[Issue]:

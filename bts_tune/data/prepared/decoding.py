@@ -46,6 +46,7 @@ _ORIENTATION_TAG = 274
 _WHITE_IS_ZERO = 0
 _PHOTOMETRIC_INKS = {5: "CMYK", 8: "LAB", 9: "LAB", 10: "LAB"}
 _FLOAT = 3
+_ONE_AFTER_THE_OTHER = 2
 _ALPHAS = (1, 2)  # premultiplied or not; 0 is a channel of unknown meaning
 
 # What is wrong with a file is said once, in our own sentence. OpenCV 5 has the function in another place than OpenCV 4.
@@ -65,6 +66,7 @@ class Header:
         white_is_zero: whether its values grow from white to black.
         grey_alpha: whether it is a TIFF of grey and alpha, whose alpha OpenCV drops.
         channels: of a TIFF with others than grey, RGB and alpha; else 0.
+        planar: of a TIFF of more than 8 bits that holds one colour after the other, how many; else 0.
         plain: whether it holds 8-bit values that are used just as they are stored.
     """
 
@@ -76,6 +78,7 @@ class Header:
     white_is_zero: bool = False
     grey_alpha: bool = False
     channels: int = 0
+    planar: int = 0
     plain: bool = True
 
     @property
@@ -162,7 +165,9 @@ def decode_with_header(data: bytes, name: str, *, many: bool = False) -> tuple[n
         pixels = None
     if pixels is None:
         raise DataError(f"{name}: is broken, truncated or of a pixel type that is not supported; it cannot be decoded.")
-    if header.white_is_zero and (header.channels or pixels.dtype.itemsize > 1):  # OpenCV inverts those of 8 bits
+    if header.white_is_zero and (
+        header.channels or header.planar or pixels.dtype.itemsize > 1
+    ):  # OpenCV inverts those of 8 bits
         pixels = -pixels if pixels.dtype.kind == "f" else ~pixels
     # OpenCV has turned a TIFF already.
     return (pixels if header.kind == "TIFF" else upright(pixels, header.orientation)), header
@@ -206,8 +211,9 @@ def palette_of(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pixels(data: bytes, header: Header, name: str) -> np.ndarray | None:
-    if header.channels:
-        return _many_channels(data, header, name)
+    if header.channels or header.planar:
+        read = _many_channels(data, header, name)
+        return read if header.channels else np.ascontiguousarray(read[..., [2, 1, 0, 3][: header.planar]])
     if header.kind == "GIF":  # not every version of OpenCV reads it
         with Image.open(io.BytesIO(data), formats=("GIF",)) as image:
             transparent = "transparency" in image.info
@@ -234,9 +240,10 @@ def _many_channels(data: bytes, header: Header, name: str) -> np.ndarray:
     tifffile = import_extra("tifffile", "tiff", Path(name))
     page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
     pixels = np.asarray(page.asarray())
-    if pixels.shape == (header.channels, *header.stored_size[::-1]):  # one channel after the other
+    channels = header.channels or header.planar
+    if pixels.shape == (channels, *header.stored_size[::-1]):  # one channel after the other
         pixels = np.moveaxis(pixels, 0, 2)
-    if pixels.shape != (*header.stored_size[::-1], header.channels):
+    if pixels.shape != (*header.stored_size[::-1], channels):
         raise DataError(f"{name}: has {' x '.join(map(str, pixels.shape))} values; an image with channels is needed.")
     return upright(narrowed(pixels), header.orientation)
 
@@ -280,6 +287,7 @@ def _tiff_header(tags: dict[int, Any], pages: int, mode: str, name: str) -> Head
         width, height = first(256, 0), first(257, 0)
         bits, channels, sample = first(258, 1), first(277, 1), first(339, 1)
         photometric, orientation = first(262, 1), first(_ORIENTATION_TAG, 1)
+        arrangement = first(284, 1)
     except (TypeError, ValueError, IndexError):
         raise DataError(f"{name}: is broken; its header cannot be read.") from None
     orientation = orientation if orientation in ORIENTATIONS else 1
@@ -299,7 +307,11 @@ def _tiff_header(tags: dict[int, Any], pages: int, mode: str, name: str) -> Head
     plain = bits <= 8 and orientation == 1 and photometric != 3
     alpha = channels == 2 and not many
     plain = plain and not alpha
-    return Header("TIFF", width, height, orientation, photometric == 3, white, alpha, channels if many else 0, plain)
+    # OpenCV mixes up the pixels of those.
+    planar = channels if bits > 8 and channels in (3, 4) and arrangement == _ONE_AFTER_THE_OTHER else 0
+    return Header(
+        "TIFF", width, height, orientation, photometric == 3, white, alpha, channels if many else 0, planar, plain
+    )
 
 
 def _refuse(name: str, inks: str | None, pages: int) -> None:

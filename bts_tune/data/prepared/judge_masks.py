@@ -48,20 +48,24 @@ class JudgedMasks:
         return {**self.rule.to_dict(), "masks": self.number, "different_values": self.different, "values": listed}
 
 
-def judge_masks(masks: Mapping[str, MaskValues], labels: Sequence[float] | None = None) -> JudgedMasks:
+def judge_masks(
+    masks: Mapping[str, MaskValues], labels: Sequence[float] | None = None, ignored: Sequence[float] = ()
+) -> JudgedMasks:
     """Decide which values are tumour.
 
     Args:
         masks: what the masks hold, by name of the slice.
         labels: the values that the user chose as tumour; None for all that the rule takes.
+        ignored: values that the dataset says are to be ignored.
     """
-    return _Judge(masks, None if labels is None else tuple(labels)).judged()
+    return _Judge(masks, None if labels is None else tuple(labels), tuple(ignored)).judged()
 
 
 @dataclass
 class _Judge:
     masks: Mapping[str, MaskValues]
     labels: tuple[float, ...] | None
+    told: tuple[float, ...] = ()
     issues: list[Issue] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -138,6 +142,7 @@ class _Judge:
                 f"{listed(self.pixels)}; --tumor-labels {tumour:g}, for example, names what is tumour.",
             )
             return MaskRule()
+        self._labels_in_jpeg()
         ignored = tuple(value for value in IGNORED if self._is_ignored(value))
         for value in ignored:
             name, one = next((name, one) for name, one in self.masks.items() if value in one.values)
@@ -151,7 +156,24 @@ class _Judge:
                 f"do: it is not taken for tumour; --tumor-labels {' '.join(f'{v:g}' for v in (*sorted(small), value))} "
                 "takes it too.",
             )
-        return MaskRule(ignored=ignored)
+        return MaskRule(ignored=tuple(sorted({*ignored, *(value for value in self.told if value in self.pixels)})))
+
+    def _labels_in_jpeg(self) -> None:
+        """Warn of labels that compression has changed."""
+        lossy = {
+            name: one
+            for name, one in self.masks.items()
+            if one.file.lower().endswith((".jpg", ".jpeg")) and 0 < one.values[-1] <= SMALL_LABEL and one.drawn
+        }
+        if lossy:
+            name, one = next(iter(lossy.items()))
+            self._find(
+                "warning",
+                "labels-in-jpeg",
+                name,
+                f"{len(lossy)} of {plural(len(self.masks), 'mask')}, such as {one.file}, are JPEG files of the labels "
+                f"{listed(one.values)}, which compression changes at the tumour's border; save them as PNG.",
+            )
 
     def _is_ignored(self, value: float) -> bool:
         """Return whether a value stands beside small labels in most of the masks that hold these, or that hold it.

@@ -184,7 +184,8 @@ def with_mask_rule(dataset: Dataset, *, workers: int | None = None) -> Dataset:
         return mask_values(*read_plane(record, str(record.mask)), str(record.mask))
 
     found = parallel_map(look, records, workers=workers)
-    judged = judge_masks({record.name: one for record, one in zip(records, found, strict=True)}, dataset.tumor_labels)
+    held = {record.name: one for record, one in zip(records, found, strict=True)}
+    judged = judge_masks(held, dataset.tumor_labels, dataset.ignored_labels)
     for issue in judged.issues:
         if issue.level == "error":
             raise DataError(f"{dataset.root}: {issue.message}")

@@ -2,7 +2,8 @@
 
 A name that is a file's is that file. Any other is taken for the one file that fits it, if no second one does and no
 other name means it, in this order: backslashes, letter case and how accents are put together do not count; then the
-file's suffix does not count (`0.jpg` for `0.png`); then the folders before the name do not count; then neither.
+file's suffix does not count (`0.jpg` for `0.png`); then of the folders before the name the last ones count, as many as
+fit; then none; then neither.
 """
 
 from __future__ import annotations
@@ -57,8 +58,15 @@ class FileNames:
         usual = len(resolved)
         open_names = {name: written for name, written in open_names.items() if name not in resolved}
         free -= set(resolved.values())
-        for key in (_alike, _without_suffix, _last, lambda name: _without_suffix(_last(name))):
-            resolved.update(self._fit(open_names, free, key))
+        steps: tuple[Callable[[Mapping[str, str], set[str]], dict[str, str]], ...] = (
+            lambda names, files: self._fit(names, files, _alike),
+            lambda names, files: self._fit(names, files, _without_suffix),
+            self._ending_alike,
+            lambda names, files: self._fit(names, files, _last),
+            lambda names, files: self._fit(names, files, lambda name: _without_suffix(_last(name))),
+        )
+        for step in steps:
+            resolved.update(step(open_names, free))
             open_names = {name: written for name, written in open_names.items() if name not in resolved}
             free -= set(resolved.values())
         self._found = [(listed[name], file) for name, file in list(resolved.items())[usual:]]
@@ -91,6 +99,22 @@ class FileNames:
                 wanted[fitting.pop()].append(name)
         return {found[0]: file for file, found in wanted.items() if len(found) == 1}
 
+    def _ending_alike(self, names: Mapping[str, str], free: set[str]) -> dict[str, str]:
+        """Return the names of which the last folders and the file fit one free file better than all others."""
+        by_end: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for file in sorted(free):
+            parts = _without_suffix(file).split("/")
+            for start in range(len(parts) - 1):
+                by_end[tuple(parts[start:])].append(file)
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for name, written in names.items():
+            parts = _without_suffix(plain(written)).split("/")
+            ends = (by_end.get(tuple(parts[start:]), []) for start in range(len(parts) - 1))
+            longest = next(filter(None, ends), [])
+            if len(longest) == 1:
+                wanted[longest[0]].append(name)
+        return {found[0]: file for file, found in wanted.items() if len(found) == 1}
+
     def said(self, count: int) -> str:
         """Return one sentence on the names that were resolved.
 
@@ -115,7 +139,7 @@ class FileNames:
         last = {_without_suffix(_last(name)) for name in missing}
         fitting = [file for file in left if _without_suffix(_last(file)) in last]
         if fitting:
-            return f"; several files or entries fit its name ({examples(fitting)}): give each its own path in file_name"
+            return f"; several files or entries fit its name ({examples(fitting)}): give each its own path"
         return f"; {plural(len(left), 'image file')} that no entry lists, such as {left[0]}: were files renamed?"
 
 

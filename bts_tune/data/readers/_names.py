@@ -24,11 +24,19 @@ _SPLITS = {
 _IMAGES = ("images", "image", "imgs", "img", "scans", "slices")
 _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "segmentations", "segmentation"),
-    *("segs", "seg", "gt", "gts", "groundtruth", "ground", "truth", "msk", "msks"),
+    *("segs", "seg", "segm", "gt", "gts", "groundtruth", "ground", "truth", "msk", "msks"),
 )
 _IMAGES_IN_A_PAIR = ("x", "input", "inputs")
-_MASKS_IN_A_PAIR = ("y", "target", "targets", "ann", "anns")
+_MASKS_IN_A_PAIR = ("y", "target", "targets", "ann", "anns", "output", "outputs")
+_OUTPUTS = ("output", "outputs")
 _FILLERS = (
+    "tumor",
+    "tumour",
+    "tumors",
+    "tumours",
+    "lesion",
+    "lesions",
+    "binary",
     "dir",
     "set",
     "data",
@@ -45,6 +53,11 @@ _FILLERS = (
     "npy",
     "nii",
 )
+
+SEQUENCES = frozenset(
+    ("t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t2", "t2w", "t2f", "flair", "pd", "dwi", "adc", "swi")
+)
+"""Words for sequences of MRI."""
 
 _STRATA = {
     **dict.fromkeys(("glioma", "gliomas"), ("tumour", "glioma")),
@@ -69,7 +82,12 @@ _BRISC_WORDS = {
     "sa": "sagittal",
 }
 
-_AFFIX = r"(?:masks?|msk|segs?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
+_OF_WHAT = r"(?:tumou?rs?|lesions?|rois?)"
+_AFFIX = (
+    rf"(?:(?:{_OF_WHAT}[_\-. ]?)?"
+    r"(?:masks?|msk|segm?s?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
+    rf"|{_OF_WHAT})"
+)
 _MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
 _NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
@@ -85,11 +103,13 @@ class Meaning:
         split: the split.
         kind: whether it holds images or masks.
         in_a_pair: whether it says so only beside a folder of the other kind, as `x` does beside `y`.
+        is_output: whether it is of masks only beside a folder that is one of images in a pair, such as `input`.
     """
 
     split: str | None = None
     kind: Kind | None = None
     in_a_pair: bool = False
+    is_output: bool = False
 
 
 @cache
@@ -111,7 +131,8 @@ def meaning(name: str) -> Meaning | None:
         ((kind, pair) for kind, pair, of in kinds if any(word in of for word in words)), (None, False)
     )
     split = splits.pop() if splits else None
-    return None if split is None and kind is None else Meaning(split, kind, in_a_pair)
+    is_output = in_a_pair and any(word in _OUTPUTS for word in words)
+    return None if split is None and kind is None else Meaning(split, kind, in_a_pair, is_output)
 
 
 def split_in(name: str) -> str | None:
@@ -123,6 +144,11 @@ def split_in(name: str) -> str | None:
 def _words(name: str) -> list[str]:
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     return [word for word in re.split(r"[\W\d_]+", apart.lower()) if word]
+
+
+def split_words(name: str, *, digits: bool = False) -> list[str]:
+    """Return the words of a name in small letters; with `digits`, those in them are kept, as in `t1`."""
+    return [word for word in re.split(r"[\W_]+", name.lower()) if word] if digits else _words(name)
 
 
 def strata_of(name: str) -> tuple[tuple[str, str], ...]:
@@ -154,6 +180,11 @@ def mask_of(stem: str) -> str | None:
     return None if match is None else match[1] or match[2]
 
 
+def is_mask_alone(stem: str) -> bool:
+    """Return whether a stem says that it is a mask and no more, such as `mask` or `seg`."""
+    return re.fullmatch(_AFFIX, stem, re.IGNORECASE) is not None
+
+
 def one_of_several_masks(stem: str) -> str | None:
     """Return the stem of the image of which `x_mask_1` is one of several masks; None of any other stem."""
     match = _SEVERAL.fullmatch(stem)
@@ -181,7 +212,7 @@ def pair_key(stem: str) -> tuple[str, bool]:
 
     Beside `x_mask` the image is `x`, `x_image` or `x_img`; beside `mask` it is `image` or `img`.
     """
-    if re.fullmatch(_AFFIX, stem, re.IGNORECASE):
+    if is_mask_alone(stem):
         return "", True
     if re.fullmatch("image|img", stem, re.IGNORECASE):
         return "", False

@@ -57,6 +57,7 @@ class Case:
         group: its patient.
         further: volumes of other sequences that are further channels.
         numbers: of a file that holds several volumes, those that are read, from 0: one, or each as a channel.
+        strata: what folders tell of it.
     """
 
     image: Path
@@ -65,6 +66,7 @@ class Case:
     group: str
     further: tuple[Path, ...] = ()
     numbers: tuple[int, ...] = ()
+    strata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
             f"{volume_stem(case.image)}/{index:03}",
             mask=case.mask,
             group=case.group,
+            strata=case.strata,
             spacing=spacing,
             source=VolumeSlice(case.image, case.mask, options.plane, index, case.further, case.numbers),
         )

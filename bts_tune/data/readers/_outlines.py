@@ -1,15 +1,17 @@
-"""Whether outlines are in pixels: they are compared with the boxes and the areas that their annotations give."""
+"""Whether outlines are in pixels and run lengths in COCO's order: they are compared with their own boxes and areas."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
+from bts_tune.data.prepared.masks import run_lengths
 from bts_tune.data.records import Level
 
 _SLACK = 3.0
@@ -83,6 +85,62 @@ class ScaledOutlines:
             )
             return OutlineProblem("warning", "outlines-and-boxes-disagree", message)
         return None
+
+
+class RunsByRow:
+    """Counts the run-length encodings that fit their own box only where they are read along rows.
+
+    COCO counts down columns; many write NumPy's order instead.
+    """
+
+    def __init__(self) -> None:
+        self._verdicts: Counter[str] = Counter()
+
+    def compare(self, encoding: Mapping[str, Any], box: Any) -> None:
+        """Note one annotation.
+
+        Args:
+            encoding: its run lengths, which add up to the image's pixels.
+            box: its `bbox`, which may be anything.
+        """
+        given = _numbers(box)
+        if given is None or given[2] <= 0 or given[3] <= 0:
+            return
+        height, width = encoding["size"]
+        counts = encoding["counts"]
+        x, y, wide, high = given
+        wanted = np.array([x, y, x + wide, y + high])
+        # pycocotools is quick; runs are looked at one by one where it finds them elsewhere.
+        packed = coco_mask.frPyObjects(dict(encoding), height, width) if isinstance(counts, list) else encoding
+        left, top, across, down = coco_mask.toBbox(packed)
+        if _near(np.array([left, top, left + across, top + down]), wanted):
+            self._verdicts["columns"] += 1
+            return
+        runs = np.array(counts if isinstance(counts, list) else run_lengths(counts) or [], dtype=np.int64)
+        ends = np.cumsum(runs)
+        first, last = ends[:-1:2], ends[1::2]  # of each run of ones, in the order that they are counted in
+        first, last = first[last > first], last[last > first]
+        if not len(first):
+            return
+        self._verdicts["rows" if _near(_extent(first, last, width), wanted) else "unknown"] += 1
+
+    def problem(self) -> OutlineProblem | None:
+        """Return what is wrong with most of the encodings, or None."""
+        total, rows = sum(self._verdicts.values()), self._verdicts["rows"]
+        if not rows or 2 * rows <= total:
+            return None
+        message = (
+            f"the run lengths count along rows, as {rows} of {total} fit their own box only then; COCO counts down "
+            "columns: encode each mask in column order (order='F'), as pycocotools does."
+        )
+        return OutlineProblem("error", "runs-along-rows", message)
+
+
+def _extent(first: np.ndarray, last: np.ndarray, length: int) -> np.ndarray:
+    """Return the box of runs along lines of a length: where it begins and ends along and across them."""
+    crosses = (last - 1) // length > first // length
+    along = (0, length) if crosses.any() else (int((first % length).min()), int(((last - 1) % length).max()) + 1)
+    return np.array([along[0], first.min() // length, along[1], (last.max() - 1) // length + 1], dtype=np.float64)
 
 
 def _wrong_unit(unit: str, why: str) -> OutlineProblem:

@@ -6,13 +6,15 @@ Splits first (`train/images`), kinds first (`images/train`), both in one name (`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from bts_tune.data.readers._names import Kind, meaning
+from bts_tune.data.readers._names import Kind, bare, folded, meaning
 from bts_tune.data.records import SPLITS, image_files
 from bts_tune.errors import DataError
+
+_VOLUMES = (".nii", ".nii.gz")
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -66,12 +68,14 @@ class Place:
         folder: where they lie.
         deep: whether folders within it belong to it.
         in_a_pair: whether it is one only beside a folder of the other kind, see `Meaning`.
+        is_output: whether that must be in a pair itself, see `Meaning`.
         only: stems of the files that count, None for all.
     """
 
     folder: Path
     deep: bool = True
     in_a_pair: bool = False
+    is_output: bool = False
     only: frozenset[str] | None = None
 
     def files(self, *more: str) -> list[Path]:
@@ -85,10 +89,13 @@ Found = dict[str | None, dict[Kind, list[Place]]]
 
 
 def image_and_mask_folders(root: Path) -> Found:
-    """Return every folder that is named like one of images or of masks."""
+    """Return every folder that is named like one of images or of masks.
+
+    Where only those of masks are, the images are those beside them, in a folder of any name, that have their stems.
+    """
     found: Found = defaultdict(lambda: {"images": [], "masks": []})
 
-    def visit(folder: Path, split: str | None, kind: Kind | None, in_a_pair: bool) -> bool:
+    def visit(folder: Path, split: str | None, kind: Kind | None, in_a_pair: bool, is_output: bool) -> bool:
         """Look into a folder; return whether it is divided by folders within it."""
         divided = False
         for child in subfolders(folder):
@@ -97,16 +104,20 @@ def image_and_mask_folders(root: Path) -> Found:
             if said is None or (said.split and split) or (said.kind and kind):
                 continue
             of_split, of_kind, of_pair = said.split or split, said.kind or kind, said.in_a_pair or in_a_pair
+            of_output = said.is_output or is_output
             divided = True
-            if not (of_split is not None and of_kind is not None) and visit(child, of_split, of_kind, of_pair):
+            is_told = of_split is not None and of_kind is not None
+            if not is_told and visit(child, of_split, of_kind, of_pair, of_output):
                 continue
             if of_kind is not None:
-                found[of_split][of_kind].append(Place(child, in_a_pair=of_pair))
+                found[of_split][of_kind].append(Place(child, in_a_pair=of_pair, is_output=of_output))
         return divided
 
-    visit(root, None, None, False)
+    visit(root, None, None, False, False)
     for split in list(found):
         kinds = found[split]
+        if any(not place.in_a_pair for place in kinds["images"]):
+            kinds["masks"] = [place for place in kinds["masks"] if not place.is_output]
         for kind, places in kinds.items():
             kinds[kind] = [place for place in places if not place.in_a_pair] or places
         if not all(kinds.values()):
@@ -119,4 +130,23 @@ def image_and_mask_folders(root: Path) -> Found:
         if kinds["masks"] and not kinds["images"]:
             above = [folder for folder, of in _named(root) if of == split] if split is not None else [root]
             kinds["images"] += [Place(folder, deep=False) for folder in above if image_files(folder)]
+        if kinds["masks"] and not kinds["images"]:
+            kinds["images"] += _beside(kinds["masks"])
     return dict(found)
+
+
+def _beside(masks: Sequence[Place]) -> list[Place]:
+    """Return the folders beside those of masks that hold files of their stems, whatever the folders are called."""
+    found: list[Place] = []
+    for place in masks:
+        stems = {_compared(path) for path in place.files(*_VOLUMES)}
+        for folder in subfolders(place.folder.parent):
+            if meaning(folder.name) is None and not folder.is_symlink():
+                beside = Place(folder)
+                if any(_compared(path) in stems for path in beside.files(*_VOLUMES)):
+                    found.append(beside)
+    return found
+
+
+def _compared(path: Path) -> str:
+    return folded(bare(PurePath(path.name.removesuffix(".gz")).stem))

@@ -20,12 +20,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from bts_tune.data.files import read_file
+from bts_tune.data.files import open_file, read_file
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.decoding import displayed_size
-from bts_tune.data.readers._file_names import FileNames
+from bts_tune.data.readers._file_names import FileNames, plain
 from bts_tune.data.readers._names import examples, meaning, split_in
-from bts_tune.data.readers._outlines import ScaledOutlines
+from bts_tune.data.readers._outlines import RunsByRow, ScaledOutlines
 from bts_tune.data.readers._polygons import crosses_itself
 from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of, without_fraction
 from bts_tune.data.readers._split_folders import (
@@ -44,6 +44,9 @@ from bts_tune.text import nearest, plural, quoted, without_values
 ANNOTATION_FILE = "_annotations.coco.json"
 
 _FEW = 3
+_LOOKED_AT = 2**18
+_MOST_FILES = 10
+"""JSON files whose content is looked at; many are one for each image."""
 _LONGEST_PATH = 4096  # Linux opens no longer one
 
 
@@ -105,12 +108,15 @@ class CocoReader(Reader):
         """
         found = annotation_files(root)
         folders = split_folders(root)
+        issues: list[Issue] = []
         for split, paths in found.items():
             if len(paths) > 1:
                 names = " and ".join(path.relative_to(root).as_posix() for path in paths)
                 raise DataError(f"{root}: {names} may each be the annotations of {split or 'all images'}; keep one.")
         files = {split: found[split][0] for split in SPLITS if split in found}
         if any(files[split].parent == folder for split, folder in folders.items() if split in files):
+            if "test" not in files and "test" in folders and len(files) > 1:
+                _note_without_masks(root, folders.pop("test"), issues)
             missing = ", ".join(
                 str(folder / ANNOTATION_FILE) for split, folder in folders.items() if split not in files
             )
@@ -122,6 +128,9 @@ class CocoReader(Reader):
             files = {"train": found[None][0], **files}
         require_training(root, files)
         parsed = {split: _parse(path) for split, path in files.items()}
+        if "test" in parsed and parsed["test"].images and not parsed["test"].annotations:
+            _note_without_masks(root, files.pop("test"), issues)
+            del parsed["test"]
         categories: dict[int, str] = {}
         for split, content in parsed.items():
             for category in content.categories:
@@ -132,7 +141,6 @@ class CocoReader(Reader):
                     )
         chosen = choose_categories(options.tumor_categories, categories)
         records: dict[str, tuple[SliceRecord, ...]] = {}
-        issues: list[Issue] = []
         counts: dict[str, dict[int, int]] = {}
         listed: set[str] = set()
         of_split = {split: _image_folders(root, None if own == () else split, path) for split, path in files.items()}
@@ -167,10 +175,17 @@ class CocoReader(Reader):
         return None
 
 
+def _note_without_masks(root: Path, place: Path, issues: list[Issue]) -> None:
+    """Note that a test split has no annotations, as those of challenges."""
+    message = "its images have no annotations, so the test split is left out; predict segments them."
+    issues.append(Issue("warning", "split-without-masks", place.relative_to(root).as_posix(), None, message))
+
+
 def annotation_files(root: Path) -> dict[str | None, list[Path]]:
     """Return the annotation files in their usual places, judged by their names, by split; None for no one split.
 
-    Of several for one split, those are returned whose names say most clearly that they are annotations.
+    Of several for one split, those are returned whose names say most clearly that they are annotations. Where no name
+    says so, the content of those in the folder itself does.
     """
     splits = {folder: said.split for folder in possible_split_folders(root) if (said := meaning(folder.name))}
     if (root / ANNOTATION_FILE).is_file() and not splits and _is_one_of_several_splits(root):
@@ -186,6 +201,10 @@ def annotation_files(root: Path) -> dict[str | None, list[Path]]:
             if rank is not None and path.is_file() and not path.name.startswith("."):
                 ranked.setdefault(split or split_in(path.stem), {}).setdefault(rank, []).append(path)
     found = {split: ranks[min(ranks)] for split, ranks in ranked.items()}
+    if not found:
+        files = sorted(root.glob("*.json"))
+        alike = [path for path in files if _begins_as_coco(path)] if len(files) <= _MOST_FILES else []
+        found = {None: alike} if alike else {}
     if all(path.name != ANNOTATION_FILE for paths in found.values() for path in paths):
         masks = [place for kinds in image_and_mask_folders(root).values() for place in kinds["masks"]]
         if any(place.files() for place in masks):
@@ -203,6 +222,22 @@ def _rank(stem: str) -> int | None:
             return rank
     said = meaning(stem)
     return None if said is None or said.in_a_pair else len(_NAMES)
+
+
+def _begins_as_coco(path: Path) -> bool:
+    """Return whether a file of any name begins, or ends, as annotations do."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        with open_file(path) as file:
+            start = file.read(_LOOKED_AT)
+            file.seek(max(0, file.seek(0, 2) - _LOOKED_AT))
+            text = start + file.read()
+    except (DataError, OSError):
+        return False
+    return (
+        all(re.search(rb'"%s"\s*:\s*\[' % key, text) for key in (b"images", b"categories")) and b'"file_name"' in text
+    )
 
 
 def _is_one_of_several_splits(folder: Path) -> bool:
@@ -264,8 +299,11 @@ def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str
 
 
 def _parse(path: Path) -> _File:
+    data = read_file(path)
     try:
-        content = json.loads(read_file(path).decode("utf-8-sig"))
+        content = json.loads(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text in UTF-8 or UTF-16; save it as UTF-8.") from None
     except RecursionError:
         raise DataError(f"{path}: is not a COCO file: it is nested too deeply.") from None
     except ValueError as error:
@@ -275,6 +313,8 @@ def _parse(path: Path) -> _File:
             f"{path}: is not a COCO file: it holds a {type(content).__name__}; an object with categories, images and "
             "annotations is needed."
         )
+    if content and all(isinstance(one, dict) and "regions" in one for one in content.values()):
+        raise DataError(f"{path}: is a project of the VGG Image Annotator (VIA); export it from there as COCO.")
     try:
         return _File.model_validate(content)
     except ValidationError as error:
@@ -317,7 +357,7 @@ class _AnnotationFile:
             listed: names that earlier files list; those of this one are added.
         """
         images = self._images(folders, listed)
-        outlines = ScaledOutlines()
+        outlines, runs = ScaledOutlines(), RunsByRow()
         annotations: dict[int | str, list[Annotation]] = {number: [] for number in images}
         # Some tools write the ids of images as text, and those that annotations name as numbers.
         by_number: dict[int | str, list[int | str]] = defaultdict(list)
@@ -354,6 +394,8 @@ class _AnnotationFile:
                     segmentation = segmentation_of(fields.get("segmentation"), width, height)
                     if isinstance(segmentation, list):
                         outlines.compare(segmentation, head.bbox, fields.get("area"), (width, height))
+                    else:
+                        runs.compare(segmentation, head.bbox)
                     if isinstance(segmentation, list) and any(map(crosses_itself, segmentation)):
                         message = "its outline crosses itself, so what is inside of it is for COCO's drawing to say."
                         self._find("warning", "self-crossing", where, own_id, message)
@@ -366,8 +408,7 @@ class _AnnotationFile:
             self._find_together("error", "broken-annotation", found)
         message = "another annotation has this id."
         self._find_together("warning", "duplicate-annotation-id", [(*one, message) for one in repeated])
-        problem = outlines.problem()
-        if problem is not None:
+        for problem in (one for one in (outlines.problem(), runs.problem()) if one is not None):
             self._find(problem.level, problem.code, self.file_name, None, problem.message)
         return tuple(
             SliceRecord(
@@ -386,9 +427,16 @@ class _AnnotationFile:
         """Return name, width and height of the usable images by id."""
         images: dict[int | str, tuple[str, int, int]] = {}
         names = FileNames(self.root, self.folder, folders, _images_in(folders))
-        # An absolute path is of another machine; its end may tell which file here is meant.
-        absolute = {image.file_name for image in self.content.images if image.file_name.startswith("/")}
-        inside = [_inside(self.root, self.folder, image.file_name.lstrip("/")) for image in self.content.images]
+        # A path that is absolute or leads out is of another machine; its end may tell which file here is meant.
+        absolute = {
+            image.file_name
+            for image in self.content.images
+            if image.file_name.startswith("/") or _leads_out(self.root, self.folder, image.file_name)
+        }
+        inside = [
+            _inside(self.root, self.folder, plain(one) if one in absolute else one)
+            for one in (image.file_name for image in self.content.images)
+        ]
         resolved = names.resolve(
             [
                 (image.file_name, name)
@@ -404,8 +452,8 @@ class _AnnotationFile:
         outside = [image.file_name for image, name in zip(self.content.images, inside, strict=True) if name is None]
         own: set[str] = set()
         dropped: set[int | str] = set()
-        for index, (image, plain) in enumerate(zip(self.content.images, inside, strict=True)):
-            name = None if plain is None else resolved.get(plain, plain)
+        for index, (image, written) in enumerate(zip(self.content.images, inside, strict=True)):
+            name = None if written is None else resolved.get(written, written)
             problem = None
             if name is None:
                 code = "unsafe-path"
@@ -499,6 +547,10 @@ class _AnnotationFile:
         ids = examples(str(number) for _, number, _ in found if number is not None)
         also = f" This is so of {len(found)} of {len(self.content.annotations)} annotations{f': {ids}' if ids else ''}."
         self._find(level, code, file, annotation, message + also)
+
+
+def _leads_out(root: Path, folder: Path, file_name: str) -> bool:
+    return file_name.startswith("../") and _inside(root, folder, file_name) is None
 
 
 def _inside(root: Path, folder: Path, file_name: str) -> str | None:

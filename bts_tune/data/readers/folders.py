@@ -5,20 +5,21 @@ splits (`train/images`), above them (`images/train`), or without splits; the sli
 `x` and `y`, `input` and `target`, `img_dir` and `ann_dir` are such names where both are there. A mask's name may say
 that it is one (`x_mask.png` for `x.png`).
 
-A folder within is a patient, whose slices are a group, unless it is named after a kind of tumour or a plane; so is a
+A folder within is a patient, whose slices are a group, unless it is one of a kind of slices (see `_patients`); so is a
 folder that holds folders of images and of masks itself, beside others that do. NIfTI volumes are cut into slices; each
-is a patient.
+is a patient. A validation or test split without any mask is left out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bts_tune.data.readers._names import bare, examples, folded, meaning, one_of_several_masks, tells_strata
+from bts_tune.data.readers._names import SEQUENCES, bare, examples, folded, meaning, one_of_several_masks, split_words
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers._patients import FolderMeanings, Folders, Placed, folders_between
 from bts_tune.data.readers._split_folders import (
     Found,
     Kind,
@@ -34,6 +35,10 @@ from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import plural
+
+_FEWEST = 3
+"""Images and masks whose names are compared to find what all of them have."""
+_SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 _Key = tuple[str, str]
 """Of a file: the folder below that of images or masks, and the stem."""
@@ -69,19 +74,20 @@ class FoldersReader(Reader):
             require_training(root, {split: True for split in splits if split is not None})
         records: dict[str, list[SliceRecord]] = {split: [] for split in SPLITS if split in splits} or {"train": []}
         issues: list[Issue] = []
+        folders: dict[str, Folders] = {}
         for folder, split in patients:
             found = {"train": image_and_mask_folders(folder)[None]}
             images, masks = (_one(folder, found, "train", kind) for kind in ("images", "masks"))  # type: ignore[arg-type]
             pairs = pair(root, split or "train", images, masks)
-            # A folder of a kind of tumour is no patient; one within it may be.
-            of_kind = tells_strata(folder.name)
-            records[split or "train"] += [one if of_kind else replace(one, group=folder.name) for one in pairs.records]
+            folders |= {one.name: (folder.name, *_below(images.folder, one.image)) for one in pairs.records}
+            records[split or "train"] += pairs.records
             issues += pairs.issues
+        told = with_patients({split: tuple(members) for split, members in records.items()}, folders, issues)
         return Dataset(
             root=root,
             layout=self.name,
             categories={},
-            records=with_lone_groups({split: tuple(members) for split, members in records.items()}, issues),
+            records=with_lone_groups(told, issues),
             issues=tuple(issues),
             own_splits=() if splits == {None} else None,
         )
@@ -102,26 +108,100 @@ class FoldersReader(Reader):
             own, found = (), {"train": found.get(None, {"images": [], "masks": []})}
         records: dict[str, tuple[SliceRecord, ...]] = {}
         issues: list[Issue] = []
+        found = _with_masks(root, found, issues)
+        folders: dict[str, Folders] = {}
+        volumes: list[SliceRecord] = []
         for split in SPLITS:
             if split in found:
                 images, masks = (_one(root, found, split, kind) for kind in ("images", "masks"))
                 pairs = pair(root, split, images, masks)
                 issues += pairs.issues
-                volumes: list[SliceRecord] = []
+                records[split] = tuple(pairs.records)
                 if any(map(is_nifti, images.files(*NIFTI_SUFFIXES))):
-                    found_volumes = pair(root, split, images, masks, volumes=True)
-                    issues += found_volumes.issues
-                    cases = [
-                        Case(one.image, one.mask, split, one.group or volume_stem(one.image))
-                        for one in found_volumes.records
-                        if one.mask is not None
-                    ]
-                    volumes = slices_of(root, cases, options, issues)
-                records[split] = (*pairs.records, *volumes)
+                    of_volumes = pair(root, split, images, masks, volumes=True)
+                    issues += of_volumes.issues
+                    volumes += of_volumes.records
+                members = (*records[split], *volumes)
+                folders |= {one.name: _below(images.folder, one.image) for one in members if one.split == split}
+        meanings = _meanings((*volumes, *(one for members in records.values() for one in members)), folders, issues)
+        records = {split: tuple(_told(one, folders, meanings) for one in members) for split, members in records.items()}
+        cases: list[Case] = []
+        for one in (_told(one, folders, meanings) for one in volumes):
+            assert one.mask is not None
+            group = one.group or volume_stem(one.image)
+            cases.append(Case(one.image, one.mask, one.split, group, strata=one.strata))
+        of_cases = slices_of(root, cases, options, issues) if cases else []
+        records = {
+            split: (*members, *(one for one in of_cases if one.split == split)) for split, members in records.items()
+        }
         records = with_lone_groups(records, issues)
         return Dataset(
             root=root, layout=self.name, categories={}, records=records, issues=tuple(issues), own_splits=own
         )
+
+
+def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:
+    """Return the splits but those for validation or test that have images and no mask at all, as challenges have."""
+    kept = dict(found)
+    for split in ("valid", "test"):
+        places = found.get(split)
+        if places is None or any(_holds_anything(place) for place in places["masks"]):
+            continue
+        images = [path for place in places["images"] for path in place.files(*NIFTI_SUFFIXES)]
+        # What else lies in the split may be the masks, under a name that says nothing.
+        if images and not any(_has_others(place.folder) for place in places["images"]):
+            folder = places["images"][0].folder.relative_to(root).as_posix()
+            message = (
+                f"it has no masks for its {plural(len(images), 'image')}, so the {_SPLIT_NAMES[split]} split is left "
+                "out; predict segments them."
+            )
+            issues.append(Issue("warning", "split-without-masks", folder, None, message))
+            del kept[split]
+    return kept
+
+
+def _has_others(images: Path) -> bool:
+    """Return whether a split's folder holds images or volumes in a folder of another name too."""
+    said = meaning(images.parent.name)
+    return (said is not None and said.split is not None) and any(
+        meaning(folder.name) is None and Place(folder).files(*NIFTI_SUFFIXES) for folder in subfolders(images.parent)
+    )
+
+
+def _holds_anything(place: Place) -> bool:
+    return bool(place.files(*NIFTI_SUFFIXES)) or any(
+        path.suffix.lower() in (".json", ".xml", ".txt") for path in all_files(place.folder)
+    )
+
+
+def _below(folder: Path, path: Path) -> Folders:
+    """Return the folders between a folder and a file."""
+    return folders_between(path.parent.relative_to(folder).parts)
+
+
+def _meanings(records: Iterable[SliceRecord], folders: Mapping[str, Folders], issues: list[Issue]) -> FolderMeanings:
+    members = list(records)
+    placed = [Placed(one.split, folders[one.name], one.image.stem) for one in members]
+    return FolderMeanings(placed, issues, members[0].name if members else "")
+
+
+def _told(record: SliceRecord, folders: Mapping[str, Folders], meanings: FolderMeanings) -> SliceRecord:
+    way = folders[record.name]
+    return replace(record, group=meanings.patient(way), strata=meanings.strata(way))
+
+
+def with_patients(
+    records: Mapping[str, tuple[SliceRecord, ...]], folders: Mapping[str, Folders], issues: list[Issue]
+) -> dict[str, tuple[SliceRecord, ...]]:
+    """Return the records with what their folders tell: the patient, and kinds as strata.
+
+    Args:
+        records: by split.
+        folders: of each slice, by name, those that it lies in below that of the images.
+        issues: what was guessed is added to them.
+    """
+    meanings = _meanings((one for members in records.values() for one in members), folders, issues)
+    return {split: tuple(_told(one, folders, meanings) for one in members) for split, members in records.items()}
 
 
 def _patients(root: Path) -> list[tuple[Path, str | None]]:
@@ -179,16 +259,30 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     """Pair the files of two folders by their stems: image files, or volumes.
 
     A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
-    stem differs in case or in how accents are put together; then one in another folder. Only one may fit each time.
+    stem differs in case or in how accents are put together; then one in another folder; then one whose folders and stem
+    have the same words and numbers (`P1_007` for `P1/7`). Only one may fit each time. Where none at all fits so, what
+    all images or all masks have more in their stems is left out (`P1_seg` for `P1_t1`), which is said.
     """
     result = Pairs()
     of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
     open_images, open_masks = dict(of_image), dict(of_mask)
     pairs: dict[_Key, _Key] = {}
-    for alike in (_itself, _bare, _folded, _stem_alone):
+    for alike in (_itself, _bare, _folded, _stem_alone, _words):
         for image, mask in _matches(open_images, open_masks, alike):
             pairs[image] = mask
             del open_images[image], open_masks[mask]
+    if not pairs:
+        pairs = _by_what_differs(open_images, open_masks)
+        for image, mask in pairs.items():
+            del open_images[image], open_masks[mask]
+        if pairs:
+            image, mask = next(iter(pairs.items()))
+            name = of_image[image][0].relative_to(root).as_posix()
+            message = (
+                f"the masks of {plural(len(pairs), 'image')} are found by what their names have in common, such as "
+                f"{of_mask[mask][0].name} for {of_image[image][0].name}."
+            )
+            result.issues.append(Issue("warning", "masks-by-common-name", name, None, message))
     several: dict[_Key, list[Path]] = defaultdict(list)
     for key, files in open_masks.items():
         stem = one_of_several_masks(key[1])
@@ -205,12 +299,13 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
         elif not of_stem:
             lone.append(name)
         else:
-            group, stem = _group(key[0]), key[1]
-            result.records.append(SliceRecord(name, split, files[0], stem, mask=of_stem[0], group=group))
+            result.records.append(SliceRecord(name, split, files[0], key[1], mask=of_stem[0]))
     taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
     masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
     if lone:
         result.issues.append(_missing_masks(root, lone, len(of_image), masks.folder, masks_left))
+        fitting = [path for key, files in open_images.items() for path in files if masks_left]
+        result.issues[-1] = _with_several(root, result.issues[-1], fitting, masks_left)
     for path in masks_left:
         message = f"no image of the stem {path.stem!r} in {images.folder.name}/, hence not used."
         result.issues.append(Issue("warning", "unlisted-file", path.relative_to(root).as_posix(), None, message))
@@ -232,6 +327,17 @@ def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: 
     return Issue("error", "missing-mask", lone[0], None, message)
 
 
+def _with_several(root: Path, issue: Issue, lone: Sequence[Path], left: Sequence[Path]) -> Issue:
+    """Return an issue on images without a mask, with the cause where a mask fits several of them."""
+    for mask in left:
+        stem = folded(bare(_stem(mask)))
+        fitting = [path.relative_to(root).as_posix() for path in lone if folded(bare(_stem(path))) == stem]
+        if len(fitting) > 1:
+            also = f" {mask.relative_to(root).as_posix()} fits {len(fitting)} images ({examples(fitting)}): keep one."
+            return replace(issue, message=issue.message + also)
+    return issue
+
+
 def _itself(key: _Key) -> _Key:
     return key
 
@@ -246,6 +352,45 @@ def _folded(key: _Key) -> _Key:
 
 def _stem_alone(key: _Key) -> _Key:
     return "", folded(bare(key[1]))
+
+
+def _words(key: _Key) -> _Key:
+    """Return the words of folders and stem, numbers without zeros before them; folders of images and masks say none."""
+    folders = [part for part in folders_between(Path(key[0]).parts) if meaning(part) is None]
+    words = split_words(folded(" ".join([*folders, bare(key[1])])), digits=True)
+    return "", " ".join(word.lstrip("0") or "0" if word.isdecimal() else word for word in words)
+
+
+def _by_what_differs(images: Mapping[_Key, list[Path]], masks: Mapping[_Key, list[Path]]) -> dict[_Key, _Key]:
+    """Return the mask of each image by what is left of their stems without the words that all of a kind have.
+
+    Words with a number may be patients, and are kept; names of sequences are not. Nothing is returned unless each image
+    has a mask of its own so.
+    """
+    if len(images) < _FEWEST or len(masks) < len(images):
+        return {}
+    of_image, of_mask = _distinct(images), _distinct(masks)
+    by_rest = {rest: key for key, rest in of_mask.items()}
+    found = {key: by_rest[rest] for key, rest in of_image.items() if rest and rest in by_rest}
+    is_whole = len(found) == len(images) == len(set(of_image.values())) and len(by_rest) == len(masks)
+    return found if is_whole else {}
+
+
+def _distinct(keys: Iterable[_Key]) -> dict[_Key, tuple[str, ...]]:
+    """Return the words of each stem without those that all stems begin or end with."""
+    words = {key: split_words(folded(bare(key[1])), digits=True) for key in keys}
+    rests = list(words.values())
+    first = last = 0
+    while all(len(rest) > first and _says_nothing(rest[first], rests[0][first]) for rest in rests):
+        first += 1
+    while all(len(rest) > first + last and _says_nothing(rest[-1 - last], rests[0][-1 - last]) for rest in rests):
+        last += 1
+    return {key: tuple(rest[first : len(rest) - last]) for key, rest in words.items()}
+
+
+def _says_nothing(word: str, other: str) -> bool:
+    has_number = any(character.isdigit() for character in word)
+    return word == other and (not has_number or word in SEQUENCES)
 
 
 def _matches(
@@ -276,11 +421,6 @@ def _by_key(place: Place, volumes: bool) -> dict[_Key, list[Path]]:
 
 def _stem(path: Path) -> str:
     return volume_stem(path) if is_nifti(path) else path.stem
-
-
-def _group(folder: str) -> str | None:
-    """Return the patient that a folder below that of the images says, if any."""
-    return next((part for part in Path(folder).parts if part != "." and not tells_strata(part)), None)
 
 
 def with_lone_groups(

@@ -25,11 +25,38 @@ from bts_tune.registry import READERS
 from bts_tune.text import quoted
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "image": ("image", "image_path", "image_file", "image_name", "img", "img_path", "img_file"),
-    "mask": ("mask", "mask_path", "mask_file", "mask_name", "label_path", "seg", "seg_path", "segmentation_path"),
-    "patient": ("patient", "patient_id", "patientid", "pid", "subject", "subject_id", "case", "group"),
+    "image": ("image", "img", "images", "scan", "slice", "input"),
+    "mask": (
+        "mask",
+        "masks",
+        "seg",
+        "segmentation",
+        "label",
+        "annotation",
+        "gt",
+        "ground_truth",
+        "groundtruth",
+        "target",
+    ),
+    "patient": ("patient", "patientid", "pid", "subject", "case", "group"),
     "split": ("split", "set", "subset", "partition"),
 }
+_ENDINGS = (
+    "",
+    "_path",
+    "_file",
+    "_name",
+    "_filename",
+    "_filepath",
+    "_file_name",
+    "_file_path",
+    "path",
+    "file",
+    "filename",
+)
+_ID_ENDINGS = ("", "_id")
+_PERHAPS_MASKS = ("label", "annotation", "target")
+_LOOKED_AT = 20
 _RUN_LENGTHS = ("rle", "encodedpixels", "encoded_pixels", "rle_mask", "mask_rle")
 
 
@@ -140,18 +167,30 @@ def _tables(root: Path, *, outside: bool = False) -> list[Path]:
 def _titles(path: Path, *, outside: bool = False) -> list[str]:
     """Return the titles of a table, as they are compared; none where it is no table."""
     try:
-        titles, _, _ = read_table(path)
+        titles, rows, _ = read_table(path)
     except OutsideError:
         if outside:
             raise
         return []
     except DataError:
         return []
-    return [title.casefold().replace(" ", "_").replace("-", "_") for title in titles]
+    plain_titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in titles]
+    # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
+    place = _column(plain_titles, "mask")
+    cells = [row[place].strip() for row in rows[:_LOOKED_AT] if place is not None and place < len(row)]
+    if place is not None and plain_titles[place] in _PERHAPS_MASKS and not any(map(_is_file_name, cells)):
+        plain_titles[place] = f"{plain_titles[place]} of a kind"
+    return plain_titles
+
+
+def _is_file_name(cell: str) -> bool:
+    return "/" in cell or "\\" in cell or cell.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _column(titles: Sequence[str], wanted: str) -> int | None:
-    return next((titles.index(title) for title in _COLUMNS[wanted] if title in titles), None)
+    endings = _ENDINGS if wanted in ("image", "mask") else _ID_ENDINGS
+    forms = (f"{word}{ending}" for word in _COLUMNS[wanted] for ending in endings)
+    return next((titles.index(title) for title in forms if title in titles), None)
 
 
 def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:

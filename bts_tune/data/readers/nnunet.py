@@ -50,14 +50,19 @@ class NnunetReader(Reader):
         for name in _FOLDERS["train"]:
             if not (root / name).is_dir():
                 raise DataError(f"{root}: has no folder {name}/; an nnU-Net dataset needs imagesTr/ and labelsTr/.")
-        sequences = _sequences(root / "dataset.json")
+        described = _described(root / "dataset.json")
+        sequences = _sequences(root / "dataset.json", described)
         records: dict[str, tuple[SliceRecord, ...]] = {}
         issues: list[Issue] = []
         for split, (images, labels) in _FOLDERS.items():
             if (root / images).is_dir() and (root / labels).is_dir():
                 records[split] = _read(root, split, images, labels, sequences, options, issues)
+            elif (root / images).is_dir() and image_files(root / images, more=NIFTI_SUFFIXES):
+                message = f"there is no {labels}/, so the test split is left out; predict segments it."
+                issues.append(Issue("warning", "split-without-masks", images, None, message))
         own = () if "test" not in records else tuple(records)
-        return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own)
+        ignored = _ignored(described, issues)
+        return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own, ignored_labels=ignored)
 
 
 def _read(
@@ -143,15 +148,31 @@ def _chosen(root: Path, numbers: list[int], sequences: dict[int, str], wanted: s
     raise DataError(f"{root}: --sequence {wanted!r}: must be one of {', '.join(named.values())}.")
 
 
-def _sequences(path: Path) -> dict[int, str]:
-    """Return the names of the sequences by number, as `dataset.json` has them; none where it is missing."""
+def _described(path: Path) -> dict[str, Any]:
+    """Return what `dataset.json` says; nothing where it is missing."""
     if not path.is_file():
         return {}
     try:
         content: Any = json.loads(read_file(path).decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise DataError(f"{path}: is not JSON.") from None
-    named = content.get("channel_names", content.get("modality", {})) if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _sequences(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of the sequences by number, as `dataset.json` has them."""
+    named = content.get("channel_names", content.get("modality", {}))
     if not isinstance(named, dict):
         raise DataError(f"{path}: channel_names: must map numbers to names, got {quoted(named)}.")
     return {int(number): str(name) for number, name in named.items() if str(number).isdecimal()}
+
+
+def _ignored(content: Mapping[str, Any], issues: list[Issue]) -> tuple[float, ...]:
+    """Return the label that `dataset.json` says is to be ignored, if any."""
+    labels = content.get("labels")
+    ignored = labels.get("ignore") if isinstance(labels, dict) else None
+    if not isinstance(ignored, int) or ignored == 0:
+        return ()
+    message = f"names {ignored} as the label to be ignored: it is not taken for tumour; --tumor-labels chooses others."
+    issues.append(Issue("warning", "ignore-label", "dataset.json", None, message))
+    return (float(ignored),)

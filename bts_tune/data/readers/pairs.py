@@ -3,20 +3,22 @@
 The image may be called `x_image.tif` too, or the two of a patient's folder `image.tif` and `mask.tif`.
 
 So the LGG set (`kaggle_3m`) comes. Folders named like splits are the splits; without any, the slices are split later. A
-folder in which pairs lie is a patient, whose slices are a group, unless it is named after a kind of tumour or a plane.
-NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`), are cut into slices; each volume is a
-patient, where no folder is.
+folder in which pairs lie is a patient, whose slices are a group, unless it is one of a kind (see `_patients`).
+NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`, or `seg.nii.gz` beside `flair.nii.gz`), are
+cut into slices; each volume is a patient, where no folder is. A validation or test split without any mask is left out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
-from bts_tune.data.readers._names import examples, folded, mask_of, meaning, pair_key, tells_strata
+from bts_tune.data.readers._names import examples, folded, is_mask_alone, mask_of, meaning, pair_key
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers._patients import FolderMeanings, Folders, Placed
 from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.readers.coco import annotation_files
@@ -24,6 +26,7 @@ from bts_tune.data.readers.folders import FoldersReader, with_lone_groups
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, image_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
+from bts_tune.text import plural
 
 _DEPTH = 3
 """Folders below the dataset's in which pairs are looked for: a split, a patient, and one more."""
@@ -56,10 +59,21 @@ class PairsReader(Reader):
         if splits:
             require_training(root, splits)
         folders = {split: splits[split] for split in SPLITS if split in splits} if splits else {"train": root}
+        folders = _with_masks(root, folders, issues)
+        pairs = {split: _read(root, folder, split, issues) for split, folder in folders.items()}
+        volumes = {split: _cases(root, folder, split, options, issues) for split, folder in folders.items()}
+        placed: list[Placed] = []
+        for split, folder in folders.items():
+            placed += [Placed(split, _way(folder, one.image), one.image.stem) for one in pairs[split]]
+            placed += [Placed(split, _way(folder, one.mask), one.mask.stem) for one in volumes[split]]
+        some = next((one.name for members in pairs.values() for one in members), root.name)
+        meanings = FolderMeanings(placed, issues, some)
         records = {
             split: (
-                *_read(root, folder, split, issues),
-                *_read_volumes(root, folder, split, options, issues),
+                *(_told(one, _way(folder, one.image), meanings) for one in pairs[split]),
+                *slices_of(
+                    root, [_case(one, _way(folder, one.mask), meanings) for one in volumes[split]], options, issues
+                ),
             )
             for split, folder in folders.items()
         }
@@ -72,7 +86,7 @@ class PairsReader(Reader):
             categories={},
             records=with_lone_groups(records, issues),
             issues=tuple(issues),
-            own_splits=None if splits else (),
+            own_splits=tuple(folders) if splits else (),
         )
 
     def hint(self, root: Path) -> str | None:
@@ -102,27 +116,63 @@ def _has_pair(folder: Path) -> bool:
     )
 
 
+def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> dict[str, Path]:
+    """Return the splits but those for validation or test that have images and no mask at all, as challenges have."""
+    kept = dict(folders)
+    for split in ("valid", "test"):
+        files = image_files(folders[split], recursive=True, more=NIFTI_SUFFIXES) if split in folders else []
+        stems = [volume_stem(path) if is_nifti(path) else path.stem for path in files]
+        if files and not any(pair_key(folded(stem))[1] for stem in stems):
+            name = folders[split].relative_to(root).as_posix()
+            message = (
+                f"it has no masks for its {plural(len(files), 'image')}, so it is left out; predict segments them."
+            )
+            issues.append(Issue("warning", "split-without-masks", name, None, message))
+            del kept[split]
+    return kept
+
+
+def _way(folder: Path, path: Path) -> Folders:
+    """Return the folders between a split's folder and a file, without those that say no more than images or masks."""
+    return tuple(part for part in path.parent.relative_to(folder).parts if meaning(part) is None)
+
+
+def _told(record: SliceRecord, way: Folders, meanings: FolderMeanings) -> SliceRecord:
+    return replace(record, group=meanings.patient(way), strata=meanings.strata(way))
+
+
+def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:
+    patient = meanings.patient(way) or mask_of(volume_stem(case.mask)) or case.mask.name
+    return replace(case, group=patient, strata=meanings.strata(way))
+
+
 def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
-    """Return the volumes of each sequence by their mask, of files in one folder."""
+    """Return the volumes of each sequence by their mask, of files in one folder.
+
+    A mask that is called `mask` or `seg` alone is that of all volumes beside it, where it is the only one.
+    """
     volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
+    images = {path: stem for path, stem in volumes.items() if mask_of(stem) is None and not is_mask_alone(stem)}
     found: dict[Path, dict[str, Path]] = {}
     for path, stem in volumes.items():
         case = mask_of(stem)
         if case is not None:
+            # Of `P1` and `P10` in one folder, `P10_t1` is no sequence of the first.
             of_case = {
-                other_stem[len(case) :].strip("_-. ") or "image": other
-                for other, other_stem in volumes.items()
-                if other_stem.startswith(case) and mask_of(other_stem) is None
+                other[len(case) :].strip("_-. ") or "image": image
+                for image, other in images.items()
+                if other == case or (other.startswith(case) and not other[len(case)].isalnum())
             }
             if of_case:
                 found[path] = of_case
+    alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
+    if len(alone) == 1 and not found and images:
+        found[alone[0]] = {stem: image for image, stem in images.items()}
     return found
 
 
-def _read_volumes(
-    root: Path, folder: Path, split: str, options: ReaderOptions, issues: list[Issue]
-) -> list[SliceRecord]:
-    """Return the slices of the volumes below a folder, and note what is wrong.
+def _cases(root: Path, folder: Path, split: str, options: ReaderOptions, issues: list[Issue]) -> list[Case]:
+    """Return the volumes below a folder with their masks, and note what is wrong.
 
     Raises:
         DataError: there are several sequences, and none of them is chosen.
@@ -139,7 +189,7 @@ def _read_volumes(
             f"channels: --sequence all with channels: {len(names)}."
         )
     if wanted is not None and wanted.casefold() == ALL_SEQUENCES:
-        return slices_of(root, _of_all_sequences(root, folder, split, found, names, issues), options, issues)
+        return _of_all_sequences(root, split, found, names, issues)
     if wanted is not None and found and wanted.casefold() not in map(str.casefold, names):
         raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(names, 8)}.")
     chosen = wanted.casefold() if wanted is not None else names[0].casefold() if names else ""
@@ -152,13 +202,12 @@ def _read_volumes(
                 Issue("error", "missing-image", name, None, f"no volume of the sequence {chosen!r} beside it.")
             )
         else:
-            cases.append(Case(image, mask, split, _patient(mask, folder)))
-    return slices_of(root, cases, options, issues)
+            cases.append(Case(image, mask, split, ""))
+    return cases
 
 
 def _of_all_sequences(
     root: Path,
-    folder: Path,
     split: str,
     found: Mapping[Path, Mapping[str, Path]],
     names: list[str],
@@ -173,12 +222,8 @@ def _of_all_sequences(
             issues.append(Issue("error", "missing-image", mask.relative_to(root).as_posix(), None, message))
         else:
             first, *further = (of[name] for name in names)
-            cases.append(Case(first, mask, split, _patient(mask, folder), tuple(further)))
+            cases.append(Case(first, mask, split, "", tuple(further)))
     return cases
-
-
-def _patient(mask: Path, folder: Path) -> str:
-    return _group(mask.parent.relative_to(folder)) or mask_of(volume_stem(mask)) or mask.name
 
 
 def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[SliceRecord, ...]:
@@ -189,7 +234,7 @@ def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[Sl
     records: list[SliceRecord] = []
     lone: list[str] = []
     count = 0
-    for parent, members in files.items():
+    for members in files.values():
         stems = {folded(path.stem) for path in members}
         masks: dict[str, list[Path]] = defaultdict(list)
         images: dict[str, list[Path]] = defaultdict(list)
@@ -214,8 +259,7 @@ def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[Sl
             elif not of_stem:
                 lone.append(name)
             else:
-                group = _group(parent.relative_to(folder))
-                records.append(SliceRecord(name, split, paths[0], paths[0].stem, mask=of_stem[0], group=group))
+                records.append(SliceRecord(name, split, paths[0], paths[0].stem, mask=of_stem[0]))
         for paths in masks.values():
             for path in paths:
                 name = path.relative_to(root).as_posix()
@@ -227,8 +271,3 @@ def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[Sl
         message = f"{some} ({examples(lone)}); a slice without a tumour needs an all-zero mask, such as x_mask.png."
         issues.append(Issue("error", "missing-mask", lone[0], None, message))
     return tuple(sorted(records, key=lambda record: record.image))
-
-
-def _group(folder: Path) -> str | None:
-    """Return the patient that a folder below the split's says, if any."""
-    return next((part for part in folder.parts if not tells_strata(part) and meaning(part) is None), None)

@@ -1,7 +1,8 @@
 """Pascal VOC: `JPEGImages/`, `SegmentationClass/`, and lists of stems in `ImageSets/Segmentation/`.
 
-The lists `train.txt`, `val.txt` and `test.txt` are the splits; without a list of training images there are none, and
-the slices are split later. Images that no list names are left out, as VOC has more of them than masks.
+The lists `train.txt`, `val.txt` and `test.txt` are the splits, also in `ImageSets/Main/` or `ImageSets/` itself;
+without a list of training images there are none, and the slices are split later. Images that no list names are left
+out, as VOC has more of them than masks.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from bts_tune.data.files import read_file
-from bts_tune.data.readers._names import split_in
+from bts_tune.data.readers._names import split_in, split_words
+from bts_tune.data.readers._patients import folders_between
 from bts_tune.data.readers._split_folders import Place, subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.readers.folders import pair, with_lone_groups
-from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord
+from bts_tune.data.readers.folders import pair, with_lone_groups, with_patients
+from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import quoted
 
-_IMAGES, _MASKS, _LISTS = "jpegimages", "segmentationclass", ("imagesets", "segmentation")
+_IMAGES, _MASKS = "jpegimages", "segmentationclass"
+_LISTS = (("imagesets", "segmentation"), ("imagesets", "main"), ("imagesets",))
 
 
 @READERS.register("voc")
@@ -50,9 +53,10 @@ class VocReader(Reader):
             records["train"], issues = tuple(pairs.records), pairs.issues
         else:
             taken: dict[str, str] = {}
+            known_stems = frozenset(path.stem for path in Place(images).files())
             for split in (one for one in SPLITS if one in lists):
                 name = lists[split].relative_to(root).as_posix()
-                stems = _stems(lists[split])
+                stems = _stems(lists[split], known_stems)
                 for stem in sorted(stems & taken.keys()):
                     message = f"lists {quoted(stem)}, which {taken[stem]} lists too; a slice has one split."
                     issues.append(Issue("error", "several-splits", name, None, message))
@@ -69,11 +73,16 @@ class VocReader(Reader):
                     issues.append(Issue("error", "missing-image", name, None, message))
                 records[split] = tuple(pairs.records)
                 issues += pairs.issues
+        folders = {
+            one.name: folders_between(one.image.parent.relative_to(images).parts)
+            for members in records.values()
+            for one in members
+        }
         return Dataset(
             root=root,
             layout=self.name,
             categories={},
-            records=with_lone_groups(records, issues),
+            records=with_lone_groups(with_patients(records, folders, issues), issues),
             issues=tuple(issues),
             own_splits=None if "train" in lists else (),
         )
@@ -91,14 +100,31 @@ def _below(folder: Path, *names: str) -> Path | None:
 
 def _lists(root: Path) -> dict[str, Path]:
     """Return the list of each split; `trainval.txt` is of two and is passed over."""
-    folder = _below(root, *_LISTS)
-    files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
-    return {split: path for path in files if (split := split_in(path.stem)) is not None}
+    for place in _LISTS:
+        folder = _below(root, *place)
+        files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+        # Other words than the split's are those of a class, as in `tumor_train.txt`.
+        lists = {path: split for path in files if (split := split_in(path.stem)) is not None}
+        plain = {split: path for path, split in lists.items() if len(split_words(path.stem)) == 1}
+        if lists:
+            return plain or {split: path for path, split in lists.items()}
+    return {}
 
 
-def _stems(path: Path) -> frozenset[str]:
+def _stems(path: Path, known: frozenset[str]) -> frozenset[str]:
+    """Return the stems that a list names: a line each, which may have a suffix, or a number behind them."""
     try:
         lines = read_file(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no text in UTF-8; a stem a line is needed.") from None
-    return frozenset(line.split()[0] for line in lines if line.strip())
+    return frozenset(_stem(line.strip(), known) for line in lines if line.strip())
+
+
+def _stem(line: str, known: frozenset[str]) -> str:
+    first = line.split()[0]
+    forms = (line, _without_suffix(line), first, _without_suffix(first))
+    return next((form for form in forms if form in known), first)
+
+
+def _without_suffix(name: str) -> str:
+    return name.rpartition(".")[0] if name.lower().endswith(IMAGE_SUFFIXES) else name

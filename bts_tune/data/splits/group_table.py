@@ -16,6 +16,7 @@ from bts_tune.errors import DataError
 from bts_tune.text import plural, quoted
 
 _FILE_TITLES = ("file", "filename", "file_name", "file name", "name", "image", "image_name", "path", "slice")
+_NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>")
 _GROUP_TITLES = ("group", "patient", "patient_id", "patientid", "patient id", "pid", "subject", "subject_id", "case")
 
 
@@ -35,7 +36,10 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
     given: dict[str, dict[str, int]] = defaultdict(dict)
     for number, row in enumerate(rows, start=2):
         if len(row) > max(file, group) and row[file].strip():
-            given[_plain(row[file])].setdefault(row[group].strip(), number)
+            patient = row[group].strip()
+            patient = "" if patient.casefold() in _NOTHING else patient
+            given[_plain(row[file])].setdefault(patient, number)
+    _add_without_suffix(given, names)
     groups = []
     for name in names:
         found = next((given[form] for form in _forms(name) if form in given), {})
@@ -50,6 +54,16 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
         groups.append(next(iter(found)))
     _require_one_meaning(names, given, path)
     return groups
+
+
+def _add_without_suffix(given: dict[str, dict[str, int]], names: Sequence[str]) -> None:
+    """Add the names of the table without their suffixes, as `0.jpg` may be meant for `0.png`; not those of slices."""
+    known = {form for name in names for form in _forms(name)}
+    for written in [one for one in given if one not in known]:
+        suffix = PurePosixPath(written).suffix
+        if suffix.lower() in IMAGE_SUFFIXES:
+            for patient, number in given[written].items():
+                given[written.removesuffix(suffix)].setdefault(patient, number)
 
 
 def _require_one_meaning(names: Sequence[str], given: dict[str, dict[str, int]], path: Path) -> None:

@@ -111,13 +111,15 @@ def read_patients(names: Sequence[str], group_by: str) -> list[str]:
 
     Args:
         names: names of the slices.
-        group_by: a CSV file with the columns `file` and `group`, where it ends in `.csv` (see `group_table`); else a
-            regular expression with one group, searched for in each name.
+        group_by: a table with the columns `file` and `group`, where it ends in `.csv` or `.tsv`, or is a file that ends
+            in `.txt` (see `group_table`); else a regular expression with one group, searched for in each name.
 
     Raises:
         DataError: the file or the expression cannot be used, or leaves a slice without a patient.
     """
-    if group_by.lower().endswith(".csv"):
+    if group_by.lower().endswith((".xlsx", ".xls", ".ods")):
+        raise DataError(f"--group-by {group_by!r}: is a spreadsheet's own file, which is not read; save it as CSV.")
+    if group_by.lower().endswith((".csv", ".tsv")) or (group_by.lower().endswith(".txt") and Path(group_by).is_file()):
         return read_group_table(names, Path(group_by))
     try:
         pattern = re.compile(group_by)

@@ -21,6 +21,8 @@ from bts_tune.registry import SPLIT_METHODS
 from bts_tune.text import nearest, plural
 
 PROVIDED, GROUPED = "provided", "grouped"
+NO_PATIENTS = "none"
+"""In place of what gives the patients: those that the dataset's reader knows are none."""
 
 
 def make_split(
@@ -35,7 +37,7 @@ def make_split(
             has one, else `grouped`.
         seed: of what is random in it.
         group_by: a CSV file or a regular expression that gives the patients, see `groups.read_patients`. By default
-            patients are those that the dataset's reader knows, if any.
+            patients are those that the dataset's reader knows, if any; with `none` there are none.
 
     The same dataset, seed and `group_by` give the same split. The groups are found for any method.
 
@@ -48,8 +50,11 @@ def make_split(
         names = SPLIT_METHODS.names()
         raise DataError(f"--split {method!r}: must be one of {', '.join(names)}.{nearest(method, names)}")
     chosen = SPLIT_METHODS.get(method)()
-    if group_by is not None:
-        patients: Sequence[str] | None = read_patients(scan.names, group_by)
+    if group_by == NO_PATIENTS:
+        patients: Sequence[str] | None = None
+        group_by = None
+    elif group_by is not None:
+        patients = read_patients(scan.names, group_by)
     else:
         patients = _known_groups(dataset, scan)
         group_by = GROUPS_OF_THE_DATASET if patients is not None else None

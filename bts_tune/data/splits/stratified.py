@@ -71,14 +71,18 @@ def stratified_folds(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    strata = np.zeros(len(areas), dtype=np.int64)
+    of_area = np.zeros(len(areas), dtype=np.int64)
     tumors = areas > 0
     parts = min(AREA_STRATA, int(tumors.sum()) // (2 * number))
     if parts:
         edges = np.quantile(areas[tumors], np.linspace(0, 1, parts + 1)[1:-1])
-        strata[tumors] = 1 + np.searchsorted(edges, areas[tumors])
+        of_area[tumors] = 1 + np.searchsorted(edges, areas[tumors])
+    choices = [of_area, np.zeros_like(of_area)]
     if kinds is not None and len(np.unique(kinds)) > 1:
-        strata = np.unique(np.stack([kinds, strata]), axis=1, return_inverse=True)[1].reshape(-1)
+        both = np.unique(np.stack([kinds, of_area]), axis=1, return_inverse=True)[1].reshape(-1)
+        choices = [both, kinds, *choices]
+    # Of few slices, each kind and size may have fewer than there are folds: then the coarser strata are balanced.
+    strata = next(one for one in choices if np.unique(one, return_counts=True)[1].max() >= number)
     fold = np.empty(len(groups), dtype=np.int64)
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

@@ -109,7 +109,7 @@ class RunOptions:
         "provided, grouped (related slices stay together) or a method of a plugin (the dataset's own; else grouped)",
         "HOW",
     )
-    group_by: str | None = option("patients: a regular expression on file names, or a CSV file", "HOW")
+    group_by: str | None = option("patients: a regular expression on file names, a CSV file, or none", "HOW")
     split_seed: Annotated[int, Between(0)] = option(
         "seed of a split that the dataset does not have (0)", "N", default=0, kind="integer"
     )

@@ -190,15 +190,19 @@ def draw_predictions(samples: Samples, title: str, tags: Sequence[str] = ()) -> 
     width = left + 4 * cell + 4 * gap
     height = head + rows * cell + (rows - 1) * gap + foot
     with new_figure((width, height), layout=None) as (figure, png):
+        # One pair of axes in inches for all slices: a pair for each takes most of the time of a report.
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        columns = [left + column * (cell + gap) for column in range(4)]
+        for x, text in zip(columns, ("Image", "Truth", "Predicted probability", "Errors"), strict=True):
+            axes.text(x + cell / 2, height - head + 4 / 72, text, ha="center", fontweight="bold")
         drawn = []
         for row in range(rows):
             bottom = height - head - (row + 1) * cell - row * gap
-            places = [(left + column * (cell + gap), bottom) for column in range(4)]
-            axes = [figure.add_axes((x / width, y / height, cell / width, cell / height)) for x, y in places]
-            drawn.append(_draw_slice(axes, samples, row))
-            if row == 0:
-                for one, text in zip(axes, ("Image", "Truth", "Predicted probability", "Errors"), strict=True):
-                    one.set_title(text, loc="center", fontsize=9.5, pad=4)
+            places = [(x, x + cell, bottom, bottom + cell) for x in columns]
+            drawn.append(_draw_slice(axes, samples, row, places))
+            axes.text(left - 6 / 72, bottom + cell / 2, _label(samples, row), ha="right", va="center")
+        axes.set(xlim=(0, width), ylim=(0, height))  # which images change
         bar_place = (left + 2 * (cell + gap) + 0.1, foot - 0.2, cell - 0.2, 0.1)
         bar_axes = figure.add_axes((bar_place[0] / width, bar_place[1] / height, bar_place[2] / width, 0.1 / height))
         bar = figure.colorbar(drawn[0], cax=bar_axes, orientation="horizontal", ticks=[0.0, THRESHOLD, 1.0])
@@ -213,24 +217,29 @@ def draw_predictions(samples: Samples, title: str, tags: Sequence[str] = ()) -> 
     return png.getvalue()
 
 
-def _draw_slice(axes: Sequence[Axes], samples: Samples, row: int) -> AxesImage:
-    """Draw one row of the overlay and return the probability's image, for the colour bar."""
+def _draw_slice(
+    axes: Axes, samples: Samples, row: int, places: Sequence[tuple[float, float, float, float]]
+) -> AxesImage:
+    """Draw one row of the overlay into four places and return the probability's image, for the colour bar."""
     image, truth, probability = samples.images[row], samples.truths[row], samples.probabilities[row]
-    grey: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"}
-    axes[0].imshow(image, vmin=0, vmax=255, **grey)
-    axes[1].imshow(truth, vmin=0, vmax=1, **grey)
-    shown = axes[2].imshow(probability, cmap="inferno", vmin=0.0, vmax=1.0, interpolation="nearest")
-    axes[3].imshow(_errors(image, truth, probability > THRESHOLD), interpolation="nearest")
+    shown: list[tuple[NDArray[Any], dict[str, Any]]] = [
+        (image, {"cmap": "gray", "vmin": 0, "vmax": 255}),
+        (truth, {"cmap": "gray", "vmin": 0, "vmax": 1}),
+        (probability, {"cmap": "inferno", "vmin": 0.0, "vmax": 1.0}),
+        (_errors(image, truth, probability > THRESHOLD), {}),
+    ]
+    drawn = [
+        axes.imshow(pixels, extent=place, aspect="auto", interpolation="nearest", **colours)
+        for (pixels, colours), place in zip(shown, places, strict=True)
+    ]
+    return drawn[2]
+
+
+def _label(samples: Samples, row: int) -> str:
+    """Return what stands beside a slice: why it is shown, its name, its IoU."""
     iou = samples.iou[row]
-    text = f"IoU {iou:.2f}" if np.isfinite(iou) and truth.any() else "no tumour"
-    label = "\n".join(part for part in (samples.kinds[row], short_name(samples.names[row]), text) if part)
-    axes[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
-    for one in axes:
-        one.set_xticks([])
-        one.set_yticks([])
-        one.grid(False)
-        one.spines[:].set_visible(False)
-    return shown
+    text = f"IoU {iou:.2f}" if np.isfinite(iou) and samples.truths[row].any() else "no tumour"
+    return "\n".join(part for part in (samples.kinds[row], short_name(samples.names[row]), text) if part)
 
 
 def short_name(name: str) -> str:

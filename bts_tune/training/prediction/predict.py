@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bts_tune.data.files import Links, behind_links, files_below
+from bts_tune.data.files import Links, behind_links, files_below, target_of
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.planes import PLANES
 from bts_tune.data.prepared.images import read_image
@@ -148,9 +148,9 @@ def predict(
         for scan in scans
         for file in scan.files[:1]
     ]
-    inputs = {file.resolve() for scan in scans for file in scan.files}
+    inputs = {target_of(file) for scan in scans for file in scan.files}
     for output in (out / TABLE_FILE, out / COCO_FILE, *(file for job in jobs for file in job.outputs)):
-        if output.resolve() in inputs:
+        if target_of(output) in inputs:
             raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model, device)
     done: list[Prediction] = []

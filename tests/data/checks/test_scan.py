@@ -144,3 +144,18 @@ def test_the_real_masks_that_were_jpegs_are_cut_at_half(brisc: Path) -> None:
     assert [issue.code for issue in judged.issues] == ["lossy-masks"]
     assert [judged.rule.share(one) for one in values.values()] == cut
     assert np.median(np.array(nonzero) / np.array(cut)) == pytest.approx(1.14, abs=0.02)
+
+
+@pytest.mark.parametrize(("kind", "is_told"), [("outline", True), ("filled", False), ("thick ring", False)])
+def test_masks_that_are_outlines_are_told(tmp_path: Path, kind: str, is_told: bool) -> None:
+    root = write_pairs(tmp_path, 3)
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[5:30, 10:40] = 255
+    if kind != "filled":
+        width = 1 if kind == "outline" else 5
+        mask[5 + width : 30 - width, 10 + width : 40 - width] = 0
+    write_image(root / "masks" / "s000.png", mask)
+    found = [issue for issue in scan(root).slices["images/s000.png"].issues if issue.code == "outline-mask"]
+    assert bool(found) == is_told
+    if is_told:
+        assert "a line around 750 pixels, of which it holds 106" in found[0].message

@@ -152,6 +152,26 @@ class TestTiffs:
         decoded = decode(file.getvalue(), "a")
         assert np.array_equal(decoded[..., ::-1] if colour else decoded, pixels)
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_one_colour_after_the_other(self, dtype: Any, orientation: int, channels: int) -> None:
+        """OpenCV mixes up the pixels of those of more than 8 bits."""
+        colours = np.dstack([PIXELS, PIXELS // 2, PIXELS // 3, np.full_like(PIXELS, 255)])[..., :channels].astype(dtype)
+        stored = np.rot90(colours) if orientation == 6 else colours
+        extra: dict[str, Any] = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+        file = io.BytesIO()
+        tifffile.imwrite(
+            file,
+            np.ascontiguousarray(np.moveaxis(stored, 2, 0)),
+            photometric="rgb",
+            planarconfig="separate",
+            extratags=[(274, "H", 1, orientation, True)],
+            **extra,
+        )
+        decoded = decode(file.getvalue(), "a")
+        assert np.array_equal(decoded[..., [2, 1, 0, 3][:channels]], colours)
+
     def test_small_tiles_that_are_cut_off_are_broken(self) -> None:
         file = io.BytesIO()
         tifffile.imwrite(file, noise(100, 100), tile=(16, 16))

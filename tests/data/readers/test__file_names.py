@@ -139,3 +139,15 @@ def test_a_file_is_given_to_one_name_alone(tmp_path: Path) -> None:
     assert names.said(5) == "1 of its 5 file names read as the one file that nearly fits: 'b.png' as images/B.PNG " + (
         "(letter case)."
     )
+
+
+def test_the_last_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
+    files = [write_image(tmp_path / folder / "s0.png", noise()) for folder in ("scans/a", "scans/b", "drawn/a")]
+    names = FileNames(tmp_path, tmp_path, [tmp_path], files)
+    written = ["/home/me/scans/a/s0.jpg", "D:\\data\\scans\\b\\s0.png", "/mnt/drawn/a/s0.png", "/mnt/other/s0.png"]
+    found = names.resolve([(one, one.lstrip("/")) for one in written])
+    assert found == {
+        "home/me/scans/a/s0.jpg": "scans/a/s0.png",
+        "D:\\data\\scans\\b\\s0.png": "scans/b/s0.png",
+        "mnt/drawn/a/s0.png": "drawn/a/s0.png",
+    }

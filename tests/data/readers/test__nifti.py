@@ -236,3 +236,49 @@ def test_many_slices_of_a_broken_volume_are_one_error_that_names_it_as_the_user_
     errors = check_dataset(open_dataset(root)).errors
     (error,) = (one for one in errors if one.code == "unreadable-image")
     assert error.message.startswith("images/v1.nii.gz: holds values that are infinite or not numbers. This is so of ")
+
+
+@pytest.mark.parametrize("names", [("image", "mask"), ("t1", "seg"), ("flair", "tumor")])
+def test_a_volume_and_its_mask_alone_in_a_patients_folder(tmp_path: Path, names: tuple[str, str]) -> None:
+    for number in range(3):
+        for name, values in zip(names, volume(number), strict=True):
+            save(tmp_path / f"P{number}" / f"{name}.nii.gz", values)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.issues) == ("pairs", ())
+    assert {record.group for record in dataset} == {"P0", "P1", "P2"}
+    assert {int(read_mask(record).sum()) for record in dataset} == {0, 48}
+
+
+def test_a_case_does_not_take_the_volumes_of_another_whose_name_begins_alike(tmp_path: Path) -> None:
+    for number in (1, 10, 11):
+        image, mask = volume(number)
+        save(tmp_path / f"P{number}_t1.nii.gz", image)
+        save(tmp_path / f"P{number}_seg.nii.gz", mask)
+    dataset = open_dataset(tmp_path)
+    assert {record.group: record.image.name for record in dataset} == {f"P{n}": f"P{n}_t1.nii.gz" for n in (1, 10, 11)}
+
+
+def test_grades_above_patients_are_strata(tmp_path: Path) -> None:
+    for grade in ("HGG", "LGG"):
+        for number in range(2):
+            image, mask = volume(number)
+            for name, values in (("flair", image), ("t1", image), ("seg", mask)):
+                save(tmp_path / grade / f"{grade}{number}" / f"{grade}{number}_{name}.nii.gz", values)
+    dataset = open_dataset(tmp_path, sequence="flair")
+    assert {(record.group, record.strata) for record in dataset} == {
+        (f"{grade}{number}", (("grade", value),))
+        for grade, value in (("HGG", "high"), ("LGG", "low"))
+        for number in (0, 1)
+    }
+
+
+def test_one_value_that_is_no_number_refuses_every_slice_of_its_volume(tmp_path: Path) -> None:
+    root = write_volumes(tmp_path)
+    image, _ = volume()
+    spoilt = image.astype(np.float32)
+    spoilt[0, 0, 0] = np.nan
+    save(root / "images" / "v1.nii.gz", spoilt)
+    for record in open_dataset(root):
+        if record.group == "v1":
+            with pytest.raises(DataError, match=r"v1\.nii\.gz: holds values that are infinite or not numbers"):
+                read_slice(record)

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
+from bts_tune.data.prepared.masks import run_lengths
 from bts_tune.data.readers._outlines import ScaledOutlines
 from tests.data.builders import annotation, read_json, rectangle, write_coco, write_json
 
@@ -75,3 +77,33 @@ def test_a_few_odd_ones_among_many_say_nothing() -> None:
 
 def test_without_annotations_nothing_is_wrong() -> None:
     assert ScaledOutlines().problem() is None
+
+
+class TestRunLengths:
+    """Run lengths in the order of rows, which add up to the image all the same."""
+
+    def issues(self, tmp_path: Path, order: str, box: Any = (90, 60, 50, 40), compress: bool = False) -> list[str]:
+        root = write_coco(tmp_path, height=200, width=240)
+        mask = np.zeros((200, 240), dtype=np.uint8, order="F")
+        mask[60:100, 90:140] = 1
+        counted = mask if order == "columns" else np.asfortranarray(mask.reshape(-1).reshape((200, 240), order="F"))
+        encoding = coco_mask.encode(counted)
+        counts: Any = encoding["counts"].decode() if compress else run_lengths(encoding["counts"].decode())
+        content = read_json(root / "train")
+        content["annotations"] = [
+            {**annotation(number, number, {"size": [200, 240], "counts": counts}), "bbox": box} for number in range(3)
+        ]
+        write_json(root / "train", content)
+        dataset = open_dataset(root)
+        if order == "columns":
+            assert all(np.array_equal(read_mask(record), mask) for record in dataset.records["train"])
+        return [f"{issue.level} {issue.code}" for issue in dataset.issues]
+
+    @pytest.mark.parametrize("compress", [False, True])
+    def test_in_the_order_of_rows_is_an_error(self, tmp_path: Path, compress: bool) -> None:
+        assert self.issues(tmp_path / "a", "rows", compress=compress) == ["error runs-along-rows"]
+        assert self.issues(tmp_path / "b", "columns", compress=compress) == []
+
+    @pytest.mark.parametrize("box", [None, [1, 2, 3], [0, 0, 0, 0], [5, 150, 20, 20], "x"])
+    def test_boxes_that_say_nothing(self, tmp_path: Path, box: Any) -> None:
+        assert self.issues(tmp_path, "rows", box) == []

@@ -189,7 +189,7 @@ class TestReading:
         [
             (b"", "is not JSON"),
             (b'{"images": [', "is not JSON"),
-            (b"\xff\xfe\x00", "is not JSON"),
+            (b"\xff\xfe\x00", "is no text in UTF-8 or UTF-16"),
             (b"[" * 200_000, "nested too deeply"),
             (b"[]", "holds a list"),
             (b"9" * 5000, "is not JSON"),
@@ -404,6 +404,10 @@ class TestLayouts:
             ("result.json", "images/{number}.png"),
             ("result.json", "images\\{number}.png"),
             ("result.json", "../../upload/1/{number}.png"),
+            ("result.json", "..\\..\\label-studio\\upload\\1\\{number}.png"),
+            ("result.json", "../../../../../../etc/{number}.png"),
+            ("export-2026-01-31.json", "{number}.png"),
+            ("dataset.json", "{number}.png"),
             ("annotations/instances_default.json", "{number}.png"),
             ("annotations.json", "images/{number}.png"),
             ("_annotations.coco.json", "{number}.png"),
@@ -413,9 +417,6 @@ class TestLayouts:
     def test_one_file_for_all_images_waits_to_be_split(self, tmp_path: Path, json_name: str, listed: str) -> None:
         root = tmp_path / "a" / "b" / "dataset"
         self.write(root, json_name, "images/{number}.png", listed=listed)
-        if ".." in listed:
-            assert {one.code for one in open_dataset(root).errors} == {"unsafe-path"}
-            return
         dataset = open_dataset(root)
         assert (dataset.layout, dataset.errors, dataset.own_splits) == ("coco", (), ())
         assert [record.name for record in dataset.records["train"]] == [f"images/{number}.png" for number in range(3)]
@@ -504,3 +505,46 @@ def test_any_bytes_give_a_data_error(tmp_path_factory: pytest.TempPathFactory, d
     (root / "train" / "_annotations.coco.json").write_bytes(data)
     with pytest.raises(DataError):
         open_dataset(root)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "latin-1"])
+def test_encodings_of_annotation_files(tmp_path: Path, encoding: str) -> None:
+    root = write_coco(tmp_path)
+    content = read_json(root / "train")
+    content["info"] = {"contributor": "Müller"}
+    text = json.dumps(content, ensure_ascii=False)
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    (root / "train" / "_annotations.coco.json").write_bytes(mark + text.encode(encoding))
+    if encoding == "latin-1":
+        with pytest.raises(
+            DataError, match=r"_annotations\.coco\.json: is no text in UTF-8 or UTF-16; save it as UTF-8"
+        ):
+            open_dataset(root)
+    else:
+        assert [int(read_mask(record).sum()) for record in open_dataset(root).records["train"]] == [300] * 3
+
+
+def test_a_project_of_via_is_told(tmp_path: Path) -> None:
+    content = {"0.jpg123": {"filename": "0.jpg", "size": 123, "regions": []}}
+    for name in ("train", "val"):
+        write_image(tmp_path / name / "0.jpg", noise())
+        (tmp_path / name / f"annotations_{name}.json").write_text(json.dumps(content))
+    with pytest.raises(
+        DataError, match=r"is a project of the VGG Image Annotator \(VIA\); export it from there as COCO"
+    ):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["no file", "no annotations"])
+def test_a_test_split_without_annotations_is_left_out_and_said(tmp_path: Path, kind: str) -> None:
+    root = write_coco(tmp_path)
+    count = len(list((root / "test").glob("*.png")))
+    if kind == "no file":
+        (root / "test" / "_annotations.coco.json").unlink()
+    else:
+        write_json(root / "test", {**read_json(root / "test"), "annotations": []})
+    dataset = open_dataset(root)
+    assert (len(dataset.records["test"]), dataset.errors) == (0, ())
+    assert len(dataset.records["train"]) == 3
+    assert sorted(issue.code for issue in dataset.issues) == ["left-out", "split-without-masks"]
+    assert any(f"{count} .png file" in issue.message for issue in dataset.issues)

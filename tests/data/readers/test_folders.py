@@ -271,10 +271,10 @@ def test_slices_in_no_patients_folder_are_read_and_said(tmp_path: Path) -> None:
 def test_many_images_without_a_mask_are_one_error_with_the_cause(tmp_path: Path) -> None:
     root = write_pairs(tmp_path, 6)
     for path in sorted((root / "masks").iterdir()):
-        path.rename(path.with_name(f"tumour of {path.name}"))
+        path.rename(path.with_name(f"other{path.name}"))
     (error,) = open_dataset(root).errors
     assert "6 of 6 images have no mask of their stem" in error.message
-    assert "such as tumour of s000.png" in error.message
+    assert "such as others000.png" in error.message
 
 
 def test_outlines_of_yolo_are_told(tmp_path: Path) -> None:
@@ -343,3 +343,124 @@ def test_any_file_gives_a_dataset_or_a_data_error(
         for kind in ("images", "masks"):
             (root / "train" / kind / name).unlink()
     assert "\n" not in refusal
+
+
+def write_slices(root: Path, *names: tuple[str, str]) -> Path:
+    """Write a slice and its mask under each pair of names; the mask of number n has 10 (n + 1) pixels."""
+    for number, (image, mask) in enumerate(names):
+        write_image(root / image, noise(seed=number))
+        drawn = np.zeros((40, 60), dtype=np.uint8)
+        drawn[5 : 6 + number, 10:20] = 255
+        write_image(root / mask, drawn)
+    return root
+
+
+def areas(root: Path) -> dict[str, int]:
+    return {record.name: int(read_mask(record).sum()) for record in open_dataset(root)}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/{n}.png", "masks/{n:03}.png"),
+        ("images/slice_{n:02}.png", "masks/mask-{n}.png"),
+        ("images/P{n}/7.png", "masks/P{n}_007.png"),
+        ("images/P{n}/7.png", "masks/P{n}/seg/7.png"),
+        ("images/s{n}.png", "masks/s{n}_tumor.png"),
+        ("images/s{n}.png", "masks/s{n}-lesion-mask.png"),
+        ("images/s{n}.png", "masks/roi_s{n}.png"),
+    ],
+)
+def test_masks_of_nearly_the_same_name(tmp_path: Path, image: str, mask: str) -> None:
+    root = write_slices(tmp_path, *((image.format(n=n), mask.format(n=n)) for n in range(4)))
+    assert open_dataset(root).issues == ()
+    assert areas(root) == {image.format(n=n): 10 * (n + 1) for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("images/P{n}_t1.png", "masks/P{n}_result.png"), ("images/{n}_flair.png", "masks/{n}_hand drawn.png")],
+)
+def test_masks_are_found_by_what_names_have_in_common_and_this_is_said(tmp_path: Path, image: str, mask: str) -> None:
+    root = write_slices(tmp_path, *((image.format(n=n), mask.format(n=n)) for n in range(4)))
+    (issue,) = open_dataset(root).issues
+    assert (issue.level, issue.code) == ("warning", "masks-by-common-name")
+    assert f"such as {Path(mask.format(n=0)).name} for {Path(image.format(n=0)).name}" in issue.message
+    assert areas(root) == {image.format(n=n): 10 * (n + 1) for n in range(4)}
+
+
+def test_patients_in_names_are_never_left_out_to_make_names_fit(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"images/P1_{n}.png", f"masks/P2_{n}.png") for n in range(4)))
+    dataset = open_dataset(root)
+    assert (len(dataset), [issue.code for issue in dataset.errors]) == (0, ["missing-mask"])
+
+
+def test_a_mask_that_fits_several_images_is_named(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"images/raw/{n}.png", f"masks/{n}.png") for n in range(3)))
+    for n in range(3):
+        write_image(root / "images" / "enhanced" / f"{n}.png", noise(seed=n))
+    (error,) = open_dataset(root).errors
+    assert "masks/0.png fits 2 images (images/enhanced/0.png, images/raw/0.png): keep one" in error.message
+
+
+@pytest.mark.parametrize("folder", ["raw", "Original", "MRI", "frames", "t1", "Brain scans"])
+@pytest.mark.parametrize("masks", ["masks", "Ground Truth", "tumor_masks"])
+def test_images_lie_beside_the_masks_in_a_folder_of_any_name(tmp_path: Path, folder: str, masks: str) -> None:
+    root = write_slices(tmp_path, *((f"{folder}/{n}.png", f"{masks}/{n}.png") for n in range(4)))
+    write_image(root / "other" / "x.png", noise())
+    assert areas(root) == {f"{folder}/{n}.png": 10 * (n + 1) for n in range(4)}
+    (left_out,) = open_dataset(root).issues
+    assert "other/x.png" in left_out.message
+
+
+def test_two_folders_that_may_hold_the_images_are_refused(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"raw/{n}.png", f"masks/{n}.png") for n in range(3)))
+    write_image(root / "smooth" / "0.png", noise())
+    with pytest.raises(DataError, match="raw/ and smooth/ may each hold the images of train; keep one"):
+        open_dataset(root)
+
+
+def test_output_is_masks_beside_input_alone(tmp_path: Path) -> None:
+    root = write_slices(tmp_path / "a", *((f"Input/{n}.png", f"output/{n}.png") for n in range(3)))
+    assert areas(root) == {f"Input/{n}.png": 10 * (n + 1) for n in range(3)}
+    root = write_slices(tmp_path / "b", *((f"images/{n}.png", f"output/{n}.png") for n in range(3)))
+    with pytest.raises(DataError, match="is not a dataset"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize(("split", "of"), [("test", "test"), ("val", "validation")])
+def test_a_split_without_masks_is_left_out_and_said(tmp_path: Path, split: str, of: str, empty: bool) -> None:
+    for name in ("train", *({"val", "test"} - {split})):
+        write_pairs(tmp_path / name, 4, seed=len(name))
+    for number in range(3):
+        write_image(tmp_path / split / "images" / f"{number}.png", noise(seed=50 + number))
+    if empty:
+        (tmp_path / split / "masks").mkdir()
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[one]) for one in ("train", "valid", "test")] == [
+        4,
+        *((4, 0) if of == "test" else (0, 4)),
+    ]
+    assert dataset.needs_splitting == (of == "validation")
+    said, left_out = dataset.issues
+    assert (left_out.code, said.code) == ("left-out", "split-without-masks")
+    assert "3 .png files left out" in left_out.message
+    assert said.file == f"{split}/images"
+    assert f"no masks for its 3 images, so the {of} split is left out" in said.message
+
+
+def test_a_challenges_test_images_leave_a_dataset_without_splits(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"train_images/{n}.png", f"train_masks/{n}.png") for n in range(4)))
+    write_image(root / "test_images" / "0.png", noise())
+    dataset = open_dataset(root)
+    assert (len(dataset.records["train"]), dataset.own_splits) == (4, ())
+
+
+def test_classes_that_are_numbers_are_no_patients(tmp_path: Path) -> None:
+    names = [(f"{split}/{kind}/images/{n}.png", f"{split}/{kind}/masks/{n}.png")
+             for split in ("train", "val") for kind in "123" for n in range(2)]  # fmt: skip
+    dataset = open_dataset(write_slices(tmp_path, *names))
+    assert {record.group for record in dataset} == {None}
+    assert {record.strata for record in dataset} == {(("folder", kind),) for kind in "123"}
+    assert [issue.code for issue in dataset.issues] == ["folders-as-kinds"]

@@ -147,3 +147,36 @@ def test_any_table_gives_a_dataset_or_a_data_error(tmp_path_factory: pytest.Temp
     except DataError:
         return
     assert all(record.image.is_relative_to(root) for members in dataset.records.values() for record in members)
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        "image_filename,mask_filename",
+        "Image Path,Label",
+        "img,seg",
+        "imagepath,maskpath",
+        "scan,ground_truth",
+        "image,target",
+    ],
+)
+def test_usual_titles(tmp_path: Path, titles: str) -> None:
+    text = f"{titles},patient_id\n" + "".join(row(number, f"p{number // 2}") for number in range(8))
+    dataset = read(write_files(tmp_path), text)
+    assert (dataset.issues, len(dataset), {record.group for record in dataset}) == ((), 8, {f"p{n}" for n in range(4)})
+
+
+def test_a_column_of_kinds_is_none_of_masks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no column for masks"):
+        read(write_files(tmp_path), "image,label\na/s0.png,glioma\na/s1.png,meningioma\n")
+
+
+def test_absolute_paths_of_images_and_masks_of_one_name(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / "scans" / f"{number}.png", noise(seed=number))
+        write_image(tmp_path / "drawn" / f"{number}.png", np.full((40, 60), number, dtype=np.uint8))
+    text = "image,mask\n" + "".join(f"/home/me/scans/{n}.png,/home/me/drawn/{n}.png\n" for n in range(3))
+    dataset = read(tmp_path, text)
+    assert [(one.name, one.mask) for one in dataset] == [
+        (f"scans/{n}.png", tmp_path / "drawn" / f"{n}.png") for n in range(3)
+    ]

@@ -9,6 +9,7 @@ import pytest
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
+from bts_tune.data.prepared.prepare import with_mask_rule
 from bts_tune.data.readers.nnunet import NnunetReader
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
@@ -148,3 +149,31 @@ def test_the_sequence_is_part_of_what_is_prepared(tmp_path: Path) -> None:
     assert one is not None
     assert other is not None
     assert one.describe() != other.describe()
+
+
+@pytest.mark.parametrize(
+    "labels", [{"background": 0, "tumour": 1, "ignore": 2}, {"background": 0, "all": [1, 3], "ignore": 2}]
+)
+def test_the_label_to_be_ignored_is_no_tumour(tmp_path: Path, labels: dict[str, Any]) -> None:
+    root = write_raw(tmp_path)
+    content = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps({**content, "labels": labels}))
+    for case in range(4):
+        mask = np.zeros((40, 60), dtype=np.uint8)
+        mask[5:20, 10:20] = 1
+        mask[30:] = 2
+        write_image(root / "labelsTr" / f"case{case}.png", mask)
+    dataset = with_mask_rule(open_dataset(root))
+    assert {int(read_mask(record, dataset.mask_rule).sum()) for record in dataset} == {150}
+    (issue,) = dataset.issues
+    assert (issue.file, issue.code, issue.level) == ("dataset.json", "ignore-label", "warning")
+    chosen = with_mask_rule(open_dataset(root, tumor_labels=["2"]))
+    assert {int(read_mask(record, chosen.mask_rule).sum()) for record in chosen} == {600}
+    assert chosen.fingerprint() != dataset.fingerprint()
+
+
+def test_test_images_without_labels_are_left_out_and_said(tmp_path: Path) -> None:
+    root = write_raw(tmp_path)
+    write_image(root / "imagesTs" / "case9_0000.png", noise())
+    dataset = open_dataset(root)
+    assert sorted(issue.code for issue in dataset.issues) == ["left-out", "split-without-masks"]

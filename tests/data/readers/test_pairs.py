@@ -134,3 +134,13 @@ def test_volumes_of_other_formats_are_refused_with_the_cure(tmp_path: Path, suff
     for place in ("beside", "folders"):
         with pytest.raises(DataError, match="save them as NIfTI"):
             open_dataset(tmp_path / place)
+
+
+def test_a_split_without_any_mask_is_left_out(tmp_path: Path) -> None:
+    write_patients(tmp_path / "train")
+    for number in range(2):
+        write_image(tmp_path / "test" / f"{number}.png", noise(seed=90 + number))
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [12, 0, 0]
+    assert dataset.own_splits == ()
+    assert sorted(issue.code for issue in dataset.issues) == ["left-out", "split-without-masks"]

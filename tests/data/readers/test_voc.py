@@ -83,3 +83,28 @@ def test_a_list_that_is_no_text_is_told(tmp_path: Path) -> None:
     (root / "ImageSets" / "Segmentation" / "train.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"train\.txt: is no text in UTF-8"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize("place", ["Segmentation", "Main", "."])
+@pytest.mark.parametrize("form", ["s{}", "s{}.jpg", "s{} 1", "s{} -1"])
+def test_lists_as_programs_write_them(tmp_path: Path, place: str, form: str) -> None:
+    root = write_voc(tmp_path)
+    shutil.rmtree(root / "ImageSets")
+    folder = root / "ImageSets" / place
+    folder.mkdir(parents=True)
+    for name, stems in (("train", "0123"), ("val", "45"), ("tumor_train", "0")):
+        (folder / f"{name}.txt").write_bytes("\r\n".join(form.format(stem) for stem in stems).encode())
+    dataset = open_dataset(root)
+    assert dataset.errors == ()
+    assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 2, 0]
+
+
+def test_stems_with_spaces(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, train="0123", val="45")
+    for folder in ("JPEGImages", "SegmentationClass"):
+        for path in (root / folder).iterdir():
+            path.rename(path.with_name(f"the {path.name}"))
+    for path in (root / "ImageSets" / "Segmentation").iterdir():
+        path.write_text("".join(f"the {line}\n" for line in path.read_text().split()))
+    dataset = open_dataset(root)
+    assert (dataset.errors, len(dataset)) == ((), 6)

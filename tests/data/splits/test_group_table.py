@@ -71,3 +71,20 @@ def test_what_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04\x00\x00\x81")
     with pytest.raises(DataError, match="is no text in UTF-8, UTF-16 or Windows-1252"):
         read_group_table(NAMES, path)
+
+
+@pytest.mark.parametrize("nothing", ["", "NaN", "None", "null", "n/a"])
+def test_a_patient_that_is_missing_is_no_patient(tmp_path: Path, nothing: str) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text(f"file,group\na.png,{nothing}\nb.png,{nothing}\n")
+    with pytest.raises(DataError, match=r"gives no group for 'a\.png'"):
+        read_group_table(["a.png", "b.png"], path)
+
+
+def test_names_of_another_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,group\nimages\\a.jpg,x\nb.tif,y\n")
+    assert read_group_table(["images/a.png", "images/b.png"], path) == ["x", "y"]
+    path.write_text("file,group\na.jpg,x\na.tif,y\n")
+    with pytest.raises(DataError, match="two groups"):
+        read_group_table(["images/a.png"], path)

@@ -145,3 +145,17 @@ class TestPatients:
     def test_a_missing_table(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="cannot be read"):
             read_patients(self.NAMES, str(tmp_path / "no.csv"))
+
+
+@pytest.mark.parametrize(("name", "separator"), [("g.tsv", "\t"), ("g.txt", ";"), ("G.CSV", ",")])
+def test_tables_of_other_suffixes(tmp_path: Path, name: str, separator: str) -> None:
+    table = tmp_path / name
+    table.write_text(
+        "".join(f"{one}{separator}{other}\n" for one, other in (("file", "group"), ("a", "x"), ("b", "y")))
+    )
+    assert read_patients(["images/a.png", "images/b.png"], str(table)) == ["x", "y"]
+
+
+def test_a_spreadsheets_own_file_is_told() -> None:
+    with pytest.raises(DataError, match=r"patients\.xlsx'.*save it as CSV"):
+        read_patients(["a.png"], "patients.xlsx")

@@ -139,3 +139,13 @@ def test_kinds_of_tumours_are_in_equal_parts_in_all_splits(phantoms: Scanned) ->
     for members in moved.records.values():
         share = sum(one.strata[0][1] == "glioma" for one in members) / len(members)
         assert 0.25 < share < 0.75
+
+
+def test_none_in_place_of_patients_leaves_those_of_the_reader_out(phantoms: Scanned) -> None:
+    names = phantoms.scan.names
+    known = with_groups(phantoms.dataset, {name: str(place % 2) for place, name in enumerate(names)})
+    with pytest.raises(DataError, match="where the folders are no patients, --group-by none"):
+        make_split(known, phantoms.scan, "grouped")
+    _, split = make_split(known, phantoms.scan, "grouped", group_by="none")
+    _, plain = make_split(phantoms.dataset, phantoms.scan, "grouped")
+    assert (split.hash, split.group_by) == (plain.hash, None)

@@ -36,3 +36,19 @@ def test_slices_without_any_tumour_are_one_stratum() -> None:
 def test_a_slice_that_cannot_be_read_has_no_area() -> None:
     scan = Scan({"a": SliceScan((), tumor_share=0.25), "b": SliceScan(()), "c": SliceScan((), tumor_share=0.0)})
     assert tumor_areas(scan).tolist() == [0.25, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("count", "kinds"), [(12, 4), (36, 12), (7, 7), (20, 5)])
+def test_few_slices_of_many_kinds_are_balanced_as_far_as_they_can_be(count: int, kinds: int) -> None:
+    kind = np.arange(count) % kinds
+    areas = np.where(np.arange(count) % 3 == 0, 0.0, np.linspace(0.01, 0.1, count))
+    for number in (3, 5):
+        fold = stratified_folds(np.arange(count), areas, number, 0, kind)
+        assert sorted(np.unique(fold).tolist()) == list(range(number))
+        assert np.ptp(np.bincount(fold)) <= number
+
+
+def test_kinds_are_balanced_where_kinds_and_areas_together_are_too_fine() -> None:
+    kind, areas = np.repeat([0, 1], 6), np.where(np.arange(12) % 6 < 3, 0.0, 0.05)
+    fold = stratified_folds(np.arange(12), areas, 6, 0, kind)
+    assert [sorted(np.bincount(fold[kind == one], minlength=6).tolist()) for one in (0, 1)] == [[1] * 6, [1] * 6]

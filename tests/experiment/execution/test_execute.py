@@ -65,7 +65,7 @@ def test_a_complete_run_is_reported_anew_without_ray(
         report = (folder.path / "report.md").read_text()
         (folder.path / "report.md").unlink()
         (folder.path / "report.html").unlink()
-        code, output, errors = command("--resume", folder.path.name, "--no-dashboard", *more)
+        code, output, errors = command.here("--resume", folder.path.name, "--no-dashboard", *more)
         assert code == 0, errors
         assert "complete, and nothing is left to train or to measure" in output
         assert (folder.path / "report.md").read_text().splitlines()[0] == report.splitlines()[0]
@@ -80,7 +80,7 @@ def test_a_complete_run_goes_on_where_something_is_left(
     folder = command.copy_of(with_final.folder)
     scored = next(folder.path.glob("scores/*"))
     scored.unlink()
-    code, output, errors = command("--resume", folder.path.name, "--no-dashboard")
+    code, output, errors = command.here("--resume", folder.path.name, "--no-dashboard")
     assert code == 0, errors
     assert "nothing is left" not in output
     assert scored.exists()

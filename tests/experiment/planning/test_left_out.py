@@ -134,7 +134,7 @@ def test_extended_runs_offline_on_what_is_there_and_its_report_says_so(command: 
     code, _, errors = command.here(*arguments)
     assert code == 2
     assert "--skip-missing-weights to go on without 'unet-b0'" in errors
-    code, output, errors = command(*arguments, "--skip-missing-weights")
+    code, output, errors = command.here(*arguments, "--skip-missing-weights")
     assert code == 0, errors
     sentence = "LEFT OUT: pretrained weights could not be had, so that the search cannot draw efficientnet-b0"
     assert sentence in output

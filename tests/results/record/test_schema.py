@@ -338,7 +338,10 @@ def sound_lines(folder: RunFolder) -> tuple[list[Any], list[Any]]:
     return first, second
 
 
-FUZZED = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+# Each example writes and reads a whole run, and makes all of its report but the figures.
+FUZZED = settings(
+    max_examples=max(100, settings().max_examples), deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.fixture(scope="module")

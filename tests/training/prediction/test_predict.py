@@ -14,7 +14,7 @@ from bts_tune.errors import DataError, RunError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.prediction.predict import list_scans, predict
 from bts_tune.training.prediction.segmenter import Segmenter
-from tests.training.builders import data, split, tiny, trained
+from tests.training.builders import Bright, data, split, tiny, trained
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +211,10 @@ def test_of_a_folder_nothing_is_opened_that_links_take_out_of_it(folder: Path, t
         next(predict(folder, [images], tmp_path / "out", device="cpu"))
     # A file that is named itself is meant.
     assert len(list(predict(folder, [images / "c.png"], tmp_path / "out", device="cpu"))) == 1
+
+
+def test_a_link_to_itself_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "loop.png").symlink_to("loop.png")
+    with pytest.raises(DataError, match=r"loop\.png: cannot be read: Too many levels of symbolic links"):
+        list(predict(Bright(), [tmp_path / "in"], tmp_path / "out"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,8 @@ class TensorBoard(Tracker):
     def start_run(self, folder: Path, run: Mapping[str, Any]) -> None:
         """Remember where to write."""
         self._folder = folder / "tensorboard"
+        with _without_torch():
+            import tensorboardX  # noqa: F401
 
     def location(self) -> str:
         """Return the folder."""
@@ -95,3 +99,20 @@ def _end(*, good: bool) -> Summary:
     plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content)
     value = Summary.Value(tag="_hparams_/session_end_info", metadata=SummaryMetadata(plugin_data=plugin))
     return Summary(value=[value])
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let imports do without torch, as where it is not installed, unless it is loaded already.
+
+    tensorboardX imports it to know its tensors, of which none are logged here; the process of a run needs it no sooner
+    than its last evaluation.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]

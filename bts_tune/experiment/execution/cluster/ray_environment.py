@@ -63,6 +63,8 @@ def environment_variables(options: RunOptions, address: str | None = None) -> It
         changes["TUNE_MAX_PENDING_TRIALS_PG"] = str(options.concurrent)
     if address is None:
         changes["RAY_worker_niceness"] = str(LOW_PRIORITY if options.polite else 0)
+        # Otherwise Ray starts a process for each core at once, which trials do not use, and ends it after a second.
+        changes["RAY_prestart_worker_first_driver"] = "0"
         changes |= _token(os.environ)
     changes = {name: value for name, value in changes.items() if name not in os.environ}
     if address is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import traceback
@@ -146,6 +147,8 @@ class TrialActor(tune.Trainable):
         from bts_tune.training.loop import open_trial, rows
         from bts_tune.training.trial import TrialSetup
 
+        if not gc.get_freeze_count():
+            gc.freeze()  # what is imported stays; the collection at the end of each trial need not look through it
         plan = self._plan
         shipping = plan["shipping"]
         if shipping is None:

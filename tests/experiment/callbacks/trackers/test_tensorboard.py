@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,17 @@ class TestTensorBoard(TrackerContract):
         tracker = self.make()
         tracker.start_run(folder, {})
         assert tracker.location() == f"TensorBoard logs: {folder / 'tensorboard'}"
+
+
+def test_the_process_of_a_run_does_not_import_torch_for_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from bts_tune.experiment.callbacks.trackers.tensorboard import TensorBoard\n"
+        "tracker = TensorBoard(); tracker.start_run(Path(sys.argv[1]), {})\n"
+        "tracker.start_trial('a', {'decoder': 'unet', 'learning_rate': 0.1}, 0)\n"
+        "tracker.log_epoch('a', {'epoch': 1, 'val_iou': 0.5}); tracker.end_trial('a', 'complete', '')\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert scalars(tmp_path, "a") == [("val_iou", 1, 0.5)]

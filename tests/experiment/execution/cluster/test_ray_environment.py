@@ -16,6 +16,7 @@ from bts_tune.experiment.planning.options import RunOptions
 OWN = RunOptions(space="baseline")
 
 MEMORY_MONITOR, NICENESS = "RAY_memory_monitor_refresh_ms", "RAY_worker_niceness"
+IN_ADVANCE = "RAY_prestart_worker_first_driver"
 
 
 def test_variables_are_set_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +49,17 @@ def test_trials_have_the_priority_of_the_user_unless_they_are_to_be_polite(
     monkeypatch.delenv(NICENESS, raising=False)
     with environment_variables(OWN.replaced(polite=polite)):
         assert os.environ[NICENESS] == niceness
+
+
+def test_a_ray_of_the_run_s_own_starts_no_process_before_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(IN_ADVANCE, raising=False)
+    with environment_variables(OWN):
+        assert os.environ[IN_ADVANCE] == "0"
+    with environment_variables(OWN, "10.0.0.1:6379"):
+        assert IN_ADVANCE not in os.environ
+    monkeypatch.setenv(IN_ADVANCE, "1")
+    with environment_variables(OWN):
+        assert os.environ[IN_ADVANCE] == "1"
 
 
 def test_a_folder_whose_name_is_too_long_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from bts_tune.data.prepared.prepare import prepare
 from bts_tune.experiment.execution.trials.trainable import BrokenProcessError, TrialActor
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.results.record.objective import DICE_LOSS
-from tests.experiment.conftest import Command
+from tests.experiment.conftest import Watched
 from tests.processes import forking
 from tests.training.builders import TIMING, TINY
 
@@ -140,59 +137,32 @@ def test_a_failure_that_nobody_foresaw_ends_the_process(plan: Callable[..., dict
         actor.step()
 
 
-def title_of_the_latest(folder: Path) -> str:
-    """The title of the process that opened the latest trial of a run; empty where there is none."""
-    events = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines(keepends=True)[:-1]]
-    pids = [event["pid"] for event in events if event["event"] == "opened"]
-    return Path(f"/proc/{pids[-1]}/cmdline").read_text(errors="replace").strip(" \0") if pids else ""
-
-
-def test_trials_of_a_run_share_a_process_until_one_fails_in_it(
-    command: Command, space_file: Callable[..., Path]
-) -> None:
-    extra = """
-  wild:
-    description: It diverges.
-    config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, bce_weight: 1.0e+38}
-  broken:
-    description: Its decoder cannot take images this small.
-    config: {decoder: pan, encoder: resnet18}
-  last:
-    description: It begins in a process of its own.
-    config: {decoder: linknet}
-"""
-    space = space_file(extra=extra, epochs=5)
-    process = command.start(*command.run_arguments(space, "shared", "--concurrent", "1"))
-    titles: set[str] = set()
-    while process.poll() is None:
-        with contextlib.suppress(OSError):  # no run yet, or no longer that process
-            titles.add(title_of_the_latest(command.folder / "results" / "shared"))
-        time.sleep(0.05)
-    _, errors = process.communicate()
-    assert process.returncode == 1, errors
-    assert errors == ""
-    trials = {trial.trial: trial for trial in command.record("shared").trials()}
+def test_trials_of_a_run_share_a_process_until_one_fails_in_it(with_bad_trials: Watched) -> None:
+    assert with_bad_trials.code == 1
+    assert with_bad_trials.errors == ""
+    trials = {trial.trial: trial for trial in with_bad_trials.folder.trials()}
     assert {name: trial.status for name, trial in trials.items()} == {
         "plain": "complete",
         "frozen": "complete",
         "wild": "diverged",
         "broken": "failed",
+        "killed-once": "complete",
         "last": "complete",
     }
     assert "epoch" in trials["wild"].reason
-    report = (command.folder / "results" / "shared" / "report.md").read_text()
+    report = (with_bad_trials.folder.path / "report.md").read_text()
     assert trials["wild"].reason in report
     assert trials["broken"].reason in report
     assert trials["broken"].reason.startswith("RuntimeError: Given input size")
     assert trials["plain"].started["pid"] == trials["frozen"].started["pid"] != trials["last"].started["pid"]
     assert trials["plain"].started["pid"] != os.getpid()
     # Between two steps the title is Ray's own, and a short epoch may be over before it is seen.
-    seen = {title for title in titles if " epoch " in title}
+    seen = {title for title in with_bad_trials.titles if " epoch " in title}
     assert seen
     best = {f"{row['best_val_dice_loss']:.4f}" for trial in trials.values() for row in trial.rows}
     for title in seen:
         name, _, epoch = title.removeprefix("ray::").partition(" epoch ")
         number, _, so_far = epoch.partition(" best ")
         assert name in trials
-        assert number in {f"{epoch}/5" for epoch in range(1, 6)}
-        assert so_far in best if so_far else number == "1/5"
+        assert number in {f"{epoch}/3" for epoch in range(1, 4)}
+        assert so_far in best if so_far else number == "1/3"
