@@ -23,7 +23,8 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         began = time.monotonic()
         yield count
         if total_done:
-            console.print(f"{what}: {total_done} in {time.monotonic() - began:.1f} s", highlight=False, markup=False)
+            line = f"{what}: {total_done} in {time.monotonic() - began:.1f} s"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:

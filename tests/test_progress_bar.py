@@ -7,9 +7,9 @@ from rich.console import Console
 from bts_tune.progress_bar import progress_bar
 
 
-def shown(*, terminal: bool, steps: int) -> str:
+def shown(*, terminal: bool, steps: int, what: str = "checking") -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
-    with progress_bar(console, "checking") as progress:
+    with progress_bar(console, what) as progress:
         for step in range(steps):
             progress(step + 1, steps)
     assert isinstance(console.file, io.StringIO)
@@ -17,9 +17,10 @@ def shown(*, terminal: bool, steps: int) -> str:
 
 
 def test_where_output_is_piped_one_line_is_left() -> None:
-    text = shown(terminal=False, steps=3)
-    assert text.startswith("checking: 3 in ")
-    assert text.count("\n") == 1
+    for what in ("checking", "preparing 64 px, equalisation histogram, 25% of the training images, and more"):
+        text = shown(terminal=False, steps=3, what=what)
+        assert text.startswith(f"{what}: 3 in ")
+        assert text.count("\n") == 1
 
 
 def test_where_there_was_nothing_to_do_nothing_is_said() -> None:
