@@ -34,7 +34,7 @@ from bts_tune.experiment.planning.inputs import (
     prepare_inputs,
     reopen_dataset,
 )
-from bts_tune.experiment.planning.left_out import leave_out_missing
+from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.experiment.planning.preview import DryRun
@@ -394,7 +394,8 @@ def dry_run(options: RunOptions, console: Console, space: Space | None = None, *
     duration = None
     if cluster_address(options.address) is None:  # of a cluster, this machine tells nothing
         duration = duration_here(resolved, splits, options, console, timed=timed)
-    return DryRun(space.name, resolved, [train for train, _ in splits], duration)
+    downloads = encoders_to_download(resolved, options, cache_folder(options))
+    return DryRun(space.name, resolved, [train for train, _ in splits], duration, downloads)
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:

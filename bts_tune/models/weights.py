@@ -75,24 +75,48 @@ def resolve_weights(
         raise ConfigError(f"encoder_weights: {encoder_weights!r} with encoder: {NO_ENCODER}; allowed: 'none'.")
     if encoder_weights == "none":
         return EncoderWeights(encoder)
+    file = weights_here(encoder, encoder_weights, weights_dir, cache)
+    if file is None:
+        _, file = _kept(encoder, cache)
+        _download(encoder, file, weights_dir)
+    return _from_file(encoder, file, cache)
+
+
+def weights_here(
+    encoder: str, encoder_weights: str, weights_dir: Path | None = None, cache: Path | None = None
+) -> Path | None:
+    """Return the file that holds the weights of an encoder on this machine; None where they would be downloaded.
+
+    Args:
+        encoder: SMP encoder name.
+        encoder_weights: 'imagenet', or the path of a file, which need not be there.
+        weights_dir: as of `resolve_weights`.
+        cache: likewise.
+
+    Raises:
+        WeightsError: `weights_dir` is no folder.
+    """
     if encoder_weights != "imagenet":
-        return _from_file(encoder, Path(encoder_weights).expanduser(), cache)
+        return Path(encoder_weights).expanduser()
     if weights_dir is not None:
         if not weights_dir.is_dir():
             raise WeightsError(f"--weights-dir {weights_dir}: no such folder.")
         for suffix in SUFFIXES:
             file = weights_dir / f"{encoder}{suffix}"
             if file.is_file():
-                return _from_file(encoder, file, cache)
+                return file
     packaged = packaged_weights(encoder)
     if packaged is not None:
-        return _from_file(encoder, packaged, cache)
-    kept_in = places(cache)
-    files = [folder / "weights" / f"{encoder}.safetensors" for folder in [*kept_in, default_cache()]]
-    file = next((file for file in files if os.access(file, os.R_OK)), files[len(kept_in) - 1])
-    if not file.is_file():
-        _download(encoder, file, weights_dir)
-    return _from_file(encoder, file, cache)
+        return packaged
+    files, _ = _kept(encoder, cache)
+    return next((file for file in files if os.access(file, os.R_OK) and file.is_file()), None)
+
+
+def _kept(encoder: str, cache: Path | None) -> tuple[list[Path], Path]:
+    """Return where downloaded weights of an encoder are looked for, and where they are put."""
+    own = places(cache)
+    files = [folder / "weights" / f"{encoder}.safetensors" for folder in [*own, default_cache()]]
+    return files, files[len(own) - 1]
 
 
 def load_encoder(encoder: nn.Module, weights: EncoderWeights) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from bts_tune.errors import MissingWeightsError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders
-from bts_tune.models.weights import EncoderWeights, resolve_weights
+from bts_tune.models.weights import EncoderWeights, resolve_weights, weights_here
 from bts_tune.results.warnings import left_out_sentence
 from bts_tune.space import ResolvedSpace, Space
 from bts_tune.space.layers import without_choices
@@ -53,6 +53,16 @@ def find_weights(space: ResolvedSpace, options: RunOptions, cache: Path) -> Weig
         WeightsError: one cannot be had.
     """
     return {pair: resolve_weights(*pair, _weights_dir(options), cache) for pair in encoders(space)}
+
+
+def encoders_to_download(space: ResolvedSpace, options: RunOptions, cache: Path) -> list[str]:
+    """Return the encoders of a space whose weights are not on this machine, in the order of the space.
+
+    Raises:
+        WeightsError: the folder of `--weights-dir` is not there.
+    """
+    wanted = [encoder for encoder, weights in encoders(space) if weights == "imagenet"]
+    return [one for one in wanted if weights_here(one, "imagenet", _weights_dir(options), cache) is None]
 
 
 def leave_out_missing(

@@ -22,16 +22,23 @@ class DryRun:
         space: its trials.
         train_images: training images of each fold; of the one split where there are no folds.
         duration: how long it takes on this machine; None where nothing is known of its speed.
+        downloads: encoders whose weights a run downloads first.
     """
 
     name: str
     space: ResolvedSpace
     train_images: Sequence[int]
     duration: Duration | None = None
+    downloads: Sequence[str] = ()
 
     def text(self) -> str:
         """Return it in words."""
         lines = [f"Dry run of space {self.name!r}; nothing is trained.", preview(self.space, self.train_images)]
+        if self.downloads:
+            lines.append(
+                f"Weights that a run downloads first: of {', '.join(self.downloads)}. Without internet, put them into "
+                "a folder and give it as --weights-dir DIR."
+            )
         if self.duration is not None:
             lines.append(f"Time on this machine: {self.duration.text()}, {self.duration.how}.")
         return "\n".join(lines)
@@ -69,6 +76,7 @@ class DryRun:
             else {"top": self.space.final.top, "seeds": self.space.final.seeds},
             "folds": folds if folds > 1 else None,
             "train_images": list(self.train_images),
+            "downloads": list(self.downloads),
             "cost": {
                 "trials": trials * folds,
                 "epochs_at_most": epochs * folds,

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import save_file
 
 from bts_tune.errors import MissingWeightsError, WeightsError
-from bts_tune.experiment.planning.left_out import AtHand, leave_out_missing
+from bts_tune.experiment.planning.left_out import AtHand, encoders_to_download, leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.models.encoders import build_encoder
 from bts_tune.space import ResolvedSpace, Space, load_space
@@ -82,6 +82,20 @@ def test_nothing_is_left_out_where_all_is_there(tmp_path: Path) -> None:
     found = at_hand(space, tmp_path, weights_dir=str(tmp_path))
     assert (found.space, found.left_out, found.sentence) == (space, None, None)
     assert len(found.weights) == 2
+
+
+def test_what_would_be_downloaded_is_known_without_a_network(tmp_path: Path) -> None:
+    space, cache = own_space(tmp_path, SEARCH).resolve(), tmp_path / "cache"
+    options = RunOptions.parse({"space": "encoders"})
+    assert encoders_to_download(space, options, cache) == ["resnet18"]  # the other one's are installed
+    (cache / "weights").mkdir(parents=True)
+    (cache / "weights" / "resnet18.safetensors").touch()
+    assert encoders_to_download(space, options, cache) == []
+    (cache / "weights" / "resnet18.safetensors").rename(tmp_path / "resnet18.safetensors")
+    assert encoders_to_download(space, options, cache) == ["resnet18"]
+    assert encoders_to_download(space, options.replaced(weights_dir=str(tmp_path)), cache) == []
+    without = own_space(tmp_path, SEARCH).resolve(overrides={"encoder_weights": "none"})
+    assert encoders_to_download(without, options, cache) == []
 
 
 def test_a_baseline_is_left_out_only_where_that_was_asked_for(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bts_tune.experiment.planning.preview import cost, preview
+from bts_tune.experiment.planning.preview import DryRun, cost, preview
 from bts_tune.space import load_space
 
 
@@ -24,6 +24,14 @@ def test_a_search_and_its_final_stage() -> None:
     assert text.endswith(
         f"Cost: {trials} trials, at most {epochs} epochs of 100 training images, at most 23000 images in all."
     )
+
+
+def test_weights_that_a_run_downloads_are_told() -> None:
+    space = load_space("baseline").resolve()
+    shown = DryRun("baseline", space, [100], downloads=["efficientnet-b0"])
+    assert "Weights that a run downloads first: of efficientnet-b0. Without internet, put them" in shown.text()
+    assert shown.to_dict()["downloads"] == ["efficientnet-b0"]
+    assert "downloads" not in DryRun("baseline", space, [100]).text()
 
 
 def test_folds_multiply_the_cost() -> None:
