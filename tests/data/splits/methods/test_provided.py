@@ -17,7 +17,7 @@ class TestProvided(SplitMethodContract):
 
 def test_the_provided_split_is_kept(phantoms: Scanned) -> None:
     dataset, split = make_split(phantoms.dataset, phantoms.scan, group_by=PATIENT)
-    assert dataset is phantoms.dataset
+    assert dataset == phantoms.dataset
     assert split.summary["groups"] == {"count": 25, "largest": 8, "median": 8, "in_several_splits": 0}
     assert not split.summary["leak"]["leaks"]
 
