@@ -38,7 +38,8 @@ while os.getppid() == parent:
 @contextlib.contextmanager
 def busy_processes(count: int) -> Iterator[None]:
     """Keep so many processes beside whatever is measured, each of which wants a core at normal priority."""
-    processes = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(count)]
+    # In sessions of their own, as another user's: Linux divides the cores between sessions first.
+    processes = [subprocess.Popen([sys.executable, "-c", _SPIN], start_new_session=True) for _ in range(count)]
     try:
         yield
     finally:
