@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -41,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bts_tune.data.parallel import available_cpus
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.experiment.planning.environment import hardware
-from scripts.processes import Process, descendants, environment, find, wait_until_gone
+from scripts.processes import Process, descendants, environment, find, interrupt
 
 PHASES = ("dataset", "Ray", "trial", "first step")
 _MARKS = {"dataset": "Dataset ", "Ray": "Disk: "}
@@ -95,11 +94,7 @@ def measure(checkout: Path, arguments: Sequence[str], scratch: Path, name: str) 
         processes = descendants(run.pid)
         processor = sum(_processor_seconds(pid) for pid in (run.pid, *(process.pid for process in processes)))
     finally:
-        run.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        run.send_signal(signal.SIGINT)  # the second one ends it at once
-        run.wait()
-        wait_until_gone(processes, 20)
+        interrupt(run, processes)
     if not set(PHASES) <= seen.keys():
         raise SystemExit(f"{' '.join(command)}: ended with {run.returncode} after {', '.join(seen) or 'nothing'}.")
     ends = [begun, *(seen[phase] for phase in PHASES)]

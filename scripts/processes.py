@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ def wait_until_gone(processes: Iterable[Process], seconds: float) -> list[Proces
     while (left := [process for process in left if process.alive()]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left
+
+
+def interrupt(run: subprocess.Popen[Any], processes: Iterable[Process]) -> None:
+    """End a run of `bts-tune` at once, as Ctrl-C twice does, and wait for it and its processes."""
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    run.send_signal(signal.SIGINT)  # the second one ends it at once
+    run.wait()
+    wait_until_gone(processes, 20)
 
 
 def environment(mark: str, value: str, **more: str) -> Mapping[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 
 from bts_tune.data.synthetic.phantom import write_phantom
 from bts_tune.errors import BtsTuneError
-from scripts.processes import descendants, environment, wait_until_gone
+from scripts.processes import descendants, environment, interrupt
 from scripts.training_rounds import Job, Measurement
 
 EPOCHS = 2
@@ -98,11 +97,7 @@ class RealRun:
                 events = _records(folder / name / "trials.jsonl")
                 peak = max((_peak_mib(event["pid"]) for event in events if event.get("pid")), default=0.0)
             finally:
-                run.send_signal(signal.SIGINT)
-                time.sleep(0.5)
-                run.send_signal(signal.SIGINT)  # the second one ends it at once
-                run.wait()
-                wait_until_gone(processes, 20)
+                interrupt(run, processes)
             if len(rows) <= EPOCHS:
                 log.seek(0)
                 raise BtsTuneError(f"{' '.join(command)}: ended with {run.returncode}:\n{log.read()[-2000:]}")

@@ -11,6 +11,8 @@ from bts_tune.data.files import target_of
 from bts_tune.data.records import GUESSED_PATIENTS, IMAGE_SUFFIXES, Dataset, Issue, all_files, linked_folders
 from bts_tune.text import plural
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+
 _OTHER_FORMATS = (
     *(
         ".dcm",
@@ -29,7 +31,7 @@ _OTHER_FORMATS = (
         ".h5",
     ),
     *(".hdf5", ".jp2", ".heic", ".avif", ".svs", ".pgm", ".ppm", ".jfif", ".jpe", ".tga", ".exr", ".svg"),
-    *(".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"),
+    *ARCHIVES,
 )
 """Formats of images, or of files that hold images, which are read in some layouts only, or not at all."""
 

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from bts_tune.data.files import Links, OutsideError, files_below
-from bts_tune.data.left_out import left_out_lines, with_left_out_files
+from bts_tune.data.left_out import ARCHIVES, left_out_lines, with_left_out_files
 from bts_tune.data.readers._names import examples, strata_of
 from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
@@ -23,7 +23,6 @@ from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import printable, quoted
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _NOT_READ = {
     (".h5", ".hdf5"): "HDF5 files",
     (".parquet", ".arrow"): "Parquet or Arrow files",
@@ -70,7 +69,7 @@ def open_dataset(
     # The lexical path: a link is followed by the system, and names stay those that the user sees.
     root = Path(root)
     if not root.is_dir():
-        if root.is_file() and root.name.lower().endswith(_ARCHIVES):
+        if root.is_file() and root.name.lower().endswith(ARCHIVES):
             raise DataError(f"{root}: is an archive, which is not opened; unpack it and name the folder.")
         problem = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root}: {problem}; expected {_expected(_readers())}.")
@@ -158,7 +157,7 @@ def _recognising(root: Path) -> Reader:
 def _hints(root: Path) -> list[str]:
     """Return what else to do with a folder that is no dataset."""
     names = sorted(path.name for path in islice(root.iterdir(), _LOOKED_AT) if not path.name.startswith("."))
-    archives = [name for name in names if name.lower().endswith(_ARCHIVES)]
+    archives = [name for name in names if name.lower().endswith(ARCHIVES)]
     backslashes = [name for name in names if "\\" in name]
     if backslashes:
         return [

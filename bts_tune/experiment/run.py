@@ -384,6 +384,7 @@ def dry_run(options: RunOptions, console: Console, space: Space | None = None, *
     space = space or load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
+    downloads = encoders_to_download(resolved, options, cache_folder(options))
     dataset = open_data(options, console)
     folds: Mapping[int | None, Dataset] = {None: dataset}
     # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
@@ -394,7 +395,6 @@ def dry_run(options: RunOptions, console: Console, space: Space | None = None, *
     duration = None
     if cluster_address(options.address) is None:  # of a cluster, this machine tells nothing
         duration = duration_here(resolved, splits, options, console, timed=timed)
-    downloads = encoders_to_download(resolved, options, cache_folder(options))
     return DryRun(space.name, resolved, [train for train, _ in splits], duration, downloads)
 
 

@@ -165,9 +165,8 @@ def decode_with_header(data: bytes, name: str, *, many: bool = False) -> tuple[n
         pixels = None
     if pixels is None:
         raise DataError(f"{name}: is broken, truncated or of a pixel type that is not supported; it cannot be decoded.")
-    if header.white_is_zero and (
-        header.channels or header.planar or pixels.dtype.itemsize > 1
-    ):  # OpenCV inverts those of 8 bits
+    by_opencv = not (header.channels or header.planar)
+    if header.white_is_zero and not (by_opencv and pixels.dtype.itemsize == 1):  # OpenCV inverts those of 8 bits
         pixels = -pixels if pixels.dtype.kind == "f" else ~pixels
     # OpenCV has turned a TIFF already.
     return (pixels if header.kind == "TIFF" else upright(pixels, header.orientation)), header

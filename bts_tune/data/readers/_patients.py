@@ -19,10 +19,10 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bts_tune.data.readers._names import SEQUENCES, examples, split_words, strata_of, tells_strata
-from bts_tune.data.records import Issue
+from bts_tune.data.records import Issue, SliceRecord
 from bts_tune.text import plural
 
 _MOST = 6
@@ -100,6 +100,10 @@ class FolderMeanings:
             for stratum, value in known[one]:
                 found.setdefault(stratum, value)
         return tuple(sorted(found.items()))
+
+    def told(self, record: SliceRecord, folders: Folders) -> SliceRecord:
+        """Return a record with the patient and the strata that the folders tell."""
+        return replace(record, group=self.patient(folders), strata=self.strata(folders))
 
     def _level(self, members: Mapping[str, Sequence[Placed]], is_whole: bool) -> dict[str, Strata]:
         """Return the names of one depth that are no patients, each with what it tells."""

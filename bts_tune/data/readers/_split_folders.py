@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from bts_tune.data.readers._names import Kind, bare, folded, meaning
-from bts_tune.data.records import SPLITS, image_files
+from bts_tune.data.records import SPLITS, Issue, image_files
 from bts_tune.errors import DataError
+from bts_tune.text import plural
 
 _VOLUMES = (".nii", ".nii.gz")
+_SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -58,6 +60,22 @@ def require_training(root: Path, folders: Mapping[str, object]) -> None:
     """Raise a `DataError` where the training split is missing."""
     if "train" not in folders:
         raise DataError(f"{root}: has no train split; train/ is needed.")
+
+
+def split_without_masks(split: str, place: str, images: int, lacking: str = "masks") -> Issue:
+    """Return the warning that a split is left out since nothing says what is tumour in it, as of challenges.
+
+    Args:
+        split: which.
+        place: its folder or file, relative to the dataset.
+        images: how many it has.
+        lacking: what it lacks.
+    """
+    message = (
+        f"it has no {lacking} for its {plural(images, 'image')}, so the {_SPLIT_NAMES[split]} split is left out; "
+        "predict segments them."
+    )
+    return Issue("warning", "split-without-masks", place, None, message)
 
 
 @dataclass(frozen=True)

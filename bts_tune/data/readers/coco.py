@@ -20,33 +20,33 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from bts_tune.data.files import open_file, read_file
+from bts_tune.data.files import read_file
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.decoding import displayed_size
+from bts_tune.data.readers._coco_files import (
+    ANNOTATION_FILE,
+    annotation_files,
+    image_folders,
+    images_in,
+    is_one_of_several_splits,
+)
 from bts_tune.data.readers._file_names import FileNames, plain
-from bts_tune.data.readers._names import examples, meaning, split_in
+from bts_tune.data.readers._names import examples
 from bts_tune.data.readers._outlines import RunsByRow, ScaledOutlines
 from bts_tune.data.readers._polygons import crosses_itself
 from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of, without_fraction
 from bts_tune.data.readers._split_folders import (
-    image_and_mask_folders,
-    possible_split_folders,
     require_training,
     split_folders,
-    subfolders,
+    split_without_masks,
 )
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord, image_files
+from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import nearest, plural, quoted, without_values
 
-ANNOTATION_FILE = "_annotations.coco.json"
-
 _FEW = 3
-_LOOKED_AT = 2**18
-_MOST_FILES = 10
-"""JSON files whose content is looked at; many are one for each image."""
 _LONGEST_PATH = 4096  # Linux opens no longer one
 
 
@@ -116,7 +116,9 @@ class CocoReader(Reader):
         files = {split: found[split][0] for split in SPLITS if split in found}
         if any(files[split].parent == folder for split, folder in folders.items() if split in files):
             if "test" not in files and "test" in folders and len(files) > 1:
-                _note_without_masks(root, folders.pop("test"), issues)
+                place = folders.pop("test")
+                count = len(images_in([place]))
+                issues.append(split_without_masks("test", place.relative_to(root).as_posix(), count, "annotations"))
             missing = ", ".join(
                 str(folder / ANNOTATION_FILE) for split, folder in folders.items() if split not in files
             )
@@ -129,8 +131,8 @@ class CocoReader(Reader):
         require_training(root, files)
         parsed = {split: _parse(path) for split, path in files.items()}
         if "test" in parsed and parsed["test"].images and not parsed["test"].annotations:
-            _note_without_masks(root, files.pop("test"), issues)
-            del parsed["test"]
+            name, count = files.pop("test").relative_to(root).as_posix(), len(parsed.pop("test").images)
+            issues.append(split_without_masks("test", name, count, "annotations"))
         categories: dict[int, str] = {}
         for split, content in parsed.items():
             for category in content.categories:
@@ -143,7 +145,7 @@ class CocoReader(Reader):
         records: dict[str, tuple[SliceRecord, ...]] = {}
         counts: dict[str, dict[int, int]] = {}
         listed: set[str] = set()
-        of_split = {split: _image_folders(root, None if own == () else split, path) for split, path in files.items()}
+        of_split = {split: image_folders(root, None if own == () else split, path) for split, path in files.items()}
         for split, content in parsed.items():
             file = _AnnotationFile(root, split, files[split], content, categories, frozenset(chosen))
             records[split] = file.records(of_split[split], listed)
@@ -151,7 +153,7 @@ class CocoReader(Reader):
             counts[split] = dict(file.counts)
         reported: set[str] = set()
         for split, places in of_split.items():
-            for path in _images_in(places):
+            for path in images_in(places):
                 name = path.relative_to(root).as_posix()
                 if name not in listed and name not in reported:
                     reported.add(name)
@@ -170,98 +172,9 @@ class CocoReader(Reader):
 
     def hint(self, root: Path) -> str | None:
         """Tell a single split from a dataset."""
-        if (root / ANNOTATION_FILE).is_file() and _is_one_of_several_splits(root):
+        if (root / ANNOTATION_FILE).is_file() and is_one_of_several_splits(root):
             return "is a single split; name the folder above it, which holds train/ and valid/."
         return None
-
-
-def _note_without_masks(root: Path, place: Path, issues: list[Issue]) -> None:
-    """Note that a test split has no annotations, as those of challenges."""
-    message = "its images have no annotations, so the test split is left out; predict segments them."
-    issues.append(Issue("warning", "split-without-masks", place.relative_to(root).as_posix(), None, message))
-
-
-def annotation_files(root: Path) -> dict[str | None, list[Path]]:
-    """Return the annotation files in their usual places, judged by their names, by split; None for no one split.
-
-    Of several for one split, those are returned whose names say most clearly that they are annotations. Where no name
-    says so, the content of those in the folder itself does.
-    """
-    splits = {folder: said.split for folder in possible_split_folders(root) if (said := meaning(folder.name))}
-    if (root / ANNOTATION_FILE).is_file() and not splits and _is_one_of_several_splits(root):
-        return {}
-    places: list[tuple[Path, str | None]] = [(root, None), *splits.items()]
-    for folder, split in list(places):
-        named = [(child, meaning(child.name)) for child in subfolders(folder)]
-        places += [(child, said.split or split) for child, said in named if said and said.kind == "masks"]
-    ranked: dict[str | None, dict[int, list[Path]]] = {}
-    for folder, split in places:
-        for path in sorted(folder.glob("*.json")):
-            rank = _rank(path.stem)
-            if rank is not None and path.is_file() and not path.name.startswith("."):
-                ranked.setdefault(split or split_in(path.stem), {}).setdefault(rank, []).append(path)
-    found = {split: ranks[min(ranks)] for split, ranks in ranked.items()}
-    if not found:
-        files = sorted(root.glob("*.json"))
-        alike = [path for path in files if _begins_as_coco(path)] if len(files) <= _MOST_FILES else []
-        found = {None: alike} if alike else {}
-    if all(path.name != ANNOTATION_FILE for paths in found.values() for path in paths):
-        masks = [place for kinds in image_and_mask_folders(root).values() for place in kinds["masks"]]
-        if any(place.files() for place in masks):
-            return {}
-    return found
-
-
-_NAMES = (r"_annotations\.coco", r"instances.*", r".*[_.-]coco|coco([_.-].*)?", r"results?|default|via_export_coco")
-
-
-def _rank(stem: str) -> int | None:
-    """Return how clearly a file's stem says that it holds annotations, from 0 for most; None where it does not."""
-    for rank, pattern in enumerate(_NAMES):
-        if re.fullmatch(pattern, stem, re.IGNORECASE):
-            return rank
-    said = meaning(stem)
-    return None if said is None or said.in_a_pair else len(_NAMES)
-
-
-def _begins_as_coco(path: Path) -> bool:
-    """Return whether a file of any name begins, or ends, as annotations do."""
-    if path.name.startswith(".") or not path.is_file():
-        return False
-    try:
-        with open_file(path) as file:
-            start = file.read(_LOOKED_AT)
-            file.seek(max(0, file.seek(0, 2) - _LOOKED_AT))
-            text = start + file.read()
-    except (DataError, OSError):
-        return False
-    return (
-        all(re.search(rb'"%s"\s*:\s*\[' % key, text) for key in (b"images", b"categories")) and b'"file_name"' in text
-    )
-
-
-def _is_one_of_several_splits(folder: Path) -> bool:
-    own = meaning(folder.absolute().name)
-    if own is None or own.split is None:
-        return False
-    return any((other / ANNOTATION_FILE).is_file() for other in possible_split_folders(folder.absolute().parent))
-
-
-def _image_folders(root: Path, split: str | None, annotations: Path) -> list[Path]:
-    """Return the folders whose images an annotation file may be about: those of its split, where there are such."""
-    folders = {folder: said.split for folder in possible_split_folders(root) if (said := meaning(folder.name))}
-    named = image_and_mask_folders(root)
-    own = [place.folder for place in named.get(split, {}).get("images", [])]
-    for folder in (annotations.parent, annotations.parent.parent):
-        if folder in folders:
-            return [folder, *(one for one in own if one.is_relative_to(folder))]
-    own += [folder for folder, of in folders.items() if of == split]
-    return own or [place.folder for place in named.get(None, {}).get("images", [])] or [root]
-
-
-def _images_in(folders: Sequence[Path]) -> list[Path]:
-    """Return the image files below folders, of which one may lie in another."""
-    return sorted({path for folder in folders for path in image_files(folder, recursive=True)})
 
 
 def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str]) -> tuple[int, ...]:
@@ -426,7 +339,7 @@ class _AnnotationFile:
     def _images(self, folders: Sequence[Path], listed: set[str]) -> dict[int | str, tuple[str, int, int]]:
         """Return name, width and height of the usable images by id."""
         images: dict[int | str, tuple[str, int, int]] = {}
-        names = FileNames(self.root, self.folder, folders, _images_in(folders))
+        names = FileNames(self.root, self.folder, folders, images_in(folders))
         # A path that is absolute or leads out is of another machine; its end may tell which file here is meant.
         absolute = {
             image.file_name

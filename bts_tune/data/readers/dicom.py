@@ -19,6 +19,7 @@ import numpy as np
 from bts_tune.data.files import leads_out
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.arrays import narrowed
+from bts_tune.data.readers._coco_files import annotation_files
 from bts_tune.data.readers._dicom_files import DICOM_SUFFIXES, Header, is_dicom, read_header
 from bts_tune.data.readers._dicom_masks import labels_of
 from bts_tune.data.readers._dicom_series import content_digest, stacked, volume_of
@@ -27,7 +28,6 @@ from bts_tune.data.readers._names import examples, mask_of, meaning
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, check_options, volume_stem
 from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.readers.coco import annotation_files
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.readers.pairs import PairsReader
 from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, PixelSource, SliceRecord, all_files

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bts_tune.data.readers._coco_files import annotation_files
 from bts_tune.data.readers._names import SEQUENCES, bare, examples, folded, meaning, one_of_several_masks, split_words
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._patients import FolderMeanings, Folders, Placed, folders_between
@@ -27,10 +28,10 @@ from bts_tune.data.readers._split_folders import (
     image_and_mask_folders,
     possible_split_folders,
     require_training,
+    split_without_masks,
     subfolders,
 )
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.readers.coco import annotation_files
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -38,7 +39,6 @@ from bts_tune.text import plural
 
 _FEWEST = 3
 """Images and masks whose names are compared to find what all of them have."""
-_SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 _Key = tuple[str, str]
 """Of a file: the folder below that of images or masks, and the stem."""
@@ -124,9 +124,9 @@ class FoldersReader(Reader):
                 members = (*records[split], *volumes)
                 folders |= {one.name: _below(images.folder, one.image) for one in members if one.split == split}
         meanings = _meanings((*volumes, *(one for members in records.values() for one in members)), folders, issues)
-        records = {split: tuple(_told(one, folders, meanings) for one in members) for split, members in records.items()}
+        records = _all_told(records, folders, meanings)
         cases: list[Case] = []
-        for one in (_told(one, folders, meanings) for one in volumes):
+        for one in (meanings.told(one, folders[one.name]) for one in volumes):
             assert one.mask is not None
             group = one.group or volume_stem(one.image)
             cases.append(Case(one.image, one.mask, one.split, group, strata=one.strata))
@@ -151,11 +151,7 @@ def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:
         # What else lies in the split may be the masks, under a name that says nothing.
         if images and not any(_has_others(place.folder) for place in places["images"]):
             folder = places["images"][0].folder.relative_to(root).as_posix()
-            message = (
-                f"it has no masks for its {plural(len(images), 'image')}, so the {_SPLIT_NAMES[split]} split is left "
-                "out; predict segments them."
-            )
-            issues.append(Issue("warning", "split-without-masks", folder, None, message))
+            issues.append(split_without_masks(split, folder, len(images)))
             del kept[split]
     return kept
 
@@ -185,11 +181,6 @@ def _meanings(records: Iterable[SliceRecord], folders: Mapping[str, Folders], is
     return FolderMeanings(placed, issues, members[0].name if members else "")
 
 
-def _told(record: SliceRecord, folders: Mapping[str, Folders], meanings: FolderMeanings) -> SliceRecord:
-    way = folders[record.name]
-    return replace(record, group=meanings.patient(way), strata=meanings.strata(way))
-
-
 def with_patients(
     records: Mapping[str, tuple[SliceRecord, ...]], folders: Mapping[str, Folders], issues: list[Issue]
 ) -> dict[str, tuple[SliceRecord, ...]]:
@@ -201,7 +192,15 @@ def with_patients(
         issues: what was guessed is added to them.
     """
     meanings = _meanings((one for members in records.values() for one in members), folders, issues)
-    return {split: tuple(_told(one, folders, meanings) for one in members) for split, members in records.items()}
+    return _all_told(records, folders, meanings)
+
+
+def _all_told(
+    records: Mapping[str, tuple[SliceRecord, ...]], folders: Mapping[str, Folders], meanings: FolderMeanings
+) -> dict[str, tuple[SliceRecord, ...]]:
+    return {
+        split: tuple(meanings.told(one, folders[one.name]) for one in members) for split, members in records.items()
+    }
 
 
 def _patients(root: Path) -> list[tuple[Path, str | None]]:
@@ -329,11 +328,14 @@ def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: 
 
 def _with_several(root: Path, issue: Issue, lone: Sequence[Path], left: Sequence[Path]) -> Issue:
     """Return an issue on images without a mask, with the cause where a mask fits several of them."""
+    fitting: dict[str, list[Path]] = defaultdict(list)
+    for path in lone:
+        fitting[folded(bare(_stem(path)))].append(path)
     for mask in left:
-        stem = folded(bare(_stem(mask)))
-        fitting = [path.relative_to(root).as_posix() for path in lone if folded(bare(_stem(path))) == stem]
-        if len(fitting) > 1:
-            also = f" {mask.relative_to(root).as_posix()} fits {len(fitting)} images ({examples(fitting)}): keep one."
+        images = fitting[folded(bare(_stem(mask)))]
+        if len(images) > 1:
+            names = examples([path.relative_to(root).as_posix() for path in images])
+            also = f" {mask.relative_to(root).as_posix()} fits {len(images)} images ({names}): keep one."
             return replace(issue, message=issue.message + also)
     return issue
 

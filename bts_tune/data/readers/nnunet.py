@@ -19,6 +19,7 @@ from bts_tune.data.files import read_file
 from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.readers._names import examples
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, count_volumes, is_nifti, slices_of, volume_stem
+from bts_tune.data.readers._split_folders import split_without_masks
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
 from bts_tune.errors import DataError
@@ -57,9 +58,8 @@ class NnunetReader(Reader):
         for split, (images, labels) in _FOLDERS.items():
             if (root / images).is_dir() and (root / labels).is_dir():
                 records[split] = _read(root, split, images, labels, sequences, options, issues)
-            elif (root / images).is_dir() and image_files(root / images, more=NIFTI_SUFFIXES):
-                message = f"there is no {labels}/, so the test split is left out; predict segments it."
-                issues.append(Issue("warning", "split-without-masks", images, None, message))
+            elif (root / images).is_dir() and (files := image_files(root / images, more=NIFTI_SUFFIXES)):
+                issues.append(split_without_masks(split, images, len(files), f"{labels}/"))
         own = () if "test" not in records else tuple(records)
         ignored = _ignored(described, issues)
         return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own, ignored_labels=ignored)

@@ -16,17 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
+from bts_tune.data.readers._coco_files import annotation_files
 from bts_tune.data.readers._names import examples, folded, is_mask_alone, mask_of, meaning, pair_key
 from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
 from bts_tune.data.readers._patients import FolderMeanings, Folders, Placed
-from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
+from bts_tune.data.readers._split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
-from bts_tune.data.readers.coco import annotation_files
 from bts_tune.data.readers.folders import FoldersReader, with_lone_groups
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, image_files
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import plural
 
 _DEPTH = 3
 """Folders below the dataset's in which pairs are looked for: a split, a patient, and one more."""
@@ -70,7 +69,7 @@ class PairsReader(Reader):
         meanings = FolderMeanings(placed, issues, some)
         records = {
             split: (
-                *(_told(one, _way(folder, one.image), meanings) for one in pairs[split]),
+                *(meanings.told(one, _way(folder, one.image)) for one in pairs[split]),
                 *slices_of(
                     root, [_case(one, _way(folder, one.mask), meanings) for one in volumes[split]], options, issues
                 ),
@@ -124,10 +123,7 @@ def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> di
         stems = [volume_stem(path) if is_nifti(path) else path.stem for path in files]
         if files and not any(pair_key(folded(stem))[1] for stem in stems):
             name = folders[split].relative_to(root).as_posix()
-            message = (
-                f"it has no masks for its {plural(len(files), 'image')}, so it is left out; predict segments them."
-            )
-            issues.append(Issue("warning", "split-without-masks", name, None, message))
+            issues.append(split_without_masks(split, name, len(files)))
             del kept[split]
     return kept
 
@@ -135,10 +131,6 @@ def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> di
 def _way(folder: Path, path: Path) -> Folders:
     """Return the folders between a split's folder and a file, without those that say no more than images or masks."""
     return tuple(part for part in path.parent.relative_to(folder).parts if meaning(part) is None)
-
-
-def _told(record: SliceRecord, way: Folders, meanings: FolderMeanings) -> SliceRecord:
-    return replace(record, group=meanings.patient(way), strata=meanings.strata(way))
 
 
 def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:

@@ -274,9 +274,8 @@ def _axis(found: Measured, field: str, log: bool) -> _Axis:
     numbers = np.array(values, dtype=np.float64)
     positive = numbers[numbers > 0]
     middle: tuple[tuple[float, str], ...] = ()
-    if (
-        log and numbers.min() == 0 and len(positive)
-    ):  # a logarithmic axis has no place for 0: it stands below the others
+    if log and numbers.min() == 0 and len(positive):
+        # A logarithmic axis has no place for 0: it stands below the others.
         low, high = np.log(positive.min()), np.log(positive.max())
         least = _ABOVE_ZERO if high > low else 1.0
         steps = np.log(np.maximum(numbers, positive.min())) - low

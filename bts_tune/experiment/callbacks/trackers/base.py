@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 
 from bts_tune.registry import TRACKERS
 
-__all__ = ["TRACKERS", "Tracker"]
+__all__ = ["GOOD_ENDS", "OPEN_ENDS", "TRACKERS", "Tracker"]
+
+GOOD_ENDS, OPEN_ENDS = ("complete", "stopped", "out-of-time"), ("interrupted",)
+"""Ends of trials and runs that are no fault, and those of what may go on."""
 
 
 class Tracker(ABC):

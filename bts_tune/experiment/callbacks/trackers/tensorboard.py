@@ -9,13 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
+from bts_tune.experiment.callbacks.trackers.base import GOOD_ENDS, OPEN_ENDS, TRACKERS, Tracker
 
 if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.summary_pb2 import Summary
-
-_GOOD, _OPEN = ("complete", "stopped"), ("interrupted",)
 
 
 @TRACKERS.register("tensorboard")
@@ -69,8 +67,8 @@ class TensorBoard(Tracker):
         from tensorboardX.summary import text
 
         self._write(trial, text("status", f"{status}: {reason}" if reason else status))
-        if status not in _OPEN:  # TensorBoard keeps the first that it reads, and this trial goes on
-            self._write(trial, _end(good=status in _GOOD))
+        if status not in OPEN_ENDS:  # TensorBoard keeps the first that it reads, and this trial goes on
+            self._write(trial, _end(good=status in GOOD_ENDS))
         self._writers.pop(trial).close()
 
     def _write(self, trial: str, summary: Summary) -> None:
@@ -105,8 +103,8 @@ def _end(*, good: bool) -> Summary:
 def _without_torch() -> Iterator[None]:
     """Let imports do without torch, as where it is not installed, unless it is loaded already.
 
-    tensorboardX imports it to know its tensors, of which none are logged here; the process of a run needs it no sooner
-    than its last evaluation.
+    tensorboardX imports it to know its tensors, of which none are logged here. The process of a run has no other use
+    for it while trials train.
     """
     if "torch" in sys.modules:
         yield

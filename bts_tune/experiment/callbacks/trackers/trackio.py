@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
-from bts_tune.experiment.callbacks.trackers.base import TRACKERS
-
-_GOOD, _OPEN = ("complete", "stopped", "out-of-time"), ("interrupted",)
+from bts_tune.experiment.callbacks.trackers.base import GOOD_ENDS, OPEN_ENDS, TRACKERS
 
 
 @TRACKERS.register("trackio")
@@ -74,7 +72,7 @@ class Trackio(ServiceTracker):
         run = self._runs.pop(trial)
         if not self._sent[trial]["epochs"]:
             run.log({}, step=0)  # trackio lists a run, and has its configuration, with what is logged first
-        level = AlertLevel.INFO if status in _GOOD else AlertLevel.WARN if status in _OPEN else AlertLevel.ERROR
+        level = AlertLevel.INFO if status in GOOD_ENDS else AlertLevel.WARN if status in OPEN_ENDS else AlertLevel.ERROR
         run.alert(f"{identifier}: {status}", text=reason or None, level=level)
         run.finish()
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
-from bts_tune.experiment.callbacks.trackers.base import TRACKERS
+from bts_tune.experiment.callbacks.trackers.base import GOOD_ENDS, TRACKERS
 
 _SETTINGS = {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"}
 _FLUSH = "x_transaction_log_flush_interval"
-_GOOD = ("complete", "stopped", "out-of-time")
 
 
 @TRACKERS.register("wandb")
@@ -89,7 +88,7 @@ class WandB(ServiceTracker):
         """Send how a run ended."""
         run = self._runs[trial]
         run.summary.update({"status": status, "reason": reason})
-        run.finish(exit_code=0 if status in _GOOD else 1)
+        run.finish(exit_code=0 if status in GOOD_ENDS else 1)
         del self._runs[trial]
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
