@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -37,6 +38,10 @@ TINY_AREA = 32
 
 SAME_PICTURE = 0.97
 """A mask whose small version correlates more than this with its image's is the image itself."""
+
+
+FineCorrelations = dict[tuple[int, int, int], float]
+"""Correlations of fine versions, by the places of two slices and the orientation of the second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +107,16 @@ class Versions:
             self.details[place] = one.detail
 
 
+class KeptPairs(Protocol):
+    """Keeps what comparing slices found for the next time."""
+
+    def load(self) -> tuple[Pairs, FineCorrelations] | None:
+        """Return the pairs and the correlations of fine versions that were kept; None where there are none."""
+
+    def keep(self, pairs: Pairs, fine: FineCorrelations) -> None:
+        """Keep them in the place of what was kept before."""
+
+
 class Scan:
     """What opening every slice of a dataset showed.
 
@@ -109,18 +124,23 @@ class Scan:
         slices: by name of the slice.
         names: names of the slices; arrays by slice have this order.
         masks: which values of its mask files are tumour.
-        fine: correlations of fine versions that were measured so far, by the places of two slices and the orientation
-            of the second.
+        fine: correlations of fine versions that were measured so far, see `FineCorrelations`; once `pairs` are known,
+            those that were kept.
     """
 
     def __init__(
-        self, slices: dict[str, SliceScan], masks: JudgedMasks | None = None, versions: Versions | None = None
+        self,
+        slices: dict[str, SliceScan],
+        masks: JudgedMasks | None = None,
+        versions: Versions | None = None,
+        kept: KeptPairs | None = None,
     ) -> None:
         self.slices = slices
         self.names = list(slices)
         self.masks = masks or JudgedMasks()
-        self.fine: dict[tuple[int, int, int], float] = {}
+        self.fine: FineCorrelations = {}
         self._versions = versions
+        self._kept = kept
         self._pairs: Pairs | None = None
 
     @cached_property
@@ -144,11 +164,22 @@ class Scan:
         """Return the near-duplicates, which are searched for once.
 
         Args:
-            progress: called now and then with the share of the slices that is done; not where they are few.
+            progress: called now and then with the share of the slices that is done; not where they are few, or where
+                what was found before is kept.
         """
         if self._pairs is None:
-            self._pairs = find_similar(self.vectors, self.versions.details, progress=progress)
+            before = None if self._kept is None else self._kept.load()
+            if before is not None:
+                self._pairs, self.fine = before
+            else:
+                self._pairs = find_similar(self.vectors, self.versions.details, progress=progress)
+                self.keep_compared()
         return self._pairs
+
+    def keep_compared(self) -> None:
+        """Keep the near-duplicates and `fine` for the next time, where a cache keeps the rest of the scan."""
+        if self._kept is not None:
+            self._kept.keep(self.pairs, self.fine)
 
 
 def scan_dataset(dataset: Dataset, *, progress: Progress | None = None) -> Scan:
@@ -184,7 +215,12 @@ def open_slices(dataset: Dataset, versions: Versions, *, progress: Progress | No
     return {record.name: one for record, one in zip(records, scans, strict=True)}
 
 
-def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan], versions: Versions | None = None) -> Scan:
+def judge_scan(
+    dataset: Dataset,
+    slices: Mapping[str, SliceScan],
+    versions: Versions | None = None,
+    kept: KeptPairs | None = None,
+) -> Scan:
     """Return the scan of a dataset whose slices were opened: what masks mean is decided from all of them."""
     masks = {name: one.mask for name, one in slices.items() if one.mask is not None}
     judged = judge_masks(masks, dataset.tumor_labels, dataset.ignored_labels)
@@ -200,7 +236,7 @@ def judge_scan(dataset: Dataset, slices: Mapping[str, SliceScan], versions: Vers
             message = "nothing is annotated as tumour; the slice counts as tumour-free."
             issues.append(Issue("warning", "no-tumor", name, None, message))
         found[name] = replace(one, tumor_share=share, issues=tuple(issues))
-    return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))), versions)
+    return Scan(found, replace(judged, issues=(*judged.issues, *_large_annotations(found))), versions, kept)
 
 
 def _large_annotations(slices: Mapping[str, SliceScan]) -> Iterator[Issue]:

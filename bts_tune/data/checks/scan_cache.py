@@ -2,7 +2,8 @@
 
 An entry holds `slices.json`, all that opening a slice showed but its signature and its detail, `signatures.npy` and
 `details.npy` with those, float32 [N, 1024] and int8 [N, 64, 64], and `meta.json`. The arrays are mapped, so that the
-system may drop their pages from memory; so are those of many slices while they are opened.
+system may drop their pages from memory; so are those of many slices while they are opened. Once the slices have been
+compared, `pairs.npz` holds the pairs of similar ones.
 
 The key is a hash of everything that this depends on: names, files and annotations of the slices, the versions that
 decode images, and the code that judges them. What masks mean is judged anew each time, so that other tumour labels
@@ -16,9 +17,12 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import sys
 import tempfile
+import zipfile
+from dataclasses import fields
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -27,8 +31,16 @@ import cv2
 import numpy as np
 import PIL
 
-from bts_tune.data.checks.scan import Scan, SliceScan, Versions, judge_scan, open_slices, scan_dataset
-from bts_tune.data.checks.similarity import DETAIL_SIDE, SIDE
+from bts_tune.data.checks.scan import (
+    FineCorrelations,
+    Scan,
+    SliceScan,
+    Versions,
+    judge_scan,
+    open_slices,
+    scan_dataset,
+)
+from bts_tune.data.checks.similarity import DETAIL_SIDE, LIMITS, SIDE, Indices, Pairs
 from bts_tune.data.mask_rule import MaskValues
 from bts_tune.data.parallel import Progress
 from bts_tune.data.prepared.cache import META_FILE, building, places, remove, temporary_folder
@@ -41,7 +53,7 @@ HOLDS = "data check"
 _IN_MEMORY = 10_000
 """Slices whose signatures and details, 8 KiB each, are held in memory while they are opened."""
 
-_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+_BROKEN = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile)
 
 
 def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = None) -> Scan:
@@ -71,7 +83,7 @@ def cached_scan(dataset: Dataset, cache: Path, *, progress: Progress | None = No
             return judge_scan(dataset, *_load(folder, names))  # another run has kept it meanwhile
         _write(folder, dataset, slices, versions)
         with contextlib.suppress(*_BROKEN):
-            slices, versions = _load(folder, names)  # the file's pages may leave memory
+            return judge_scan(dataset, *_load(folder, names))  # the file's pages may leave memory
     return judge_scan(dataset, slices, versions)
 
 
@@ -122,7 +134,47 @@ def _code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _load(folder: Path, names: list[str]) -> tuple[dict[str, SliceScan], Versions]:
+class _KeptPairs:
+    """What comparing the slices of an entry found, in its file `pairs.npz`.
+
+    Args:
+        folder: the entry.
+        places: where each slice of the scan is in the entry, int64 [N].
+    """
+
+    def __init__(self, folder: Path, places: Indices) -> None:
+        self._file = folder / "pairs.npz"
+        self._places = places
+
+    def load(self) -> tuple[Pairs, FineCorrelations] | None:
+        """Return what is kept; None where nothing is, or where other correlations made a pair then."""
+        with contextlib.suppress(*_BROKEN), np.load(self._file, allow_pickle=False) as kept:
+            if kept["limits"].tolist() != list(LIMITS):
+                return None
+            here = np.argsort(self._places)
+            pairs = Pairs(**{field.name: kept[field.name] for field in fields(Pairs)}).renumbered(here)
+            first, second, orientation = kept["fine_of"].T
+            keys = zip(here[first].tolist(), here[second].tolist(), orientation.tolist(), strict=True)
+            return pairs, dict(zip(keys, kept["fine"].tolist(), strict=True))
+        return None
+
+    def keep(self, pairs: Pairs, fine: FineCorrelations) -> None:
+        """Write them; where that is not possible, the next run compares anew."""
+        stored = pairs.renumbered(self._places)
+        keys = np.array(list(fine), dtype=np.int64).reshape(-1, 3)
+        keys[:, :2] = self._places[keys[:, :2]]
+        arrays = {field.name: getattr(stored, field.name) for field in fields(Pairs)}
+        correlations = np.array(list(fine.values()), dtype=np.float64)
+        temporary = self._file.with_name(f".pairs-{secrets.token_hex(8)}.npz")
+        with contextlib.suppress(OSError):
+            try:
+                np.savez(temporary, limits=np.array(LIMITS), fine_of=keys, fine=correlations, **arrays)
+                temporary.replace(self._file)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _load(folder: Path, names: list[str]) -> tuple[dict[str, SliceScan], Versions, _KeptPairs]:
     """Read an entry.
 
     Raises:
@@ -143,7 +195,8 @@ def _load(folder: Path, names: list[str]) -> tuple[dict[str, SliceScan], Version
     places = {name: place for place, name in enumerate(described)}
     slices = {name: _slice(described[name], signatures[places[name]], details[places[name]]) for name in names}
     in_order = list(described) == names
-    return slices, Versions(signatures, details) if in_order else Versions.of(slices.values())
+    versions = Versions(signatures, details) if in_order else Versions.of(slices.values())
+    return slices, versions, _KeptPairs(folder, np.array([places[name] for name in names], dtype=np.int64))
 
 
 def _slice(described: dict[str, Any], signature: np.ndarray, detail: np.ndarray) -> SliceScan:

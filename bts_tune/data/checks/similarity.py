@@ -44,6 +44,8 @@ NEAR_DUPLICATE = SIMILAR_ABOVE
 REORIENTED = TURNED_ABOVE
 """The same where one of the two is mirrored or rotated; heads are so symmetric that mirror images of different ones
 reach 0.96."""
+LIMITS = (NEAR_DUPLICATE, REORIENTED, SAME_SCAN_ABOVE, DETAIL_ABOVE)
+"""All correlations that decide on what a pair is."""
 
 EXACT_BELOW = 10_000
 PROBES = 24
@@ -99,6 +101,17 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    def renumbered(self, places: Indices) -> Pairs:
+        """Return the pairs of the same slices in another order: `places`, int64 [N], is where each one is then."""
+        first, second = places[self.first], places[self.second]
+        swapped = first > second
+        return replace(
+            self,
+            first=np.where(swapped, second, first),
+            second=np.where(swapped, first, second),
+            orientation=np.where(swapped, inverse(self.orientation), self.orientation),
+        )
 
 
 def signature(grey: NDArray[np.uint8]) -> Floats:

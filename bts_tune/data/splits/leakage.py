@@ -296,6 +296,8 @@ def _fine_correlations(
             first, second = by_place[key[0]], by_place[key[1]]
             if first is not None and second is not None:
                 found[place] = scan.fine[key] = fine_correlation(first, second, key[2])
+    if queue:
+        scan.keep_compared()
     return found
 
 

@@ -12,13 +12,18 @@ import pytest
 from bts_tune.cli.main import main
 from bts_tune.config import PreprocessingPart
 from bts_tune.data import records
-from bts_tune.data.checks import scan_cache
+from bts_tune.data.checks import scan as scan_module
+from bts_tune.data.checks import scan_cache, similarity
 from bts_tune.data.checks.check import check_dataset
 from bts_tune.data.checks.scan import Scan, scan_dataset
 from bts_tune.data.checks.scan_cache import cached_scan
+from bts_tune.data.checks.similarity import Pairs, find_similar
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import clear, entries
 from bts_tune.data.prepared.prepare import bytes_to_prepare, prepare
+from bts_tune.data.splits import leakage
+from bts_tune.data.splits.leakage import measure_leak
+from bts_tune.data.splits.make import make_split
 from tests.data.builders import (
     annotation,
     noise,
@@ -81,6 +86,88 @@ def test_slices_in_other_splits_are_the_same_slices(root: Path, cache: Path) -> 
     scan = cached_scan(other, cache, progress=lambda done, total: pytest.fail("a slice was opened"))
     assert scan.names == [record.name for record in other] != first.names
     assert all(scan.slices[name].digest == first.slices[name].digest for name in names)
+
+
+def _pairs_of(scan: Scan) -> set[tuple[str, str, str, bool]]:
+    pairs = scan.pairs
+    columns = (pairs.first, pairs.second, pairs.orientation, pairs.same_scan)
+    return {
+        (scan.names[one], scan.names[other], similarity.ORIENTATIONS[turn], told)
+        for one, other, turn, told in zip(*(column.tolist() for column in columns), strict=True)
+    }
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> Path:
+    """A dataset with identical, mirrored and nearly identical images in all splits."""
+    root = write_coco(tmp_path / "alike", count=5)
+    image = noise(seed=5)
+    write_image(root / "train" / "3.png", image)
+    write_image(root / "train" / "4.png", image)
+    write_image(root / "valid" / "0.png", image[:, ::-1])
+    write_image(root / "valid" / "1.png", image[::-1])
+    write_image(root / "test" / "0.png", np.maximum(image, 3))
+    return root
+
+
+def test_slices_are_compared_once(alike: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = opened(alike, cache)
+    dataset, split = make_split(open_dataset(alike), first)
+    assert {pair.relation for pair in measure_leak(dataset, first, np.arange(len(first.names))).pairs} == {"identical"}
+
+    monkeypatch.setattr(scan_module, "find_similar", lambda *_, **__: pytest.fail("slices were compared"))
+    monkeypatch.setattr(leakage, "view_slice", lambda *_: pytest.fail("an image was decoded"))
+    again, _ = opened(alike, cache)
+    assert _pairs_of(again) == _pairs_of(first)
+    assert again.fine == first.fine != {}
+    assert make_split(open_dataset(alike), again)[1] == split
+
+
+def test_pairs_are_those_of_the_same_slices_in_another_order(alike: Path, cache: Path) -> None:
+    opened(alike, cache)[0].compare()
+    dataset = open_dataset(alike)
+    names = [record.name for record in dataset]
+    turned = dataset.with_splits({name: ("test", "valid", "train")[place % 3] for place, name in enumerate(names)})
+    kept, anew = cached_scan(turned, cache), scan_dataset(turned)
+    assert kept.names == anew.names != names
+    assert _pairs_of(kept) == _pairs_of(anew)
+    assert len(_pairs_of(kept)) >= 10
+    for scan in (kept, anew):
+        measure_leak(turned, scan, np.arange(len(names)))
+    assert kept.fine == anew.fine
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_pairs_that_cannot_be_read_are_found_anew(alike: Path, cache: Path, content: bytes) -> None:
+    found = _pairs_of(opened(alike, cache)[0])
+    (entry,) = entries(cache)
+    (entry.folder / "pairs.npz").write_bytes(content)
+    assert _pairs_of(opened(alike, cache)[0]) == found
+    with np.load(entry.folder / "pairs.npz") as kept:
+        assert len(kept["first"]) == len(found)
+
+
+def test_pairs_of_other_limits_are_found_anew(alike: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(alike, cache)[0].compare()
+    monkeypatch.setattr(scan_cache, "LIMITS", (0.5, *similarity.LIMITS[1:]))
+    searched = 0
+
+    def counted(*given: Any, **named: Any) -> Pairs:
+        nonlocal searched
+        searched += 1
+        return find_similar(*given, **named)
+
+    monkeypatch.setattr(scan_module, "find_similar", counted)
+    opened(alike, cache)[0].compare()
+    assert searched == 1
+
+
+def test_what_another_user_made_is_read_as_the_rest_of_the_entry(alike: Path, cache: Path) -> None:
+    opened(alike, cache)[0].compare()
+    (entry,) = entries(cache)
+    modes = {path.name: path.stat().st_mode for path in entry.folder.iterdir()}
+    assert modes["pairs.npz"] == modes["signatures.npy"]
+    assert not any(name.startswith(".") for name in modes)
 
 
 def _change_pixels(root: Path) -> None:
