@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,7 +19,6 @@ from bts_tune.experiment.callbacks.tracking import choose_trackers
 from bts_tune.experiment.execution.cluster.address import cluster_address, in_submitted_job
 from bts_tune.experiment.execution.cluster.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.duration import duration_here
-from bts_tune.experiment.execution.execute import FinishedRun, Report, execute
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
 from bts_tune.experiment.execution.nodes.resources import require_room_here
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
@@ -48,6 +47,10 @@ from bts_tune.results.record.run_folder import RunFolder, refuse_existing
 from bts_tune.results.record.scores import METRICS_VERSION
 from bts_tune.results.storage.remote import require_writable
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
+
+if TYPE_CHECKING:
+    # Where Ray is needed: importing it takes longer than a mistake or a dry run should.
+    from bts_tune.experiment.execution.execute import FinishedRun, Report
 
 _NO_FINAL_WITH_FOLDS = "a final stage cannot go with folds; --seeds N runs each fold with several seeds."
 
@@ -172,6 +175,8 @@ def _start(
         write_leaks(folder.leaks_file, opened.leaks)
         if opened.sheet is not None:
             write_atomically(folder.sheet_file, opened.sheet)
+
+    from bts_tune.experiment.execution.execute import execute
 
     new = NewRun(path, run, fill, named=name is not None)
     return execute(new, resolved, inputs, options, console, trackers=trackers, report=report)
@@ -337,6 +342,8 @@ def _execute_resumed(
     )
     if changed and not allow_changed:
         raise changed_run_error(folder, changed)
+    from bts_tune.experiment.execution.execute import execute
+
     record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
     resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
     return execute(

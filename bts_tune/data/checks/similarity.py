@@ -30,7 +30,6 @@ from functools import partial
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 from bts_tune.data.checks.cells import Cells, Closest, Floats, Indices
 from bts_tune.data.parallel import Progress
@@ -127,6 +126,8 @@ def small(grey: NDArray[np.uint8]) -> Floats:
 
 def signatures(small_versions: Floats) -> Floats:
     """Return the signatures float32 [N, 1024] of small versions float32 [N, 32, 32]."""
+    from scipy.fft import dctn  # takes as long to import as all else here, and slices that are known need none
+
     found: Floats = dctn(small_versions, axes=(1, 2), norm="ortho")
     found[:, 0, 0] = 0.0
     flat = found.reshape(len(found), SIDE * SIDE)
