@@ -9,29 +9,19 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from bts_tune.data.files import Links, OutsideError, files_below
 from bts_tune.data.left_out import ARCHIVES, left_out_lines, with_left_out_files
-from bts_tune.data.readers._names import examples, strata_of
+from bts_tune.data.not_a_dataset import what_else_to_do
+from bts_tune.data.readers._names import strata_of
 from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord, all_files
+from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import printable, quoted
-
-_NOT_READ = {
-    (".h5", ".hdf5"): "HDF5 files",
-    (".parquet", ".arrow"): "Parquet or Arrow files",
-    (".tfrecord", ".tfrecords"): "TFRecord files",
-    (".npy", ".npz"): "arrays that are no pairs of image and mask",
-    (".xlsx", ".xls", ".ods"): "spreadsheets",
-    (".pkl", ".pickle", ".pt", ".pth"): "pickled files",
-}
-_LOOKED_AT = 2000
+from bts_tune.text import quoted
 
 _DEPTH, _FOLDERS = 3, 100
 """How deep, and in how many folders of a level, a dataset is looked for below a folder that is none."""
@@ -143,49 +133,16 @@ def _recognising(root: Path) -> Reader:
     if recognising:
         names = " and ".join(f"{one.name!r} (expects {one.expects})" for one in recognising)
         raise DataError(f"{root}: is recognised by several readers: {names}; it must have the layout of one of them.")
-    hints = [hint for reader in readers if (hint := reader.hint(root)) is not None] or _hints(root)
-    if hints:
-        raise DataError(f"{root}: {hints[0]}")
+    hints = [hint for reader in readers if (hint := reader.hint(root)) is not None]
+    hint = hints[0] if hints else what_else_to_do(root)
+    if hint is not None:
+        raise DataError(f"{root}: {hint}")
     inner = _within(root, readers)
     raise DataError(
         f"{root}: is not a dataset, but {inner} is; name that folder{_copy_of_links(inner)}."
         if inner is not None
         else f"{root}: is not a dataset; expected {_expected(readers)}."
     )
-
-
-def _hints(root: Path) -> list[str]:
-    """Return what else to do with a folder that is no dataset."""
-    names = sorted(path.name for path in islice(root.iterdir(), _LOOKED_AT) if not path.name.startswith("."))
-    archives = [name for name in names if name.lower().endswith(ARCHIVES)]
-    backslashes = [name for name in names if "\\" in name]
-    if backslashes:
-        return [
-            f"holds files with backslashes in their names ({printable(examples(backslashes))}), as archives from "
-            "Windows leave them; unpack it anew with 7z, or with Python's zipfile."
-        ]
-    if archives and len(archives) == sum((root / name).is_file() for name in names):
-        return [f"holds archives ({printable(examples(archives))}), which are not opened; unpack them."]
-    via = [name for name in names if name.lower().startswith("via_") and name.lower().endswith(".json")]
-    if via:
-        return [f"holds {printable(via[0])}, of the VGG Image Annotator (VIA); export it from there as COCO."]
-    inner = [path.name for folder in subfolders(root)[:_FOLDERS] for path in islice(folder.iterdir(), _LOOKED_AT)]
-    for suffixes, what in _NOT_READ.items():
-        found = [name for name in (*names, *sorted(inner)) if name.lower().endswith(suffixes)]
-        if found:
-            return [
-                f"holds {what} ({printable(examples(found))}), which are not read; save each slice and each mask as a "
-                "file of its own: PNG, NPY or NIfTI, or all outlines as a COCO file."
-            ]
-    stems = {Path(name).stem for name in names if name.lower().endswith(IMAGE_SUFFIXES)}
-    for suffix, what in ((".json", "LabelMe"), (".xml", "Pascal VOC"), (".txt", "YOLO")):
-        beside = [name for name in names if name.lower().endswith(suffix) and Path(name).stem in stems]
-        if beside:
-            return [
-                f"holds {printable(beside[0])} beside an image of its name: outlines or boxes in one file an image "
-                f"({what}) are not read; export masks, or a COCO file."
-            ]
-    return []
 
 
 def _within(root: Path, readers: Sequence[Reader]) -> Path | None:

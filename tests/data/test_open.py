@@ -7,7 +7,7 @@ import pytest
 
 from bts_tune.data.open import open_dataset
 from bts_tune.errors import DataError
-from tests.data.builders import noise, write_coco, write_coco_split, write_image, write_pairs
+from tests.data.builders import write_coco, write_coco_split, write_pairs
 
 
 def test_coco_is_preferred_to_folders_of_the_same_split(tmp_path: Path) -> None:
@@ -99,45 +99,8 @@ def test_a_name_is_preferred_to_an_id_in_the_real_dataset(brain_tumor_coco: Path
     assert open_dataset(brain_tumor_coco, tumor_categories=["id:1"]).tumor_categories == (1,)
 
 
-def test_an_archive_and_what_it_leaves_are_told(tmp_path: Path) -> None:
-    archive = tmp_path / "data.zip"
-    archive.write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"data\.zip: is an archive, which is not opened; unpack it"):
-        open_dataset(archive)
-    with pytest.raises(DataError, match=r"holds archives \(data\.zip\), which are not opened"):
-        open_dataset(tmp_path)
-    write_image(tmp_path / "images\\0.png", noise())
-    with pytest.raises(DataError, match=r"backslashes in their names .* unpack it anew"):
-        open_dataset(tmp_path)
-
-
-@pytest.mark.parametrize(("suffix", "tool"), [(".json", "LabelMe"), (".txt", "YOLO"), (".xml", "Pascal VOC")])
-def test_outlines_beside_the_images_are_told(tmp_path: Path, suffix: str, tool: str) -> None:
-    write_image(tmp_path / "a.png", noise())
-    (tmp_path / f"a{suffix}").write_text("{}")
-    with pytest.raises(DataError, match=f"holds a{suffix} beside an image of its name: .*{tool}.* export masks"):
-        open_dataset(tmp_path)
-
-
 def test_folders_without_a_slice_are_told(tmp_path: Path) -> None:
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
     with pytest.raises(DataError, match="is read as image/mask folders, and holds no slice of it"):
-        open_dataset(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        ("volume_1_slice_0.h5", "HDF5 files"),
-        ("data/train-00000-of-00001.parquet", "Parquet"),
-        ("images.npy", "arrays that are no pairs"),
-        ("brain.xlsx", "spreadsheets"),
-        ("dataset.pkl", "pickled"),
-    ],
-)
-def test_files_of_other_kinds_are_told_with_what_to_do(tmp_path: Path, name: str, what: str) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=rf"holds {what}.*\({Path(name).name}\), which are not read; save each slice"):
         open_dataset(tmp_path)
