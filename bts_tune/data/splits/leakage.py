@@ -191,11 +191,14 @@ def measure_leak(dataset: Dataset, scan: Scan, groups: Indices) -> Leak:
     split_of = {record.name: code[record.split] for record in dataset}
     splits = np.array([split_of.get(name, -1) for name in scan.names], dtype=np.int64)
     outside, inside, correlation, orientation, _ = _between(scan.pairs, splits, {code["test"]}, code["valid"])
+    known = len(scan.fine)
     finely = _fine_correlations(dataset, scan, outside, inside, correlation, orientation)
     in_valid = outside[finely > IDENTICAL_ABOVE]
     others = {code["valid"], code["test"]}
     outside, inside, correlation, orientation, same_scan = _between(scan.pairs, splits, others, code["train"])
     finely = _fine_correlations(dataset, scan, outside, inside, correlation, orientation)
+    if len(scan.fine) > known:
+        scan.keep_compared()
     identical = finely > IDENTICAL_ABOVE  # NaN where nobody looked
     same_scan = same_scan & ~identical
     turned = identical & (orientation != 0)
@@ -296,8 +299,6 @@ def _fine_correlations(
             first, second = by_place[key[0]], by_place[key[1]]
             if first is not None and second is not None:
                 found[place] = scan.fine[key] = fine_correlation(first, second, key[2])
-    if queue:
-        scan.keep_compared()
     return found
 
 
