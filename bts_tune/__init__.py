@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bts_tune.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bts_tune.api import (
         Run,
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
         SPLIT_METHODS,
         TRACKERS,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AUGMENTATION_STEPS",

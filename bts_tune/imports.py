@@ -3,6 +3,10 @@
 import os
 import sys
 from importlib.machinery import PathFinder
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+"""The folder of this package."""
 
 
 def leave_out_working_folder() -> None:
@@ -23,7 +27,7 @@ def leave_out_working_folder() -> None:
     sys.path[:first] = [entry for entry in sys.path[:first] if entry not in ("", here) or entry in named]
     if PathFinder.find_spec("bts_tune") is None:
         # A checkout that is not installed, run from its own folder.
-        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        package = os.path.abspath(PACKAGE.parent)
         named.append(package)
         sys.path.append(package)
     if named or "PYTHONPATH" in os.environ:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from bts_tune import __version__
 from bts_tune.cli import (
     benchmark,
     compare,
@@ -34,6 +33,7 @@ from bts_tune.cli.help import HelpFormatter
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, BtsTuneError, ConfigError
 from bts_tune.imports import leave_out_working_folder
 from bts_tune.text import nearest, printable, shortened
+from bts_tune.version import __version__
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_PROBLEM", "EXIT_USAGE", "main"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from bts_tune import __version__
 from bts_tune.config import Equalization
 from bts_tune.export.context import ExportContext
 from bts_tune.report.blocks import Block, Bullets, Code, CodeBlock, Document, TitledBlocks, paragraph, table
@@ -26,6 +25,7 @@ from bts_tune.results.ranking.settings import value
 from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.results.warnings import WARNINGS
 from bts_tune.text import plural, quoted
+from bts_tune.version import __version__
 
 _METRICS = {
     "dice_loss": "Dice loss",

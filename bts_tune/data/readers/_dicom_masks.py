@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bts_tune import __version__
 from bts_tune.data.prepared.images import read_bytes
 from bts_tune.data.prepared.masks import mask_plane
 from bts_tune.data.readers._dicom_files import SAME, Header, read_header, said, stored_pixels
@@ -19,6 +18,7 @@ from bts_tune.data.readers._nifti import is_nifti, read_nifti
 from bts_tune.data.records import IMAGE_SUFFIXES
 from bts_tune.data.volumes import nearest_turn
 from bts_tune.errors import DataError
+from bts_tune.version import __version__
 
 _loading = threading.Lock()
 

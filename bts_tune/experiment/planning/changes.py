@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import bts_tune
 from bts_tune.errors import RunError
+from bts_tune.imports import PACKAGE
 from bts_tune.plugins import Plugin
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import NamedTrial
@@ -50,11 +49,10 @@ _PACKAGES = (
 @cache
 def code_hash() -> str:
     """Return the SHA-256 of this package's source files that figures depend on, as 64 hexadecimal digits."""
-    root = Path(bts_tune.__file__).parent
     whole = hashlib.sha256()
-    for file in sorted({file for pattern in SOURCES for file in root.glob(pattern)}):
+    for file in sorted({file for pattern in SOURCES for file in PACKAGE.glob(pattern)}):
         content = file.read_bytes()
-        whole.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode())
+        whole.update(f"{file.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode())
         whole.update(content)
     return whole.hexdigest()
 

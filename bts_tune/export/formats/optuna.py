@@ -22,7 +22,6 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from bts_tune import __version__
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
@@ -36,6 +35,7 @@ from bts_tune.results.record.status import TrialStatus
 from bts_tune.space import Space
 from bts_tune.space.parameter import Parameter
 from bts_tune.text import first_line, plural
+from bts_tune.version import __version__
 
 _STATES: Mapping[TrialStatus, TrialState] = {
     "complete": TrialState.COMPLETE,

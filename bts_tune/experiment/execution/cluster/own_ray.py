@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from bts_tune import __version__
 from bts_tune.data.parallel import available_cpus
 from bts_tune.experiment.execution.cluster.ray_environment import isolated_start
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.version import __version__
 
 
 def start_own_ray(options: RunOptions, run: str) -> Any:

@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import bts_tune
 from bts_tune.errors import RunError
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.imports import PACKAGE
 
 LOW_PRIORITY = 15
 """What `--polite` adds to the nice value of trials; Ray's own default."""
 
-NO_CODE = Path(bts_tune.__file__).parent / "no_code"
+NO_CODE = PACKAGE / "no_code"
 """A folder that is there wherever the package is, and holds nothing that can be imported."""
 
 _SOCKET_PATH_LIMIT = 107  # bytes, of Linux
