@@ -52,8 +52,8 @@ def _prepare(data: str, size: int, cache: str) -> int:
 
 def _check(data: str, _size: int, cache: str) -> int:
     from bts_tune.data.checks.check import check_dataset
-    from bts_tune.data.checks.scan_cache import cached_scan
     from bts_tune.data.open import open_dataset
+    from bts_tune.data.scan.scan_cache import cached_scan
 
     dataset = open_dataset(Path(data))
     scan = cached_scan(dataset, Path(cache))

@@ -89,24 +89,39 @@ def test_every_room_has_its_place() -> None:
     assert {room(module) for module in modules()} == set(ROOMS)
 
 
-EXECUTION = ("trials", "cluster", "files", "nodes")
-"""The rooms of `experiment.execution`, below its own modules, which tell the course of a run."""
+INNER_ROOMS = {
+    "experiment.execution": ("trials", "cluster", "files", "nodes"),
+    "data": ("checks", "splits", "scan", "synthetic", "readers", "layout", "volumes", "prepared"),
+}
+"""The folders of large rooms, from above down. Modules beside them may be of any height."""
 
 
-def test_no_import_goes_up_in_the_execution_of_a_run() -> None:
-    known, execution = modules(), "bts_tune.experiment.execution"
+@pytest.mark.parametrize("outer", INNER_ROOMS)
+def test_no_import_goes_up_within_a_room(outer: str) -> None:
+    known, rooms, package = modules(), INNER_ROOMS[outer], f"bts_tune.{outer}."
 
-    def floor(module: str) -> int:
-        inner = module.removeprefix(execution).split(".")
-        return EXECUTION.index(inner[1]) if len(inner) > 2 else -1
+    def inner(module: str) -> str | None:
+        parts = module.removeprefix(package).split(".")
+        return parts[0] if module.startswith(package) and len(parts) > 1 else None
 
-    rooms = {path.parent.name for path in (PACKAGE / "experiment" / "execution").glob("*/*.py")}
-    assert rooms == set(EXECUTION)
+    assert {inner(module) for module in known} - {None} == set(rooms)
     found = [
         f"{path.relative_to(PACKAGE.parent)}:{line} imports {other}"
         for module, path in known.items()
         for other, line in imports(path, known)
-        if module.startswith(f"{execution}.") and other.startswith(f"{execution}.") and floor(other) < floor(module)
+        if (above := inner(other)) and (below := inner(module)) and rooms.index(above) < rooms.index(below)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_what_tells_the_course_of_a_run_is_above_what_does_it() -> None:
+    known, execution = modules(), "bts_tune.experiment.execution."
+    found = [
+        f"{path.relative_to(PACKAGE.parent)}:{line} imports {other}"
+        for module, path in known.items()
+        for other, line in imports(path, known)
+        if module.startswith(execution) and module.count(".") > execution.count(".")
+        if other.startswith(execution) and other.count(".") == execution.count(".")
     ]
     assert not found, "\n".join(found)
 

@@ -74,7 +74,7 @@ def check_dataset(data: Dataset | Path | str) -> CheckReport:
         ...     print(issue.file, issue.message)
     """
     from bts_tune.data.checks.check import check_dataset as check
-    from bts_tune.data.checks.scan import scan_dataset
+    from bts_tune.data.scan.scan import scan_dataset
     from bts_tune.data.splits.make import make_split
 
     dataset = as_dataset(data)
@@ -90,7 +90,7 @@ def as_dataset(data: Dataset | Path | str) -> Dataset:
 
 def with_splits(dataset: Dataset) -> Dataset:
     """Return a dataset with a training and a validation split: its own, or one by groups."""
-    from bts_tune.data.checks.scan import scan_dataset
+    from bts_tune.data.scan.scan import scan_dataset
     from bts_tune.data.splits.make import make_split
 
     return make_split(dataset, scan_dataset(dataset))[0] if dataset.needs_splitting else dataset

@@ -1,1 +1,1 @@
-"""The command line: one module a command, each of which adds its arguments to a parser and sets its action."""
+"""The command line: a parser that is given the commands, and what they have in common."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from bts_tune.cli import (
+from bts_tune.cli.commands import (
     benchmark,
     compare,
     completion,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+from bts_tune.data.layout.names import examples
+from bts_tune.data.layout.split_folders import subfolders
 from bts_tune.data.left_out import ARCHIVES
-from bts_tune.data.readers._names import examples
-from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.records import IMAGE_SUFFIXES
 from bts_tune.text import printable
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.files import Links, OutsideError, files_below
+from bts_tune.data.layout.names import strata_of
+from bts_tune.data.layout.split_folders import subfolders
 from bts_tune.data.left_out import ARCHIVES, left_out_lines, with_left_out_files
 from bts_tune.data.not_a_dataset import what_else_to_do
-from bts_tune.data.readers._names import strata_of
-from bts_tune.data.readers._split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bts_tune.data.checks.scan import Scan, SliceScan
-from bts_tune.data.checks.similarity import SIDE, Indices, signatures
 from bts_tune.data.records import SPLITS, Dataset, SliceRecord
+from bts_tune.data.scan.scan import Scan, SliceScan
+from bts_tune.data.scan.similarity import SIDE, Indices, signatures
 from bts_tune.data.splits.make import make_split
 from bts_tune.data.splits.methods.base import SplitMethod
 from bts_tune.registry import SPLIT_METHODS

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.data.checks.scan import scan_dataset
 from bts_tune.data.open import open_dataset
+from bts_tune.data.scan.scan import scan_dataset
 from tests.data.splits.builders import Scanned
 
 

@@ -11,7 +11,7 @@ import pytest
 from bts_tune.data.open import open_dataset
 from bts_tune.data.records import image_files
 from tests.data.builders import noise, write_coco, write_image, write_json, write_pairs
-from tests.data.readers.test__nifti import save, volume, write_volumes
+from tests.data.readers.test__nifti_slices import save, volume, write_volumes
 from tests.data.readers.test_dicom import write_patients
 from tests.data.readers.test_figshare import write_set
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.readers._dicom_series import read_series
+from bts_tune.data.volumes.dicom_series import read_series
 from bts_tune.registry import READERS
 from tests.data.builders import annotation, coco_content, noise, rectangle, write_image, write_json
-from tests.data.readers.dicoms import stack, write_series
 from tests.data.readers.test_figshare import square, write_slice
+from tests.data.volumes.dicoms import stack, write_series
 from tests.docs.pages import ROOT, Block, blocks
 
 PICTURES = [block for block in blocks(ROOT / "docs" / "your-data.md") if block.mark.startswith("layout: ")]

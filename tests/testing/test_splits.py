@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import Indices
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import Indices
 from bts_tune.data.splits.methods.base import SplitMethod
 from bts_tune.data.splits.methods.grouped import GroupedSplit
 from bts_tune.data.splits.methods.provided import ProvidedSplit

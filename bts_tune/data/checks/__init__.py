@@ -1,1 +1,1 @@
-"""What is looked at in every image of a dataset, and what is wrong with it."""
+"""What is wrong with a dataset, and a sheet that shows its masks."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.checks.scan import Scan, SliceScan, scan_dataset
-from bts_tune.data.checks.similarity import ORIENTATIONS, Indices
 from bts_tune.data.parallel import Progress
 from bts_tune.data.prepared.decoding import misfit
 from bts_tune.data.prepared.images import fits
 from bts_tune.data.prepared.judge_masks import JudgedMasks
 from bts_tune.data.records import SPLITS, Dataset, Issue, Level, SliceRecord
+from bts_tune.data.scan.scan import Scan, SliceScan, scan_dataset
+from bts_tune.data.scan.similarity import ORIENTATIONS, Indices
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, compare_masks, measure_leak
 from bts_tune.registry import READERS

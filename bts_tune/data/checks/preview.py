@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bts_tune.data.checks.scan import Scan
 from bts_tune.data.parallel import Progress, parallel_map
 from bts_tune.data.prepared.images import read_mask, view_slice
 from bts_tune.data.records import Dataset, SliceRecord
+from bts_tune.data.scan.scan import Scan
 from bts_tune.errors import DataError
 from bts_tune.results.record.files import write_atomically
 

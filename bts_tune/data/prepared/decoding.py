@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from bts_tune.config import MAX_CHANNELS
+from bts_tune.data.extras import import_extra
 from bts_tune.data.files import read_file
 from bts_tune.data.prepared.arrays import ARRAY_SIGNATURE, decode_array, narrowed
-from bts_tune.data.readers._extras import import_extra
 from bts_tune.data.records import MAX_PIXELS
 from bts_tune.errors import DataError
 

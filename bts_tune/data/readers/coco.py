@@ -21,25 +21,25 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from bts_tune.data.files import read_file
-from bts_tune.data.parallel import parallel_map
-from bts_tune.data.prepared.decoding import displayed_size
-from bts_tune.data.readers._coco_files import (
+from bts_tune.data.layout.annotation_files import (
     ANNOTATION_FILE,
     annotation_files,
     image_folders,
     images_in,
     is_one_of_several_splits,
 )
-from bts_tune.data.readers._file_names import FileNames, plain
-from bts_tune.data.readers._names import examples
-from bts_tune.data.readers._outlines import RunsByRow, ScaledOutlines
-from bts_tune.data.readers._polygons import crosses_itself
-from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of, without_fraction
-from bts_tune.data.readers._split_folders import (
+from bts_tune.data.layout.file_names import FileNames, plain
+from bts_tune.data.layout.names import examples
+from bts_tune.data.layout.split_folders import (
     require_training,
     split_folders,
     split_without_masks,
 )
+from bts_tune.data.parallel import parallel_map
+from bts_tune.data.prepared.decoding import displayed_size
+from bts_tune.data.readers._outlines import RunsByRow, ScaledOutlines
+from bts_tune.data.readers._polygons import crosses_itself
+from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of, without_fraction
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord
 from bts_tune.errors import DataError

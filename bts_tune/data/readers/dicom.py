@@ -16,23 +16,24 @@ from typing import Any
 
 import numpy as np
 
+from bts_tune.data.extras import import_extra
 from bts_tune.data.files import leads_out
+from bts_tune.data.layout.annotation_files import annotation_files
+from bts_tune.data.layout.names import examples, mask_of, meaning
+from bts_tune.data.layout.split_folders import require_training, split_folders, subfolders
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.arrays import narrowed
-from bts_tune.data.readers._coco_files import annotation_files
-from bts_tune.data.readers._dicom_files import DICOM_SUFFIXES, Header, is_dicom, read_header
-from bts_tune.data.readers._dicom_masks import labels_of
-from bts_tune.data.readers._dicom_series import content_digest, stacked, volume_of
-from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers._names import examples, mask_of, meaning
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, check_options, volume_stem
-from bts_tune.data.readers._split_folders import require_training, split_folders, subfolders
+from bts_tune.data.readers._nifti_slices import check_options
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.readers.pairs import PairsReader
 from bts_tune.data.records import IMAGE_SUFFIXES, Dataset, Issue, PixelSource, SliceRecord, all_files
 from bts_tune.data.unsafe_names import inside
-from bts_tune.data.volumes import chosen_slices, cut, filled_slices, nearest_turn, pixel_spacing
+from bts_tune.data.volumes.dicom_files import DICOM_SUFFIXES, Header, is_dicom, read_header
+from bts_tune.data.volumes.dicom_masks import labels_of
+from bts_tune.data.volumes.dicom_series import content_digest, stacked, volume_of
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, volume_stem
+from bts_tune.data.volumes.volume import chosen_slices, cut, filled_slices, nearest_turn, pixel_spacing
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import plural

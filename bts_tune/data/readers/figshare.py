@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from bts_tune.data.extras import import_extra
 from bts_tune.data.files import open_file
-from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers._split_folders import subfolders
+from bts_tune.data.layout.split_folders import subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import MAX_PIXELS, Dataset, Issue, PixelSource, SliceRecord
 from bts_tune.data.unsafe_names import inside
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
+from bts_tune.text import first_line
 
 _TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 _NAME = re.compile(r"\d+\.mat", re.IGNORECASE)
@@ -164,9 +165,7 @@ def _content(path: Path) -> Iterator[Any]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(
-            f"{path}: is no MATLAB 7.3 file that can be read: {str(error).splitlines()[0][:200]}."
-        ) from None
+        raise DataError(f"{path}: is no MATLAB 7.3 file that can be read: {first_line(error)}") from None
 
 
 def _field(path: Path, content: Any, name: str) -> Any:

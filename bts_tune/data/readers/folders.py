@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bts_tune.data.readers._coco_files import annotation_files
-from bts_tune.data.readers._names import SEQUENCES, bare, examples, folded, meaning, one_of_several_masks, split_words
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
-from bts_tune.data.readers._patients import FolderMeanings, Folders, Placed, folders_between
-from bts_tune.data.readers._split_folders import (
+from bts_tune.data.layout.annotation_files import annotation_files
+from bts_tune.data.layout.names import SEQUENCES, bare, examples, folded, meaning, one_of_several_masks, split_words
+from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed, folders_between
+from bts_tune.data.layout.split_folders import (
     Found,
     Kind,
     Place,
@@ -31,8 +30,10 @@ from bts_tune.data.readers._split_folders import (
     split_without_masks,
     subfolders,
 )
+from bts_tune.data.readers._nifti_slices import Case, slices_of
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import plural

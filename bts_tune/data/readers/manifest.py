@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bts_tune.data.files import OutsideError
-from bts_tune.data.readers._file_names import FileNames, plain
-from bts_tune.data.readers._names import examples, split_in
+from bts_tune.data.layout.file_names import FileNames, plain
+from bts_tune.data.layout.names import examples, split_in
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.folders import with_lone_groups
 from bts_tune.data.readers.pairs import PairsReader

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bts_tune.data.extras import import_extra
 from bts_tune.data.files import read_file
-from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers._names import examples
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, count_volumes, is_nifti, slices_of, volume_stem
-from bts_tune.data.readers._split_folders import split_without_masks
+from bts_tune.data.layout.names import examples
+from bts_tune.data.layout.split_folders import split_without_masks
+from bts_tune.data.readers._nifti_slices import Case, slices_of
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, count_volumes, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import quoted

@@ -15,15 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bts_tune.data.layout.annotation_files import annotation_files
+from bts_tune.data.layout.names import examples, folded, is_mask_alone, mask_of, meaning, pair_key
+from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed
+from bts_tune.data.layout.split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
-from bts_tune.data.readers._coco_files import annotation_files
-from bts_tune.data.readers._names import examples, folded, is_mask_alone, mask_of, meaning, pair_key
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, Case, is_nifti, slices_of, volume_stem
-from bts_tune.data.readers._patients import FolderMeanings, Folders, Placed
-from bts_tune.data.readers._split_folders import require_training, split_folders, split_without_masks, subfolders
+from bts_tune.data.readers._nifti_slices import Case, slices_of
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
 from bts_tune.data.readers.folders import FoldersReader, with_lone_groups
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, image_files
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bts_tune.data.files import read_file
-from bts_tune.data.readers._names import split_in, split_words
-from bts_tune.data.readers._patients import folders_between
-from bts_tune.data.readers._split_folders import Place, subfolders
+from bts_tune.data.layout.names import split_in, split_words
+from bts_tune.data.layout.patients import folders_between
+from bts_tune.data.layout.split_folders import Place, subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.folders import pair, with_lone_groups, with_patients
 from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord

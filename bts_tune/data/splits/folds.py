@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bts_tune.data.checks.scan import Scan
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import Scan
 from bts_tune.data.splits.leakage import measure_leak
 from bts_tune.data.splits.split import Split
 from bts_tune.data.splits.stratified import kinds_of_slices, stratified_folds, tumor_areas

@@ -24,9 +24,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import Indices, correlations
 from bts_tune.data.records import SPLITS
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import Indices, correlations
 from bts_tune.data.splits.group_table import read_group_table
 from bts_tune.errors import DataError
 from bts_tune.results.record.leaks import SAME_SCAN_ABOVE

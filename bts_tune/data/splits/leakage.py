@@ -20,8 +20,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import (
+from bts_tune.data.mask_rule import MaskRule
+from bts_tune.data.parallel import parallel_map
+from bts_tune.data.prepared.images import read_mask, view_slice
+from bts_tune.data.records import SPLITS, Dataset, SliceRecord
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import (
     NEAR_DUPLICATE,
     ORIENTATIONS,
     REORIENTED,
@@ -32,10 +36,6 @@ from bts_tune.data.checks.similarity import (
     fine_correlation,
     reorient,
 )
-from bts_tune.data.mask_rule import MaskRule
-from bts_tune.data.parallel import parallel_map
-from bts_tune.data.prepared.images import read_mask, view_slice
-from bts_tune.data.records import SPLITS, Dataset, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.results.record.leaks import DETAIL_ABOVE, IDENTICAL_ABOVE, LeakPair, Relation
 

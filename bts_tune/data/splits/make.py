@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import Indices
 from bts_tune.data.records import GUESSED_PATIENTS, Dataset
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import Indices
 from bts_tune.data.splits.groups import group_slices, outside_share, read_patients
 from bts_tune.data.splits.leakage import measure_leak
 from bts_tune.data.splits.split import GROUPS_OF_THE_DATASET, Split

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import NEAR_DUPLICATE, REORIENTED, Indices
 from bts_tune.data.records import SPLITS
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import NEAR_DUPLICATE, REORIENTED, Indices
 from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN, MAX_SHARE, NEIGHBOR, NEIGHBOR_DISTANCE
 from bts_tune.errors import DataError
 from bts_tune.results.record.files import write_atomically

@@ -11,9 +11,9 @@ import numpy as np
 from bts_tune.data.records import SPLITS
 
 if TYPE_CHECKING:
-    from bts_tune.data.checks.scan import Scan
-    from bts_tune.data.checks.similarity import Indices
     from bts_tune.data.records import Dataset
+    from bts_tune.data.scan.scan import Scan
+    from bts_tune.data.scan.similarity import Indices
 
 AREA_STRATA = 4
 """Strata of slices with a tumour, of equal size by its area; slices without one are a further stratum."""

@@ -12,13 +12,13 @@ from rich.console import Console
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.checks.check import CHANNEL_CODES, CheckReport, check_dataset, render
 from bts_tune.data.checks.preview import sheet_of_run
-from bts_tune.data.checks.scan_cache import cached_scan
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.cache import default_cache, places
 from bts_tune.data.prepared.prepare import PreparedData, bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan_cache import cached_scan
 from bts_tune.data.splits.folds import cross_validation, fold_datasets
 from bts_tune.data.splits.leakage import LeakPair, measure_leak
 from bts_tune.data.splits.make import make_split

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from bts_tune.data.planes import Plane
+from bts_tune.data.volumes.planes import Plane
 from bts_tune.errors import ConfigError
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.text import nearest, quoted

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bts_tune.data.readers._dicom_files import is_dicom
-from bts_tune.data.readers._nifti import is_nifti
+from bts_tune.data.volumes.dicom_files import is_dicom
+from bts_tune.data.volumes.nifti import is_nifti
 from bts_tune.errors import ConfigError
 from bts_tune.results.record.files import write_parts_atomically
 from bts_tune.training.prediction.volumes import SegmentedVolume

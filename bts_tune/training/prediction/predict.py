@@ -12,11 +12,11 @@ import numpy as np
 
 from bts_tune.data.files import Links, behind_links, files_below, target_of
 from bts_tune.data.parallel import Progress, parallel_map
-from bts_tune.data.planes import PLANES
 from bts_tune.data.prepared.images import read_image
-from bts_tune.data.readers._dicom_files import is_dicom
-from bts_tune.data.readers._nifti import NIFTI_SUFFIXES, volume_stem
 from bts_tune.data.records import all_files, image_files
+from bts_tune.data.volumes.dicom_files import is_dicom
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, volume_stem
+from bts_tune.data.volumes.planes import PLANES
 from bts_tune.errors import ConfigError, DataError
 from bts_tune.results.record.files import write_atomically
 from bts_tune.training.prediction.formats import (

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bts_tune.data.readers._dicom_files import read_header
-from bts_tune.data.readers._dicom_masks import like_dicom
-from bts_tune.data.readers._dicom_series import Series, content_digest, stacked, volume_of
-from bts_tune.data.readers._extras import import_extra
-from bts_tune.data.readers._nifti import count_volumes, is_nifti, like_nifti, new_nifti, on_own_grid, read_nifti
-from bts_tune.data.volumes import Volume, cut, paste, slice_count
+from bts_tune.data.extras import import_extra
+from bts_tune.data.volumes.dicom_files import read_header
+from bts_tune.data.volumes.dicom_masks import like_dicom
+from bts_tune.data.volumes.dicom_series import Series, content_digest, stacked, volume_of
+from bts_tune.data.volumes.nifti import count_volumes, is_nifti, like_nifti, new_nifti, on_own_grid, read_nifti
+from bts_tune.data.volumes.volume import Volume, cut, paste, slice_count
 from bts_tune.errors import DataError
 from bts_tune.training.prediction.segmenter import Segmenter
 

@@ -5,9 +5,9 @@ bts-tune --space baseline --data DIR --plugin by_hash.py --split by-hash --group
 
 import hashlib
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import Indices
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import Indices
 from bts_tune.data.splits.methods.base import SplitMethod
 from bts_tune.errors import DataError
 from bts_tune.registry import SPLIT_METHODS

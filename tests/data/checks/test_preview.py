@@ -10,8 +10,8 @@ import pytest
 
 from bts_tune.cli.main import main
 from bts_tune.data.checks.preview import IN_RUN, PER_PART, Part, choose_slices, head, sheet_of_run, write_preview
-from bts_tune.data.checks.scan import scan_dataset
 from bts_tune.data.open import open_dataset
+from bts_tune.data.scan.scan import scan_dataset
 from tests.data.builders import write_image
 from tests.data.mask_kinds import ODD_ONES
 

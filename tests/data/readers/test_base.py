@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bts_tune.cli.main import main
-from bts_tune.data.checks.scan import scan_dataset
 from bts_tune.data.open import open_dataset
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import Dataset, Issue, SliceRecord
+from bts_tune.data.scan.scan import scan_dataset
 from bts_tune.data.splits.make import make_split
 from bts_tune.errors import ConfigError, DataError
 from bts_tune.registry import READERS

@@ -13,13 +13,13 @@ import pytest
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
-from bts_tune.data.readers._dicom_series import read_series
 from bts_tune.data.readers.dicom import DicomReader
 from bts_tune.data.records import Dataset
+from bts_tune.data.volumes.dicom_series import read_series
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import write_image
-from tests.data.readers.dicoms import stack, write_multi_frame, write_segmentation, write_series
+from tests.data.volumes.dicoms import stack, write_multi_frame, write_segmentation, write_series
 
 SHUFFLED = (5, 2, 7, 0, 3, 1, 6, 4)
 

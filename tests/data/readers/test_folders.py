@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bts_tune.data.checks.scan import scan_dataset
 from bts_tune.data.left_out import left_out_lines
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.records import SPLITS
+from bts_tune.data.scan.scan import scan_dataset
 from bts_tune.data.splits.make import make_split
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract

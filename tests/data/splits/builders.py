@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bts_tune.data.checks.scan import Scan, scan_dataset
 from bts_tune.data.open import open_dataset
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import Scan, scan_dataset
 from bts_tune.data.synthetic.demo import PATIENT
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bts_tune.data.checks.scan import Scan, SliceScan
-from bts_tune.data.checks.similarity import signatures
+from bts_tune.data.scan.scan import Scan, SliceScan
+from bts_tune.data.scan.similarity import signatures
 from bts_tune.data.splits import groups as grouping
 from bts_tune.data.splits.groups import group_slices, neighbor_pairs, outside_share, read_patients, series_and_number
 from bts_tune.errors import DataError
-from tests.data.checks.test_similarity import smooth
+from tests.data.scan.test_similarity import smooth
 
 
 def blend(one: np.ndarray, other: np.ndarray, correlation: float) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 
 from bts_tune.cli.main import main
 from bts_tune.data.checks.check import check_dataset, render
-from bts_tune.data.checks.scan import scan_dataset
-from bts_tune.data.checks.similarity import signature
 from bts_tune.data.open import open_dataset
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import scan_dataset
+from bts_tune.data.scan.similarity import signature
 from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, draw_pairs, measure_leak
 from bts_tune.results.record.leaks import read_leaks
@@ -25,7 +25,7 @@ from tests.data.builders import (
     write_image,
     write_json,
 )
-from tests.data.checks.test_similarity import smooth
+from tests.data.scan.test_similarity import smooth
 
 
 def add(folder: Path, name: str, image: np.ndarray) -> None:

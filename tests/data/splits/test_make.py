@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bts_tune.data.checks.check import check_dataset
-from bts_tune.data.checks.scan import Scan, scan_dataset
 from bts_tune.data.open import open_dataset
 from bts_tune.data.records import SPLITS, Dataset
+from bts_tune.data.scan.scan import Scan, scan_dataset
 from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN
 from bts_tune.data.splits.make import make_split
 from bts_tune.data.synthetic.demo import PATIENT

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bts_tune.data.checks.scan import Scan, SliceScan
+from bts_tune.data.scan.scan import Scan, SliceScan
 from bts_tune.data.splits.stratified import stratified_folds, tumor_areas
 
 

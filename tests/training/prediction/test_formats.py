@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bts_tune.data.open import open_dataset
-from bts_tune.data.planes import PLANES
 from bts_tune.data.prepared.images import read_mask
-from bts_tune.data.volumes import cut
+from bts_tune.data.volumes.planes import PLANES
+from bts_tune.data.volumes.volume import cut
 from bts_tune.errors import ConfigError, DataError
 from bts_tune.training.prediction.formats import coco_annotations, regions_and_box
 from bts_tune.training.prediction.predict import predict
-from tests.data.readers.dicoms import write_series
+from tests.data.volumes.dicoms import write_series
 from tests.training.builders import Bright
 
 

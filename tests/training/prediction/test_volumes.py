@@ -17,13 +17,13 @@ import pytest
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask
-from bts_tune.data.readers._nifti import read_nifti
+from bts_tune.data.volumes.nifti import read_nifti
 from bts_tune.errors import DataError
 from bts_tune.training.checkpoint import load_model
 from bts_tune.training.prediction.predict import predict
 from bts_tune.training.prediction.segmenter import Segmenter
 from bts_tune.training.prediction.volumes import segment_files
-from tests.data.readers.dicoms import write_multi_frame, write_segmentation, write_series
+from tests.data.volumes.dicoms import write_multi_frame, write_segmentation, write_series
 from tests.training.builders import Bright, data, tiny, trained
 
 # Turned about two axes, with voxels of 0.8 x 1.1 x 3.5 mm, and axes that run forwards, to the left and down.

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from bts_tune.data.checks.scan import Scan
-    from bts_tune.data.checks.similarity import Indices
     from bts_tune.data.records import Dataset
+    from bts_tune.data.scan.scan import Scan
+    from bts_tune.data.scan.similarity import Indices
 
 
 class SplitMethod(ABC):

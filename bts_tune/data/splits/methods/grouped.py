@@ -25,9 +25,9 @@ from bts_tune.errors import DataError
 from bts_tune.registry import SPLIT_METHODS
 
 if TYPE_CHECKING:
-    from bts_tune.data.checks.scan import Scan
-    from bts_tune.data.checks.similarity import Indices
     from bts_tune.data.records import Dataset
+    from bts_tune.data.scan.scan import Scan
+    from bts_tune.data.scan.similarity import Indices
 
 SHARES = {"train": 0.7, "valid": 0.2, "test": 0.1}
 DOMINANT = 0.05

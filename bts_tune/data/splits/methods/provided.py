@@ -14,9 +14,9 @@ from bts_tune.errors import DataError
 from bts_tune.registry import SPLIT_METHODS
 
 if TYPE_CHECKING:
-    from bts_tune.data.checks.scan import Scan
-    from bts_tune.data.checks.similarity import Indices
     from bts_tune.data.records import Dataset
+    from bts_tune.data.scan.scan import Scan
+    from bts_tune.data.scan.similarity import Indices
 
 
 @SPLIT_METHODS.register("provided")

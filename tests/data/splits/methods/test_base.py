@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from bts_tune.data.checks.scan import Scan
-from bts_tune.data.checks.similarity import Indices
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import Scan
+from bts_tune.data.scan.similarity import Indices
 from bts_tune.data.splits.make import make_split
 from bts_tune.data.splits.methods.base import SplitMethod
 from bts_tune.errors import ConfigError, DataError

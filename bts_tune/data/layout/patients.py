@@ -1,0 +1,192 @@
+"""Which folders within a dataset are patients, and which are kinds of slices, such as tumours, grades and planes.
+
+Folders of one depth are looked at together, as one name alone tells little:
+
+- Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds.
+- A folder that all slices lie in is a place to put files.
+- Names that say that they count kinds or parts (`class_1`, `Type 2`, `batch-3`) are no patients; nor are a few words
+  without any digit.
+- A few bare numbers (`1`, `2`, `3`) are kinds where they are in several splits, hold a hundred slices or more each, or
+  are at most four whose slices do not count anew in each; else they are patients.
+- All others are patients.
+
+What was guessed is an issue, which says how to say otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bts_tune.data.layout.names import SEQUENCES, examples, split_words, strata_of, tells_strata
+from bts_tune.data.records import Issue, SliceRecord
+from bts_tune.text import plural
+
+_MOST = 6
+"""Folders of which a few words, or a few numbers, are kinds."""
+_MOST_COUNTED = 30
+_MOST_WITHOUT_A_SIGN = 4
+_MANY_SLICES = 100
+_COUNTED = {
+    *("class", "classes", "type", "kind", "grade", "category", "stage", "cluster"),
+    *("batch", "fold", "part", "chunk", "subset"),
+}
+_KINDS = {
+    **dict.fromkeys(("yes", "tumor", "tumour", "tumors", "tumours", "positive", "pos"), ("tumour", "present")),
+    **dict.fromkeys(("no", "negative", "neg", "control", "controls"), ("tumour", "none")),
+    **{word: ("tumour", word) for word in ("benign", "malignant", "gbm", "glioblastoma", "astrocytoma")},
+    **{word: ("tumour", word) for word in ("oligodendroglioma", "ependymoma", "medulloblastoma", "schwannoma")},
+    **dict.fromkeys(("metastasis", "metastases"), ("tumour", "metastasis")),
+    "hgg": ("grade", "high"),
+    "lgg": ("grade", "low"),
+    **dict.fromkeys(("ax", "tra", "transverse"), ("plane", "axial")),
+    "cor": ("plane", "coronal"),
+    "sag": ("plane", "sagittal"),
+    **{word: ("sequence", word) for word in SEQUENCES},
+}
+
+Folders = tuple[str, ...]
+Strata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a slice, or a volume, lies.
+
+    Attributes:
+        split: its split.
+        folders: from the outermost on, below that of the images.
+        stem: of its file.
+    """
+
+    split: str
+    folders: Folders
+    stem: str
+
+
+class FolderMeanings:
+    """What the folders mean that slices lie in, below that of the images.
+
+    Args:
+        placed: of each slice, or volume.
+        issues: what was guessed is added to them.
+        file: to name in such an issue.
+    """
+
+    def __init__(self, placed: Sequence[Placed], issues: list[Issue], file: str) -> None:
+        self._strata: list[dict[str, Strata]] = []
+        self._issues, self._file = issues, file
+        for depth in range(max((len(one.folders) for one in placed), default=0)):
+            members: dict[str, list[Placed]] = defaultdict(list)
+            for one in placed:
+                if len(one.folders) > depth:
+                    members[one.folders[depth]].append(one)
+            is_whole = len(members) == 1 and sum(map(len, members.values())) == len(placed)
+            self._strata.append(self._level(members, is_whole))
+
+    def patient(self, folders: Folders) -> str | None:
+        """Return the patient, None where no folder is one."""
+        return next((one for one, known in zip(folders, self._strata, strict=False) if one not in known), None)
+
+    def strata(self, folders: Folders) -> Strata:
+        """Return what the kinds tell that the slices in these folders are of, sorted."""
+        found: dict[str, str] = {}
+        for one, known in zip(folders, self._strata, strict=False):
+            if one not in known:
+                break
+            for stratum, value in known[one]:
+                found.setdefault(stratum, value)
+        return tuple(sorted(found.items()))
+
+    def told(self, record: SliceRecord, folders: Folders) -> SliceRecord:
+        """Return a record with the patient and the strata that the folders tell."""
+        return replace(record, group=self.patient(folders), strata=self.strata(folders))
+
+    def _level(self, members: Mapping[str, Sequence[Placed]], is_whole: bool) -> dict[str, Strata]:
+        """Return the names of one depth that are no patients, each with what it tells."""
+        known = {name: strata for name in members if (strata := _told(name)) is not None}
+        others = sorted(members.keys() - known.keys())
+        if known and len(members) <= _MOST:  # what stands beside `no_tumor` is a kind too
+            has_tumours = any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
+            beside = [name for name in others if _is_worded(name)]
+            known |= {name: (("tumour", name.casefold()),) if has_tumours else () for name in beside}
+            others = [name for name in others if name not in known]
+        if not others:
+            return known
+        if is_whole:
+            return {others[0]: ()}
+        why = _why_kinds({name: members[name] for name in others})
+        if why is None:
+            if 1 < len(others) <= _MOST and all(_is_number(name) or len(name) == 1 for name in others):
+                self._say(
+                    "folders-as-patients",
+                    f"{plural(len(others), 'folder')} ({examples(others)}) are taken for patients; where they are "
+                    "kinds of tumour or the like: --group-by none.",
+                )
+            return known
+        pattern = f"(?:^|/)({'|'.join(map(re.escape, others))})/"
+        self._say(
+            "folders-as-kinds",
+            f"{plural(len(others), 'folder')} ({examples(others)}) are taken for kinds of slices and not for patients, "
+            f"as {why}; where they are patients: --group-by {shlex.quote(pattern)}.",
+        )
+        return known | {name: (("folder", name),) for name in others}
+
+    def _say(self, code: str, message: str) -> None:
+        self._issues.append(Issue("warning", code, self._file, None, message))
+
+
+def _why_kinds(members: Mapping[str, Sequence[Placed]]) -> str | None:
+    """Return why folders are no patients, None where they are."""
+    if len(members) < 2:
+        return None
+    if len(members) <= _MOST_COUNTED and all(_COUNTED & set(split_words(name)) for name in members):
+        return "their names say so"
+    if len(members) > _MOST:
+        return None
+    if all(map(_is_worded, members)):
+        return "they are few and have no number"
+    if not all(map(_is_number, members)):
+        return None
+    if all(len({one.split for one in of}) > 1 for of in members.values()):
+        return "each is in several splits"
+    fewest = min(map(len, members.values()))
+    if fewest >= _MANY_SLICES:
+        return f"they are few and hold {fewest} slices or more each"
+    if len(members) <= _MOST_WITHOUT_A_SIGN and not _count_anew(members):
+        return "they are few, and their slices do not count anew in each"
+    return None
+
+
+def _count_anew(members: Mapping[str, Sequence[Placed]]) -> bool:
+    """Return whether slices of several folders have the same names, or names that begin with the folder's."""
+    stems = Counter(stem for of in members.values() for stem in {one.stem for one in of})
+    if 2 * sum(count > 1 for count in stems.values()) > len(stems):
+        return True
+    first = [split_words(one.stem, digits=True)[:1] == [name] for name, of in members.items() for one in of]
+    return len(stems) > len(members) and 2 * sum(first) > len(first)
+
+
+def _told(name: str) -> Strata | None:
+    """Return what a name that is known to be a kind tells; nothing where the slices' own names tell it."""
+    if tells_strata(name):
+        return strata_of(f"{name}/0")
+    words = split_words(name, digits=True)
+    found = [_KINDS[word] for word in words if word in _KINDS]
+    return tuple(found[:1]) if found and len(found) == len(words) else None
+
+
+def _is_worded(name: str) -> bool:
+    return len(name) > 1 and not any(character.isdigit() for character in name)
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and len(name) <= 2
+
+
+def folders_between(folders: Iterable[str]) -> Folders:
+    """Return the folders on a slice's way, without that of the start itself."""
+    return tuple(one for one in folders if one != ".")

@@ -1,0 +1,1 @@
+"""Volumes, as NIfTI and DICOM files hold them, on the axes of the body."""
