@@ -59,7 +59,7 @@ class Run:
     @property
     def epochs(self) -> pd.DataFrame:
         """One row an epoch of a trial, with every metric; the same as `epochs.csv`."""
-        from bts_tune.results.ranking.tables import epochs_table
+        from bts_tune.results.tables import epochs_table
 
         return epochs_table(self.folder.trials())
 
@@ -69,15 +69,15 @@ class Run:
 
         How it ended (`status`, `reason`), the metrics at its best epoch and every field of its configuration.
         """
-        from bts_tune.results.ranking.tables import leaderboard
+        from bts_tune.results.tables import leaderboard
 
         return leaderboard(self.folder.trials())
 
     @property
     def configurations(self) -> pd.DataFrame:
         """One row a configuration, best first: means, spreads and intervals; the same as `configurations.csv`."""
-        from bts_tune.results.ranking.tables import configurations_table
         from bts_tune.results.statistics.comparison import compare_configurations
+        from bts_tune.results.tables import configurations_table
 
         trials = self.folder.trials()
         return configurations_table(trials, compare_configurations(self.folder, trials))

@@ -9,8 +9,8 @@ from typing import Any
 from bts_tune.metrics.base import Metric, metrics_in_use
 from bts_tune.registry import METRICS
 from bts_tune.report.wording import MISSING
-from bts_tune.results.ranking.tables import further_metrics, further_test_metrics
 from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.tables import further_metrics, further_test_metrics
 
 DEFINITION_HEADER = ("column", "definition", "better", "range")
 

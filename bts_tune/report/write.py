@@ -21,10 +21,10 @@ from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.results.listing import run_state
 from bts_tune.results.ranking.memo import FrozenTrials
-from bts_tune.results.ranking.tables import configurations_table, leaderboard
 from bts_tune.results.record.files import write_atomically, write_parts_atomically
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.statistics.comparison import Comparison, compare_configurations
+from bts_tune.results.tables import configurations_table, leaderboard
 
 _SHOWN_PICTURE = re.compile(rf"^!\[.*\]\(({PICTURE_PATH.pattern})\)$", re.MULTILINE)
 

@@ -54,7 +54,7 @@ def _compare(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _content(comparison: RunComparison) -> dict[str, Any]:
     from bts_tune.report.compare import differences
-    from bts_tune.results.ranking.tables import configurations_table
+    from bts_tune.results.tables import configurations_table
 
     leaders = [group[0] for group in comparison.groups]
     return {

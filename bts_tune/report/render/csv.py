@@ -13,8 +13,11 @@ import pandas as pd
 from pydantic_core import to_json
 
 from bts_tune.results.ranking.settings import setting
-from bts_tune.results.ranking.tables import _FORMULA_STARTS, _LINE_BREAKS, INTEGERS, epoch_columns, in_order
 from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.tables import INTEGERS, epoch_columns, in_order
+
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:

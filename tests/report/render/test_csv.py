@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from bts_tune.report.render.csv import epochs_csv, to_csv
-from bts_tune.results.ranking.tables import epochs_table, leaderboard
 from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.tables import epochs_table, leaderboard
 from bts_tune.testing.runs import make_curve, make_run, make_search, make_trial
 
 

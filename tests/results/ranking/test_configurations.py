@@ -17,11 +17,11 @@ from bts_tune.report.sections.answer import headline, trust
 from bts_tune.report.write import write_report
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.ranking.leaderboard import ranking, search_log
-from bts_tune.results.ranking.tables import configurations_table, leaderboard
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.record.scores import pooled_dice_loss
 from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.results.statistics.optimism import optimism
+from bts_tune.results.tables import configurations_table, leaderboard
 from bts_tune.testing.runs import make_final, make_scores, make_search, write_run, write_scores
 from tests.report.pages import page, section
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts_tune.results.ranking.leaderboard import best_baselines, ordered, ranking
-from bts_tune.results.ranking.tables import epochs_table, leaderboard
 from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.tables import epochs_table, leaderboard
 from bts_tune.testing.runs import make_baselines, make_row, make_search, make_trial
 
 STATUSES = ["complete", "stopped", "interrupted", "running", "diverged", "failed", "waiting"]

@@ -10,10 +10,10 @@ from bts_tune.metrics.base import metrics_in_use, objective
 from bts_tune.registry import METRICS
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.ranking.leaderboard import ordered, ranking
-from bts_tune.results.ranking.tables import configurations_table, epochs_table, leaderboard
 from bts_tune.results.record.objective import DICE_LOSS, Objective, metric_keys, objective_of
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.statistics.optimism import optimism
+from bts_tune.results.tables import configurations_table, epochs_table, leaderboard
 from bts_tune.testing.runs import make_row, make_trial
 
 IOU = objective("iou")

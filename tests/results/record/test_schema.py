@@ -25,9 +25,9 @@ from bts_tune.report.render.terminal import ranking_text
 from bts_tune.report.sections.predictions import read_samples
 from bts_tune.report.write import write_report
 from bts_tune.results.find import best_model, find_run
-from bts_tune.results.ranking.tables import epochs_table, leaderboard
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.statistics.comparison import compare_configurations
+from bts_tune.results.tables import epochs_table, leaderboard
 from bts_tune.testing.runs import make_baselines, make_row, make_run, make_search, write_run
 from tests.mutations import mutated
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,9 +40,6 @@ INTEGERS = (
     "seeds",
     "folds",
 )
-
-_FORMULA_STARTS = ("=", "+", "-", "@")
-_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pytest
 
 from bts_tune.config import FIELDS
 from bts_tune.results.ranking.leaderboard import total_seconds
-from bts_tune.results.ranking.tables import METRICS, TEST_METRICS, configurations_table, epochs_table, leaderboard
+from bts_tune.results.tables import METRICS, TEST_METRICS, configurations_table, epochs_table, leaderboard
 from bts_tune.testing.runs import make_baselines, make_row, make_search, make_test, make_trial
 
 
