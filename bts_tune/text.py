@@ -56,5 +56,14 @@ def printable(text: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the error's kind where it has none; it ends in one full stop."""
+    return _line(error, 0)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line in the same way: what happened, where the message is a traceback."""
+    return _line(error, -1)
+
+
+def _line(error: BaseException, place: int) -> str:
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)  # else in quotes
-    return (message.strip() or type(error).__name__).splitlines()[0][:300].rstrip(".") + "."
+    return (message.strip() or type(error).__name__).splitlines()[place].strip()[:300].rstrip(".") + "."

@@ -35,6 +35,7 @@ from bts_tune.results.ranking.leaderboard import ranking
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.record.scores import SPLITS
+from bts_tune.text import last_line
 
 if TYPE_CHECKING:
     # In the processes that measure alone: importing torch takes seconds.
@@ -104,8 +105,7 @@ class Nodes:
                         self.watch.leave_out(cause.node, str(cause))
                         pending[self._submit(job)] = job
                         continue
-                    reason = str(error).strip().splitlines()[-1]
-                    console.print(f"{job.name}: could not be done: {reason}", highlight=False, markup=False)
+                    console.print(f"{job.name}: could not be done: {last_line(error)}", highlight=False, markup=False)
                     continue
                 yield job.subject, result
 

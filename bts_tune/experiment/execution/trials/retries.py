@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from bts_tune.text import last_line
+
 FaultKind = Literal["died", "hung", "oom", "node", "taken", "failed"]
 
 _NOT_CHARGED = ("node", "taken")
@@ -86,8 +88,7 @@ def fault_of(error: BaseException) -> Fault:
         return Fault("died", f"its process ended itself with exit code {code.group(1)}")
     if "connection error code" in text or "worker process has died" in text:
         return Fault("died", "its process was killed or crashed; Ray knows no more")
-    last = text.strip().splitlines()[-1][:300].strip().rstrip(".") if text.strip() else type(error).__name__
-    return Fault("died", f"its process died: {last}")
+    return Fault("died", f"its process died: {last_line(error).removesuffix('.')}")
 
 
 def is_unwritable(error: BaseException | None) -> bool:
