@@ -64,7 +64,7 @@ def draw_search_history(
         others: what trials are called that are no baselines.
 
     Returns:
-        A PNG, or None with fewer than two trials that have ended with rows.
+        A PNG, or None while the trials that have ended with rows are of one configuration.
     """
     course = _course(trials, gpus_per_trial)
     if course is None:
@@ -117,10 +117,10 @@ class _Course:
 
 
 def _course(trials: Sequence[TrialRecord], gpus_per_trial: float) -> _Course | None:
-    """Return the course of the search; None with fewer than two trials that have ended with rows."""
+    """Return the course of the search; None while the trials that have ended with rows are of one configuration."""
     ended = [record for record in trials if record.stage == "search" and record.status in FINISHED and record.rows]
     ended.sort(key=lambda record: (record.rows[-1].get("time") or 0.0, record.index))
-    if len(ended) < 2:
+    if len({record.recipe_id for record in ended}) < 2:
         return None
     objective = objective_of(trials)
     values = [objective.value(record.best_row) for record in ended if record.best_row]

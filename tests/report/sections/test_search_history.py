@@ -17,12 +17,16 @@ class TestSearchHistory(SectionContract):
     name = "search-history"
 
 
-def test_search_history_needs_two_ended_trials() -> None:
+def test_search_history_needs_ended_trials_of_two_configurations() -> None:
     assert draw_search_history([]) is None
     assert draw_search_history(make_baselines(epochs=3)[:1]) is None
     assert size(draw_search_history(make_search(epochs=4), ["PARTIAL"]))[0] > 1000
-    stopped = [make_trial(f"t{n}", index=n, status="stopped", rows=make_curve("t", 2, 0.4)) for n in range(3)]
+    stopped = [
+        make_trial(f"t{n}", index=n, status="stopped", rows=make_curve("t", 2, 0.4), seed=seed, learning_rate=rate)
+        for n, (seed, rate) in enumerate([(0, 1e-3), (0, 1e-4), (1, 1e-4)])
+    ]
     assert draw_search_history(stopped)
+    assert draw_search_history(stopped[1:]) is None
     waiting = [make_trial(f"w{n}", index=n, status="waiting") for n in range(3)]
     assert draw_search_history(waiting) is None
 
