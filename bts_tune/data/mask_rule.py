@@ -27,7 +27,9 @@ SMALL_LABEL = 31
 _DRAWN = 0.3
 # Labels are regions, however thin; of what lossy compression leaves one pixel in a hundred has four equal neighbours at
 # most. Only a map of many values has plateaus.
-_FEW, _FLAT_FEW, _FLAT_MANY = 32, 0.1, 0.5
+_FLAT_FEW, _FLAT_MANY = 0.1, 0.5
+FEW = 32
+"""Values that a drawing of labels holds at most."""
 # WebP leaves flat regions too, of values that crowd at the two ends of the scale; labels leave gaps there.
 _END, _IN_AN_END, _BETWEEN_ENDS = 0.05, 3, 0.2
 
@@ -66,7 +68,7 @@ class MaskValues:
         values, pixels = self.values[inner], int(self.counts[inner].sum())
         if not pixels or (self.values[-1] <= SMALL_LABEL and self.exact and (values == np.rint(values)).all()):
             return False
-        is_rough = self._flat_share(inner) < (_FLAT_FEW if len(self.values) <= _FEW else _FLAT_MANY)
+        is_rough = self._flat_share(inner) < (_FLAT_FEW if len(self.values) <= FEW else _FLAT_MANY)
         return is_rough or self._crowds_at_two_ends()
 
     def _crowds_at_two_ends(self) -> bool:

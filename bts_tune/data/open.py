@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,8 @@ def open_dataset(
             a category is unknown.
         ConfigError: there is no reader of that name.
     """
-    options = ReaderOptions(tumor_categories, split_seed, plane, empty_slices, sequence)
+    labels = None if tumor_labels is None else tuple(sorted({_label(one) for one in tumor_labels}))
+    options = ReaderOptions(tumor_categories, split_seed, plane, empty_slices, sequence, labels)
     # The lexical path: a link is followed by the system, and names stay those that the user sees.
     root = Path(root)
     if not root.is_dir():
@@ -70,7 +72,7 @@ def open_dataset(
                 raise DataError(
                     f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
                 )
-            dataset = with_left_out_files(_read(chosen, root, options))
+            dataset = with_left_out_files(_with_own_names(_read(chosen, root, options)))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)
@@ -78,10 +80,10 @@ def open_dataset(
     if not len(dataset) and dataset.own_splits == () and not dataset.errors:
         why = f"; {' '.join(left_out)}" if left_out else "."
         raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it{why}")
-    if tumor_labels is not None:
+    if labels is not None:
         if len(dataset) and not any(record.mask is not None for record in dataset):
             raise DataError(f"{root}: has no mask files to choose labels in; leave --tumor-labels out.")
-        dataset = replace(dataset, tumor_labels=tuple(sorted({_label(one) for one in tumor_labels})))
+        dataset = replace(dataset, tumor_labels=labels)
     dataset = without_unsafe_names(dataset)
     own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits
     if own and not {"valid", "test"} & set(own):
@@ -102,6 +104,22 @@ def _read(reader: Reader, root: Path, options: ReaderOptions) -> Dataset:
         name = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else error.path.name
         issue = Issue("error", "unsafe-path", name, None, str(error).removeprefix(f"{error.path}: "))
         return Dataset(root, reader.name, {}, {}, (issue,), own_splits=SPLITS)
+
+
+def _with_own_names(dataset: Dataset) -> Dataset:
+    """Return a dataset as it is.
+
+    Raises:
+        DataError: two slices have one name, by which all that is known of a slice is found.
+    """
+    counts = Counter(record.name for members in dataset.records.values() for record in members)
+    several = [name for name, count in counts.items() if count > 1]
+    if several:
+        raise DataError(
+            f"{dataset.root}: the reader {dataset.layout!r} gives {counts[several[0]]} slices the name "
+            f"{quoted(several[0])}; each slice needs a name of its own."
+        )
+    return dataset
 
 
 def _strata(record: SliceRecord) -> tuple[tuple[str, str], ...]:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bts_tune.data.open import open_dataset
+from bts_tune.data.readers.base import ReaderOptions
+from bts_tune.data.readers.folders import FoldersReader
+from bts_tune.data.records import Dataset
 from bts_tune.errors import DataError
 from tests.data.builders import write_coco, write_coco_split, write_pairs
 
@@ -104,3 +108,17 @@ def test_folders_without_a_slice_are_told(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
     with pytest.raises(DataError, match="is read as image/mask folders, and holds no slice of it"):
         open_dataset(tmp_path)
+
+
+def test_two_slices_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's reader may give them; everything that is known of a slice is found by its name."""
+    root = write_pairs(tmp_path, 3)
+    read = FoldersReader.read
+
+    def twice(self: FoldersReader, folder: Path, options: ReaderOptions) -> Dataset:
+        found = read(self, folder, options)
+        return replace(found, records={"train": (*found.records["train"], found.records["train"][0])})
+
+    monkeypatch.setattr(FoldersReader, "read", twice)
+    with pytest.raises(DataError, match=r"the reader 'folders' gives 2 slices the name 'images/s000\.png'"):
+        open_dataset(root)

@@ -200,11 +200,10 @@ def bare(stem: str) -> str:
     suffix = _SUFFIX.search(stem, max(0, len(stem) - 5))
     if suffix is not None and suffix.end() == len(stem):
         stem = stem[: suffix.start()]
-    numbered = _NUMBERED.fullmatch(stem)  # image12 and mask12
-    if numbered is not None:
-        return numbered[1]
     match = _MASK_NAME.fullmatch(stem) or _IMAGE_NAME.fullmatch(stem)
-    return stem if match is None else match[1] or match[2]
+    stem = stem if match is None else match[1] or match[2]
+    numbered = _NUMBERED.fullmatch(stem)  # image12 and mask12; and slice_12 of slice_12_mask
+    return stem if numbered is None else numbered[1]
 
 
 def pair_key(stem: str) -> tuple[str, bool]:
@@ -218,6 +217,18 @@ def pair_key(stem: str) -> tuple[str, bool]:
         return "", False
     of = one_of_several_masks(stem) or mask_of(stem)
     return (bare(stem), False) if of is None else (of, True)
+
+
+def masks_among(stems: Iterable[str]) -> dict[str, str]:
+    """Return which of the stems in one folder are those of masks, each with what `pair_key` says that it shares.
+
+    A stem that another one names is an image's, though it may look like a mask's: `tumor_1` beside `tumor_1_mask`.
+    """
+    keys = {stem: pair_key(stem) for stem in stems}
+    named = {key for key, is_mask in keys.values() if is_mask}
+    return {
+        stem: key for stem, (key, is_mask) in keys.items() if is_mask and (stem not in named or key in keys or not key)
+    }
 
 
 def folded(name: str) -> str:

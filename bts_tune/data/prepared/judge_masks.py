@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.mask_rule import FULL_SCALES, IGNORED, SHOWN_VALUES, SMALL_LABEL, MaskRule, MaskValues, listed
+from bts_tune.data.mask_rule import FEW, FULL_SCALES, IGNORED, SHOWN_VALUES, SMALL_LABEL, MaskRule, MaskValues, listed
 from bts_tune.data.records import Issue, Level
 from bts_tune.text import plural
 
@@ -97,7 +97,7 @@ class _Judge:
                 self._find(
                     "error", "unknown-label", "masks", f"--tumor-labels {label:g}: no mask holds it; they hold {known}."
                 )
-        grey = {name: one for name, one in self.masks.items() if one.between}
+        grey = self._grey()
         if grey:
             name, one = next(iter(grey.items()))
             self._find(
@@ -111,7 +111,7 @@ class _Judge:
 
     def _found(self) -> MaskRule:
         """Return the rule for masks of which the user said nothing."""
-        grey = {name: one for name, one in self.masks.items() if one.between}
+        grey = self._grey()
         if grey:
             cut = _half(grey.values(), self.masks.values())
             # A map of low probabilities, or the noise of an empty mask, holds no tumour; a drawn one would lose it.
@@ -157,6 +157,16 @@ class _Judge:
                 "takes it too.",
             )
         return MaskRule(ignored=tuple(sorted({*ignored, *(value for value in self.told if value in self.pixels)})))
+
+    def _grey(self) -> dict[str, MaskValues]:
+        """Return the masks that hold values between, but for those whose values are regions of labels in other masks.
+
+        A small core of a label has no pixel with four equal neighbours, and looks like the border of a smooth mask.
+        """
+        grey = {name: one for name, one in self.masks.items() if one.between}
+        drawn = (one for name, one in self.masks.items() if name not in grey and one.exact and len(one.values) <= FEW)
+        labels = {value for one in drawn for value in one.values.tolist()} if grey else set()
+        return {name: one for name, one in grey.items() if not (one.exact and labels.issuperset(one.values[1:-1]))}
 
     def _labels_in_jpeg(self) -> None:
         """Warn of labels that compression has changed."""

@@ -165,6 +165,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
                 "them."
             )
     spacing = pixel_spacing(image.spacing, options.plane)
+    filled = filled_slices(mask.values, options.plane, options.tumor_labels)
     return [
         SliceRecord(
             f"{name}/{index:03}",
@@ -177,7 +178,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
             spacing=spacing,
             source=VolumeSlice(case.image, case.mask, options.plane, index, case.further, case.numbers),
         )
-        for index in chosen_slices(filled_slices(mask.values, options.plane), options.empty_slices)
+        for index in chosen_slices(filled, options.empty_slices)
     ]
 
 

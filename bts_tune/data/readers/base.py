@@ -25,6 +25,7 @@ class ReaderOptions:
         plane: one of `PLANES`, along which volumes are cut into slices.
         empty_slices: share that slices without a tumour should be of the slices of a volume; 1 for all of them.
         sequence: of a dataset with several, the one that is read, or `ALL_SEQUENCES`; None where there is one.
+        tumor_labels: the values of mask files that are tumour, None for all but 0: which slices of a volume hold one.
     """
 
     tumor_categories: Sequence[str] | None = None
@@ -32,6 +33,7 @@ class ReaderOptions:
     plane: str = "axial"
     empty_slices: float = 0.2
     sequence: str | None = None
+    tumor_labels: tuple[float, ...] | None = None
 
 
 class Reader(ABC):

@@ -400,6 +400,14 @@ class _AnnotationFile:
                 self._find("error", code, where, None, f"images[{index}]: {problem}")
             if name is not None:
                 own.add(name)
+        several = own & listed
+        if several:
+            twice = {number for number, one in images.items() if one[0] in several}
+            images = {number: one for number, one in images.items() if number not in twice}
+            dropped |= twice
+            message = f"lists {plural(len(several), 'image')} that the file of another split lists too "
+            message += f"({examples(sorted(several))}); a slice has one split."
+            self._find("error", "several-splits", self.file_name, None, message)
         listed |= own
         if names.resolved:
             self._find("warning", "resolved-names", self.file_name, None, names.said(len(self.content.images)))

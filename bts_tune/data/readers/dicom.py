@@ -317,6 +317,7 @@ def _slices(
     content = content_digest((*files, *masks))
     labels = labels_of(files, masks, content)
     sizes = np.linalg.norm(nearest_turn(stack.affine).affine(stack.affine, stack.shape)[:3, :3], axis=0)
+    filled = filled_slices(labels, options.plane, options.tumor_labels)
     spacing = pixel_spacing((float(sizes[0]), float(sizes[1]), float(sizes[2])), options.plane)
     return [
         SliceRecord(
@@ -330,5 +331,5 @@ def _slices(
             spacing=spacing,
             source=DicomSlice(files, masks, content, options.plane, index),
         )
-        for index in chosen_slices(filled_slices(labels, options.plane), options.empty_slices)
+        for index in chosen_slices(filled, options.empty_slices)
     ]

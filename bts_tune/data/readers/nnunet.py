@@ -78,7 +78,8 @@ def _read(
     masks = {_stem(path): path for path in image_files(root / labels, more=NIFTI_SUFFIXES)}
     of_case: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in image_files(root / images, more=NIFTI_SUFFIXES):
-        match = _CHANNEL.fullmatch(_stem(path))
+        # The name of a case itself may end in a number of four digits.
+        match = None if _stem(path) in masks else _CHANNEL.fullmatch(_stem(path))
         case, number = (match[1], int(match[2])) if match else (_stem(path), 0)
         of_case[case][number] = path
     together = _volumes_of_a_file(root, of_case)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
-from bts_tune.data.layout.names import examples, folded, is_mask_alone, mask_of, meaning, pair_key
+from bts_tune.data.layout.names import examples, folded, is_mask_alone, mask_of, masks_among, meaning, pair_key
 from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed
 from bts_tune.data.layout.split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
@@ -109,11 +109,9 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
 
 def _has_pair(folder: Path) -> bool:
     stems = {path.stem for path in image_files(folder)}
-    keys = [pair_key(folded(stem)) for stem in stems]
-    images = {key for key, is_mask in keys if not is_mask} | {folded(stem) for stem in stems}
-    return any(is_mask and key in images for key, is_mask in keys) or bool(
-        _volumes(image_files(folder, more=NIFTI_SUFFIXES))
-    )
+    masks = masks_among(map(folded, stems))
+    images = {pair_key(stem)[0] for stem in map(folded, stems) if stem not in masks} | {folded(stem) for stem in stems}
+    return any(key in images for key in masks.values()) or bool(_volumes(image_files(folder, more=NIFTI_SUFFIXES)))
 
 
 def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> dict[str, Path]:
@@ -122,7 +120,7 @@ def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> di
     for split in ("valid", "test"):
         files = image_files(folders[split], recursive=True, more=NIFTI_SUFFIXES) if split in folders else []
         stems = [volume_stem(path) if is_nifti(path) else path.stem for path in files]
-        if files and not any(pair_key(folded(stem))[1] for stem in stems):
+        if files and not masks_among(map(folded, stems)):
             name = folders[split].relative_to(root).as_posix()
             issues.append(split_without_masks(split, name, len(files)))
             del kept[split]
@@ -145,23 +143,22 @@ def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     A mask that is called `mask` or `seg` alone is that of all volumes beside it, where it is the only one.
     """
     volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
-    images = {path: stem for path, stem in volumes.items() if mask_of(stem) is None and not is_mask_alone(stem)}
-    found: dict[Path, dict[str, Path]] = {}
-    for path, stem in volumes.items():
-        case = mask_of(stem)
-        if case is not None:
-            # Of `P1` and `P10` in one folder, `P10_t1` is no sequence of the first.
-            of_case = {
-                other[len(case) :].strip("_-. ") or "image": image
-                for image, other in images.items()
-                if other == case or (other.startswith(case) and not other[len(case)].isalnum())
-            }
-            if of_case:
-                found[path] = of_case
+    masks = masks_among(volumes.values())
+    cases = {path: case for path, stem in volumes.items() if stem in masks and (case := mask_of(stem)) is not None}
+    images = {path: stem for path, stem in volumes.items() if path not in cases and not is_mask_alone(stem)}
+    found: dict[Path, dict[str, Path]] = defaultdict(dict)
+    for image, stem in images.items():
+        # Of `P1`, `P10` and `P1_2` in one folder, neither `P10_t1` nor `P1_2_t1` is a sequence of the first.
+        of = [
+            case for case in cases.values() if stem.startswith(case) and not stem[len(case) : len(case) + 1].isalnum()
+        ]
+        case = max(of, key=len, default=None)
+        for mask in (path for path, one in cases.items() if one == case):
+            found[mask][stem[len(case or "") :].strip("_-. ") or "image"] = image
     alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
     if len(alone) == 1 and not found and images:
         found[alone[0]] = {stem: image for image, stem in images.items()}
-    return found
+    return dict(found)
 
 
 def _cases(root: Path, folder: Path, split: str, options: ReaderOptions, issues: list[Issue]) -> list[Case]:
@@ -229,13 +226,14 @@ def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[Sl
     count = 0
     for members in files.values():
         stems = {folded(path.stem) for path in members}
+        named = masks_among(stems)
         masks: dict[str, list[Path]] = defaultdict(list)
         images: dict[str, list[Path]] = defaultdict(list)
         for path in members:
             stem = folded(path.stem)
-            key, is_mask = pair_key(stem)
-            if is_mask and (key in stems or mask_of(stem) is not None or not key):
-                masks[key].append(path)
+            of = named.get(stem)
+            if of is not None and (of in stems or mask_of(stem) is not None or not of):
+                masks[of].append(path)
             else:
                 images[stem].append(path)
         for stem, paths in images.items():

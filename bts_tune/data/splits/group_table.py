@@ -1,7 +1,7 @@
 """The table that `--group-by FILE.csv` names: the group of each slice, as spreadsheets and scripts write such tables.
 
-It may be any that `bts_tune.data.tables` reads, and titles may be in capitals. A `file` is a slice's name, or the last
-part of it, with or without its suffix.
+It may be any that `bts_tune.data.tables` reads, and titles may be in capitals. A `file` is the path of an image file or
+of a volume, or the last part of it, with or without its suffix; or the name of a single slice of a volume.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from pathlib import Path, PurePosixPath
 
 from bts_tune.data.records import IMAGE_SUFFIXES
 from bts_tune.data.tables import read_table
+from bts_tune.data.volumes.dicom_files import DICOM_SUFFIXES
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES
 from bts_tune.errors import DataError
 from bts_tune.text import plural, quoted
 
 _FILE_TITLES = ("file", "filename", "file_name", "file name", "name", "image", "image_name", "path", "slice")
+_SUFFIXES = (*sorted(NIFTI_SUFFIXES, key=len, reverse=True), *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
 _NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>")
 _GROUP_TITLES = ("group", "patient", "patient_id", "patientid", "patient id", "pid", "subject", "subject_id", "case")
 
@@ -60,25 +63,26 @@ def _add_without_suffix(given: dict[str, dict[str, int]], names: Sequence[str]) 
     """Add the names of the table without their suffixes, as `0.jpg` may be meant for `0.png`; not those of slices."""
     known = {form for name in names for form in _forms(name)}
     for written in [one for one in given if one not in known]:
-        suffix = PurePosixPath(written).suffix
-        if suffix.lower() in IMAGE_SUFFIXES:
+        bare = _without_suffix(written)
+        if bare != written:
             for patient, number in given[written].items():
-                given[written.removesuffix(suffix)].setdefault(patient, number)
+                given[bare].setdefault(patient, number)
 
 
 def _require_one_meaning(names: Sequence[str], given: dict[str, dict[str, int]], path: Path) -> None:
-    """Refuse a last part of a name that stands for several slices, which may be of different groups."""
-    by_last: dict[str, list[str]] = defaultdict(list)
+    """Refuse a last part of a path that stands for several files, which may be of different groups."""
+    by_last: dict[str, dict[str, None]] = defaultdict(dict)  # files, in order
     for name in names:
-        forms = _forms(name)
-        form = next(form for form in forms if form in given)
-        if "/" not in form and "/" in name:
-            by_last[form].append(name)
-    for last, several in by_last.items():
-        if len(several) > 1:
+        form = next(form for form in _forms(name) if form in given)
+        file = _file_of(name)
+        if "/" not in form and "/" in file:
+            by_last[form][file] = None
+    for last, files in by_last.items():
+        if len(files) > 1:
+            one, other, *_ = files
             raise DataError(
-                f"{path}: {last!r} fits {plural(len(several), 'image')}, such as {several[0]} and {several[1]}, which "
-                "may be of different groups; give the whole path in the dataset."
+                f"{path}: {last!r} fits {plural(len(files), 'image')}, such as {one} and {other}, which may be of "
+                "different groups; give the whole path in the dataset."
             )
 
 
@@ -100,10 +104,17 @@ def _plain(written: str) -> str:
 
 def _forms(name: str) -> list[str]:
     """Return how a table may name a slice, the most exact form first."""
-    forms = []
-    for form in (name, PurePosixPath(name).name):
-        forms.append(form)
-        suffix = PurePosixPath(form).suffix
-        if suffix.lower() in IMAGE_SUFFIXES:
-            forms.append(form.removesuffix(suffix))
-    return forms
+    file = _file_of(name)
+    last = PurePosixPath(file).name
+    return list(dict.fromkeys((name, file, _without_suffix(file), last, _without_suffix(last))))
+
+
+def _file_of(name: str) -> str:
+    """Return the image file, or the volume, that a slice is of: `v0.nii.gz` for `v0.nii.gz/012`."""
+    file, _, index = name.rpartition("/")
+    return file if file and index.isdecimal() else name  # the name of an image file has a suffix
+
+
+def _without_suffix(path: str) -> str:
+    suffix = next((one for one in _SUFFIXES if path.lower().endswith(one)), "")
+    return path[: len(path) - len(suffix)]

@@ -10,7 +10,9 @@ chain more than 30 % of all slices into one group: slices of different patients 
 in a dataset of registered heads, and to keep them together would leave too few groups.
 
 A series and a number are read from a file's name: the digits at its end are the number (`p0007_s012.png`); of a name
-that Roboflow made, those before `_jpg.rf.` (`1000_jpg.rf.1c16148495900a466a53f121ec6af0a9.jpg`).
+that Roboflow made, those before `_jpg.rf.` (`1000_jpg.rf.1c16148495900a466a53f121ec6af0a9.jpg`). What all files have at
+the end of their names, such as nnU-Net's `_0000` or a sequence, comes after the number. Folders of splits and of images
+are no part of the series.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from bts_tune.data.records import SPLITS
+from bts_tune.data.layout.names import meaning
 from bts_tune.data.scan.scan import Scan
 from bts_tune.data.scan.similarity import Indices, correlations
 from bts_tune.data.splits.group_table import read_group_table
@@ -40,24 +43,58 @@ MAX_SHARE = 0.3
 
 _ROBOFLOW = re.compile(r"_[A-Za-z]+\.rf\.[0-9A-Za-z]+$")
 _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
-_SPLIT_FOLDERS = {*SPLITS, "val", "images"}
+_ENDING = re.compile(r"[\W_]+(?:000\d|[^\W_]*[^\W\d_][^\W_]*)$")
+"""A channel's number of nnU-Net, or a word, at the end of a name; a slice's number is neither."""
 
 
-def series_and_number(name: str) -> tuple[str, int] | None:
-    """Return the series and the slice number that are in a slice's name; None where it ends in no digits."""
+def series_and_number(name: str, ending: str = "") -> tuple[str, int] | None:
+    """Return the series and the slice number that are in a slice's name; None where it ends in no digits.
+
+    Args:
+        name: the path of the slice, with forward slashes.
+        ending: what is no part of the number at the end of the stem (see `shared_ending`).
+    """
     path = PurePosixPath(name)
-    match = _NUMBERED.fullmatch(_ROBOFLOW.sub("", path.stem))
+    match = _NUMBERED.fullmatch(_stem(path).removesuffix(ending))
     if match is None:
         return None
-    folders = [part for part in path.parts[:-1] if part not in _SPLIT_FOLDERS]
+    folders = [part for part in path.parts[:-1] if not _says_no_series(part)]
     return "/".join([*folders, match[1]]), int(match[2])
+
+
+def shared_ending(names: Sequence[str]) -> str:
+    """Return the words or nnU-Net's channel that the stems of all slices end with; empty where there are none."""
+    stems = [_stem(PurePosixPath(name)) for name in names]
+    if len(stems) < 2:
+        return ""
+    ending = ""
+    while found := _ENDING.search(stems[0].removesuffix(ending)):
+        if not all(stem.endswith(found[0] + ending) for stem in stems):
+            break
+        ending = found[0] + ending
+    return ending
+
+
+def _stem(path: PurePosixPath) -> str:
+    return _ROBOFLOW.sub("", path.stem)
+
+
+@cache
+def _says_no_series(folder: str) -> bool:
+    """Return whether a folder's name says no more than a split, images or both."""
+    if folder.casefold() in ("imagestr", "imagests", "jpegimages"):
+        return True
+    said = meaning(folder)
+    # `train2017` is a split, while `image_12` may be a patient's.
+    return said is not None and (said.split is not None or not any(character.isdigit() for character in folder))
 
 
 def neighbor_pairs(scan: Scan) -> tuple[Indices, Indices]:
     """Return the pairs of similar neighbours: places int64 [P] of the slices in `scan.names`."""
     series: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    ending = shared_ending(scan.names)
     for place, name in enumerate(scan.names):
-        found = series_and_number(name)
+        found = series_and_number(name, ending)
         if found is not None:
             series[found[0]].append((found[1], place))
     near: list[tuple[int, int]] = []

@@ -35,15 +35,18 @@ def make_split(
         scan: of its slices.
         method: name of a split method, such as `provided` or `grouped`; by default the dataset's own split where it
             has one, else `grouped`.
-        seed: of what is random in it.
+        seed: of what is random in it, from 0 to 2**31 - 1, as the seeds of trials.
         group_by: a CSV file or a regular expression that gives the patients, see `groups.read_patients`. By default
             patients are those that the dataset's reader knows, if any; with `none` there are none.
 
     The same dataset, seed and `group_by` give the same split. The groups are found for any method.
 
     Raises:
-        DataError: the method is unknown, `group_by` cannot be used, or the method cannot split the dataset.
+        DataError: the seed is out of range, the method is unknown, `group_by` cannot be used, or the method cannot
+            split the dataset.
     """
+    if not 0 <= seed < 2**31:
+        raise DataError(f"--split-seed {seed}: must be from 0 to {2**31 - 1}.")
     if method is None:
         method = default_method(dataset)
     if method not in SPLIT_METHODS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -115,9 +116,16 @@ def paste(values: np.ndarray, plane: str, index: int, pixels: np.ndarray) -> Non
     values[tuple(place)] = np.rot90(pixels, -1)
 
 
-def filled_slices(mask: np.ndarray, plane: str) -> np.ndarray:
-    """Return whether each slice of a mask shows a tumour, bool [N]."""
-    return np.asarray((mask != 0).any(axis=_others(plane)))
+def filled_slices(mask: np.ndarray, plane: str, labels: Sequence[float] | None = None) -> np.ndarray:
+    """Return whether each slice of a mask shows a tumour, bool [N].
+
+    Args:
+        mask: the labels of a volume [I, J, K].
+        plane: one of `PLANES`.
+        labels: those that are tumour; None for all but 0.
+    """
+    tumour = mask != 0 if labels is None else np.isin(mask, labels)
+    return np.asarray(tumour.any(axis=_others(plane)))
 
 
 def pixel_spacing(spacing: tuple[float, float, float], plane: str) -> tuple[float, float]:

@@ -110,7 +110,7 @@ class RunOptions:
         "HOW",
     )
     group_by: str | None = option("patients: a regular expression on file names, a CSV file, or none", "HOW")
-    split_seed: Annotated[int, Between(0)] = option(
+    split_seed: Annotated[int, Between(0, 2**31 - 1)] = option(
         "seed of a split that the dataset does not have (0)", "N", default=0, kind="integer"
     )
     overrides: dict[str, Any] = option(

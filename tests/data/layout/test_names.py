@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from bts_tune.data.layout.names import Meaning, bare, mask_of, meaning, pair_key, split_in, strata_of, tells_strata
+from bts_tune.data.layout.names import (
+    Meaning,
+    bare,
+    mask_of,
+    masks_among,
+    meaning,
+    pair_key,
+    split_in,
+    strata_of,
+    tells_strata,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +69,12 @@ def test_other_names_are_no_masks(form: str) -> None:
         ("x_1.5", "x_1.5.JPEG"),
         ("Tr-gl 0 ", "Tr-gl 0 _mask"),
         ("x", "x_msk"),
+        ("slice_001", "slice_001_mask"),
+        ("image_0", "image_0_seg"),
+        ("img12", "img12_seg"),
+        ("IMG_0001", "IMG_0001_mask"),
+        ("tumor_3", "tumor_3_mask"),
+        ("slice_4", "mask_slice_4"),
     ],
 )
 def test_image_and_mask_are_bare_alike(image: str, mask: str) -> None:
@@ -79,6 +95,21 @@ def test_image_and_mask_are_bare_alike(image: str, mask: str) -> None:
 )
 def test_what_an_image_and_its_mask_side_by_side_share(stem: str, expected: tuple[str, bool]) -> None:
     assert pair_key(stem) == expected
+
+
+@pytest.mark.parametrize(
+    ("stems", "masks"),
+    [
+        (("x", "x_mask"), {"x_mask": "x"}),
+        (("image", "mask"), {"mask": ""}),
+        (("x", "x_mask_1", "x_mask_2"), {"x_mask_1": "x", "x_mask_2": "x"}),
+        (("tumor_1", "tumor_1_mask"), {"tumor_1_mask": "tumor_1"}),
+        (("1", "tumor_1"), {"tumor_1": "1"}),
+        (("tumor_1", "tumor_2"), {"tumor_1": "1", "tumor_2": "2"}),
+    ],
+)
+def test_a_stem_that_another_one_names_is_an_images(stems: tuple[str, ...], masks: dict[str, str]) -> None:
+    assert masks_among(stems) == masks
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,23 @@ def test_a_chosen_label_leaves_the_others_out(tmp_path: Path) -> None:
     assert open_dataset(tmp_path, tumor_labels=["1"]).fingerprint() != open_dataset(tmp_path).fingerprint()
 
 
+@pytest.mark.parametrize("labels", [(85, 170, 255), (63, 126, 252)])
+def test_a_small_core_of_a_label_is_no_smooth_border(tmp_path: Path, labels: tuple[int, ...]) -> None:
+    """Two by two pixels have no neighbours all alike, but in other masks the same value fills regions."""
+    for number in range(12):
+        mask = np.zeros((64, 64), dtype=np.uint8)
+        mask[8 : 30 + number, 8:40] = labels[number % 3]
+        mask[12:20, 12:20] = labels[(number + 1) % 3]
+        if number == 5:
+            mask[12:20, 12:20] = labels[2]
+            mask[14:16, 14:16] = labels[0]
+        write_image(tmp_path / "images" / f"{number}.png", np.random.default_rng(number).integers(0, 255, (64, 64)))
+        write_image(tmp_path / "masks" / f"{number}.png", mask)
+    report = checked(tmp_path)
+    assert report.masks.rule == MaskRule()
+    assert not {"lossy-masks", "odd-mask"} & {issue.code for issue in report.issues}
+
+
 def test_the_rule_is_that_of_all_masks_whatever_their_order_and_split(tmp_path: Path) -> None:
     values = {}
     for number, (_, mask) in enumerate(slices(4, seed=1)):

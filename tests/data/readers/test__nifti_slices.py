@@ -73,6 +73,15 @@ def test_all_slices_with_a_tumour_and_the_share_of_others(tmp_path: Path) -> Non
     assert len(indices(open_dataset(root, empty_slices=0.5))) == 10
 
 
+def test_which_slices_hold_a_tumour_depends_on_the_labels_that_are_one(tmp_path: Path) -> None:
+    image, mask = volume()
+    mask[3:5, 4:6, 14] = 4  # the first of the five slices on the body's axes
+    save(tmp_path / "images" / "v0.nii.gz", image)
+    save(tmp_path / "masks" / "v0.nii.gz", mask)
+    assert indices(open_dataset(tmp_path, tumor_labels=["4"], empty_slices=0)) == [15]
+    assert len(indices(open_dataset(tmp_path, tumor_labels=["4"], empty_slices=0.5))) == 2
+
+
 @pytest.mark.parametrize(
     ("plane", "shape", "spacing"),
     [("axial", (24, 20), (0.907, 0.906)), ("coronal", (30, 20), (2.5, 0.906)), ("sagittal", (30, 24), (2.5, 0.907))],

@@ -122,10 +122,11 @@ class TestReading:
     def test_images_below_the_split_and_in_other_folders_of_the_dataset(self, tmp_path: Path) -> None:
         root = write_coco(tmp_path)
         content = read_json(root / "test")
-        content["images"] = [{"id": 0, "file_name": "../train/./0.png", "width": WIDTH, "height": HEIGHT}]
+        content["images"] = [{"id": 0, "file_name": "../more/./0.png", "width": WIDTH, "height": HEIGHT}]
         write_json(root / "test", content)
+        write_image(root / "more" / "0.png", noise(HEIGHT, WIDTH))
         (record,) = open_dataset(root).records["test"]
-        assert record.name == "train/0.png"
+        assert record.name == "more/0.png"
 
     @pytest.mark.parametrize(
         "name", ["../../secret.png", "/etc/passwd", "../..", "a\0b.png", "\ud800.png", "a/../../../x"]
@@ -206,6 +207,22 @@ class TestReading:
         (root / "train" / "README.txt").write_bytes(b"")
         (issue,) = open_dataset(root).issues
         assert (issue.level, issue.code, issue.file) == ("warning", "unlisted-file", "train/extra.jpg")
+
+    def test_an_image_in_the_files_of_two_splits_is_an_error(self, tmp_path: Path) -> None:
+        for number in range(5):
+            write_image(tmp_path / "images" / f"{number}.png", noise(seed=number))
+        for split, numbers in (("train", (0, 1, 2, 3)), ("val", (2, 3, 4))):
+            images = [{"id": one, "file_name": f"{one}.png", "width": 60, "height": 40} for one in numbers]
+            annotations = [annotation(one, one, [rectangle(10, 5, 20, 15)]) for one in numbers]
+            path = tmp_path / "annotations" / f"instances_{split}.json"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(coco_content(images, annotations)))
+        dataset = open_dataset(tmp_path)
+        (error,) = dataset.errors
+        assert (error.code, error.file) == ("several-splits", "annotations/instances_val.json")
+        assert "lists 2 images that the file of another split lists too (images/2.png, images/3.png)" in error.message
+        names = {split: [record.name for record in dataset.records[split]] for split in ("train", "valid")}
+        assert names == {"train": [f"images/{one}.png" for one in range(4)], "valid": ["images/4.png"]}
 
     @pytest.mark.parametrize(("field", "value"), [("id", 0), ("file_name", "0.png")])
     def test_an_image_listed_twice_is_an_error(self, tmp_path: Path, field: str, value: Any) -> None:

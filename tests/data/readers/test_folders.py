@@ -372,12 +372,31 @@ def areas(root: Path) -> dict[str, int]:
         ("images/s{n}.png", "masks/s{n}_tumor.png"),
         ("images/s{n}.png", "masks/s{n}-lesion-mask.png"),
         ("images/s{n}.png", "masks/roi_s{n}.png"),
+        ("images/P1/slice_{n}.png", "masks/P1/slice_{n}_mask.png"),
+        ("images/image_{n}.png", "masks/image_{n}_seg.png"),
+        ("images/tumor_{n}.png", "masks/tumor_{n}_mask.png"),
     ],
 )
 def test_masks_of_nearly_the_same_name(tmp_path: Path, image: str, mask: str) -> None:
     root = write_slices(tmp_path, *((image.format(n=n), mask.format(n=n)) for n in range(4)))
     assert open_dataset(root).issues == ()
     assert areas(root) == {image.format(n=n): 10 * (n + 1) for n in range(4)}
+
+
+def test_a_mask_of_another_patient_is_none(tmp_path: Path) -> None:
+    slices = [f"P{patient}/{number}.png" for patient in (1, 2, 3) for number in range(3)]
+    root = write_slices(tmp_path, *((f"images/{name}", f"masks/{name}") for name in slices))
+    (root / "masks/P1/2.png").unlink()
+    (root / "images/P2/2.png").unlink()
+    found = [(one.code, one.file) for one in open_dataset(root).issues]
+    assert found == [("missing-mask", "images/P1/2.png"), ("unlisted-file", "masks/P2/2.png")]
+
+
+def test_masks_that_lie_flat_beside_images_in_folders(tmp_path: Path) -> None:
+    pairs = [(f"images/P{number % 2}/{number}.png", f"masks/{number}.png") for number in range(4)]
+    root = write_slices(tmp_path, ("images/top.png", "masks/top.png"), *pairs)
+    assert not open_dataset(root).errors
+    assert len(areas(root)) == 5
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,16 @@ def test_image_and_label_belong_together(tmp_path: Path) -> None:
         assert read_mask(record).sum() == 15 * (10 + case)
 
 
+def test_a_case_whose_name_ends_like_a_channel_is_known_by_its_label(tmp_path: Path) -> None:
+    root = write_raw(tmp_path)
+    for folder in ("imagesTr", "labelsTr"):
+        for path in sorted((root / folder).iterdir()):
+            path.rename(path.with_name(f"scan_000{path.stem[4]}.png"))
+    dataset = open_dataset(root)
+    assert dataset.errors == ()
+    assert [record.image_id for record in dataset] == [f"scan_000{case}" for case in range(4)]
+
+
 def test_the_test_split_is_its_own(tmp_path: Path) -> None:
     dataset = open_dataset(write_raw(tmp_path, test=True))
     assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 0, 4]

@@ -11,6 +11,7 @@ from bts_tune.data.readers.pairs import PairsReader
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import noise, write_image
+from tests.data.readers.test__nifti_slices import save, volume
 
 
 def write_patients(root: Path, patients: int = 3, count: int = 4) -> Path:
@@ -76,6 +77,9 @@ def test_flat_pairs_have_no_patients(tmp_path: Path) -> None:
         ("img_{}.png", "mask_{}.png"),
         ("P{}/image.png", "P{}/mask.png"),
         ("P{}/t1_img.png", "P{}/t1_seg.png"),
+        ("slice_{}.png", "slice_{}_mask.png"),
+        ("tumor_{}.png", "tumor_{}_mask.png"),
+        ("lesion_{}.png", "lesion_{}-seg.png"),
     ],
 )
 def test_images_that_say_that_they_are(tmp_path: Path, image: str, mask: str) -> None:
@@ -144,3 +148,15 @@ def test_a_split_without_any_mask_is_left_out(tmp_path: Path) -> None:
     assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [12, 0, 0]
     assert dataset.own_splits == ()
     assert sorted(issue.code for issue in dataset.issues) == ["left-out", "split-without-masks"]
+
+
+def test_visits_whose_names_begin_alike_have_volumes_of_their_own(tmp_path: Path) -> None:
+    for number, visit in enumerate(("P1", "P1_2", "P2")):
+        image, mask = volume(number)
+        save(tmp_path / f"{visit}_flair.nii.gz", image)
+        save(tmp_path / f"{visit}_seg.nii.gz", mask)
+    dataset = open_dataset(tmp_path)
+    assert dataset.errors == ()
+    assert {(str(record.image.name), str(record.mask and record.mask.name)) for record in dataset} == {
+        (f"{visit}_flair.nii.gz", f"{visit}_seg.nii.gz") for visit in ("P1", "P1_2", "P2")
+    }

@@ -88,3 +88,33 @@ def test_names_of_another_suffix(tmp_path: Path) -> None:
     path.write_text("file,group\na.jpg,x\na.tif,y\n")
     with pytest.raises(DataError, match="two groups"):
         read_group_table(["images/a.png"], path)
+
+
+VOLUMES = [f"images/{volume}/{index:03}" for volume in ("a0.nii.gz", "a1.nii.gz", "b0.nii.gz") for index in range(3)]
+
+
+@pytest.mark.parametrize("form", ["images/{}.nii.gz", "{}.nii.gz", "{}", "images/{}", "{}.nii"])
+def test_a_row_names_a_volume(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,patient\n" + "".join(f"{form.format(one)},{one[0]}\n" for one in ("a0", "a1", "b0")))
+    assert read_group_table(VOLUMES, path) == ["a"] * 6 + ["b"] * 3
+
+
+def test_a_row_names_a_series_of_files_or_a_single_slice(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,patient\nP0/t1,a\nscan.dcm,b\nv.nii/000,c\n")
+    assert read_group_table(["P0/t1/000", "P0/t1/001", "P1/scan.dcm/000", "v.nii/000"], path) == ["a", "a", "b", "c"]
+
+
+def test_the_number_of_a_slice_alone_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,patient\n000,a\n")
+    with pytest.raises(DataError, match=r"gives no group for 'v\.nii/000'"):
+        read_group_table(["v.nii/000"], path)
+
+
+def test_a_volume_of_a_name_that_repeats_needs_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,patient\nflair.nii,a\n")
+    with pytest.raises(DataError, match=r"'flair\.nii' fits 2 images, such as P0/flair\.nii and P1/flair\.nii"):
+        read_group_table(["P0/flair.nii/000", "P0/flair.nii/001", "P1/flair.nii/000"], path)

@@ -8,7 +8,14 @@ import pytest
 from bts_tune.data.scan.scan import Scan, SliceScan
 from bts_tune.data.scan.similarity import signatures
 from bts_tune.data.splits import groups as grouping
-from bts_tune.data.splits.groups import group_slices, neighbor_pairs, outside_share, read_patients, series_and_number
+from bts_tune.data.splits.groups import (
+    group_slices,
+    neighbor_pairs,
+    outside_share,
+    read_patients,
+    series_and_number,
+    shared_ending,
+)
 from bts_tune.errors import DataError
 from tests.data.scan.test_similarity import smooth
 
@@ -45,10 +52,36 @@ def textures() -> np.ndarray:
         ("images/anna/12.png", ("anna/", 12)),
         ("train/slice.png", None),
         ("12.png", ("", 12)),
+        ("Train/Images/p0_012.png", ("p0_", 12)),
+        ("train2017/p0_012.png", ("p0_", 12)),
+        ("imagesTr/p0_012.png", ("p0_", 12)),
+        ("Validation Set/imgs/anna/12.png", ("anna/", 12)),
+        ("images/image_3/12.png", ("image_3/", 12)),
     ],
 )
 def test_series_and_number(name: str, expected: tuple[str, int] | None) -> None:
     assert series_and_number(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "ending", "number"),
+    [
+        (("imagesTr/p0_003_0000.png", "imagesTr/p1_004_0000.png"), "_0000", 3),
+        (("p0_003_t1.png", "p0_004_t1.png"), "_t1", 3),
+        (("p0-003-T2-flair.png", "p1-004-T2-flair.png"), "-T2-flair", 3),
+        (("p0_003_t1.png", "p0_004_t2.png"), "", 1),
+        (("p0_7.png", "p1_7.png"), "", 7),
+        (("p0_2019.png", "p1_2019.png"), "", 2019),
+        (("p0_003_0000.png",), "", 0),
+        ((), "", None),
+    ],
+)
+def test_what_all_names_end_with_comes_after_the_number(
+    names: tuple[str, ...], ending: str, number: int | None
+) -> None:
+    assert shared_ending(names) == ending
+    found = series_and_number(names[0], ending) if names else None
+    assert (found and found[1]) == number
 
 
 def test_neighbours_are_similar_and_near_in_one_series(textures: np.ndarray) -> None:

@@ -149,3 +149,9 @@ def test_none_in_place_of_patients_leaves_those_of_the_reader_out(phantoms: Scan
     _, split = make_split(known, phantoms.scan, "grouped", group_by="none")
     _, plain = make_split(phantoms.dataset, phantoms.scan, "grouped")
     assert (split.hash, split.group_by) == (plain.hash, None)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_out_of_range_is_one_sentence(phantoms: Scanned, seed: int) -> None:
+    with pytest.raises(DataError, match=rf"^--split-seed {seed}: must be from 0 to 2147483647\.$"):
+        make_split(phantoms.dataset, phantoms.scan, "grouped", seed=seed)
