@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 from bts_tune import registry
 from bts_tune.errors import ConfigError
+from bts_tune.paths import user_path
 from bts_tune.registry import Registry
 from bts_tune.text import first_line, printable
 
@@ -99,7 +100,7 @@ def _is_file(name: str) -> bool:
 
 
 def _path(name: str, relative_to: Path | None) -> str:
-    path = Path(name).expanduser()
+    path = user_path(name, "plugin")
     return str((relative_to / path if relative_to is not None else path).absolute())
 
 

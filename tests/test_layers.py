@@ -33,6 +33,7 @@ ROOMS = (
     "plugins",
     "config",
     "registry",
+    "paths",
     "errors",
     "text",
     "imports",

@@ -39,6 +39,7 @@ from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
+from bts_tune.paths import user_path
 from bts_tune.plugins import full_name, load_installed, load_plugins, loaded_plugins
 from bts_tune.results.find import find_run
 from bts_tune.results.record.files import write_atomically
@@ -91,7 +92,7 @@ def lasting(results: Path, console: Console) -> Path:
 
     Its working folder is unpacked anew when it connects to the cluster, and removed when nobody uses it any more.
     """
-    if not in_submitted_job() or results.expanduser().is_absolute():
+    if not in_submitted_job() or user_path(results, "--results").is_absolute():
         return results
     found = Path.home() / "bts-tune" / results
     console.print(
@@ -370,9 +371,13 @@ def _weights_used(inputs: TrialInputs) -> list[dict[str, Any]]:
 def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
     paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
-    absolute = {name: str(Path(path).expanduser().absolute()) for name, path in paths.items() if path is not None}
+    absolute = {
+        name: str(user_path(path, f"--{name.replace('_', '-')}").absolute())
+        for name, path in paths.items()
+        if path is not None
+    }
     if options.storage is not None and "://" not in options.storage:
-        absolute["storage"] = str(Path(options.storage).expanduser().absolute())
+        absolute["storage"] = str(user_path(options.storage, "--storage").absolute())
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 

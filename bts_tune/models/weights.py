@@ -23,6 +23,7 @@ from bts_tune.errors import ConfigError, MissingWeightsError, WeightsError
 from bts_tune.models.encoders import NO_ENCODER, build_encoder, check_encoder
 from bts_tune.models.known import keep, recall
 from bts_tune.models.lite import LITE_ENCODERS, packaged_weights, timm_name
+from bts_tune.paths import user_path
 from bts_tune.results.record.files import write_atomically
 from bts_tune.text import first_line
 
@@ -97,7 +98,7 @@ def weights_here(
         WeightsError: `weights_dir` is no folder.
     """
     if encoder_weights != "imagenet":
-        return Path(encoder_weights).expanduser()
+        return user_path(encoder_weights, "encoder_weights")
     if weights_dir is not None:
         if not weights_dir.is_dir():
             raise WeightsError(f"--weights-dir {weights_dir}: no such folder.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import ConfigError
+from bts_tune.paths import user_path
 from bts_tune.plugins import is_loaded, load_plugins
 from bts_tune.space.file import parse_space_file
 from bts_tune.space.space import Space
@@ -52,7 +53,7 @@ def _by_name() -> dict[str, Path]:
 
 def _find(name_or_path: str, beside: Path | None = None) -> Path:
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
-        path = Path(name_or_path).expanduser()
+        path = user_path(name_or_path, f"{beside}: include" if beside else "")
         return beside.parent / path if beside else path
     known = _by_name()
     if name_or_path not in known:

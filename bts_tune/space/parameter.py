@@ -218,7 +218,7 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
         if kind == "int" and step != int(step):
             raise ConfigError(f"{path}: 'step' must be a whole number, got {step!r}.")
         steps = (high - low) / step
-        if round(steps) < 1 or not math.isclose(steps, round(steps), rel_tol=1e-9):
+        if not math.isfinite(steps) or round(steps) < 1 or not math.isclose(steps, round(steps), rel_tol=1e-9):
             raise ConfigError(
                 f"{path}: the highest must lie whole steps above the lowest, got {quoted(given)} with step {step!r}."
             )

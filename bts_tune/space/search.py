@@ -69,13 +69,14 @@ class ResolvedSearch:
         other fields are: in a space that is about architectures, a baseline with another batch size is still a
         measured point, and a far better one than none.
         """
+        fields = config.to_dict()
         drawn: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             if parameter.holds(drawn):
-                value = getattr(config, name)
-                if not parameter.contains(value):
+                # A baseline with another loss lacks the parameters of the one that is searched.
+                if name not in fields or not parameter.contains(fields[name]):
                     return None
-                drawn[name] = value
+                drawn[name] = fields[name]
         return drawn
 
     def all_preprocessing(self) -> list[PreprocessingPart]:

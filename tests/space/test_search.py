@@ -67,6 +67,22 @@ def test_tpe_learns_from_it_and_takes_the_baselines_as_points() -> None:
     assert len({config.config_id for config in configs}) == len(configs)
 
 
+def test_a_baseline_without_the_parameters_of_the_searched_loss_cannot_be_drawn(tmp_path: Path) -> None:
+    text = """
+include: [baseline]
+defaults: {loss: tversky}
+search:
+  num_trials: 3
+  parameters:
+    tversky_alpha: {float: [0.1, 0.9]}
+"""
+    resolved = from_text(tmp_path, text).resolve()
+    search = searching(resolved)
+    assert [search.values_of(named.config) for named in resolved.named] == [None] * 3
+    drawn = RandomTrial(0)
+    assert search.values_of(search.sample(drawn)) == drawn.params
+
+
 def test_settings(small: Space) -> None:
     search = searching(small.resolve())
     assert (search.startup_trials, search.sampler_seed) == (2, 7)

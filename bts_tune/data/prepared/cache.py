@@ -28,6 +28,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from bts_tune.errors import DataError
+from bts_tune.paths import user_path
 
 META_FILE = "meta.json"
 ENVIRONMENT_VARIABLE = "BTS_TUNE_CACHE"
@@ -106,7 +107,7 @@ class Lease:
 def default_cache() -> Path:
     """Return the folder named by the environment variable `BTS_TUNE_CACHE`, else one in the user's cache folder."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(named).expanduser() if named else own_cache()
+    return user_path(named, ENVIRONMENT_VARIABLE) if named else own_cache()
 
 
 def own_cache() -> Path:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from bts_tune.config import MetricName, TrialConfig, explain, override
 from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.paths import user_path
 from bts_tune.plugins import full_name, load_plugins
 from bts_tune.registry import SPLIT_METHODS
 from bts_tune.results.find import find_run
@@ -308,7 +309,7 @@ def _without_seed(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _of_space(named: str, trial: str, beside: Path, where: str, run_plugins: bool) -> ChosenConfiguration:
     is_path = "/" in named or named.endswith((".yaml", ".yml"))
     try:
-        space = load_space(str(beside / Path(named).expanduser()) if is_path else named, run_plugins=run_plugins)
+        space = load_space(str(beside / user_path(named)) if is_path else named, run_plugins=run_plugins)
     except ConfigError as error:
         raise ConfigError(f"{where}.space: {error}") from None
     if trial not in space.file.trials:
@@ -324,7 +325,7 @@ def _of_space(named: str, trial: str, beside: Path, where: str, run_plugins: boo
 
 
 def _of_run(named: str, name: str | None, beside: Path, results: Path, where: str) -> ChosenConfiguration:
-    near = beside / Path(named).expanduser()
+    near = beside / user_path(named, f"{where}.run")
     try:
         folder = find_run(str(near) if (near / "run.json").is_file() else named, results)
         run, trials = folder.read_run(), folder.trials()
@@ -380,10 +381,10 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
     for name in ("tumor_labels", "tumor_categories"):
         if isinstance(options.get(name), list):
             options[name] = [str(value) for value in options[name]]
-    options["data"] = str((beside / Path(options["data"]).expanduser()).absolute())
+    options["data"] = str((beside / user_path(options["data"], f"{where}.data")).absolute())
     group_by = options.get("group_by")
     if isinstance(group_by, str) and group_by.endswith(".csv"):
-        options["group_by"] = str((beside / Path(group_by).expanduser()).absolute())
+        options["group_by"] = str((beside / user_path(group_by, f"{where}.group_by")).absolute())
     if not Path(options["data"]).is_dir():
         raise ConfigError(f"{where}.data: there is no folder {options['data']}.")
     try:

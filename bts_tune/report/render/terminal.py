@@ -22,7 +22,7 @@ from bts_tune.text import plural, shortened
 
 DEFAULT_WIDTH = 80
 _ONCE = ("rank", "trial", "Dice loss", "IoU", "epoch", "status", "time")
-_REPEATED = ("rank", "configuration", "seeds", "Dice loss", "± sd", "IoU", "status", "time")
+_REPEATED = ("rank", "configuration", "trainings", "Dice loss", "± sd", "IoU", "status", "time")
 _NAME = 1
 _GAP = 2
 _MIN_NAME = 8
@@ -138,7 +138,7 @@ def _configuration(one: Configuration, rank: str) -> dict[str, str]:
     epoch = (one.best.best_row or {}).get("epoch")
     return {
         "rank": rank,
-        "seeds": f"{len(one.trials)}/{one.planned}",
+        "trainings": f"{len(one.trials)}/{one.planned}",
         one.objective.title: metric(one.value),
         "Dice loss": metric(one.dice_loss),
         "± sd": metric(statistics.stdev(values) if len(values) > 2 else None),

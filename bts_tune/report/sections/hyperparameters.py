@@ -26,9 +26,10 @@ from bts_tune.results.statistics.importance import (
     MIN_TRIALS,
     Measured,
     conditions,
-    fulfils,
+    has_effect,
     hyperparameters,
     importances,
+    in_all,
     is_numeric,
     logarithmic,
     measured,
@@ -119,18 +120,18 @@ def _plot(kind: str, found: Measured, run: Mapping[str, Any]) -> Plot:
     when, logs = conditions(run), logarithmic(run)
     fields = _strongest(found, run)
     if kind == "parallel":
-        fields = [field for field in fields if not when.get(field)][:_MAX_AXES]
-    axes = [
-        {
-            "field": field,
-            "numeric": is_numeric([setting(record, field) for record in found.trials]),
-            "log": field in logs,
-            "trials": [record.trial for record in found.trials if fulfils(record, when.get(field, {}))]
-            if when.get(field)
-            else None,
-        }
-        for field in fields
-    ]
+        fields = [field for field in fields if in_all(found.trials, field, when)][:_MAX_AXES]
+    axes = []
+    for field in fields:
+        own = [record for record in found.trials if has_effect(record, field, when)]
+        axes.append(
+            {
+                "field": field,
+                "numeric": is_numeric([setting(record, field) for record in own]),
+                "log": field in logs,
+                "trials": None if in_all(found.trials, field, when) else [record.trial for record in own],
+            }
+        )
     return Plot(
         kind,
         {
@@ -183,7 +184,7 @@ def draw_marginal_plots(
         for axes in panels.flat[len(fields) :]:
             axes.set_visible(False)
         for axes, field in zip(panels.flat, fields, strict=False):
-            places = [place for place, record in enumerate(found.trials) if fulfils(record, when.get(field, {}))]
+            places = [place for place, record in enumerate(found.trials) if has_effect(record, field, when)]
             _draw_marginal(axes, found, field, places, field in logs)
         for row in panels:
             row[0].set_ylabel(f"Validation {found.objective.title}")
@@ -207,7 +208,7 @@ def draw_parallel_coordinates(
     found = measured(trials)
     when, logs = conditions(run), logarithmic(run)
     # An axis that most trials have no place on would break most lines.
-    fields = [field for field in _strongest(found, run) if not when.get(field)][:_MAX_AXES]
+    fields = [field for field in _strongest(found, run) if in_all(found.trials, field, when)][:_MAX_AXES]
     if len(found.trials) < MIN_DRAWN or len(fields) < 2 or all(record.baseline for record in found.trials):
         return None
     places = [_axis(found, field, field in logs) for field in fields]
@@ -358,7 +359,7 @@ def _by_strength(trials: Sequence[TrialRecord], measured_values: Sequence[float]
     when = json.loads(given)  # as text, so that an answer can be found again
     strengths = {}
     for field in hyperparameters(trials):
-        places = [place for place, record in enumerate(trials) if fulfils(record, when.get(field, {}))]
+        places = [place for place, record in enumerate(trials) if has_effect(record, field, when)]
         values = [setting(trials[place], field) for place in places]
         reached = np.array([measured_values[place] for place in places])
         if len({repr(one) for one in values}) < 2:

@@ -43,17 +43,23 @@ FEATURES: Mapping[str, Callable[[SplitScores, int], NDArray[np.float64]]] = {
 def compared_trials(comparison: Comparison) -> list[TrialRecord]:
     """Return a training of the best configuration and one of the best baseline, or whichever of the two has scores.
 
-    It is the best training of the first, and of the other the one with the same seed and fold, if there is one.
+    It is the best training of the first, and of the other one that was validated on the same images: that with the same
+    seed and fold, if there is one; none where there is no such training.
     """
     compared = comparison.splits.get("valid")
     if compared is None:
         return []
+
+    def images(record: TrialRecord) -> frozenset[str]:
+        return frozenset(comparison.scores[record.trial].splits["valid"].names)
+
     first, *others = (compared.configurations[place] for place in dict.fromkeys((0, compared.reference)))
     scored = [record for record in first.trials if record.trial in comparison.scores]
     chosen = [next((record for record in scored if record is first.best), scored[0])]
     for other in others:
         scored = [record for record in other.trials if record.trial in comparison.scores]
-        chosen.append(next((record for record in scored if repeat(record) == repeat(chosen[0])), scored[0]))
+        alike = [record for record in scored if images(record) == images(chosen[0])]
+        chosen += sorted(alike, key=lambda record: repeat(record) != repeat(chosen[0]))[:1]
     return chosen
 
 

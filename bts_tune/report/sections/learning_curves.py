@@ -138,8 +138,9 @@ def _label(group: Sequence[TrialRecord]) -> str:
     if first.baseline:
         details.append(role(first))
     if len(group) > 1:
-        complete, seeds = sum(map(is_ranked, group)), plural(len(group), "seed")
-        details.append(f"{complete} of {seeds} complete" if 0 < complete < len(group) else f"best of {seeds}")
+        complete = sum(map(is_ranked, group))
+        all_of = plural(len(group), "seed" if all(one.fold is None for one in group) else "training")
+        details.append(f"{complete} of {all_of} complete" if 0 < complete < len(group) else f"best of {all_of}")
     if not is_ranked(first):
         details.append(STATUSES[first.status].words)
     return f"{shortened(first.name, 28)}\n{' · '.join(details)}"

@@ -39,6 +39,11 @@ def setting(record: TrialRecord, field: str) -> Any:
     return record.config.get(field, _DEFAULTS.get(field))
 
 
+def is_set(record: TrialRecord, field: str) -> bool:
+    """Whether a trial's configuration has a field: it lacks the parameters of another loss or decoder than its own."""
+    return field in record.config or field in _DEFAULTS
+
+
 def settings(record: TrialRecord, fields: Iterable[str] | None = None) -> str:
     """Return decoder, encoder and learning rate, then those of `fields` (all by default) that are not at the default.
 

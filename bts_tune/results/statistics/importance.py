@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bts_tune.results.ranking.memo import FrozenTrials, memoized
-from bts_tune.results.ranking.settings import setting, varied_fields, varies
+from bts_tune.results.ranking.settings import is_set, setting, varied_fields, varies
 from bts_tune.results.record.objective import Objective, objective_of
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.statistics.fanova import fanova
@@ -104,26 +104,28 @@ def importances(found: Measured, run: Mapping[str, Any]) -> list[Importance]:
     """Return the importance of the parameters of all trials, then of those that only some trials have.
 
     A parameter that the space draws under a condition (`freeze_stages` where `freeze` is `stages`) has no effect in the
-    other trials, so it is judged among those alone which fulfil the condition. Groups of fewer than `MIN_TRIALS`
-    trials are left out.
+    other trials, and trials with another loss lack the parameters of the one that is searched, so it is judged among
+    those trials alone in which it has one. Groups of fewer than `MIN_TRIALS` trials are left out.
     """
     when = conditions(run)
     fields = hyperparameters(found.trials)
-    always = [field for field in fields if not when.get(field)]
+    always = [field for field in fields if in_all(found.trials, field, when)]
     results = [_importance("", list(range(len(found.trials))), always, found, run)]
-    groups: dict[str, tuple[list[str], Mapping[str, Sequence[Any]]]] = {}
+    groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for field in fields:
-        if when.get(field):
+        if field not in always:
             where = " and ".join(
-                f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in when[field].items()
+                f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in when.get(field, {}).items()
             )
-            groups.setdefault(where, ([], when[field]))[0].append(field)
-    for where, (own, condition) in groups.items():
-        members = [place for place, record in enumerate(found.trials) if fulfils(record, condition)]
+            members = tuple(place for place, one in enumerate(found.trials) if has_effect(one, field, when))
+            groups.setdefault((where, members), []).append(field)
+    for (where, members), own in groups.items():
         inside = [found.trials[place] for place in members]
-        fields_inside = [field for field in [*always, *own] if varies(inside, field)]
-        if any(field in own for field in fields_inside):
-            results.append(_importance(where, members, fields_inside, found, run))
+        own = [field for field in own if varies(inside, field)]
+        if own:
+            where = where or f"{' and '.join(own)} {'is' if len(own) == 1 else 'are'} set"
+            judged = [*(field for field in always if varies(inside, field)), *own]
+            results.append(_importance(where, members, judged, found, run))
     return [one for one in results if one is not None]
 
 
@@ -167,9 +169,15 @@ def logarithmic(run: Mapping[str, Any]) -> set[str]:
     return {name for name, one in _parameters(run).items() if one.get("log") is True}
 
 
-def fulfils(record: TrialRecord, condition: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether a trial fulfils one of `conditions`; every trial does where there is none."""
-    return not condition or all(setting(record, parent) in allowed for parent, allowed in condition.items())
+def has_effect(record: TrialRecord, field: str, when: Mapping[str, Mapping[str, Sequence[Any]]]) -> bool:
+    """Whether a parameter has an effect in a trial, which has it and fulfils what `conditions` found for it."""
+    condition = when.get(field, {})
+    return is_set(record, field) and all(setting(record, parent) in allowed for parent, allowed in condition.items())
+
+
+def in_all(trials: Sequence[TrialRecord], field: str, when: Mapping[str, Mapping[str, Sequence[Any]]]) -> bool:
+    """Whether a parameter is drawn under no condition, and every trial has it."""
+    return not when.get(field) and all(is_set(record, field) for record in trials)
 
 
 def is_numeric(values: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.paths import user_path
 from bts_tune.results.record.files import write_atomically
 from bts_tune.text import first_line, shortened
 
@@ -81,7 +82,7 @@ class RemoteFiles:
         if match is None:
             if not uri.strip():
                 raise ConfigError(f"'{uri}': names no place; allowed are {ALLOWED}.")
-            self._base, self._query = str(Path(uri).expanduser().absolute()), ""
+            self._base, self._query = str(user_path(uri).absolute()), ""
             return
         parts = urlsplit(uri)
         self._query = parts.query

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.report.blocks import Table
-from bts_tune.report.sections.kinds_of_images import KindsOfImages, draw_kinds_of_images, subgroups
-from bts_tune.results.record.scores import pooled_dice_loss
+from bts_tune.report.sections.kinds_of_images import KindsOfImages, compared_trials, draw_kinds_of_images, subgroups
+from bts_tune.results.record.scores import pooled_dice_loss, read_scores
 from bts_tune.results.statistics.comparison import Comparison, compare_configurations
-from bts_tune.testing.runs import make_baselines, make_scores, write_run, write_scores
+from bts_tune.testing.runs import make_baselines, make_row, make_scores, make_trial, write_run, write_scores
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import size
 from tests.results.scored import SEARCHED, written
@@ -52,3 +53,38 @@ def test_kinds_of_images_pool_the_images_of_each_subgroup(tmp_path: Path) -> Non
     places = subgroups(found.scores["t1"], "tumour area")[0][2]
     sums = found.scores["t1"].splits["valid"].sums[places]
     assert table.rows[0][3] == f"{pooled_dice_loss(sums.sum(axis=0)):.4f}"
+
+
+def test_a_training_on_other_images_is_not_compared(tmp_path: Path) -> None:
+    """Of the baseline, the training with the fold of the best one failed; the others saw other images."""
+    trials = [
+        make_trial(
+            f"{name}-s{seed}-fold{fold}",
+            name=name,
+            baseline=name == "base",
+            index=place,
+            seed=seed,
+            fold=fold,
+            rows=[make_row(name, 1, loss - 0.05 * (fold == 2))],
+            epochs=1,
+            learning_rate=rate,
+        )
+        for place, (name, loss, rate, seed, fold) in enumerate(
+            (name, loss, rate, seed, fold)
+            for name, loss, rate in (("best", 0.2, 1e-3), ("base", 0.4, 1e-4))
+            for seed in (0, 1)
+            for fold in (1, 2)
+            if (name, fold) != ("base", 2)
+        )
+    ]
+    folder = write_run(tmp_path / "run", trials)
+    for record in trials:
+        write_scores(folder, record)
+        scores = read_scores(folder.scores_file(record.trial))
+        valid = scores.splits["valid"]
+        names = tuple(f"fold{record.fold}/{name}" for name in valid.names)
+        own = replace(scores, splits={"valid": replace(valid, names=names)})
+        folder.scores_file(record.trial).write_bytes(own.to_bytes())
+    compared = compared_trials(compare_configurations(folder, trials))
+    assert [record.name for record in compared] == ["best"]
+    assert compared[0].fold == 2

@@ -83,6 +83,16 @@ def test_seeds_that_are_not_complete_are_not_called_beaten(statuses: list[str], 
     assert word in picture.plot.data["lines"][0]["label"]
 
 
+def test_folds_are_not_called_seeds() -> None:
+    trials = [
+        make_trial(f"a-fold{fold}", name="a", fold=fold, epochs=3, rows=make_curve("a", 3, 0.3, seed=fold))
+        for fold in (1, 2)
+    ]
+    (picture,) = [block for block in LearningCurves().blocks(context_of(trials)) if isinstance(block, Picture)]
+    assert picture.plot is not None
+    assert "best of 2 trainings" in picture.plot.data["lines"][0]["label"]
+
+
 def test_a_row_without_training_loss_has_no_gap() -> None:
     row = make_row("a", 1, 0.4)
     del row["train_dice_loss"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
 from bts_tune.results.statistics.importance import MIN_TRIALS, importances, measured
-from bts_tune.testing.runs import make_run
+from bts_tune.testing.runs import make_row, make_run, make_trial
 from tests.results.searches import SPACE, searched
 
 
@@ -30,6 +31,21 @@ def test_a_conditional_parameter_is_judged_where_it_has_an_effect() -> None:
     assert MIN_TRIALS <= inside.trials < 150
     assert max(inside.fanova, key=lambda name: inside.fanova[name]) == "freeze_stages"
     assert "freeze" not in inside.fanova  # the same in all of them
+
+
+def test_a_parameter_that_some_trials_lack_is_judged_among_the_others() -> None:
+    """Those of the searched loss, which the baselines do not have."""
+    baseline = make_trial("unet", baseline=True, rows=[make_row("unet", 1, 0.3)], epochs=1)
+    trials = [baseline]
+    for number in range(1, 41):
+        name, alpha = f"search-{number:04d}", 0.1 + 0.02 * number
+        fields: dict[str, Any] = {"loss": "tversky", "tversky_alpha": alpha, "learning_rate": 1e-3 * (1 + number % 7)}
+        trials.append(make_trial(name, index=number, rows=[make_row(name, 1, 0.2 + alpha / 10)], epochs=1, **fields))
+    whole, inside = importances(measured(trials), make_run(space={"search": {}}))
+    assert (whole.where, whole.trials) == ("", 41)
+    assert "tversky_alpha" not in whole.fanova
+    assert (inside.where, inside.trials) == ("tversky_alpha is set", 40)
+    assert inside.fanova["tversky_alpha"] > 0.9
 
 
 def test_full_budget_trials_are_set_beside_each_other_at_their_best() -> None:

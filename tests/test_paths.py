@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bts_tune.errors import ConfigError
+from bts_tune.paths import user_path
+
+
+@pytest.mark.parametrize("written", ["a/b.yaml", "/a/b", "", "a~b"])
+def test_other_paths_stay_as_they_are(written: str) -> None:
+    assert user_path(written) == Path(written)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/a") == user_path(Path("~/a")) == tmp_path / "a"
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("~nobody-here/a", "--cache: '~nobody-here/a': there is no home folder ~nobody-here; write the whole path."),
+        ("a\0b", r"--cache: 'a\x00b': is no path, as it holds a zero byte."),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_sentence(written: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        user_path(written, "--cache")
+    assert str(refused.value) == sentence
