@@ -134,12 +134,12 @@ def benchmark_table(result: BenchmarkResult) -> pd.DataFrame:
 def pairs_table(result: BenchmarkResult) -> pd.DataFrame:
     """Return one row for each pair of configurations on one split of one run: `one` is the better."""
     rows = [
-        [pair.one, pair.other, run.dataset, _method(run), run.name, measured_on, pair.gain, pair.p_value]
+        [pair.one, pair.other, run.dataset, _method(run), run.name, measured_on, pair.gain, pair.p_value, pair.favours]
         for run in result.runs
         for measured_on, found in run.results.items()
         for pair in found.pairs
     ]
-    columns = ["one", "other", "dataset", "split_method", "run", "measured_on", "gain", "p_holm"]
+    columns = ["one", "other", "dataset", "split_method", "run", "measured_on", "gain", "p_holm", "favours"]
     return pd.DataFrame(rows, columns=columns).astype({"p_holm": "float64"})
 
 
@@ -187,18 +187,26 @@ def _answer(result: BenchmarkResult) -> Iterator[Block]:
 
 def _leader(result: BenchmarkResult, found: SplitResult) -> str:
     first = found.entries[0]
-    open_, unknown = [], False
+    open_: list[str] = []
+    favoured: list[str] = []
+    unknown = False
     for other in found.entries[1:]:
         pair = found.pair(first.name, other.name)
         unknown = unknown or pair is None or pair.p_value is None
         if pair is not None and not pair.sure:
-            open_.append(other.name)
+            (favoured if pair.is_significant else open_).append(other.name)
     words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
     if unknown:
         return f"{words}; without scores of single images nothing says how sure that is."
-    if not open_:
+    if not open_ and not favoured:
         return f"{words}, and better than each of the others (Wilcoxon's test, Holm's correction)."
-    return f"{words}; it cannot be told from {', '.join(open_)} (Wilcoxon's test, Holm's correction)."
+    told = [f"it cannot be told from {', '.join(open_)}"] if open_ else []
+    told += [f"compared image by image, {', '.join(favoured)} {_is(favoured)} better"] if favoured else []
+    return f"{words}; {'; '.join(told)} (Wilcoxon's test, Holm's correction)."
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _over(ranking: Ranking) -> str:
@@ -215,10 +223,9 @@ def _sure(ranking: Ranking) -> str:
         )
     if ranking.test.p_value >= LEVEL:
         return f"Friedman's test does not tell the configurations apart (p = {_p(ranking.test.p_value)})."
-    return (
-        f"Friedman's test tells some of them apart (p {_p_words(ranking.test.p_value)}); mean ranks that are more than "
-        f"{ranking.test.critical_difference:.2f} apart differ."
-    )
+    critical = ranking.test.critical_difference
+    apart = "" if critical is None else f"; mean ranks that are more than {critical:.2f} apart differ"
+    return f"Friedman's test tells some of them apart (p {_p_words(ranking.test.p_value)}){apart}."
 
 
 def _configurations(result: BenchmarkResult) -> Iterator[Block]:
@@ -327,17 +334,20 @@ def _pairs(result: BenchmarkResult) -> Iterator[Block]:
             pair.other,
             gained(pair.gain),
             MISSING if pair.p_value is None else _p(pair.p_value),
+            MISSING if pair.favours is None else pair.favours,
             _on(found),
         ]
         for run, found, pair in listed[:MAX_ROWS]
     ]
-    header = ["run", "better", "than", f"{result.objective.title}, by", "p (Holm)", "over"]
+    header = ["run", "better", "than", f"{result.objective.title}, by", "p (Holm)", "test favours", "over"]
     yield table(header, rows, right=(3, 4))
     yield from more_rows(listed, "pair", "pairs.csv")
     yield paragraph(
         f"{_TITLES[result.split]}. Wilcoxon's signed-rank test on the Dice of each image that holds a tumour, mean "
         "over trainings; on the means of groups where these are known. Holm's correction is for all pairs of a run. "
-        "The test takes the trainings as they are: that others would come out differently is in the intervals alone."
+        "over trainings; on the means of groups where these are known. Holm's correction is for all pairs of a run. "
+        "It may favour the other one, which is then better on more images and by less. The test takes the trainings as "
+        "they are: that others would come out differently is in the intervals alone."
     )
 
 
@@ -352,8 +362,8 @@ def _ranks(result: BenchmarkResult) -> Iterator[Block]:
             ]
             yield table([f"configuration{where}", "mean rank", *runs], rows, right=range(1, 2 + len(runs)))
             yield paragraph(_sure(ranking))
-            if ranking.test is not None:
-                critical = ranking.test.critical_difference
+            critical = None if ranking.test is None else ranking.test.critical_difference
+            if critical is not None:
                 yield Picture(
                     description=f"Critical-difference diagram of the mean ranks over {_over(ranking)}; bars join "
                     f"configurations that are less than {critical:.2f} apart",
@@ -383,7 +393,8 @@ def _changes(result: BenchmarkResult) -> Iterator[Block]:
     yield paragraph(
         f"What another dataset, or another split of one, does to the order on the {_TITLES[result.split].lower()}. Tau "
         "is 1 where the order stays and −1 where it is turned round. In the last column are pairs of which each of the "
-        "two runs is sure (p below 0.05): that they change places is no chance of the images."
+        "two runs is sure (p below 0.05, in favour of the one that is better there): that they change places is no "
+        "chance of the images."
     )
 
 
@@ -395,9 +406,10 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
     yield paragraph(
         "Each dataset and split is one ordinary run, in which every configuration is trained to its full budget with "
         "the same seeds, and measured on the same images. Ranks are taken within a run, equals share the mean of "
-        "theirs, and only runs that were measured alike are ranked together. Friedman's test with Iman and Davenport's "
-        "correction and Nemenyi's critical difference are as in Demšar (JMLR 2006); they are given for "
-        f"{MIN_DATASETS} datasets or more, split alike, whose images differ."
+        "theirs, and only runs that were measured alike are ranked together. Friedman's test is by permutation of the "
+        "ranks within datasets, which holds for few of them. Nemenyi's critical difference is as in Demšar (JMLR "
+        f"2006), and is given where the p value of that test is below {LEVEL}. Both are for {MIN_DATASETS} datasets or "
+        "more, split alike, whose images differ."
     )
     yield paragraph(
         "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark ", _source(result)

@@ -25,7 +25,7 @@ from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.objective import DICE_LOSS, Objective
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.statistics.comparison import Comparison, SplitComparison, compare_configurations
-from bts_tune.results.statistics.intervals import LEVEL, Interval, holm, wilcoxon
+from bts_tune.results.statistics.intervals import LEVEL, Interval, favours_first, holm, wilcoxon
 from bts_tune.results.statistics.rank_tests import RankTest, agreement, rank_test, ranks
 from bts_tune.text import plural, quoted
 
@@ -117,17 +117,25 @@ class Pair:
         gain: by how much it is.
         p_value: Wilcoxon's on the Dice of single images, or the means of groups, corrected by Holm over all pairs of
             the split; None without scores of images that hold a tumour.
+        favours: the one that the signed ranks of that test favour, which need not be the better by the objective: that
+            is over all pixels, or another metric. None where there is no p value.
     """
 
     one: str
     other: str
     gain: float
     p_value: float | None
+    favours: str | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the p value is below 0.05."""
+        return self.p_value is not None and self.p_value < 1 - LEVEL
 
     @property
     def sure(self) -> bool:
-        """Whether the p value is below 0.05."""
-        return self.p_value is not None and self.p_value < 1 - LEVEL
+        """Whether it is, and the test favours the better one too."""
+        return self.is_significant and self.favours == self.one
 
 
 @dataclass(frozen=True)
@@ -438,15 +446,23 @@ def _pairs(entries: Sequence[Entry], compared: SplitComparison | None, objective
     places = {one.name: place for place, one in enumerate(compared.configurations)} if compared else {}
     listed = list(combinations(entries, 2))
     raw: dict[int, float] = {}
+    favours: dict[int, str] = {}
     for number, (one, other) in enumerate(listed):
         if compared is not None and one.name in places and other.name in places:
             sums = compared.sums[places[one.name]], compared.sums[places[other.name]]
             p_value = wilcoxon(*sums, compared.units)
             if p_value is not None:
                 raw[number] = p_value
+                favours[number] = one.name if favours_first(*sums, compared.units) else other.name
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
     return tuple(
-        Pair(one.name, other.name, objective.gain(one.value, other.value), corrected.get(number))
+        Pair(
+            one.name,
+            other.name,
+            objective.gain(one.value, other.value),
+            corrected.get(number),
+            favours.get(number),
+        )
         for number, (one, other) in enumerate(listed)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,23 @@ def test_two_datasets_are_said_to_be_too_few(tmp_path: Path) -> None:
     assert "one: plain is first (Dice loss 0.2020)" in words
     assert "critical-difference" not in words
     assert "Values of different datasets are not to be compared." in words
+
+
+def test_a_test_that_favours_the_other_one_is_not_taken_for_the_winner(tmp_path: Path) -> None:
+    result = BenchmarkReader(make_benchmark(tmp_path / "b", {"one": ORDER})).read()
+    (run,) = result.runs
+    found = run.results[result.split]
+    pairs = tuple(replace(pair, p_value=0.001, favours=pair.other) for pair in found.pairs)
+    turned = replace(run, results={**run.results, result.split: replace(found, pairs=pairs)})
+    words = " ".join(to_markdown(benchmark_document(replace(result, runs=(turned,)))).split())
+    assert "plain is first (Dice loss 0.2020); compared image by image, nested, light are better" in words
+    assert "better than each of the others" not in words
+    assert not any(pair.sure for pair in pairs)
+    assert list(pairs_table(replace(result, runs=(turned,)))["favours"]) == [
+        pair.other if measured_on == result.split else pair.favours
+        for measured_on, own in turned.results.items()
+        for pair in own.pairs
+    ]
 
 
 def test_six_datasets_get_a_diagram(tmp_path: Path) -> None:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.05
+
+MAX_PERMUTATIONS = 20_000
+_ROUNDING = 1e-9  # equal sums of ranks may differ in their last digits
 
 MIN_DATASETS = 6
 """Fewest datasets over which ranks are tested: with five, where one of two configurations is better on each of them,
@@ -27,12 +31,13 @@ class RankTest:
     """What the ranks over datasets tell.
 
     Attributes:
-        p_value: of Friedman's test that all configurations rank alike, with Iman and Davenport's correction.
-        critical_difference: Nemenyi's: mean ranks that are further apart differ at `LEVEL`.
+        p_value: of Friedman's test that all configurations rank alike, by permutation.
+        critical_difference: Nemenyi's: mean ranks that are further apart differ at `LEVEL`. None where the p value is
+            not below it.
     """
 
     p_value: float
-    critical_difference: float
+    critical_difference: float | None
 
 
 def ranks(values: Sequence[float], *, lower_is_better: bool) -> NDArray[np.float64]:
@@ -44,23 +49,37 @@ def ranks(values: Sequence[float], *, lower_is_better: bool) -> NDArray[np.float
 def rank_test(table: NDArray[np.float64]) -> RankTest | None:
     """Test ranks [datasets, configurations]; None where there are too few datasets, or fewer than two configurations.
 
-    The statistic is that of Friedman with his correction for ties, as `scipy.stats.friedmanchisquare` has it.
+    The p value is the share of all ways to permute the ranks within each dataset that give a statistic as large, which
+    holds for few datasets and for equal ranks, where the usual approximations do not. Where there are more than
+    `MAX_PERMUTATIONS` ways, that many are drawn, always the same.
     """
     datasets, count = table.shape
     if datasets < MIN_DATASETS or count < 2:
         return None
-    critical = critical_difference(count, datasets)
-    means = table.mean(axis=0)
-    spread = float(((table - (count + 1) / 2) ** 2).sum() / (datasets * (count - 1)))
-    if not spread:  # all are equal everywhere
-        return RankTest(1.0, critical)
-    chi_squared = float(datasets * ((means - (count + 1) / 2) ** 2).sum() / spread)
-    left = datasets * (count - 1) - chi_squared
-    if left <= 1e-9:  # the same order everywhere
-        return RankTest(0.0, critical)
-    statistic = (datasets - 1) * chi_squared / left
-    p_value = stats.f.sf(statistic, count - 1, (count - 1) * (datasets - 1))
-    return RankTest(float(p_value), critical)
+    found = _spread_of_sums(table)
+    # Turning all datasets alike changes nothing, so that the first one stays as it is.
+    ways = math.factorial(count) ** (datasets - 1)
+    if ways <= MAX_PERMUTATIONS:
+        orders = list(permutations(range(count)))
+        rows = [np.array([row[list(order)] for order in orders]) for row in table[1:]]
+        sums = table[0]
+        for row in rows:
+            sums = (sums[..., np.newaxis, :] + row).reshape(-1, count)
+        as_large = float((_spread(sums) >= found - _ROUNDING).mean())
+    else:
+        random = np.random.default_rng(0)
+        drawn = np.array([_spread_of_sums(random.permuted(table, axis=1)) for _ in range(MAX_PERMUTATIONS)])
+        as_large = float((1 + (drawn >= found - _ROUNDING).sum()) / (1 + MAX_PERMUTATIONS))
+    return RankTest(as_large, critical_difference(count, datasets) if as_large < LEVEL else None)
+
+
+def _spread_of_sums(table: NDArray[np.float64]) -> float:
+    return float(_spread(table.sum(axis=0)))
+
+
+def _spread(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Friedman's statistic of sums of ranks [..., configurations], but for what no permutation changes."""
+    return np.asarray(((sums - sums.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1))
 
 
 def critical_difference(configurations: int, datasets: int) -> float:

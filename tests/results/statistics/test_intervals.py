@@ -15,7 +15,7 @@ from bts_tune.metrics.base import ImageStatistics, metrics_in_use, objective
 from bts_tune.registry import METRICS
 from bts_tune.results.record.scores import SUMS
 from bts_tune.results.statistics import intervals as statistics
-from bts_tune.results.statistics.intervals import Floats, Interval, holm, resample, spread, wilcoxon
+from bts_tune.results.statistics.intervals import Floats, Interval, favours_first, holm, resample, spread, wilcoxon
 from bts_tune.testing.runs import make_sums
 
 
@@ -316,6 +316,9 @@ def test_wilcoxon_is_scipys_on_the_images_that_hold_a_tumour() -> None:
     dice = [2 * sums[:-5, 0] / (2 * sums[:-5, 0] + sums[:-5, 1] + sums[:-5, 2]) for (sums,) in (one, other)]
     assert wilcoxon(one, other) == pytest.approx(stats.wilcoxon(*dice).pvalue)
     assert wilcoxon(one, one) == 1.0
+    assert favours_first(one, other)
+    assert not favours_first(other, one)
+    assert not favours_first(one, one)
     twice = [np.concatenate([sums, sums], axis=1) for sums in (one, other)]
     groups = [f"image {number}" for number in [*range(40), *range(40)]]
     assert wilcoxon(twice[0], twice[1], groups) == pytest.approx(wilcoxon(one, other))
@@ -346,3 +349,21 @@ def test_spread() -> None:
 def test_an_interval_with_its_sign_changed() -> None:
     assert -Interval(0.2, 0.1, 0.4) == Interval(-0.2, -0.4, -0.1)
     assert -Interval(0.2, None, None) == Interval(-0.2, None, None)
+
+
+def test_what_is_better_over_all_pixels_may_lose_image_by_image() -> None:
+    """Two huge tumours decide over all pixels, twenty small ones over the images."""
+    pixels = np.array([1e5, 1e5, *([1e2] * 20)])
+
+    def of(dice: list[float]) -> Floats:
+        found = np.array(dice) * pixels
+        return np.stack([found, pixels - found, pixels - found, found, pixels, pixels], axis=1)[np.newaxis]
+
+    huge, small = of([0.9, 0.9, *([0.6] * 20)]), of([0.8, 0.8, *([0.7] * 20)])
+    over_all = [statistics.pooled_dice_loss(one[0].sum(axis=0)) for one in (huge, small)]
+    assert over_all[0] < over_all[1]
+    assert not favours_first(huge, small)
+    assert favours_first(small, huge)
+    p_value = wilcoxon(huge, small)
+    assert p_value is not None
+    assert p_value < 0.05
