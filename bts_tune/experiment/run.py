@@ -32,6 +32,7 @@ from bts_tune.experiment.planning.inputs import (
     open_data,
     prepare_inputs,
     reopen_dataset,
+    require_batches,
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
@@ -403,6 +404,7 @@ def dry_run(options: RunOptions, console: Console, space: Space | None = None, *
     if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
         channels = {part.channels for part in preprocessings(resolved)}
         folds = check_and_split(dataset, options, console, channels).folds
+    require_batches(resolved, list(folds.values()))
     splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds.values()]
     duration = None
     if cluster_address(options.address) is None:  # of a cluster, this machine tells nothing

@@ -16,6 +16,8 @@ from bts_tune.data.volumes.volume import MAX_VOXELS, Volume, window_of
 from bts_tune.errors import DataError
 from bts_tune.text import first_line, plural
 
+_UNITS = {"meter": 1000.0, "micron": 0.001}
+
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -69,8 +71,7 @@ def read_header(path: Path, number: int | None = None) -> Header:
     shape = _shape(path, stored, number)
     # Turned to the body's axes without a look at the values.
     turned = _turned(path, type(stored)(np.broadcast_to(np.int16(0), shape), stored.affine, stored.header))
-    spacing = tuple(float(size) for size in turned.header.get_zooms()[:3])
-    return Header(turned.shape, spacing, turned.affine)  # type: ignore[arg-type]
+    return Header(turned.shape, _spacing(turned.header), turned.affine)
 
 
 def has_affine(path: Path) -> bool:
@@ -99,9 +100,14 @@ def read_nifti(path: Path, number: int | None = None) -> tuple[Volume, Any]:
         values = np.asanyarray(image.dataobj)
     except Exception as error:
         raise DataError(f"{path}: is broken or truncated: {first_line(error)}") from None
-    sizes = image.header.get_zooms()
-    spacing = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
-    return Volume(values, spacing, image.affine, window_of(values)), stored
+    return Volume(values, _spacing(image.header), image.affine, window_of(values)), stored
+
+
+def _spacing(header: Any) -> tuple[float, float, float]:
+    """Return the size of a voxel in mm; a file without a unit is taken for one in mm, as all viewers do."""
+    unit = _UNITS.get(header.get_xyzt_units()[0], 1.0)
+    first, second, third, *_ = (unit * float(size) for size in header.get_zooms())
+    return first, second, third
 
 
 def like_nifti(mask: np.ndarray, stored: Any) -> bytes:

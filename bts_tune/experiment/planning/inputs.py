@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -233,6 +233,17 @@ def find_models(space: ResolvedSpace, options: RunOptions, weights: Weights | No
     )
 
 
+def require_batches(space: ResolvedSpace, datasets: Sequence[Dataset]) -> None:
+    """Refuse a share of the training images that is less than a batch.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for share, batch_size in largest_batches(space).items():
+        for dataset in datasets:
+            require_batch(share, len(with_training_share(dataset, share).records["train"]), batch_size)
+
+
 def prepare_inputs(
     datasets: Mapping[int | None, Dataset],
     space: ResolvedSpace,
@@ -256,9 +267,7 @@ def prepare_inputs(
     """
     found = found or find_models(space, options)
     cache = cache_folder(options)
-    for share, batch_size in largest_batches(space).items():
-        for dataset in datasets.values():
-            require_batch(share, len(with_training_share(dataset, share).records["train"]), batch_size)
+    require_batches(space, list(datasets.values()))
     parts = preprocessings(space)
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     kept_in = places(cache)[-1]

@@ -393,5 +393,6 @@ def _members(groups: Sequence[Hashable]) -> NDArray[np.int64]:
 
 def _first(costs: Floats) -> list[float]:
     """Return how often each configuration, of costs [K, draws], is the lowest; equals share a draw."""
-    lowest = costs == costs.min(axis=0)
+    # The same scores, summed in another order, may differ in their last digits.
+    lowest = costs <= costs.min(axis=0) + 1e-12
     return [float(share) for share in (lowest / lowest.sum(axis=0)).mean(axis=1)]

@@ -54,6 +54,10 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--resume", "x", "--final-top", "3"], "'bts-tune final RUN --final-top N' adds to it"),
         (["--space", "extended", "--final-top", "-1"], "--final-top: input should be greater than or equal to 0"),
         (["--space", "extended", "--final-seeds", "0"], "--final-seeds: input should be greater than or equal to 1"),
+        (
+            ["--space", "baseline", "--set", "train_share=0.0001", "--dry-run"],
+            "train_share 0.0001: leaves 1 training image, fewer than the batch_size of 8",
+        ),
         (["--space", "baseline", "--plugin", "mine.py"], "mine.py: cannot be read: No such file or directory"),
     ],
 )

@@ -107,3 +107,12 @@ def test_what_is_no_nifti_file_is_one_sentence(tmp_path: Path, content: bytes) -
     with pytest.raises(DataError, match=r"v\.nii\.gz: is no NIfTI file that can be read: .+\.$") as refused:
         read_nifti(file)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("unknown", 2.0), ("mm", 2.0), ("micron", 0.002), ("meter", 2000.0)])
+def test_the_size_of_a_voxel_is_in_mm_whatever_the_unit_of_the_file(tmp_path: Path, unit: str, mm: float) -> None:
+    image = nibabel.Nifti1Image(np.zeros((2, 3, 4), dtype=np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "v.nii")
+    assert read_header(tmp_path / "v.nii").spacing == pytest.approx((mm,) * 3)
+    assert read_nifti(tmp_path / "v.nii")[0].spacing == pytest.approx((mm,) * 3)
