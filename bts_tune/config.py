@@ -35,8 +35,16 @@ from bts_tune.registry import AUGMENTATION_STEPS, DECODERS, LOSSES, METRICS, Reg
 from bts_tune.text import nearest, quoted
 
 Freeze = Literal["none", "all", "stages", "epochs"]
-POLICIES = ("none", "light", "medium", "strong")
-"""The augmentation policies; see `augmentation.policies`."""
+POLICIES: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "light": ("horizontal-flip", "affine", "brightness-contrast", "gamma"),
+    "medium": ("horizontal-flip", "affine", "elastic", "brightness-contrast", "gamma", "noise", "blur"),
+    "strong": (
+        *("horizontal-flip", "vertical-flip", "affine", "elastic", "grid-distortion", "brightness-contrast", "gamma"),
+        *("illumination", "noise", "blur", "downscale"),
+    ),
+}
+"""The steps of each augmentation policy; `augmentation.policies` has their magnitudes."""
 
 Equalization = Literal["none", "histogram", "clahe"]
 AugmentationKind = Literal["geometry", "intensity", "both"]
@@ -63,8 +71,12 @@ def _known_augmentation(text: str) -> str:
     policy, *steps = text.split("+")
     if policy not in POLICIES:
         raise ValueError(f"should be one of {', '.join(POLICIES)}, with '+' and the name of a step or without")
-    for step in steps:
+    for place, step in enumerate(steps):
         _registered(AUGMENTATION_STEPS, step)
+        if step in POLICIES[policy]:
+            raise ValueError(f"the policy {policy!r} has the step {step!r} already; leave '+{step}' out")
+        if step in steps[:place]:
+            raise ValueError(f"the step {step!r} is named twice; name it once")
     return text
 
 
@@ -431,7 +443,7 @@ def allowed_values(field: str) -> tuple[str, ...] | None:
     if field == "objective":
         return METRICS.names()
     if field == "augmentation":
-        return POLICIES
+        return tuple(POLICIES)
     annotation = field_info(field).annotation
     return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bts_tune import plugins
 from bts_tune.api.datasets import as_dataset, with_splits
 from bts_tune.config import PreprocessingPart, TrialConfig
-from bts_tune.errors import RunError
+from bts_tune.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from bts_tune.data.records import Dataset
@@ -39,8 +39,9 @@ def train(
         cache: folder of prepared data.
 
     Raises:
-        ConfigError, DataError, WeightsError: the configuration, the dataset or the encoder's weights cannot be used.
-        RunError: `folder` holds a training of another configuration, or a broken one.
+        ConfigError, DataError, WeightsError: the configuration, the device, the number of threads, the dataset or the
+            encoder's weights cannot be used.
+        RunError: `folder` cannot be made, or holds a training of another configuration, or a broken one.
         DivergedError: the loss or a metric is no longer finite; after the last epoch that was.
 
     Examples:
@@ -48,12 +49,21 @@ def train(
         ...     print(epoch.epoch, epoch.val_dice_loss)
     """
     from bts_tune.models.weights import resolve_weights
+    from bts_tune.training.device import resolve_device
     from bts_tune.training.trial import TrialSetup
 
     plugins.load_installed()
     # What can be refused is refused here, not where the first epoch is asked for.
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+        raise ConfigError(f"threads: must be a whole number from 0 on, got {threads!r}.")
+    resolve_device(device)
+    if folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be a folder to keep the training in: {error.strerror}.") from None
     dataset = with_splits(as_dataset(data))
     folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
     weights = resolve_weights(config.encoder, config.encoder_weights, *folders)

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from bts_tune.errors import ConfigError
 from bts_tune.registry import AUGMENTATION_STEPS
-from bts_tune.text import nearest, quoted
 
 if TYPE_CHECKING:
     from bts_tune.augmentation.steps.base import Step
@@ -58,33 +56,14 @@ POLICIES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 def parse_policy(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the policy of a value of `augmentation`, and the steps that it names itself; no step is imported.
 
-    Raises:
-        ConfigError: a name is unknown, or a step would be there twice.
+    What the value may be is checked where a configuration is made (`bts_tune.config`).
     """
     policy, *named = text.split("+")
-    where = f"augmentation is {quoted(text)}"
-    if policy not in POLICIES:
-        allowed = ", ".join(POLICIES)
-        raise ConfigError(
-            f"{where}: there is no policy {quoted(policy)}.{nearest(policy, [*POLICIES])} Allowed: {allowed}."
-        )
-    for place, step in enumerate(named):
-        if step not in AUGMENTATION_STEPS:
-            close = nearest(step, AUGMENTATION_STEPS.names())
-            raise ConfigError(f"{where}: there is no step {quoted(step)}.{close} {AUGMENTATION_STEPS.allowed()}")
-        if step in POLICIES[policy]:
-            raise ConfigError(f"{where}: the policy {policy!r} has the step {step!r} already; leave '+{step}' out.")
-        if step in named[:place]:
-            raise ConfigError(f"{where}: the step {step!r} is named twice; name it once.")
     return policy, tuple(named)
 
 
 def names_of_steps(config: AugmentationPart) -> list[str]:
-    """Return the names of a configuration's steps, those that `augmentation_kind` leaves out not among them.
-
-    Raises:
-        ConfigError: `config.augmentation` is not valid.
-    """
+    """Return the names of a configuration's steps, those that `augmentation_kind` leaves out not among them."""
     policy, named = parse_policy(config.augmentation)
     kinds = {name: AUGMENTATION_STEPS.get(name).kind for name in (*POLICIES[policy], *named)}
     return [name for name, kind in kinds.items() if config.augmentation_kind in (kind, "both")]
@@ -95,9 +74,6 @@ def steps(config: AugmentationPart, image_size: int) -> list[Step]:
 
     Within a kind, the policy's own steps come first, then those that the configuration names. Each happens to an image
     by chance, independently of the others, and its magnitudes are drawn anew for each image.
-
-    Raises:
-        ConfigError: `config.augmentation` is not valid.
     """
     policy, named = parse_policy(config.augmentation)
     strength = config.augmentation_strength

@@ -40,7 +40,7 @@ class PortableModel(nn.Module):
         self.networks = nn.ModuleList(member.network for member in members)
         self.equalizes = preprocessing.equalization == "histogram"
         self._size, self._channels = preprocessing.image_size, preprocessing.channels
-        self._augmentation = segmenter.config.part(AugmentationPart)
+        self._augmentations = [member.config.part(AugmentationPart) for member in members]
         self._standards = [(_of_channels(member.mean), _of_channels(member.std)) for member in members]
         self.eval()
 
@@ -60,7 +60,7 @@ class PortableModel(nn.Module):
         return rows @ probability @ columns.T
 
     def _over_views(self, prepared: torch.Tensor) -> torch.Tensor:
-        seen, back = zip(*views(prepared, self._augmentation), strict=True)
+        seen, back = zip(*views(prepared, self._augmentations), strict=True)
         # All views as one batch: the program that is exported then holds each network once.
         found = self._mean_probability(torch.cat(seen)).unflatten(0, (len(seen), -1))
         return torch.stack([turn(one) for turn, one in zip(back, found, strict=True)]).mean(dim=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bts_tune.errors import ConfigError
 from bts_tune.registry import METRICS
 from bts_tune.results.record.objective import Objective, metric_keys
 from bts_tune.results.record.scores import SUMS
+from bts_tune.text import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +119,26 @@ class Metric(ABC):
             [n, k] on the same device, a column for each of `statistics`.
         """
         raise NotImplementedError(f"metric {self.name!r} names statistics and must compute them")
+
+    def value_of(self, images: ImageStatistics) -> float | None:
+        """Return what `compute` does, as a number of Python's own, which a record and a checkpoint can hold.
+
+        Raises:
+            ConfigError: it is no finite number.
+        """
+        found = self.compute(images)
+        if found is None:
+            return None
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"metric {self.name!r}: computed {quoted(found)}; it must be a finite number, or None where it is not "
+                "defined."
+            )
+        return value
 
     @abstractmethod
     def compute(self, images: ImageStatistics) -> float | None:

@@ -66,7 +66,11 @@ class WeightAverage:
         """Take in the weights after an epoch, and measure the statistics of batch norm where that is due."""
         if self._kind == "swa" and epoch >= self._first_epoch:
             self._update(model)
+            # What is frozen is told by what is trained, and of the average nothing is.
+            for own, source in zip(self.model.parameters(), model.parameters(), strict=True):
+                own.requires_grad_(source.requires_grad)
             measure_batch_norm(self.model, split, loader, amp)
+            self._average.requires_grad_(False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on."""

@@ -161,7 +161,7 @@ def evaluate_postprocessed(folder: Path, data: PreparedData, *, device: str = "a
         sums[:, :3] = counts[:, chosen]  # true positives, false positives, false negatives
         images = ImageStatistics(SUMS, sums)
         own = [metric for metric in metrics_in_use() if not metric.statistics]
-        metrics |= {f"{prefix}_{metric.key()}": metric.compute(images) for metric in own}
+        metrics |= {f"{prefix}_{metric.key()}": metric.value_of(images) for metric in own}
         scores[name] = SplitScores.of(split.names, split.images, sums)
     seconds = time.perf_counter() - started
     return Variant(metrics, Scores(model.epoch, config.image_size**2, scores), seconds, GRID[chosen])

@@ -85,7 +85,7 @@ class SplitMeter:
         """Return loss and metrics of all images that were added; at least one was."""
         columns = [*SUMS, *(f"{metric.key()}.{name}" for metric in self._own for name in metric.statistics)]
         images = ImageStatistics(columns, torch.cat(self._batches).cpu().numpy())
-        metrics = {metric.key(): metric.compute(images.of(metric)) for metric in self._metrics}
+        metrics = {metric.key(): metric.value_of(images.of(metric)) for metric in self._metrics}
         return Measured(self._loss.value(), metrics, images)
 
 

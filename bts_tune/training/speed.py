@@ -68,11 +68,17 @@ def keep_speed(config: TrialConfig, machine: Machine, speed: Speed, cache: Path 
 
 def _question(config: TrialConfig, machine: Machine) -> dict[str, Any]:
     fields = ("decoder", "encoder", "freeze", "image_size", "batch_size", "precision")
-    return {"speed of": {name: getattr(config, name) for name in fields}, "on": vars(machine)}
+    of = {name: getattr(config, name) for name in fields}
+    # As of a version that knew grey images alone, whose speeds are kept.
+    of |= {"channels": config.channels} if config.channels > 1 else {}
+    return {"speed of": of, "on": vars(machine)}
 
 
-def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
+def timed_speed(config: TrialConfig, machine: Machine) -> Speed | None:
     """Time a few steps of a configuration, with random weights and images.
+
+    Returns:
+        None where a step cannot be computed, as of a decoder that cannot take images this small: a trial says why.
 
     Raises:
         ConfigError: the model cannot be built.
@@ -94,14 +100,15 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
     try:
         amp = MixedPrecision.choose(resolve_device(machine.device), config.precision)
         model = to_device(build_model(config, EncoderWeights(config.encoder)), amp.device)
-        EncoderFreeze(model, config).apply(epoch=1)
+        EncoderFreeze(model, config, config.channels).apply(epoch=1)
         optimizer = build_optimizer(config.part(OptimizationPart), model)
         loss = LOSSES.get(config.loss)(config).to(amp.device)
         gradients = TrainingStep(model, loss, amp)
 
         def seconds(images: int, *, training: bool) -> float:
-            size = (images, 1, config.image_size, config.image_size)
-            image, truth = torch.rand(size, device=amp.device), torch.ones(size, device=amp.device)
+            size = (config.image_size, config.image_size)
+            image = torch.rand((images, config.channels, *size), device=amp.device)
+            truth = torch.ones((images, 1, *size), device=amp.device)
             set_mode(model, training=training)
             if amp.device.type == "cuda":
                 torch.cuda.synchronize()
@@ -120,12 +127,15 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed:
             return time.perf_counter() - begun
 
         batch = config.batch_size
+        try:
+            seconds(_FEW, training=True)  # the first one prepares what later ones use again
+        except (RuntimeError, ValueError):
+            return None
         if amp.device.type == "cuda":
             steps = [seconds(batch, training=True) for _ in range(_STEPS_ON_GPUS)]
             seconds(batch, training=False)
             gradients.close()
             return Speed(min(steps) / batch, seconds(batch, training=False) / batch)
-        seconds(_FEW, training=True)  # the first one prepares what later ones use again
         more, until = min(batch, _MORE), time.perf_counter() + _PATIENCE
         few = many = float("inf")
         for _ in range(_PAIRS_ON_CPUS):  # the quickest, since other programs take their share now and then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,4 +45,28 @@ def test_what_cannot_be_trained_is_refused_before_the_first_epoch_is_asked_for(s
     with pytest.raises(BtsTuneError, match=r"nowhere\.pth"):
         bt.train({**FIELDS, "encoder_weights": "nowhere.pth"}, slices)
     with pytest.raises(ConfigError, match="device"):
-        next(bt.train(FIELDS, slices, device="tpu"))
+        bt.train(FIELDS, slices, device="tpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"threads": -1}, "threads: must be a whole number from 0 on, got -1"),
+        ({"threads": "2"}, "threads: must be a whole number from 0 on, got '2'"),
+        ({"device": "tpu"}, "tpu"),
+    ],
+)
+def test_what_is_asked_for_beside_the_configuration_is_checked_at_once(
+    slices: Path, given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        bt.train(FIELDS, slices, **given)
+
+
+@pytest.mark.parametrize("folder", ["file", "file/inside"])
+def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_trained(
+    slices: Path, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be a folder to keep the training in"):
+        bt.train(FIELDS, slices, folder=tmp_path / folder)

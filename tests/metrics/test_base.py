@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from bts_tune.metrics.base import METRICS, ImageStatistics, metrics_in_use
+from bts_tune.errors import ConfigError
+from bts_tune.metrics.base import METRICS, ImageStatistics, Metric, metrics_in_use
 from bts_tune.results.record.scores import SUMS
 
 
@@ -29,3 +32,28 @@ def test_an_unknown_statistic_names_those_that_there_are() -> None:
 def test_the_ranking_keys_come_first() -> None:
     assert [metric.key() for metric in metrics_in_use()][:2] == ["dice_loss", "iou"]
     assert {metric.name for metric in metrics_in_use()} == set(METRICS.names())
+
+
+class Computed(Metric):
+    """Whatever it is given."""
+
+    name, title, definition, direction = "computed", "computed", "as given", "minimize"
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def compute(self, images: ImageStatistics) -> Any:
+        return self.found
+
+
+@pytest.mark.parametrize("found", [0.5, 1, np.float64(0.5), np.float32(0.5), np.int64(2), np.array(0.5), None])
+def test_a_value_is_a_number_of_pythons_own(found: Any) -> None:
+    value = Computed(found).value_of(statistics())
+    assert value == found
+    assert type(value) is (type(None) if found is None else float)
+
+
+@pytest.mark.parametrize("found", [float("nan"), np.float32("inf"), "much", np.array([1.0, 2.0])])
+def test_what_is_no_finite_number_is_one_sentence_that_names_the_metric(found: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^metric 'computed': computed .* must be a finite number, or None"):
+        Computed(found).value_of(statistics())

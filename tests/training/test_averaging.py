@@ -104,6 +104,40 @@ def test_batch_norm_under_the_mean_is_measured_on_the_training_images() -> None:
         assert torch.equal(tensor, before[name]), "what is frozen keeps its statistics"
 
 
+@pytest.mark.parametrize("freeze", [{}, {"freeze": "stages", "freeze_stages": 1}, {"freeze": "all"}], ids=str)
+def test_under_the_mean_of_weights_every_batch_norm_that_is_trained_is_measured(freeze: dict[str, Any]) -> None:
+    """By the inputs of each layer in the pass after the last epoch: the mean over its batches is what is kept."""
+    trial = opened(tiny(epochs=2, batch_size=4, weight_average="swa", swa_start=0.0, **freeze), data(train=8))
+    assert trial.average is not None
+    means: dict[Any, list[torch.Tensor]] = {}
+
+    def watch(module: nn.Module, inputs: tuple[torch.Tensor], _output: torch.Tensor) -> None:
+        if module.training:
+            means.setdefault(module, []).append(inputs[0].mean(dim=(0, 2, 3)))
+
+    layers = [module for module in trial.average.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.register_forward_hook(watch)
+    found = rows(trial)
+    next(found)
+    means.clear()
+    next(found)
+    source: Any = trial.model
+    encoder = set(source.encoder.modules())
+    trained_layers = {
+        own
+        for own, other in zip(trial.average.model.modules(), source.modules(), strict=True)
+        if isinstance(own, nn.BatchNorm2d) and (other not in encoder or other.weight.requires_grad)
+    }
+    assert set(means) == trained_layers
+    for measured, seen in means.items():
+        torch.testing.assert_close(measured.running_mean, torch.stack(seen[-2:]).mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert len(trained_layers) == len(layers) or freeze
+    assert not any(parameter.requires_grad for parameter in trial.average.model.parameters())
+    found.close()
+    trial.close()
+
+
 @pytest.mark.parametrize("average", AVERAGES, ids=["ema", "swa"])
 def test_the_average_is_validated_and_kept(tmp_path: Path, average: dict[str, Any]) -> None:
     trial = opened(tiny(epochs=4, **average), folder=tmp_path)

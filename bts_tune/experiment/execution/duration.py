@@ -71,7 +71,9 @@ def duration_here(
         with progress_bar(console, "timing models") as progress:
             for number, config in enumerate(unknown):
                 if time.monotonic() < until:
-                    keep_speed(config, machine, timed_speed(config, machine), cache)
+                    speed = timed_speed(config, machine)
+                    if speed is not None:
+                        keep_speed(config, machine, speed, cache)
                     progress(number + 1, len(unknown))
     found = estimate(
         jobs,

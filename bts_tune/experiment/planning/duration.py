@@ -149,5 +149,7 @@ def distinct_configs(jobs: Iterable[Job]) -> list[TrialConfig]:
     found: dict[tuple[object, ...], TrialConfig] = {}
     for job in jobs:
         one = job.config
-        found.setdefault((one.decoder, one.encoder, one.freeze, one.image_size, one.batch_size, one.precision), one)
+        found.setdefault(
+            (one.decoder, one.encoder, one.freeze, one.image_size, one.batch_size, one.precision, one.channels), one
+        )
     return list(found.values())

@@ -84,7 +84,8 @@ class PortableExport(FileExport):
         """Return what a user of the file must know, as JSON has it."""
         segmenter = context.segmenter
         members, augmented = members_of(segmenter)
-        count = len(list(views(torch.zeros(1, 1, 2, 2), segmenter.config.part(AugmentationPart)))) if augmented else 1
+        trained = [member.config.part(AugmentationPart) for member in members]
+        count = len(list(views(torch.zeros(1, 1, 2, 2), trained))) if augmented else 1
         preprocessing = segmenter.config.part(PreprocessingPart)
         channels = preprocessing.channels
         kind = "grey" if channels == 1 else f"{channels} channels, in the order of the files (red, green, blue)"

@@ -18,15 +18,21 @@ _EPS = 1e-7
 
 
 def views(
-    images: torch.Tensor, config: AugmentationPart
+    images: torch.Tensor, configs: Sequence[AugmentationPart]
 ) -> Iterator[tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]:
     """Yield flips of images, [n, 1, S, S], beginning with the images themselves, each with what takes a map of it back.
 
     A head is nearly the same mirrored, so every network is shown that. Upside down it looks like nothing that a network
     has seen, unless its own augmentation has flipped images so; then all four flips are shown, as nnU-Net shows the
-    mirror images that it trains on. Views that a network was not trained on cost more than the mean gains.
+    mirror images that it trains on. Views that a network was not trained on cost more than the mean gains, so that
+    several networks are shown what all of them were trained on.
+
+    Args:
+        images: [n, C, S, S].
+        configs: how each of the networks was trained.
     """
-    sides = [(), (3,), (2,), (2, 3)] if "vertical-flip" in names_of_steps(config) else [(), (3,)]
+    upside_down = all("vertical-flip" in names_of_steps(config) for config in configs)
+    sides: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)] if upside_down else [(), (3,)]
     for flipped in sides:
 
         def back(found: torch.Tensor, flipped: tuple[int, ...] = flipped) -> torch.Tensor:
@@ -51,7 +57,8 @@ class TestTimeAugmented(Segmenter):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logit of the mean probability, [n, 1, S, S]; images as for `Segmenter.forward`."""
-        seen = views(images, self.config.part(AugmentationPart))
+        members, _ = members_of(self)
+        seen = views(images, [member.config.part(AugmentationPart) for member in members])
         return _logit_of_mean([back(torch.sigmoid(self.inner(view).float())) for view, back in seen])
 
 

@@ -101,6 +101,8 @@ class Segmenter(nn.Module):
 
     def probability_batch(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
         """Return what `probability` does for images, of any sizes, that go through the network together."""
+        if not images:
+            return []
         part = self.config.part(PreprocessingPart)
         channels = self.config.channels
         read = [
@@ -125,6 +127,10 @@ def _channels(pixels: NDArray[np.generic], channels: int) -> NDArray[np.uint8]:
     if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in allowed):
         listed = f"{', '.join(map(str, allowed[:-1]))} or {allowed[-1]}"
         raise DataError(f"image: has the shape {pixels.shape}; allowed are [H, W] and [H, W, C] with C {listed}.")
+    if pixels.dtype.kind not in "buif":
+        raise DataError(f"image: holds {pixels.dtype}; an image holds integers, booleans or real numbers.")
+    if not pixels.size:
+        raise DataError(f"image: has {pixels.shape[1]} x {pixels.shape[0]} pixels; an image needs at least one.")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         # The files' reader has colours as OpenCV does, blue first.
         pixels = np.ascontiguousarray(pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]])

@@ -42,11 +42,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 )
 def test_the_views_are_the_flips_that_a_network_knows_and_go_back(fields: dict[str, Any], count: int) -> None:
     images = torch.arange(2 * 16, dtype=torch.float32).reshape(2, 1, 4, 4)
-    found = list(views(images, tiny(**fields).part(AugmentationPart)))
+    found = list(views(images, [tiny(**fields).part(AugmentationPart)]))
     assert len({tuple(view.flatten().tolist()) for view, _ in found}) == count
     assert torch.equal(found[0][0], images)
     for view, back in found:
         assert torch.equal(back(view), images)
+
+
+def test_several_networks_are_shown_what_all_of_them_know() -> None:
+    parts = [tiny(augmentation=one).part(AugmentationPart) for one in ("none+vertical-flip", "light")]
+    counts = [len(list(views(torch.zeros(1, 1, 2, 2), of))) for of in (parts, parts[::-1], parts[:1], parts[1:])]
+    assert counts == [2, 2, 4, 2]
 
 
 @pytest.mark.parametrize("vertical", [False, True])

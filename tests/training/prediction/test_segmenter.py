@@ -58,6 +58,23 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter) -> None:
         segmenter.predict(np.zeros((4, 4, 7), dtype=np.uint8))
 
 
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.zeros((5, 0), dtype=np.uint8), "has 0 x 5 pixels; an image needs at least one"),
+        (np.array([["a", "b"]]), "holds <U1; an image holds integers, booleans or real numbers"),
+        (np.zeros((4, 4), dtype=np.complex64), "holds complex64; an image holds integers"),
+    ],
+)
+def test_an_array_that_is_no_image_is_one_sentence(segmenter: Segmenter, image: np.ndarray, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        segmenter.predict(image)
+
+
+def test_no_images_give_no_masks(segmenter: Segmenter) -> None:
+    assert segmenter.predict_batch([]) == []
+
+
 def test_forward_takes_prepared_images_and_gives_logits(segmenter: Segmenter) -> None:
     prepared = split(3, seed=2).images
     with torch.no_grad():
