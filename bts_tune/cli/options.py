@@ -76,14 +76,19 @@ def add_retry_failed(group: argparse._ArgumentGroup) -> None:
 
 def duration(text: str) -> float:
     """Return the seconds of a time such as 90m, 8h or 1.5d: the type of an option."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None or not 0 < float(match.group(1)) < _LONGEST_TIME:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30s, 90m, 8h or 1.5d")
-    return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
+    return float(match.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2)]
 
 
 def _share(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor auto") from None
 
 
 _TYPES: dict[str, Any] = {"integer": int, "number": float, "time": duration, "share": _share}

@@ -16,6 +16,7 @@ import pytest
 from bts_tune.cli.json_output import print_json, rows_of
 from bts_tune.cli.main import main
 from bts_tune.testing.runs import make_baselines, make_final, make_run, make_search, make_split, write_run
+from tests.data.builders import noise, write_image
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -76,6 +77,20 @@ def test_list(printed: Callable[..., dict[str, Any]]) -> None:
     }
     assert {f"runs[].{name}" for name in content["runs"][0]} == {
         name for name in documented("list") if name.startswith("runs[].")
+    }
+
+
+def test_data_check(printed: Callable[..., dict[str, Any]]) -> None:
+    for number in range(12):
+        mask = np.zeros((40, 60), dtype=np.uint8)
+        mask[5:20, 10:30] = 255
+        write_image(Path(f"slices/images/{number}.png"), noise(seed=number))
+        write_image(Path(f"slices/masks/{number}.png"), mask)
+    write_image(Path("slices/images/lone.png"), noise(seed=99))
+    content = printed("data check", "data", "check", "slices", "--cache", "cache", code=1)
+    assert content["errors"] == {"missing-mask": 1}
+    assert {f"issues[].{name}" for name in content["issues"][0]} == {
+        f"issues[].{name}" for name in ("level", "code", "file", "annotation", "message")
     }
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from bts_tune.cli.help import add_examples
+from bts_tune.cli.json_output import print_json
 from bts_tune.cli.options import add_plugin, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.data.volumes.planes import PLANES
@@ -137,7 +137,7 @@ def _check(parsed: argparse.Namespace, _command: list[str]) -> int:
     dataset, split = make_split(dataset, scan, parsed.split, seed=parsed.split_seed, group_by=parsed.group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=[parsed.channels])
     if parsed.json:
-        print(json.dumps({**checked.to_json(), "split": split.to_dict()}, allow_nan=False, indent=2))
+        print_json("data check", {**checked.to_json(), "split": split.to_dict()})
     else:
         say(console, render(checked, verbose=parsed.verbose))
         say(console, split.sentence())

@@ -143,5 +143,8 @@ def _scalar(text: str) -> Any:
 
 
 def _number(text: str) -> int | float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     return int(number) if number.is_integer() else number

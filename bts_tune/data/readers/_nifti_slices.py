@@ -24,7 +24,6 @@ from bts_tune.data.readers.base import ReaderOptions
 from bts_tune.data.records import Issue, PixelSource, SliceRecord
 from bts_tune.data.unsafe_names import inside
 from bts_tune.data.volumes.nifti import has_affine, read_header, read_nifti, volume_stem
-from bts_tune.data.volumes.planes import PLANES
 from bts_tune.data.volumes.volume import Volume, chosen_slices, cut, filled_slices, pixel_spacing
 from bts_tune.errors import DataError
 
@@ -108,9 +107,8 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
     """Return the slices of volumes, and note what is wrong with those that cannot be used.
 
     Raises:
-        DataError: nibabel is not installed, or there is no such plane or share.
+        DataError: nibabel is not installed.
     """
-    check_options(options)
     cases = inside(
         root,
         cases,
@@ -136,18 +134,6 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
         else:
             records += found
     return records
-
-
-def check_options(options: ReaderOptions) -> None:
-    """Refuse a plane or a share of empty slices that does not exist.
-
-    Raises:
-        DataError: there is no such plane or share.
-    """
-    if options.plane not in PLANES:
-        raise DataError(f"--plane {options.plane!r}: must be one of {', '.join(PLANES)}.")
-    if not 0 <= options.empty_slices <= 1:
-        raise DataError(f"--empty-slices {options.empty_slices:g}: must be a share from 0 to 1.")
 
 
 def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:

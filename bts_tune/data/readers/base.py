@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from bts_tune.data.records import Dataset
+from bts_tune.data.volumes.planes import PLANES
+from bts_tune.errors import DataError
 
 ALL_SEQUENCES = "all"
 """In place of a sequence's name: each of them is a channel, in the order of their numbers or names."""
@@ -34,6 +36,17 @@ class ReaderOptions:
     empty_slices: float = 0.2
     sequence: str | None = None
     tumor_labels: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what is given.
+
+        Raises:
+            DataError: there is no such plane or share.
+        """
+        if self.plane not in PLANES:
+            raise DataError(f"--plane {self.plane!r}: must be one of {', '.join(PLANES)}.")
+        if not 0 <= self.empty_slices <= 1:
+            raise DataError(f"--empty-slices {self.empty_slices:g}: must be a share from 0 to 1.")
 
 
 class Reader(ABC):

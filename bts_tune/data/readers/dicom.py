@@ -23,7 +23,6 @@ from bts_tune.data.layout.names import examples, mask_of, meaning
 from bts_tune.data.layout.split_folders import require_training, split_folders, subfolders
 from bts_tune.data.parallel import parallel_map
 from bts_tune.data.prepared.arrays import narrowed
-from bts_tune.data.readers._nifti_slices import check_options
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.readers.pairs import PairsReader
@@ -74,7 +73,6 @@ class DicomReader(Reader):
         Raises:
             DataError: pydicom is not installed, or no series has a segmentation.
         """
-        check_options(options)
         if not root.is_dir():
             raise DataError(f"{root}: is not a folder.")
         import_extra("pydicom", "dicom", root)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bts_tune.data.records import Dataset
 from bts_tune.data.scan.scan import Scan
@@ -13,6 +14,17 @@ from bts_tune.data.splits.leakage import measure_leak
 from bts_tune.data.splits.split import Split
 from bts_tune.data.splits.stratified import kinds_of_slices, stratified_folds, tumor_areas
 from bts_tune.errors import DataError
+
+
+def _allowed(sizes: NDArray[np.int64]) -> str:
+    """Return how many folds are possible; a group of more slices than a fold has is in the training part of each."""
+    possible = [folds for folds in range(2, len(sizes) + 1) if (sizes * folds <= sizes.sum()).sum() >= folds]
+    if possible:
+        return f"must be from 2 to {possible[-1]}, since there are {len(sizes)} groups of slices outside the test split"
+    return (
+        f"is not possible: of {len(sizes)} groups of slices outside the test split, fewer than two are small enough to "
+        "be validated on"
+    )
 
 
 def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> tuple[list[Dataset], Split]:
@@ -29,16 +41,15 @@ def cross_validation(dataset: Dataset, split: Split, scan: Scan, folds: int) -> 
         folds: how many, at least 2.
 
     Raises:
-        DataError: there are fewer groups than folds.
+        DataError: there are fewer groups than folds, groups apart that are larger than a fold.
     """
     labels = split.labels(scan)
     kinds = kinds_of_slices(dataset, scan.names)
     places = np.flatnonzero([split.splits[name] != "test" for name in scan.names])
     _, members, sizes = np.unique(labels[places], return_inverse=True, return_counts=True)
     movable = places[sizes[members] * folds <= len(places)]
-    groups = len(np.unique(labels[movable]))
-    if not 2 <= folds <= groups:
-        raise DataError(f"--folds {folds}: must be from 2 to {groups}, the number of groups that can be validated on.")
+    if not 2 <= folds <= len(np.unique(labels[movable])):
+        raise DataError(f"--folds {folds}: {_allowed(sizes)}.")
     numbers = stratified_folds(labels[movable], tumor_areas(scan)[movable], folds, split.seed, kinds[movable])
     fold = {scan.names[place]: int(number) + 1 for place, number in zip(movable, numbers, strict=True)}
     datasets = fold_datasets(dataset, fold)

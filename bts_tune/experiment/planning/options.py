@@ -140,7 +140,7 @@ class RunOptions:
     )
 
     time_budget: Annotated[float, Between(0, low_open=True)] | None = option(
-        "end the search after this time (90m, 8h, 1.5d); its final stage follows, however long it takes",
+        "end named trials and search after this time (90m, 8h, 1.5d); a final stage follows, however long it takes",
         "TIME",
         kind="time",
         group="how",
@@ -223,7 +223,7 @@ class RunOptions:
         checked = {}
         for name, value in given.items():
             try:
-                checked[name] = _adapter(name).validate_python(value)
+                checked[name] = _adapter(name).validate_python(_as_texts(value) if _is_texts(name) else value)
             except ValidationError as error:
                 raise ConfigError(explain(error, flag(name))) from None
         if checked.get("gpus_per_trial") is not None:
@@ -263,6 +263,17 @@ class RunOptions:
 def declarations() -> dict[str, Option]:
     """Return how the command line has each option, by the field's name, in order."""
     return {one.name: one.metadata["option"] for one in fields(RunOptions)}
+
+
+def _is_texts(name: str) -> bool:
+    return declarations()[name].kind == "texts"
+
+
+def _as_texts(value: Any) -> Any:
+    """Return labels that are given as numbers as the command line has them."""
+    if isinstance(value, list | tuple):
+        return [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in value]
+    return value
 
 
 def flag(name: str) -> str:

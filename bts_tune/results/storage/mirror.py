@@ -76,8 +76,8 @@ def push(folder: RunFolder, uri: str, *, force: bool = False, say: Say = lambda 
     require_writable(uri, "push")
     with folder.locked():
         place = RemoteFiles(uri) / folder.path.resolve().name
-        if place.is_local and Path(str(place)).resolve() == folder.path.resolve():
-            raise RunError(f"push {uri}: is where the run is; name another place.")
+        if place.is_local and Path(str(place)).resolve().is_relative_to(folder.path.resolve()):
+            raise RunError(f"push {uri}: is where the run is, or within it; name another place.")
         files = _hashed(folder.path)
         before = _read_index(place, MIRROR)
         if before is not None and not force and not _follows(folder.path, before):

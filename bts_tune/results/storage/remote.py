@@ -84,7 +84,10 @@ class RemoteFiles:
                 raise ConfigError(f"'{uri}': names no place; allowed are {ALLOWED}.")
             self._base, self._query = str(user_path(uri).absolute()), ""
             return
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError:  # a bracket, as of an IPv6 address
+            raise ConfigError(f"{uri}: is no address; allowed are {ALLOWED}.") from None
         self._query = parts.query
         if "@" in parts.netloc:
             raise ConfigError(

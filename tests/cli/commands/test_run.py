@@ -30,7 +30,12 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--space", "baseline", "--set", "epochs=3", "--epochs", "4"], "given twice"),
         (["--space", "baseline", "--image-size", "100"], "multiple of 32"),
         (["--space", "baseline", "--epochs", "0"], "greater than or equal to 1"),
-        (["--space", "baseline", "--epochs", "many"], "many"),
+        (["--space", "baseline", "--epochs", "many"], "argument --epochs: 'many' is no number"),
+        (
+            ["--space", "baseline", "--gpus-per-trial", "half"],
+            "--gpus-per-trial: 'half' is no number, nor auto",
+        ),
+        (["--space", "baseline", "--time-budget", "12"], "'12' is no duration; write 30s, 90m, 8h or 1.5d"),
         (["--space", "baseline", "--only", "unet-b1"], "Did you mean 'unet-b0'"),
         (["--space", "baseline", "--num-trials", "3"], "has no search"),
         (["--space", "baseline", "--seeds", "0"], "--seeds"),

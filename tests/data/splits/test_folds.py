@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,5 +48,19 @@ def test_the_folds_are_recorded_and_read_back(phantoms: Scanned, tmp_path: Path)
 @pytest.mark.parametrize("folds", [1, 26])
 def test_too_few_and_too_many(phantoms: Scanned, folds: int) -> None:
     grouped, split = make_split(phantoms.dataset, phantoms.scan, "grouped", group_by=PATIENT)
-    with pytest.raises(DataError, match=f"--folds {folds}: must be from 2 to"):
+    with pytest.raises(DataError, match=rf"--folds {folds}: must be from 2 to \d+, since there are") as refused:
         cross_validation(grouped, split, phantoms.scan, folds)
+    most = int(str(refused.value).partition(" to ")[2].partition(",")[0])
+    assert len(cross_validation(grouped, split, phantoms.scan, most)[0]) == most
+    with pytest.raises(DataError):
+        cross_validation(grouped, split, phantoms.scan, most + 1)
+
+
+def test_where_a_group_holds_nearly_all_slices_no_folds_are_possible(phantoms: Scanned) -> None:
+    grouped, split = make_split(phantoms.dataset, phantoms.scan, "grouped", group_by=PATIENT)
+    others = {name for name, own in split.splits.items() if own != "test"}
+    lone = min(others)
+    most = max(split.groups.values())
+    groups = {name: own + 3 if name not in others else most + 4 + (name == lone) for name, own in split.groups.items()}
+    with pytest.raises(DataError, match=r"--folds 2: is not possible: of 2 groups of slices outside the test split"):
+        cross_validation(grouped, replace(split, groups=groups), phantoms.scan, 2)

@@ -15,6 +15,12 @@ def test_options_survive_run_json() -> None:
     assert RunOptions.parse(json.loads(json.dumps(options.to_dict()))) == options
 
 
+def test_labels_may_be_numbers() -> None:
+    given = {"tumor_labels": [1, 2.5], "tumor_categories": [3, "Tumor"]}
+    options = RunOptions.parse({"space": "baseline", **given})
+    assert (options.tumor_labels, options.tumor_categories) == (["1", "2.5"], ["3", "Tumor"])
+
+
 def test_options_of_an_earlier_version_lack_those_that_came_later() -> None:
     assert RunOptions.parse({"space": "baseline"}).tracker is None
 

@@ -138,3 +138,9 @@ def test_an_index_cannot_name_files_outside_of_the_run(folder: RunFolder, tmp_pa
 def test_a_run_that_goes_on_is_not_sent(folder: RunFolder, tmp_path: Path) -> None:
     with folder.locked(), pytest.raises(RunError, match="this run is being written by"):
         push(RunFolder(folder.path), str(tmp_path / "there"))
+
+
+def test_a_run_is_not_sent_into_itself(folder: RunFolder) -> None:
+    for place in (folder.path.parent, folder.path, folder.path / "models"):
+        with pytest.raises(RunError, match="is where the run is, or within it; name another place"):
+            push(folder, str(place))

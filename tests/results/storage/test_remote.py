@@ -72,6 +72,7 @@ def test_files_of_a_folder_are_written_read_listed_and_removed(tmp_path: Path) -
         ("s3:///x", "names no bucket"),
         ("", "names no place"),
         ("s3://key:hidden@bucket/x", "credentials must not stand in it"),
+        ("s3://[bucket]/runs", "s3://[bucket]/runs: is no address; allowed are"),
         ("/dev/null/x", "cannot be written: Not a directory"),
         ("s3://bucket/x?colour=red", "Unexpected query parameter in S3 URI: 'colour'"),
     ],
