@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -124,21 +123,15 @@ class Metric(ABC):
         """Return what `compute` does, as a number of Python's own, which a record and a checkpoint can hold.
 
         Raises:
-            ConfigError: it is no finite number.
+            ConfigError: it is no number.
         """
         found = self.compute(images)
-        if found is None:
-            return None
         try:
-            value = float(found)
+            return None if found is None else float(found)
         except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
             raise ConfigError(
-                f"metric {self.name!r}: computed {quoted(found)}; it must be a finite number, or None where it is not "
-                "defined."
-            )
-        return value
+                f"metric {self.name!r}: computed {quoted(found)}; it must be a number, or None where it is not defined."
+            ) from None
 
     @abstractmethod
     def compute(self, images: ImageStatistics) -> float | None:

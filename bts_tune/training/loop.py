@@ -113,7 +113,7 @@ def rows(trial: Trial) -> Generator[Row, None, None]:
             trial.average.after_epoch(trial.model, epoch, trial.data.train, trial.loader, trial.amp)
         measured = measure(trial.evaluated, trial.data.valid, trial.loader, trial.amp, trial.loss)
         validation = measured.columns("val")
-        _require_finite(epoch, **{name: validation[name] for name in ("val_loss", "val_dice_loss", aim.column)})
+        _require_finite(epoch, **validation)
         value = aim.value(validation)
         trial.schedule.after_epoch(value)
         improved = best is None or aim.cost(value) < aim.cost_of(best.validation)

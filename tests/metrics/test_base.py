@@ -53,7 +53,7 @@ def test_a_value_is_a_number_of_pythons_own(found: Any) -> None:
     assert type(value) is (type(None) if found is None else float)
 
 
-@pytest.mark.parametrize("found", [float("nan"), np.float32("inf"), "much", np.array([1.0, 2.0])])
-def test_what_is_no_finite_number_is_one_sentence_that_names_the_metric(found: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^metric 'computed': computed .* must be a finite number, or None"):
+@pytest.mark.parametrize("found", ["much", np.array([1.0, 2.0]), [0.5]])
+def test_what_is_no_number_is_one_sentence_that_names_the_metric(found: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^metric 'computed': computed .* must be a number, or None"):
         Computed(found).value_of(statistics())

@@ -67,7 +67,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_breaks_the_contract_is_found(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     contract, root = ReaderContract(), write_pairs(tmp_path / "dataset", 10)
     contract.test_names_are_paths_within_the_dataset_and_each_is_there_once(FoldersReader(), root)
-    with pytest.raises(AssertionError):
+    with pytest.raises(DataError, match="gives 2 slices the name"):
         contract.test_names_are_paths_within_the_dataset_and_each_is_there_once(Doubling(), root)
     contract.test_groups_are_known_of_all_slices_or_of_none(FoldersReader(), root)
     with pytest.raises(AssertionError):

@@ -15,6 +15,7 @@ import torch
 from bts_tune.config import Optimizer, Schedule
 from bts_tune.errors import ConfigError
 from bts_tune.losses.dice_bce import DiceBCE
+from bts_tune.metrics.iou_image import ImageIoU
 from bts_tune.training.checkpoint import LAST, load_model
 from bts_tune.training.loop import DivergedError, rows
 from bts_tune.training.measure import Measured, SplitMeter, measure
@@ -153,6 +154,15 @@ def test_a_loss_that_is_not_finite_ends_the_trial(value: float, monkeypatch: pyt
     trial = opened(tiny())
     monkeypatch.setattr(trial.step, "loss", lambda logits, truth: logits.sum() * value)
     with pytest.raises(DivergedError, match=r"train_loss is (nan|-?inf) in epoch 1"):
+        next(rows(trial))
+    trial.close()
+
+
+def test_a_metric_that_is_not_finite_ends_the_trial_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's may be; no record could hold it."""
+    monkeypatch.setattr(ImageIoU, "compute", lambda self, images: np.float32("nan"))
+    trial = opened(tiny())
+    with pytest.raises(DivergedError, match="val_iou_image is nan in epoch 1"):
         next(rows(trial))
     trial.close()
 
