@@ -59,14 +59,14 @@ def train(
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise ConfigError(f"threads: must be a whole number from 0 on, got {threads!r}.")
     resolve_device(device)
+    dataset = with_splits(as_dataset(data))
+    folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
+    weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
     if folder:
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{folder}: cannot be a folder to keep the training in: {error.strerror}.") from None
-    dataset = with_splits(as_dataset(data))
-    folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
-    weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
     setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
     return _epochs(config, dataset, setup, Path(cache) if cache else None)
 

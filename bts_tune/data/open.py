@@ -72,7 +72,9 @@ def open_dataset(
                 raise DataError(
                     f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
                 )
-            dataset = with_left_out_files(_with_own_names(_read(chosen, root, options)))
+            dataset = _read(chosen, root, options)
+            _require_own_names(dataset)
+            dataset = with_left_out_files(dataset)
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)
@@ -106,11 +108,11 @@ def _read(reader: Reader, root: Path, options: ReaderOptions) -> Dataset:
         return Dataset(root, reader.name, {}, {}, (issue,), own_splits=SPLITS)
 
 
-def _with_own_names(dataset: Dataset) -> Dataset:
-    """Return a dataset as it is.
+def _require_own_names(dataset: Dataset) -> None:
+    """Refuse two slices of one name, by which all that is known of a slice is found.
 
     Raises:
-        DataError: two slices have one name, by which all that is known of a slice is found.
+        DataError: there are such.
     """
     counts = Counter(record.name for members in dataset.records.values() for record in members)
     several = [name for name, count in counts.items() if count > 1]
@@ -119,7 +121,6 @@ def _with_own_names(dataset: Dataset) -> Dataset:
             f"{dataset.root}: the reader {dataset.layout!r} gives {counts[several[0]]} slices the name "
             f"{quoted(several[0])}; each slice needs a name of its own."
         )
-    return dataset
 
 
 def _strata(record: SliceRecord) -> tuple[tuple[str, str], ...]:

@@ -221,11 +221,13 @@ def _sure(ranking: Ranking) -> str:
             f"to tell whether the order would hold on another one: fewer than {MIN_DATASETS} cannot give a p value "
             f"below {LEVEL} even where one configuration is better on each of them."
         )
-    if ranking.test.p_value >= LEVEL:
-        return f"Friedman's test does not tell the configurations apart (p = {_p(ranking.test.p_value)})."
     critical = ranking.test.critical_difference
-    apart = "" if critical is None else f"; mean ranks that are more than {critical:.2f} apart differ"
-    return f"Friedman's test tells some of them apart (p {_p_words(ranking.test.p_value)}){apart}."
+    if critical is None:
+        return f"Friedman's test does not tell the configurations apart (p = {_p(ranking.test.p_value)})."
+    return (
+        f"Friedman's test tells some of them apart (p {_p_words(ranking.test.p_value)}); mean ranks that are more than "
+        f"{critical:.2f} apart differ."
+    )
 
 
 def _configurations(result: BenchmarkResult) -> Iterator[Block]:

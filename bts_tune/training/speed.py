@@ -128,7 +128,8 @@ def timed_speed(config: TrialConfig, machine: Machine) -> Speed | None:
 
         batch = config.batch_size
         try:
-            seconds(_FEW, training=True)  # the first one prepares what later ones use again
+            # The first one prepares what later ones use again: on GPUs a graph, which is of one size.
+            seconds(batch if amp.device.type == "cuda" else _FEW, training=True)
         except (RuntimeError, ValueError):
             return None
         if amp.device.type == "cuda":

@@ -259,8 +259,8 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     """Pair the files of two folders by their stems: image files, or volumes.
 
     A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
-    stem differs in case or in how accents are put together; then one in another folder, unless masks or images have a
-    folder of the same name; then one whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
+    stem differs in case or in how accents are put together; then one in another folder, unless images and masks both
+    have a folder of that name; then one whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
     Only one may fit each time. Where none at all fits so, what all images or all masks have more in their stems is left
     out (`P1_seg` for `P1_t1`), which is said.
     """
@@ -268,12 +268,15 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
     open_images, open_masks = dict(of_image), dict(of_mask)
     pairs: dict[_Key, _Key] = {}
-    own_folders = {folded(folder) for folder, _ in of_image}, {folded(folder) for folder, _ in of_mask}
-    for alike in (_itself, _bare, _folded, _stem_alone, _words):
+    shared = {folded(folder) for folder, _ in of_image} & {folded(folder) for folder, _ in of_mask}
+
+    def elsewhere(key: _Key) -> _Key:
+        """Return the stem alone, but in a folder that images and masks both have: `P2/3` is no mask of `P1/3`."""
+        folder, stem = _folded(key)
+        return folder if folder in shared - {"."} else "", stem
+
+    for alike in (_itself, _bare, _folded, elsewhere, _words):
         for image, mask in _matches(open_images, open_masks, alike):
-            # The mask of `P1/3` is not `P2/3` where both have masks of `P1` and images of `P2`.
-            if alike is _stem_alone and _contradict(image, mask, *own_folders):
-                continue
             pairs[image] = mask
             del open_images[image], open_masks[mask]
     if not pairs:
@@ -356,18 +359,6 @@ def _bare(key: _Key) -> _Key:
 
 def _folded(key: _Key) -> _Key:
     return folded(key[0]), folded(bare(key[1]))
-
-
-def _stem_alone(key: _Key) -> _Key:
-    return "", folded(bare(key[1]))
-
-
-def _contradict(image: _Key, mask: _Key, of_images: set[str], of_masks: set[str]) -> bool:
-    """Return whether an image and a mask lie in folders of which one has files of the other kind itself."""
-    of_image, of_mask = folded(image[0]), folded(mask[0])
-    if of_image == of_mask:
-        return False
-    return (of_image != "." and of_image in of_masks) or (of_mask != "." and of_mask in of_images)
 
 
 def _words(key: _Key) -> _Key:

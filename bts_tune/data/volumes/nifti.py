@@ -39,7 +39,7 @@ class Header:
     Attributes:
         shape: voxels along each axis.
         spacing: size of a voxel along each axis, in mm.
-        affine: from voxels to mm, float64 [4, 4].
+        affine: from voxels to the file's own unit, float64 [4, 4].
     """
 
     shape: tuple[int, ...]
