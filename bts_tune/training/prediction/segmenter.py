@@ -101,7 +101,7 @@ class Segmenter(nn.Module):
 
     def probability_batch(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
         """Return what `probability` does for images, of any sizes, that go through the network together."""
-        if not images:
+        if not len(images):  # an array of images has no truth value
             return []
         part = self.config.part(PreprocessingPart)
         channels = self.config.channels

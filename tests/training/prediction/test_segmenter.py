@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,6 +74,12 @@ def test_an_array_that_is_no_image_is_one_sentence(segmenter: Segmenter, image: 
 
 def test_no_images_give_no_masks(segmenter: Segmenter) -> None:
     assert segmenter.predict_batch([]) == []
+
+
+def test_images_may_be_one_array(segmenter: Segmenter) -> None:
+    images: Any = np.random.default_rng(0).integers(0, 256, (2, 20, 24), dtype=np.uint8)
+    masks = segmenter.predict_batch(images)
+    assert [mask.tolist() for mask in masks] == [segmenter.predict(image).tolist() for image in images]
 
 
 def test_forward_takes_prepared_images_and_gives_logits(segmenter: Segmenter) -> None:
