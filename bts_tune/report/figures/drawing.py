@@ -54,10 +54,11 @@ def new_figure(size: tuple[float, float], layout: Literal["constrained"] | None)
     with style.context(["default", _STYLE]), warnings.catch_warnings():
         # A name may hold characters that the bundled font lacks; a box in the legend is no reason to warn.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=size, layout=layout, facecolor="white")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=size, dpi=_DPI, layout=layout, facecolor="white")
+        canvas = FigureCanvasAgg(figure)
         yield figure, png
-        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+        # Not `savefig`, which draws a figure with a layout twice.
+        canvas.print_png(png, metadata={"Software": None})
 
 
 def _import_matplotlib() -> None:
