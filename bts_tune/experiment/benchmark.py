@@ -195,7 +195,7 @@ def dry_run_benchmark(path: Path, *, results: Path, options: Mapping[str, Any], 
     space = benchmark.space()
     runs, states = {}, {}
     for run in benchmark.runs:
-        runs[run.name] = dry_run(_options(run, options).replaced(plugins=[]), console, space)
+        runs[run.name] = dry_run(_options(run, options).replaced(plugins=[]), console, space, results=folder.path)
         states[run.name] = "to do"
         if _begun(folder, run):
             states[run.name] = "complete" if _complete(RunFolder.open(folder.run_path(run.name))) else "begun"

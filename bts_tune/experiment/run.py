@@ -47,7 +47,7 @@ from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.leaks import write_leaks
 from bts_tune.results.record.run_folder import RunFolder, refuse_existing
 from bts_tune.results.record.scores import METRICS_VERSION
-from bts_tune.results.storage.remote import require_writable
+from bts_tune.results.storage.remote import require_place, require_writable
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
 
 if TYPE_CHECKING:
@@ -382,14 +382,29 @@ def _absolute(options: RunOptions) -> RunOptions:
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
-def dry_run(options: RunOptions, console: Console, space: Space | None = None, *, timed: bool = True) -> DryRun:
+def dry_run(
+    options: RunOptions,
+    console: Console,
+    space: Space | None = None,
+    *,
+    results: Path,
+    name: str | None = None,
+    timed: bool = True,
+) -> DryRun:
     """Return what a run would do and cost; train nothing, write nothing but into the cache.
+
+    What a run refuses is refused here too; whether a storage elsewhere can be written, only a run tries.
 
     Args:
         options: what is asked for.
         console: where progress is shown.
         space: the search space, where it is no file; by default the one that `options.space` names.
+        results: where run folders are.
+        name: of the run's folder; by default date, time and space.
         timed: whether models whose speed on this machine is not known are timed, a few of them.
+
+    Raises:
+        BtsTuneError: something that the user can mend.
     """
     load_installed()
     load_plugins(options.plugins)
@@ -397,13 +412,24 @@ def dry_run(options: RunOptions, console: Console, space: Space | None = None, *
     space = space or load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
+    refuse_existing(_new_path(results, name, space.name, options.data is None))
+    if options.warm_start is not None:
+        find_run(options.warm_start, results)
+    if options.storage is not None:
+        require_place(options.storage, "--storage")
     downloads = encoders_to_download(resolved, options, cache_folder(options))
     dataset = open_data(options, console)
     folds: Mapping[int | None, Dataset] = {None: dataset}
-    # What a grouped split or a fold is depends on every image; the split that the dataset has does not.
-    if options.split not in (None, PROVIDED) or options.folds is not None or dataset.needs_splitting:
+    # What a grouped split or a fold is depends on every image, and so does whether an earlier run had the same split;
+    # the split that the dataset has does not.
+    own = options.split in (None, PROVIDED) and options.folds is None and not dataset.needs_splitting
+    if not own or options.warm_start is not None:
         channels = {part.channels for part in preprocessings(resolved)}
-        folds = check_and_split(dataset, options, console, channels).folds
+        opened = check_and_split(dataset, options, console, channels)
+        folds = opened.folds
+        # Without the weights that are not here yet, a run may have to search fewer encoders than this.
+        if not downloads:
+            _warm_start(options, resolved, opened.dataset, results, console)
     require_batches(resolved, list(folds.values()))
     splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds.values()]
     duration = None

@@ -88,7 +88,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         from bts_tune.experiment.run import dry_run
 
         shown = make_console(stderr=True) if parsed.json else console
-        planned = dry_run(options, shown, timed=not parsed.no_timing)
+        planned = dry_run(options, shown, results=Path(parsed.results), name=parsed.name, timed=not parsed.no_timing)
         if parsed.json:
             print_json("dry-run", planned.to_dict())
         else:

@@ -41,6 +41,18 @@ _WHERE_CREDENTIALS_ARE = {
 }
 
 
+def require_place(uri: str, option: str) -> None:
+    """Refuse what names no place, without trying it.
+
+    Raises:
+        ConfigError: it is none that can be used; the sentence begins with the option that names it.
+    """
+    try:
+        RemoteFiles(uri)
+    except ConfigError as error:
+        raise ConfigError(f"{option} {error}") from None
+
+
 def require_writable(uri: str, option: str) -> None:
     """Try a place before anything is made for it: write a file there, read it back, remove it.
 

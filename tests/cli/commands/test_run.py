@@ -14,6 +14,8 @@ from bts_tune.api import tuning
 from bts_tune.cli.main import main
 from bts_tune.errors import RunError
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.space import load_space
+from bts_tune.testing.runs import make_run, make_search, write_run
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -50,6 +52,9 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--resume", "nothing"], "no such run"),
         (["--resume", "x", "--epochs", "3"], "--epochs cannot go with --resume"),
         (["--resume", "x", "--name", "y"], "--name cannot go with --resume"),
+        (["--space", "baseline", "--name", "../up", "--dry-run"], "--name '../up'"),
+        (["--space", "extended", "--warm-start", "nothing", "--dry-run"], "nothing: no such run"),
+        (["--space", "baseline", "--storage", "ftp://x/y", "--dry-run"], "--storage ftp://x/y: the scheme ftp://"),
         (["--resume", "x", "--dry-run"], "--dry-run cannot go with --resume"),
         (["--resume", "x", "--num-trials", "3"], "--extend RUN --num-trials N adds trials"),
         (["--extend", "x"], "--extend needs --num-trials N"),
@@ -94,6 +99,15 @@ def test_weights_that_cannot_be_had_stop_the_run_before_it_begins(refused: Calla
     assert "nowhere.pth" in refused(*on_data, "--set", "encoder_weights=nowhere.pth")
     assert "nowhere" in refused(*on_data, "--weights-dir", "nowhere")
     assert not Path("results").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would(refused: Callable[..., str], phantom: Path) -> None:
+    run = make_run(space=load_space("extended").document, options=RunOptions(space="extended").to_dict())
+    write_run(Path("results") / "first", make_search(3), run)
+    given = ["--space", "extended", "--data", phantom, "--set", "encoder_weights=none", "--dry-run", "--no-timing"]
+    assert "a run of this name exists already" in refused(*given, "--name", "first")
+    said = refused(*given, "--warm-start", "first")
+    assert "--warm-start results/first: it was made on another dataset" in said
 
 
 def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
