@@ -211,6 +211,7 @@ def replay(
     if method != "random":
         scheduler = ASHAWithProtectedTrials(
             epochs=search.epochs,
+            longest=search.epochs,
             grace_period=search.grace_period,
             reduction_factor=search.reduction_factor,
             min_complete_trials=search.outlook_after if method == "default" else 0,

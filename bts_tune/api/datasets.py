@@ -88,9 +88,17 @@ def as_dataset(data: Dataset | Path | str) -> Dataset:
     return open_dataset(data) if isinstance(data, str | Path) else data
 
 
-def with_splits(dataset: Dataset) -> Dataset:
-    """Return a dataset with a training and a validation split: its own, or one by groups."""
+def with_splits(dataset: Dataset, *, grouped: bool = False) -> Dataset:
+    """Return a dataset with a training and a validation split: its own, or one by groups.
+
+    Args:
+        dataset: what was read.
+        grouped: whether its slices' groups are needed, by which a share of the training images is drawn.
+    """
     from bts_tune.data.scan.scan import scan_dataset
     from bts_tune.data.splits.make import make_split
 
-    return make_split(dataset, scan_dataset(dataset))[0] if dataset.needs_splitting else dataset
+    if not grouped and not dataset.needs_splitting:
+        return dataset
+    dataset, split = make_split(dataset, scan_dataset(dataset))
+    return dataset.with_groups(split.groups) if grouped else dataset

@@ -84,7 +84,7 @@ class Run:
 
     @property
     def best_config(self) -> TrialConfig:
-        """The configuration that is ranked first, with the seed of its best trial.
+        """The configuration that is ranked first, with the seed of its best trial; in full, not at a lower fidelity.
 
         Raises:
             RunError: no trial has been trained to the full budget yet.
@@ -95,7 +95,8 @@ class Run:
         ranked = ranking(self.folder.trials())
         if not ranked:
             raise RunError(f"{self.path}: no trial has been trained to the full budget yet, so that none is ranked.")
-        return TrialConfig.parse(ranked[0].config, f"{self.path}: trial {ranked[0].trial}")
+        where = f"{self.path}: trial {ranked[0].trial}"
+        return TrialConfig.parse(ranked[0].config, where).replaced(ranked[0].full, where)
 
     def best_model(
         self, trial: str | None = None, *, device: str = "auto", ensemble: bool = False, tta: bool = False

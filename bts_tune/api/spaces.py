@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bts_tune import plugins
 from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
+from bts_tune.space.layers import with_paths_beside
 
 if TYPE_CHECKING:
     from bts_tune.plugins import Plugin
@@ -51,8 +52,8 @@ def load_space(space: Path | str, *, run_plugins: bool = False) -> Space:
 def build_space(**content: Any) -> Space:
     """Return a search space from the keys of a space file, as keyword arguments.
 
-    `bts-tune spaces schema` lists the keys. Paths in `plugins` and `include` begin at the working folder; the code of
-    the `plugins` runs.
+    `bts-tune spaces schema` lists the keys. Paths in `plugins`, `include` and `encoder_weights` begin at the
+    working folder; the code of the `plugins` runs.
 
     Raises:
         ConfigError: one sentence with the field, its value and what is allowed.
@@ -71,5 +72,5 @@ def build_space(**content: Any) -> Space:
     named = content.get("plugins")
     if isinstance(named, list) and all(isinstance(name, str) for name in named):
         plugins.load_plugins(named)  # their losses and decoders may be in the rest
-    file = parse_space_file(content, "build_space")
+    file = parse_space_file(with_paths_beside(content, Path.cwd()), "build_space")
     return Space.of_file(file, Path("build_space"), "build_space", [load_space(name) for name in file.include])

@@ -59,7 +59,7 @@ def train(
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise ConfigError(f"threads: must be a whole number from 0 on, got {threads!r}.")
     resolve_device(device)
-    dataset = with_splits(as_dataset(data))
+    dataset = with_splits(as_dataset(data), grouped=config.train_share < 1)
     folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
     weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
     if folder:

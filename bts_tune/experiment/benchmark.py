@@ -154,7 +154,8 @@ def run_benchmark(
         for number, run in enumerate(benchmark.runs, start=1):
             where = f"Run {number} of {len(benchmark.runs)} of benchmark {benchmark.name}: {run.name}"
             begun = RunFolder.open(folder.run_path(run.name)) if _begun(folder, run) else None
-            if begun is not None and _complete(begun) and not (retry_failed and _failed(begun)):
+            more = begun is not None and ((retry_failed and _failed(begun)) or _measures_more(begun, options))
+            if begun is not None and _complete(begun) and not more:
                 console.print(f"{where}, complete", highlight=False, markup=False)
                 continue
             console.print(where, highlight=False, markup=False)
@@ -236,6 +237,13 @@ def _complete(folder: RunFolder) -> bool:
 
 def _failed(folder: RunFolder) -> bool:
     return any(record.status in RETRIED for record in folder.trials())
+
+
+def _measures_more(folder: RunFolder, options: Mapping[str, Any]) -> bool:
+    """Whether a way of prediction is asked for that the run was not."""
+    recorded = folder.read_run().get("options") or {}
+    ways = ("tta", "postprocess", "ensemble", "ensemble_top")
+    return any(options.get(name) and options[name] != recorded.get(name) for name in ways)
 
 
 def _changed(fields: tuple[str, ...]) -> str:

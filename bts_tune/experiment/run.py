@@ -36,7 +36,7 @@ from bts_tune.experiment.planning.inputs import (
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import preprocessings
+from bts_tune.experiment.planning.plan import preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
@@ -49,6 +49,7 @@ from bts_tune.results.record.run_folder import RunFolder, refuse_existing
 from bts_tune.results.record.scores import METRICS_VERSION
 from bts_tune.results.storage.remote import require_place, require_writable
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
+from bts_tune.space.layers import with_paths_beside
 
 if TYPE_CHECKING:
     # Where Ray is needed: importing it takes longer than a mistake or a dry run should.
@@ -154,11 +155,8 @@ def _start(
         "metrics_defined": definitions_of_metrics(),
         "hardware": hardware(),
         "dataset": {
-            "path": str(dataset.root.absolute()),
+            **_content_of(dataset),
             "layout": dataset.layout,
-            "fingerprint": dataset.fingerprint(),
-            "content": dataset.fingerprint(splits=False),
-            "splits": {split: len(records) for split, records in dataset.records.items()},
             "categories": {str(number): label for number, label in dataset.categories.items()},
             "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
             "split": split.to_dict(),
@@ -262,7 +260,10 @@ def add_final(
     if options.folds is not None:
         raise ConfigError(f"{folder}: this run cross-validates; {_NO_FINAL_WITH_FOLDS}")
     space = Space.from_document(run["space"])
-    final = _resolve(space, options).final or Final(seeds=options.final_seeds or Final().seeds)
+    usual = space.own_final(demo=options.data is None)
+    final = _resolve(space, options).final or Final(
+        top=usual.top or Final().top, seeds=options.final_seeds or usual.seeds
+    )
     trials = folder.trials()
     planned = [record for record in trials if record.stage == "final"]
     if planned:
@@ -303,7 +304,7 @@ def _extended(folder: RunFolder, space: ResolvedSpace, options: RunOptions, by: 
     if by < 1:
         raise ConfigError(f"--num-trials {by}: must be at least 1; it is how many trials --extend adds.")
     trials = folder.trials()
-    if any(record.stage == "final" for record in trials):
+    if any(record.stage == "final" for record in trials) and not search_was_extended(folder.read_run()):
         # Its search was closed, by a time budget perhaps before it had tried all that it might have.
         named = {named.trial for named in space.named}
         before = sum(record.stage == "search" and record.trial not in named for record in trials)
@@ -346,7 +347,7 @@ def _execute_resumed(
         raise changed_run_error(folder, changed)
     from bts_tune.experiment.execution.execute import execute
 
-    record = {**run["dataset"], "path": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint()}
+    record = {**run["dataset"], **_content_of(dataset)}
     resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
     return execute(
         folder,
@@ -365,6 +366,15 @@ def _trackers(space: Space, options: RunOptions) -> list[Tracker]:
     return choose_trackers(options.tracker, space.file.trackers, space.source)
 
 
+def _content_of(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "path": str(dataset.root.absolute()),
+        "fingerprint": dataset.fingerprint(),
+        "content": dataset.fingerprint(splits=False),
+        "splits": {split: len(records) for split, records in dataset.records.items()},
+    }
+
+
 def _weights_used(inputs: TrialInputs) -> list[dict[str, Any]]:
     return [weights.to_dict() for weights in inputs.weights.values()]
 
@@ -379,7 +389,8 @@ def _absolute(options: RunOptions) -> RunOptions:
     }
     if options.storage is not None and "://" not in options.storage:
         absolute["storage"] = str(user_path(options.storage, "--storage").absolute())
-    return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
+    overrides = with_paths_beside(options.overrides, Path.cwd())
+    return options.replaced(**absolute, overrides=overrides, plugins=[full_name(name) for name in options.plugins])
 
 
 def dry_run(
@@ -443,7 +454,7 @@ def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
     resolved = space.resolve(
         overrides=options.overrides,
         only=options.only,
-        seeds=options.seed_list([named.config.seed for named in first.named] or [0]),
+        seeds=options.seed_list([named.config.seed for named in first.named] or space.file.seeds),
         demo=options.data is None,
         num_trials=options.num_trials,
         final_top=options.final_top,
@@ -472,7 +483,8 @@ def _warm_start(
     earlier = _resolve(Space.from_document(run["space"]), RunOptions.parse(run["options"]))
     warm_start = read_earlier(folder, earlier.search, resolved.search, dataset.fingerprint())
     count = len(warm_start["trials"])
-    console.print(f"Warm start: the search learns from {count} trials of {folder}", highlight=False, soft_wrap=True)
+    sentence = f"Warm start: the search learns from {count} trials of {folder}"
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     return warm_start
 
 

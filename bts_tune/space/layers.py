@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from bts_tune.paths import user_path
 from bts_tune.space.parameter import Parameter
+
+
+def with_paths_beside(content: Any, folder: Path) -> Any:
+    """Let the files of `encoder_weights` in what was read from a file begin at the file's own folder."""
+
+    def beside(value: Any) -> Any:
+        if isinstance(value, str):
+            return value if value in ("imagenet", "none", "") else str(folder / user_path(value, "encoder_weights"))
+        if isinstance(value, list):
+            return [beside(one) for one in value]
+        if isinstance(value, Mapping):  # a parameter of the search
+            return {name: beside(one) if name == "choices" else one for name, one in value.items()}
+        return value
+
+    if isinstance(content, list):
+        return [with_paths_beside(one, folder) for one in content]
+    if not isinstance(content, Mapping):
+        return content
+    return {
+        name: beside(one) if name == "encoder_weights" else with_paths_beside(one, folder)
+        for name, one in content.items()
+    }
 
 
 def within_budget(parameters: Mapping[str, Parameter], epochs: int) -> dict[str, Parameter]:

@@ -11,6 +11,7 @@ from bts_tune.errors import ConfigError
 from bts_tune.paths import user_path
 from bts_tune.plugins import is_loaded, load_plugins
 from bts_tune.space.file import parse_space_file
+from bts_tune.space.layers import with_paths_beside
 from bts_tune.space.space import Space
 from bts_tune.space.yaml_reader import read_yaml
 from bts_tune.text import nearest, quoted
@@ -75,7 +76,7 @@ def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space], run_pl
         return loaded[source]
     if len(chain) > _MAX_INCLUDE_DEPTH:
         raise ConfigError(f"{chain[-1]}: include: spaces include each other more than {_MAX_INCLUDE_DEPTH} deep.")
-    content = read_yaml(path)
+    content = with_paths_beside(read_yaml(path), source.parent)
     plugins = _plugins(content, path)
     if run_plugins:
         load_plugins(plugins, relative_to=source.parent)

@@ -238,14 +238,18 @@ class Space:
         if num_trials > MAX_SAMPLED:
             raise ConfigError(f"num_trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
 
+    def own_final(self, *, demo: bool) -> Final:
+        """Return the final stage that the file asks for; the usual one where it has no search."""
+        search = self.file.search
+        if search is None:
+            return Final()
+        changes = {"top": search.demo.final_top, "seeds": search.demo.final_seeds} if demo else {}
+        return search.final.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
     def _final(self, searches: bool, demo: bool, top: int | None, seeds: int | None) -> Final | None:
         if not searches and top is None and seeds is None:
             return None
-        search = self.file.search
-        own = search.final if search else Final()
-        if search and demo:
-            changes = {"top": search.demo.final_top, "seeds": search.demo.final_seeds}
-            own = own.model_copy(update={name: value for name, value in changes.items() if value is not None})
+        own = self.own_final(demo=demo)
         final = Final(top=own.top if top is None else top, seeds=own.seeds if seeds is None else seeds)
         return final if final.top else None
 

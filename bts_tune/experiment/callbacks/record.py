@@ -73,7 +73,8 @@ class Recorder:
         self._recorded: dict[str, int] = {}
         self._running: set[str] = set()
         self._seeds: Counter[str] = Counter()
-        self._best: tuple[float, str] | None = None
+        self._keys: dict[str, tuple[float, float, float]] = {}  # of each trial's best epoch: what ranks it
+        self._best: tuple[tuple[float, float, float], str, str] | None = None
 
     def __enter__(self) -> Recorder:
         records = self._folder.trials()
@@ -81,7 +82,8 @@ class Recorder:
             self._remember(from_record(record))
         for record in records:
             if record.full_budget and record.best_row is not None:
-                self._find_beaten(record.trial, self._objective.cost_of(record.best_row))
+                self._enter(record.trial, record.best_row)
+                self._find_beaten(record.trial)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -109,6 +111,7 @@ class Recorder:
         """A trial's process begins."""
         self._folder.append_event("started", trial, started=self._clock())
         self._running.add(trial)
+        self._keys.pop(trial, None)  # it reports its earlier epochs again
         for observer in self._observers:
             observer.started(trial)
 
@@ -128,6 +131,7 @@ class Recorder:
     def row(self, trial: str, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
         row = {"trial": trial, **row_columns(result)}
+        self._enter(trial, row)
         if row["epoch"] > self._recorded[trial]:
             self._folder.append_row({**row, "time": self._clock()})
             self._recorded[trial] = row["epoch"]
@@ -140,17 +144,21 @@ class Recorder:
         for observer in self._observers:
             observer.retried(trial, reason)
 
-    def ended(
-        self, trial: str, status: TrialStatus, reason: str = "", best: float | None = None, node: str = ""
-    ) -> None:
-        """A trial ended on a node; `best` is its best value of the objective, where it reached its full budget."""
+    def ended(self, trial: str, status: TrialStatus, reason: str = "", node: str = "") -> None:
+        """A trial ended on a node."""
         self._folder.append_event("ended", trial, status=status, reason=reason, **({"node": node} if node else {}))
         self._running.discard(trial)
-        self._tidy(trial, status, None if best is None else self._objective.cost(best))
+        self._tidy(trial, status)
         for observer in self._observers:
             observer.ended(trial, status, reason)
 
-    def _tidy(self, trial: str, status: TrialStatus, best: float | None) -> None:
+    def _enter(self, trial: str, row: Mapping[str, Any]) -> None:
+        """Keep by what the best epoch of a trial ranks it; the earliest of equals, as `TrialRecord.best_row`."""
+        key = self._objective.sort_key(self._objective.value(row), row["val_dice_loss"], row["val_iou"])
+        if trial not in self._keys or key[0] < self._keys[trial][0]:
+            self._keys[trial] = key
+
+    def _tidy(self, trial: str, status: TrialStatus) -> None:
         """Drop what no resume and no reader needs: the state of an ended trial, the weights of one that is beaten."""
         if status == "interrupted":
             return
@@ -158,33 +166,35 @@ class Recorder:
             (self._folder.model_folder(trial) / LAST).unlink()
         if self._elsewhere is not None:
             self._elsewhere.drop(trial, LAST)
-        if status == "complete" and best is not None:
-            beaten = self._find_beaten(trial, best)
+        if status == "complete" and trial in self._keys:
+            beaten = self._find_beaten(trial)
             if beaten is not None:
                 self._drop_model(beaten)
         else:
             self._drop_model(trial)
+        self._keys.pop(trial, None)
 
     def _drop_model(self, trial: str) -> None:
         shutil.rmtree(self._folder.model_folder(trial), ignore_errors=True)
         if self._elsewhere is not None:
             self._elsewhere.drop(trial)
 
-    def _find_beaten(self, trial: str, best: float) -> str | None:
+    def _find_beaten(self, trial: str) -> str | None:
         """Compare a full-budget trial with the best so far; return the one whose weights nobody needs any more.
 
-        Of the configurations with one seed the best one is kept. All trainings of one with several seeds are kept until
-        they are evaluated, since only their mean tells whether it wins; so are baselines, folds and the final stage.
+        Of the configurations with one seed the best one is kept, by what `results.ranking` ranks them. All
+        trainings of one with several seeds are kept until they are evaluated, since only their mean tells
+        whether it wins; so are baselines, folds and the final stage.
         """
         planned = self._trials[trial]
         if planned.stage == "final" or planned.fold is not None or self._seeds[planned.name] > 1:
             return None
-        held = self._best
-        if held is not None and held < (best, trial):
+        held, key = self._best, (self._keys[trial], planned.name, trial)
+        if held is not None and held < key:
             beaten = trial
         else:
-            self._best = (best, trial)
+            self._best = key
             if held is None:
                 return None
-            beaten = held[1]
+            beaten = held[-1]
         return None if self._trials[beaten].baseline else beaten

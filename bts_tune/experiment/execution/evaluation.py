@@ -192,6 +192,7 @@ class LeftToMeasure:
         measured: the trials whose models are measured.
         kept: those whose weights stay.
         members: those that are averaged; empty where nobody asked for an ensemble.
+        lost: trainings of the ensemble whose weights are gone.
         ensemble: whether somebody did.
         waiting: those that were not measured yet.
         variants: whether there are ways to use the models that were not measured yet.
@@ -200,16 +201,22 @@ class LeftToMeasure:
     measured: list[TrialRecord]
     kept: list[TrialRecord]
     members: list[TrialRecord]
+    lost: list[TrialRecord]
     ensemble: bool
     waiting: list[TrialRecord]
     variants: bool
 
     def say_if_no_ensemble(self, console: Console) -> None:
         """Say why there is no ensemble, where one was asked for and cannot be."""
+        why = (
+            f"the weights of {', '.join(record.trial for record in self.lost)} were not kept; bts-tune final RUN "
+            "--final-seeds N --ensemble trains the best configuration again."
+            if self.lost
+            else "the best configuration was trained once; --seeds, --final-seeds or --folds train it several times."
+        )
         if self.ensemble and len(self.members) < 2:
             console.print(
-                "--ensemble: there is nothing to average, because the best configuration was trained once; --seeds, "
-                "--final-seeds or --folds train it several times.",
+                f"--ensemble: there is nothing to average, because {why}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -221,20 +228,26 @@ def left_to_measure(folder: RunFolder, options: RunOptions) -> LeftToMeasure:
     trials = folder.trials()
     measured = _measured(trials)
     wanted = options.ensemble or options.ensemble_top is not None
-    members = ensemble_members(trials, options.ensemble_top or 1) if wanted else []
+    asked = ensemble_members(trials, options.ensemble_top or 1) if wanted else []
+    members = [record for record in asked if _has_weights(folder, record)]
+    lost = [record for record in asked if record not in members]
     kept = _kept(folder, trials, members)
     # The scores are written last. A run of an earlier version lacks them: the same weights give the same figures again.
     waiting = [
         record
         for record in measured
-        if (record in kept or (folder.model_folder(record.trial) / "model.json").is_file())
+        if _has_weights(folder, record)
         and (
             not folder.scores_file(record.trial).is_file()
             or (record in kept and not folder.samples_file(record.trial).is_file())
         )
     ]
     variants = bool(_variants(folder, measured, members, options))
-    return LeftToMeasure(measured, kept, members, wanted, waiting, variants)
+    return LeftToMeasure(measured, kept, members, lost, wanted, waiting, variants)
+
+
+def _has_weights(folder: RunFolder, record: TrialRecord) -> bool:
+    return (folder.model_folder(record.trial) / "model.json").is_file()
 
 
 def _job(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources: TrialResources) -> Job[TrialRecord]:
@@ -285,7 +298,7 @@ def _variants(
     folder: RunFolder, measured: Sequence[TrialRecord], members: Sequence[TrialRecord], options: RunOptions
 ) -> list[_Variant]:
     """Return what is to be measured, and was not yet, of models whose weights are there."""
-    there = [record for record in measured if (folder.model_folder(record.trial) / "model.json").is_file()]
+    there = [record for record in measured if _has_weights(folder, record)]
     names = [name for name, wanted in (("tta", options.tta), ("postprocessed", options.postprocess)) if wanted]
     found = [_Variant(name, (record,)) for name in names for record in there]
     averaged = tuple(record for record in members if record in there)
@@ -293,7 +306,14 @@ def _variants(
         found.append(_Variant("ensemble", averaged))
         found += [_Variant("ensemble-tta", averaged)] if options.tta else []
     recorded = {record.trial: record.variants for record in folder.trials()}
-    return [one for one in found if one.name not in recorded[one.trial]]
+
+    def is_measured(one: _Variant) -> bool:
+        before = recorded[one.trial].get(one.name)
+        names = [record.trial for record in one.members]
+        # More seeds, or another `--ensemble-top`, make another ensemble.
+        return before is not None and before.get("members", names) == names
+
+    return [one for one in found if not is_measured(one)]
 
 
 def _evaluate_variants(

@@ -171,7 +171,8 @@ class _Execution:
     def _nothing_left(self) -> bool:
         """Whether the run came to its end before, and nothing was asked for since that it has not."""
         folder, final = self._folder, self._space.final
-        if folder.read_run().get("status") != "complete":
+        extended = self._resumed is not None and self._resumed.extended_by is not None
+        if extended or folder.read_run().get("status") != "complete":
             return False
         retry = self._stages.retry_failed
         if not self._skip_search and plan_search(folder, self._space, self._options.folds, retry_failed=retry).trials:

@@ -85,6 +85,7 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
                 index += 1
     if not origins:
         return
+    folder.update_run(extensions_closed=len(folder.read_run().get("extensions") or []))
     for record in trials:
         if record.stage == "search" and record.status not in FINISHED:
             done = (

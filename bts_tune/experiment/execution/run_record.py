@@ -13,6 +13,7 @@ from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.planning.changes import changed_run_error, code_hash, device_changes
 from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.plugins import loaded_plugins
 from bts_tune.results.record.run_folder import RunExistsError, RunFolder
 
 
@@ -105,6 +106,7 @@ def record_start(
             updates["changes"] = [*run.get("changes", []), {"time": now(), "changed": changed}]
             # What is there now is what the next resume is compared with; `changes` tells what was there before.
             updates |= {"versions": versions(), "code": code_hash(), "weights": resumed.weights}
+            updates["plugins"] = [plugin.describe() for plugin in loaded_plugins()]
         if resumed.extended_by is not None:
             extension = {"time": now(), "trials": resumed.extended_by}
             updates["extensions"] = [*run.get("extensions", []), extension]

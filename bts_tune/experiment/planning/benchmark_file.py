@@ -23,6 +23,7 @@ from bts_tune.results.find import find_run
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.space import Space, load_space
 from bts_tune.space.file import Name, Seed, parse_space_file
+from bts_tune.space.layers import with_paths_beside
 from bts_tune.space.parameter import OF_THE_SPACE, Section, check_fields
 from bts_tune.space.yaml_reader import read_yaml
 from bts_tune.text import nearest, quoted
@@ -292,9 +293,10 @@ def _chosen(
     elif one.run is not None:
         found = _of_run(one.run, one.trial, beside, results, where)
     else:
-        fields = TrialConfig.parse(check_fields(one.config or {}, f"{where}.config"), f"{where}.config").to_dict()
+        given = with_paths_beside(check_fields(one.config or {}, f"{where}.config"), beside)
+        fields = TrialConfig.parse(given, f"{where}.config").to_dict()
         found = ChosenConfiguration(_without_seed(fields), "the benchmark's file")
-    changes = check_fields(one.set_, f"{where}.set")
+    changes = with_paths_beside(check_fields(one.set_, f"{where}.set"), beside)
     config = _without_seed(TrialConfig.parse(override(found.config, changes), where).to_dict())
     changed = tuple(field for field, value in config.items() if found.config.get(field) != value)
     published = None if changed else found.published
@@ -338,7 +340,9 @@ def _of_run(named: str, name: str | None, beside: Path, results: Path, where: st
         what = "no configuration is ranked yet" if name is None else f"no ranked configuration is {name!r}"
         raise ConfigError(f"{where}.run: {folder}: {what}.")
     best = ranked[0]
-    fields = TrialConfig.parse(_without_seed(best.best.config), f"{where}.run: {folder}").to_dict()
+    recorded = f"{where}.run: {folder}"
+    # In full, where the search was at a lower fidelity.
+    fields = TrialConfig.parse(_without_seed(best.best.config), recorded).replaced(best.best.full, recorded).to_dict()
     what = "winner" if name is None else f"configuration {best.name}"
     unfinished = "" if run.get("status") == "complete" else ", which was not complete"
     content = (run.get("dataset") or {}).get("content")

@@ -87,11 +87,14 @@ def changes_since(
     began = run["dataset"].get("fingerprint")
     if began != fingerprint:
         found.append(f"the dataset (fingerprint {_short(began)}, now {_short(fingerprint)})")
-    before = {one["encoder"]: one.get("sha256") for one in run.get("weights") or [] if "encoder" in one}
+    before: dict[str, list[Any]] = {}  # an encoder may begin from several weights: with and without pretraining
+    for one in run.get("weights") or []:
+        before.setdefault(one.get("encoder"), []).append(one.get("sha256"))
     for one in weights:
         encoder, now = one["encoder"], one["sha256"]
-        if encoder in before and before[encoder] != now:
-            found.append(f"the weights of {encoder} ({_short(before[encoder])}, now {_short(now)})")
+        if encoder in before and now not in before[encoder]:
+            was = " or ".join(map(_short, before[encoder]))
+            found.append(f"the weights of {encoder} ({was}, now {_short(now)})")
     recorded = {record.trial: record.config_id for record in trials}
     for trial in named:
         if trial.trial in recorded and recorded[trial.trial] != trial.config.config_id:

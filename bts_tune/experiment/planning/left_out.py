@@ -59,8 +59,11 @@ def encoders_to_download(space: ResolvedSpace, options: RunOptions, cache: Path)
     """Return the encoders of a space whose weights are not on this machine, in the order of the space.
 
     Raises:
-        WeightsError: the folder of `--weights-dir` is not there.
+        WeightsError: the folder of `--weights-dir` or a file of weights is not there, or the file does not fit.
     """
+    for encoder, weights in encoders(space):
+        if weights not in ("imagenet", "none"):
+            resolve_weights(encoder, weights, _weights_dir(options), cache)
     wanted = [encoder for encoder, weights in encoders(space) if weights == "imagenet"]
     return [one for one in wanted if weights_here(one, "imagenet", _weights_dir(options), cache) is None]
 

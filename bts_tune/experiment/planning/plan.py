@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -150,7 +150,7 @@ def plan_search(
         {record.trial for record in records if record.stage == "search"} - {trial.trial for trial in planned}
     )
     open_trials = any(record.stage == "search" and record.status not in finished for record in records)
-    extended = bool(folder.read_run().get("extensions")) and (searched < wanted or open_trials)
+    extended = search_was_extended(folder.read_run()) and (searched < wanted or open_trials)
     closed = any(record.stage == "final" for record in records) and not extended
     index = len(records)
     for trial in planned:
@@ -164,6 +164,11 @@ def plan_search(
         searched=searched,
         to_search=0 if closed else max(0, wanted - searched),
     )
+
+
+def search_was_extended(run: Mapping[str, Any]) -> bool:
+    """Whether the search of a run was extended since a final stage closed it last; see `final_stage.plan_final`."""
+    return len(run.get("extensions") or []) > run.get("extensions_closed", 0)
 
 
 def plan_rest_of_final(folder: RunFolder, *, retry_failed: bool = False) -> Plan:

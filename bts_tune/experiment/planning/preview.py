@@ -148,9 +148,11 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
             f"  {named.trial:<{width}}  {config.decoder} on {config.encoder}, freeze {config.freeze}, "
             f"lr {config.learning_rate:g}, {config.epochs} epochs at {config.image_size} px{_share(config)}{changed}"
         )
-    if lines:
-        lines.insert(0, f"{len(space.named)} named trial{'s' if len(space.named) != 1 else ''}, to the full budget:")
     search = space.search
+    if lines:
+        to_the_end = search is None or all(named.baseline for named in space.named)
+        how = "to the full budget" if to_the_end else "baselines to the full budget, others may be stopped early"
+        lines.insert(0, f"{plural(len(space.named), 'named trial')}, {how}:")
     if search is not None:
         lines.append(
             f"{plural(search.num_trials, 'searched trial')} of at most {search.epochs} epochs, stopped early "

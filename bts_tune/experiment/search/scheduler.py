@@ -19,7 +19,8 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
     by the same rungs and the same curves.
 
     Args:
-        epochs: the full budget of a trial.
+        epochs: the full budget of a searched trial.
+        longest: that of the longest trial, a named one perhaps: at its `max_t` ASHA ends every trial.
         grace_period: epochs before a trial may be stopped.
         reduction_factor: at each rung one trial in this many goes on.
         min_complete_trials: complete trials from which on learning curves stop trials between the rungs too; 0: never.
@@ -30,6 +31,7 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
         self,
         *,
         epochs: int,
+        longest: int,
         grace_period: int,
         reduction_factor: float,
         min_complete_trials: int,
@@ -39,7 +41,7 @@ class ASHAWithProtectedTrials(AsyncHyperBandScheduler):
             time_attr="epoch",
             metric=objective.best_column,
             mode=objective.mode,
-            max_t=epochs,
+            max_t=longest,
             grace_period=min(grace_period, epochs),
             reduction_factor=reduction_factor,
         )

@@ -44,11 +44,12 @@ def read_earlier(
         names = sorted({*earlier.parameters, *search.parameters})
         name = next(n for n in names if earlier.parameters.get(n) != search.parameters.get(n))
         raise ConfigError(f"{where}: its search space is another one: parameter {name!r} differs.")
-    for name in FIELDS:
-        if name != "seed" and name not in search.parameters and earlier.fields[name] != search.fields[name]:
+    for name in dict.fromkeys([*FIELDS, *earlier.fields, *search.fields]):  # a loss has parameters of its own
+        before, here = earlier.fields.get(name), search.fields.get(name)
+        if name != "seed" and name not in search.parameters and before != here:
             raise ConfigError(
-                f"{where}: its trials had {name} {quoted(earlier.fields[name])}, here it is "
-                f"{quoted(search.fields[name])}, so their figures cannot be compared."
+                f"{where}: its trials had {name} {quoted(before)}, here it is {quoted(here)}, so their figures cannot "
+                "be compared."
             )
     trials = [
         {

@@ -23,7 +23,8 @@ class Configuration:
         baseline: whether it is one of the space's named baselines.
         changed: the fields of a baseline that an override changed.
         recipe_id: identifies it, seed apart.
-        trials: its full-budget replicates, by seed and fold; at least one.
+        trials: its full-budget replicates, by seed and fold; at least one. Trained twice with one seed on one fold,
+            as a search may, the better training counts: the second tells nothing of what another seed would give.
         planned: how many replicates were planned, those that failed or are not done included.
     """
 
@@ -82,7 +83,7 @@ class Configuration:
     @cached_property
     def best(self) -> TrialRecord:
         """The replicate that is best by the objective: the model to use."""
-        return min(self.trials, key=lambda record: (self.objective.cost_of(_best(record)), record.trial))
+        return min(self.trials, key=_rank_of)
 
     @property
     def sort_key(self) -> tuple[float, float, float]:
@@ -113,13 +114,24 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
             groups.setdefault((record.name if record.baseline else "", record.recipe_id), []).append(record)
     found = []
     for members in groups.values():
-        full = tuple(record for record in members if record.full_budget and record.rows)
+        replicates: dict[tuple[int, int | None], TrialRecord | None] = {}
+        for record in members:
+            place = (record.config.get("seed", 0), record.fold)
+            before = replicates.setdefault(place, None)
+            if record.full_budget and record.rows and (before is None or _rank_of(record) < _rank_of(before)):
+                replicates[place] = record
+        full = tuple(record for record in replicates.values() if record is not None)
         if full:
             first = min(members, key=lambda record: record.index)
             found.append(
-                Configuration(first.name, first.baseline, tuple(first.changed), first.recipe_id, full, len(members))
+                Configuration(first.name, first.baseline, tuple(first.changed), first.recipe_id, full, len(replicates))
             )
     return sorted(found, key=lambda one: (*one.sort_key, one.name))
+
+
+def _rank_of(record: TrialRecord) -> tuple[float, float, float, str]:
+    best, objective = _best(record), record.objective
+    return (*objective.sort_key(objective.value(best), best["val_dice_loss"], best["val_iou"]), record.trial)
 
 
 def _best(record: TrialRecord) -> dict[str, Any]:

@@ -25,14 +25,18 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Within the result's stage, ranked ones come first (the replicates of the best configuration, then of the next; see
     `configurations`), each configuration's by the objective, then validation Dice loss, then IoU at that epoch, higher
-    first, then identifier. Then come those stopped early, interrupted or running, diverged, out of memory or failed,
-    and waiting, each group in the same order. Trials without rows close their group in the order of planning. A
+    first, then identifier. A second training of one configuration with the same seed closes them. Then come those
+    stopped early, interrupted or running, diverged, out of memory or failed, and waiting, each group in the
+    same order. Trials without rows close their group in the order of planning. A
     complete trial whose rows are lost stands with the failed ones. The search that precedes a final stage is in the
     same order, trial by trial.
     """
     ranks = configuration_ranks(trials)
     result = result_stage(trials)
-    return sorted(trials, key=lambda record: (record.stage != result, *_sort_key(record, ranks.get(record.trial, 0))))
+    last = len(trials) + 1
+    return sorted(
+        trials, key=lambda record: (record.stage != result, *_sort_key(record, ranks.get(record.trial, last)))
+    )
 
 
 @memoized

@@ -290,6 +290,7 @@ class _Run(_Line):
     metrics_defined: dict[str, str] = {}
     changes: list[_Changes] = []
     extensions: list[_Extension] = []
+    extensions_closed: Annotated[int, Field(ge=0)] = 0
     warm_start: _WarmStart | None = None
     left_out: _LeftOut | None = None
 

@@ -9,6 +9,8 @@ import pytest
 
 from bts_tune.experiment.callbacks.record import Recorder
 from bts_tune.experiment.planning.plan import PlannedTrial, from_record
+from bts_tune.metrics.base import objective
+from bts_tune.results.ranking.leaderboard import ranking
 from bts_tune.results.record.run_folder import RunFolder, TrialStatus
 from tests.experiment.builders import planned, result
 
@@ -36,7 +38,7 @@ def run_trial(folder: RunFolder, recorder: Recorder, trial: PlannedTrial, values
         (model / name).write_text("x")
     for epoch, value in enumerate(values, start=1):
         recorder.row(trial.trial, result(epoch, value))
-    recorder.ended(trial.trial, status, "", min(values) if status == "complete" else None)  # type: ignore[arg-type]
+    recorder.ended(trial.trial, status)  # type: ignore[arg-type]
 
 
 def test_the_record_holds_what_happened(folder: RunFolder) -> None:
@@ -54,7 +56,7 @@ def test_rows_that_a_trial_reports_again_are_not_written_again(folder: RunFolder
         recorder.started("a")
         for epoch in (1, 2, 1, 2, 3):
             recorder.row("a", result(epoch, 0.5))
-        recorder.ended("a", "complete", best=0.5)
+        recorder.ended("a", "complete")
     assert folder.rows_file.read_bytes().count(b"\n") == 3
 
 
@@ -77,7 +79,7 @@ def test_epochs_that_a_checkpoint_has_lost_are_recorded_again_and_told(folder: R
         recorder.opened("a", {"kept_epochs": 1, "lost": "its checkpoint is broken"})
         for epoch in (1, 2, 3):
             recorder.row("a", result(epoch, 0.4))
-        recorder.ended("a", "complete", best=0.4)
+        recorder.ended("a", "complete")
     assert told == [("a", 2, 3, "its checkpoint is broken")]
     assert [row["val_dice_loss"] for row in folder.trials()[0].rows] == [0.5, 0.4, 0.4]
 
@@ -111,6 +113,21 @@ def test_only_models_worth_keeping_stay(folder: RunFolder) -> None:
     assert not list((folder.path / "models").rglob("last.pt"))
 
 
+def test_of_equals_by_the_objective_the_one_that_is_ranked_first_stays(tmp_path: Path) -> None:
+    rate = objective("empty-false-positive-rate")
+    folder = RunFolder.create(tmp_path / "run", {"run": "run", "objective": rate.to_dict()})
+    with Recorder(folder, Silent(), objective=rate, clock=lambda: 0.0) as recorder:
+        for index, (name, dice_loss) in enumerate((("a", 0.6), ("b", 0.2), ("c", 0.4))):
+            one = planned(name, index=index, objective="empty-false-positive-rate", learning_rate=0.1 / (index + 1))
+            recorder.add(one, known=False)
+            recorder.started(name)
+            folder.model_folder(name).mkdir(parents=True)
+            recorder.row(name, {**result(1, dice_loss), "val_empty_false_positive_rate": 0.0})
+            recorder.ended(name, "complete")
+    assert ranking(folder.trials())[0].trial == "b"
+    assert [path.name for path in (folder.path / "models").iterdir()] == ["b"]
+
+
 def test_all_seeds_of_a_configuration_stay_until_they_are_measured(folder: RunFolder) -> None:
     with Recorder(folder, Silent(), clock=lambda: 0.0) as recorder:
         seeds = [replace(planned(f"a-seed{seed}", index=seed), name="a") for seed in range(3)]
@@ -134,7 +151,7 @@ def test_a_trial_that_is_tried_again_keeps_its_state_and_says_why(folder: RunFol
         recorder.started("a")
         for epoch in (1, 2):
             recorder.row("a", result(epoch, 0.5))
-        recorder.ended("a", "complete", best=0.5)
+        recorder.ended("a", "complete")
     (record,) = folder.trials()
     assert (record.status, record.retries) == ("complete", ["its process was killed"])
     assert [row["epoch"] for row in record.rows] == [1, 2]

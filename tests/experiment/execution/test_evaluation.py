@@ -86,8 +86,11 @@ def test_an_ensemble_of_several_configurations_sees_images_prepared_alike() -> N
     alike = {name: best.best.config[name] for name in PreprocessingPart.model_fields}
 
     def members(**changes: Any) -> set[str]:
-        config = {**second.best.config, **alike, **changes}
-        changed = [replace(record, config=config) if record in second.trials else record for record in trials]
+        fields = {**alike, **changes}
+        changed = [
+            replace(record, config={**record.config, **fields}) if record in second.trials else record
+            for record in trials
+        ]
         return {record.trial for record in ensemble_members(changed, 2)}
 
     assert members() == {record.trial for one in (best, second) for record in one.trials}

@@ -19,7 +19,7 @@ from bts_tune.experiment.execution.final_stage import (
     fresh_seeds,
     plan_final,
 )
-from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search
+from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search, search_was_extended
 from bts_tune.results.find import best_model, ensemble_models
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.files import write_atomically
@@ -380,3 +380,10 @@ def test_an_older_run_gets_a_final_stage(command: Command, space_file: Callable[
     assert all(one.test for one in finals(folder))
     trials = {one.trial: one for one in folder.trials()}
     assert all("the search was closed" in trials[trial].reason for trial in cut_off)
+
+
+def test_a_search_that_was_closed_stays_closed_though_it_was_once_extended() -> None:
+    assert search_was_extended({"extensions": [{}]})
+    assert not search_was_extended({"extensions": [{}], "extensions_closed": 1})
+    assert search_was_extended({"extensions": [{}, {}], "extensions_closed": 1})
+    assert not search_was_extended({})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from bts_tune.experiment.planning.preview import DryRun, cost, preview
-from bts_tune.space import load_space
+from bts_tune.space import Space, load_space
 
 
 def test_named_trials_and_what_they_cost() -> None:
@@ -24,6 +24,14 @@ def test_a_search_and_its_final_stage() -> None:
     assert text.endswith(
         f"Cost: {trials} trials, at most {epochs} epochs of 100 training images, at most 23000 images in all."
     )
+
+
+def test_a_named_trial_that_is_no_baseline_may_be_stopped_beside_a_search() -> None:
+    space = load_space("extended")
+    other = {**space.document, "trials": {**space.document["trials"], "mine": {"config": {"decoder": "fpn"}}}}
+    lines = preview(Space.from_document(other).resolve(num_trials=5), [100]).splitlines()
+    assert lines[0] == "4 named trials, baselines to the full budget, others may be stopped early:"
+    assert preview(space.resolve(num_trials=5), [100]).startswith("3 named trials, to the full budget:")
 
 
 def test_weights_that_a_run_downloads_are_told() -> None:

@@ -10,9 +10,13 @@ from ray.tune.schedulers import TrialScheduler
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 
 
-def asha(epochs: int = 9, *, min_complete_trials: int = 0) -> ASHAWithProtectedTrials:
+def asha(epochs: int = 9, *, longest: int = 0, min_complete_trials: int = 0) -> ASHAWithProtectedTrials:
     return ASHAWithProtectedTrials(
-        epochs=epochs, grace_period=1, reduction_factor=3, min_complete_trials=min_complete_trials
+        epochs=epochs,
+        longest=max(epochs, longest),
+        grace_period=1,
+        reduction_factor=3,
+        min_complete_trials=min_complete_trials,
     )
 
 
@@ -32,6 +36,12 @@ def test_a_trial_behind_at_a_rung_is_stopped() -> None:
     assert step(scheduler, leader, 1, 0.2) == TrialScheduler.CONTINUE
     assert step(scheduler, last, 1, 0.9) == TrialScheduler.STOP
     assert scheduler.reason("last") == "behind the other trials"
+
+
+def test_a_named_trial_that_is_longer_than_the_search_goes_on_to_its_own_end() -> None:
+    scheduler, one = asha(4, longest=12), trial("long")
+    scheduler.on_trial_add(None, one)
+    assert {step(scheduler, one, epoch, 1 / epoch) for epoch in range(1, 12)} == {TrialScheduler.CONTINUE}
 
 
 def test_a_protected_trial_is_never_stopped_and_still_counts() -> None:

@@ -16,13 +16,13 @@ from bts_tune.report.render.terminal import ranking_text
 from bts_tune.report.sections.answer import headline, trust
 from bts_tune.report.write import write_report
 from bts_tune.results.ranking.configurations import configurations
-from bts_tune.results.ranking.leaderboard import ranking, search_log
+from bts_tune.results.ranking.leaderboard import ordered, ranking, search_log
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.record.scores import pooled_dice_loss
 from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.results.statistics.optimism import optimism
 from bts_tune.results.tables import configurations_table, leaderboard
-from bts_tune.testing.runs import make_final, make_scores, make_search, write_run, write_scores
+from bts_tune.testing.runs import make_final, make_row, make_scores, make_search, make_trial, write_run, write_scores
 from tests.report.pages import page, section
 
 SEARCH = make_search(epochs=5)
@@ -163,3 +163,12 @@ def test_folds_of_a_seed_score_every_image_once(tmp_path: Path) -> None:
     folder.scores_file(final[0].trial).unlink()
     again = compare_configurations(folder, trials)
     assert any("has 1 of 2 folds" in sentence for sentence in again.missing)
+
+
+def test_a_second_training_with_the_same_seed_is_no_replicate() -> None:
+    twice = [make_trial(name, rows=[make_row(name, 1, value)]) for name, value in (("a", 0.3), ("b", 0.2))]
+    other = make_trial("c", seed=1, rows=[make_row("c", 1, 0.4)])
+    (found,) = configurations([*twice, other])
+    assert [record.trial for record in found.trials] == ["b", "c"]
+    assert (found.planned, found.seeds, found.name) == (2, 2, "a")
+    assert [record.trial for record in ordered([*twice, other])] == ["b", "c", "a"]

@@ -91,7 +91,7 @@ def test_best_epoch_is_the_earliest_of_the_lowest(trials: list[TrialRecord]) -> 
 def test_a_tie_in_dice_loss_is_broken_by_iou_at_the_best_epoch() -> None:
     # The higher IoU of the first trial belongs to an epoch that is not its best.
     first = make_trial("a", rows=[make_row("a", 1, 0.3, 0.5), make_row("a", 2, 0.4, 0.9)])
-    second = make_trial("b", rows=[make_row("b", 1, 0.3, 0.6)])
+    second = make_trial("b", learning_rate=0.5, rows=[make_row("b", 1, 0.3, 0.6)])
     assert [record.trial for record in ranking([first, second])] == ["b", "a"]
 
 

@@ -21,7 +21,7 @@ from bts_tune.text import first_line, shortened
 PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "opencv-python-headless", "numpy")
 
 # And of these files of bts-tune; driver and trials have to speak the same language, too.
-CODE = (*SOURCES, "experiment/execution/*.py")
+CODE = (*SOURCES, "experiment/execution/**/*.py")
 
 _PATIENCE = 60.0  # seconds, with a node that starts a process
 _SHOWN = 8

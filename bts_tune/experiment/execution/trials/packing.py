@@ -44,7 +44,6 @@ _WHOLE = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
     "schedule": "constant",
-    "equalization": "histogram",
     "seed": 0,
 }
 

@@ -152,8 +152,7 @@ class TuneCallback(tune.Callback):
                 epochs = plural(result["epoch"], "epoch")
                 self._recorder.ended(name, "stopped", f"{self._scheduler.reason(name)} after {epochs}")
             else:
-                best = result[self._searcher.metric] if outcome == "complete" else None
-                self._recorder.ended(name, outcome, result.get("reason", ""), best)
+                self._recorder.ended(name, outcome, result.get("reason", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Retry a trial whose process died, or record that it failed."""

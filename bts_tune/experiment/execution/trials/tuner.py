@@ -177,8 +177,10 @@ def no_node(folder: RunFolder, reason: BaseException) -> RunStoppedError:
 
 def _scheduler(search: ResolvedSearch, plan: Plan, folder: RunFolder, objective: Objective) -> ASHAWithProtectedTrials:
     """Return the scheduler of a search, told of every epoch on record."""
+    named = [trial.config.epochs for trial in plan.fixed] + [record.config["epochs"] for record in plan.finished]
     scheduler = ASHAWithProtectedTrials(
         epochs=search.epochs,
+        longest=max([search.epochs, *named]),
         grace_period=search.grace_period,
         reduction_factor=search.reduction_factor,
         min_complete_trials=search.outlook_after,
