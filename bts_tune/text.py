@@ -10,6 +10,16 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def percent(content: float, decimals: int = 0) -> str:
+    """Return a share in per cent, `86%`, `< 1%` or `> 99%`: never rounded to all or nothing where it is not."""
+    step = 10.0 ** -(decimals + 2)
+    if 0 < content < step:
+        return f"< {step:.{decimals}%}"
+    if 1 - step < content < 1:
+        return f"> {1 - step:.{decimals}%}"
+    return f"{content:.{decimals}%}"
+
+
 def shortened(text: str, length: int) -> str:
     """Return `text` on one line in at most `length` characters: the middle gives way, as names differ at the ends."""
     flat = " ".join(text.split())

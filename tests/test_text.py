@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bts_tune.text import first_line, last_line, shortened, without_values
+from bts_tune.text import first_line, last_line, percent, shortened, without_values
+
+
+@given(st.floats(0, 1), st.integers(0, 2))
+def test_a_share_is_all_or_nothing_only_where_it_is(content: float, decimals: int) -> None:
+    told = percent(content, decimals)
+    nothing, everything = f"{0:.{decimals}%}", f"{1:.{decimals}%}"
+    assert (told == nothing, told == everything) == (content == 0, content == 1)
+    assert abs(float(told.strip("<>% ")) / 100 - content) <= 0.01 / 10**decimals
+
+
+@pytest.mark.parametrize(("content", "told"), [(0.005, "< 1%"), (0.01, "1%"), (0.86, "86%"), (0.995, "> 99%")])
+def test_a_share_in_per_cent(content: float, told: str) -> None:
+    assert percent(content) == told
 
 
 @given(st.text(max_size=80), st.integers(4, 40))

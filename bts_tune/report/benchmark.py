@@ -347,7 +347,6 @@ def _pairs(result: BenchmarkResult) -> Iterator[Block]:
     yield paragraph(
         f"{_TITLES[result.split]}. Wilcoxon's signed-rank test on the Dice of each image that holds a tumour, mean "
         "over trainings; on the means of groups where these are known. Holm's correction is for all pairs of a run. "
-        "over trainings; on the means of groups where these are known. Holm's correction is for all pairs of a run. "
         "It may favour the other one, which is then better on more images and by less. The test takes the trainings as "
         "they are: that others would come out differently is in the intervals alone."
     )
@@ -401,10 +400,9 @@ def _changes(result: BenchmarkResult) -> Iterator[Block]:
 
 
 def _methods(result: BenchmarkResult) -> Iterator[Block]:
-    key = result.objective.metric
-    yield table(
-        ["metric", "definition"], [[name, definition(f"val_{name}")] for name in dict.fromkeys((key, "dice_loss"))]
-    )
+    names = dict.fromkeys((result.objective.metric, "dice_loss"))
+    run = next((run.run for run in result.runs if run.run is not None), None)
+    yield table(["metric", "definition"], [[name, definition(f"val_{name}", run)] for name in names])
     yield paragraph(
         "Each dataset and split is one ordinary run, in which every configuration is trained to its full budget with "
         "the same seeds, and measured on the same images. Ranks are taken within a run, equals share the mean of "
@@ -437,7 +435,10 @@ def _method(run: BenchmarkRun) -> str:
 
 
 def _on(found: SplitResult) -> str:
-    return f"{plural(found.groups, 'group')}" if found.groups else f"{plural(found.images or 0, 'image')}"
+    if found.tumours is None:
+        return MISSING
+    images = f"{plural(found.tumours, 'image')} with a tumour"
+    return images if found.tumour_groups is None else f"{images}, in {plural(found.tumour_groups, 'group')}"
 
 
 def _p(p_value: float) -> str:

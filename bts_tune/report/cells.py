@@ -101,11 +101,13 @@ def over_trainings(shown: Sequence[Configuration]) -> str:
     return f"over the trainings of a configuration, {spread_words(len(one.trials) for one in shown)}"
 
 
-def unranked_table(context: ReportContext, records: Sequence[TrialRecord], status: bool = False) -> list[Block]:
-    """Return a table of trials that are not ranked, with their status where it is asked for."""
+def unranked_table(
+    context: ReportContext, records: Sequence[TrialRecord], *, status: bool = False, reason: bool = False
+) -> list[Block]:
+    """Return a table of trials that are not ranked, with their status and its reason where these are asked for."""
     own = own_header(objective_of(records))
     header = ["name", "role", *(["status"] if status else []), *own, "validation Dice loss", "IoU", "best epoch"]
-    header += ["epochs run", "time", "settings"]
+    header += ["epochs run", "time", *(["reason"] if reason else []), "settings"]
     rows = []
     for record in records[:MAX_ROWS]:
         best = record.best_row or {}
@@ -120,6 +122,7 @@ def unranked_table(context: ReportContext, records: Sequence[TrialRecord], statu
                 best.get("epoch", MISSING),
                 run_epochs_cell(record),
                 time_cell(record),
+                *([record.reason or MISSING] if reason else []),
                 settings(record, context.varied),
             ]
         )

@@ -45,13 +45,15 @@ def metric_definitions(run: Mapping[str, Any], trials: Sequence[TrialRecord]) ->
     return rows + [_plain(name, text) for name, text in _OTHERS.items()]
 
 
-def definition(column: str) -> str:
-    """Return the definition of one of our own columns.
+def definition(column: str, run: Mapping[str, Any] | None = None) -> str:
+    """Return the definition of one of our own columns, or of a plugin's metric.
 
-    Raises:
-        KeyError: there is no such column.
+    Args:
+        column: such as `val_iou`.
+        run: the content of `run.json`, which defines a metric whose plugin is not loaded.
     """
-    return {row[0]: row[1] for row in metric_definitions({}, [])}[column]
+    rows = [*metric_definitions({}, []), *map(_declared, metrics_in_use())]
+    return {row[0]: row[1] for row in rows}.get(column) or _recorded(run or {}, column.split("_", 1)[1])
 
 
 def _declared(metric: Metric) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bts_tune.text import first_line, printable
+from bts_tune.text import first_line, plural, printable
 
 _T = TypeVar("_T")
 
@@ -51,7 +51,7 @@ class Failures:
             return None
         shown = [failed.sentence for failed in self.found[:_MAX_TOLD]]
         more = len(self.found) - len(shown)
-        return " ".join(["INCOMPLETE REPORT:", *shown, *([f"{more} more parts failed."] if more else [])])
+        return " ".join(["INCOMPLETE REPORT:", *shown, *([f"{plural(more, 'more part')} failed."] if more else [])])
 
 
 INCOMPLETE_TAG = "INCOMPLETE REPORT: parts failed"

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bts_tune.text import percent
+
 if TYPE_CHECKING:
     from bts_tune.results.statistics.intervals import Interval
 
@@ -55,12 +57,8 @@ def gained(content: float) -> str:
 
 
 def share(content: float) -> str:
-    """Return a share in per cent, never rounded to all or nothing where it is not."""
-    if 0 < content < 0.005:
-        return "< 1\u00a0%"
-    if 0.995 <= content < 1:
-        return "> 99\u00a0%"
-    return f"{100 * content:.0f}\u00a0%"
+    """Return a share in per cent, never rounded to all or nothing where it is not: `86 %`, `< 1 %`, `> 99 %`."""
+    return percent(content).replace("%", "\u00a0%")
 
 
 def duration(seconds: float | None) -> str:
@@ -84,6 +82,6 @@ def count(number: float | None) -> str:
     if number is None:
         return MISSING
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
+        if number >= 0.9995 * size:  # what three digits round up to it
             return f"{number / size:.3g} {unit}"
     return f"{number:g}"

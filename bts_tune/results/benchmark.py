@@ -143,7 +143,7 @@ class SplitResult:
     """What one split of a run tells.
 
     Attributes:
-        images, tumours, groups: as in `SplitComparison`; None where no scores of images are on record.
+        images, tumours, groups, tumour_groups: as in `SplitComparison`; None where no scores of images are on record.
         entries: best first.
         pairs: of all of them, in the order of `entries`.
     """
@@ -151,6 +151,7 @@ class SplitResult:
     images: int | None
     tumours: int | None
     groups: int | None
+    tumour_groups: int | None
     entries: tuple[Entry, ...]
     pairs: tuple[Pair, ...]
 
@@ -437,6 +438,7 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
         images=compared.images if compared else None,
         tumours=compared.tumours if compared else None,
         groups=compared.groups if compared else None,
+        tumour_groups=compared.tumour_groups if compared else None,
         entries=tuple(entries),
         pairs=_pairs(entries, compared, objective),
     )

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from bts_tune.results.ranking.settings import setting
 from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.text import percent
 
 _WORDS = {
     "image_size": "images of {} px",
-    "train_share": "{:.0%} of the training images",
+    "train_share": "{} of the training images",
     "epochs": "a budget of {} epochs",
 }
 
@@ -20,7 +21,7 @@ def search_fidelity(trials: Sequence[TrialRecord]) -> str | None:
     told = []
     for name, words in _WORDS.items():
         values = sorted({setting(record, name) for record in lowered if name in record.full})
-        told += [words.format(value) for value in values]
+        told += [words.format(percent(value) if name == "train_share" else value) for value in values]
     return ", ".join(told) or None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bts_tune.results.record.leaks import closest_sentence, unknown_patients
+from bts_tune.text import percent, plural
 
 DEMO_TAG = "DEMO: generated phantoms, not a result"
 
@@ -66,37 +67,39 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     if not leak.get("leaks") or valid is None or None in (valid.get("related_share"), valid.get("look_alike_share")):
         return None
     closest = closest_sentence(leak["splits"])
-    alike = "" if closest else f", and {valid['look_alike_share']:.0%} one that correlates above 0.9 with them"
+    alike = "" if closest else f", and {percent(valid['look_alike_share'])} one that correlates above 0.9 with them"
     test = leak["splits"].get("test") or {}
-    of_test = f" and {test['related_share']:.0%} of the test" if test.get("related_share") and closest else ""
+    of_test = f" and {percent(test['related_share'])} of the test" if test.get("related_share") and closest else ""
     return (
-        f"LEAK: in the {split.get('method')} split, {valid['related_share']:.0%} of the validation{of_test} images "
-        f"have a slice of their own group in the training split{alike}. Every metric is therefore too good for new "
-        f"patients. {f'{closest} ' if closest else ''}Use --split grouped to keep related slices together."
+        f"LEAK: in the {split.get('method')} split, {percent(valid['related_share'])} of the validation{of_test} "
+        f"images have a slice of their own group in the training split{alike}. Every metric is therefore too good for "
+        f"new patients. {f'{closest} ' if closest else ''}Use --split grouped to keep related slices together."
     )
 
 
 def identical_sentence(run: Mapping[str, Any]) -> str | None:
     """Return the warning of a run with images that stand in training and in another split; None where none does."""
     splits = run.get("dataset", {}).get("split", {}).get("leak", {}).get("splits", {})
-    counted = [
-        f"{one['identical']} of the {one['images']} {words} images{_turned(one)}"
+    alike = [
+        (words, one)
         for name, words in (("test", "test"), ("valid", "validation"))
         if (one := splits.get(name)) and one.get("identical") and one.get("images")
     ]
+    counted = [f"{one['identical']} of the {one['images']} {words} images{_turned(one)}" for words, one in alike]
     in_valid = (splits.get("test") or {}).get("identical_in_valid")
     chosen_on = (
-        f"{in_valid} test images are not in the training split but in the validation split, which chooses epochs and "
-        "configurations."
+        f"{plural(in_valid, 'test image')} {'is' if in_valid == 1 else 'are'} not in the training split but in the "
+        "validation split, which chooses epochs and configurations."
         if in_valid
         else None
     )
     if not counted:
         return f"IDENTICAL IMAGES: {chosen_on}" if chosen_on else None
-    clean = " The test metrics are given without them too." if splits.get("test", {}).get("identical") else ""
+    clean = " The test metrics are given without such images too." if splits.get("test", {}).get("identical") else ""
+    verb = "is" if sum(one["identical"] for _, one in alike) == 1 else "are"
     return (
-        f"IDENTICAL IMAGES: {' and '.join(counted)} are in the training split too; leaks.csv names them."
-        f"{clean}{f' {chosen_on}' if chosen_on else ''}"
+        f"IDENTICAL IMAGES: {' and '.join(counted)} {verb} in the training split too; leaks.csv in the run's "
+        f"folder has the names.{clean}{f' {chosen_on}' if chosen_on else ''}"
     )
 
 
@@ -162,10 +165,12 @@ def worst_leak(run: Mapping[str, Any]) -> tuple[str, float] | None:
 def short_warnings(run: Mapping[str, Any]) -> list[str]:
     """Return each of the run's warnings in a few words, in the order of `WARNINGS`."""
     found = tags(run)
+    if left_out_sentence(run):
+        found.append("LEFT OUT: weights could not be had")
     if identical_sentence(run):
         found.append("IDENTICAL IMAGES: in training and in another split")
     if leak_sentence(run) and (worst := worst_leak(run)):
-        found.append(f"LEAK: {worst[1]:.0%} of the {worst[0]} images have relatives in training")
+        found.append(f"LEAK: {percent(worst[1])} of the {worst[0]} images have relatives in training")
     if patients_sentence(run):
         found.append("PATIENTS: not known")
     return found

@@ -74,6 +74,11 @@ def test_it_has_the_metrics_by_kind_of_image_and_those_without_copies(tmp_path: 
     assert "| tumour | glioma | 10 | unet-b0 |" in card
     assert "8 of the 20 test images have an identical (8)" in card
     assert "identical (8)" not in without
+    # The exported folder has none of the run's tables.
+    told = " ".join(card.replace("`", "").split())
+    assert "leaks.csv in the run's folder names them." in told
+    assert "split.csv in the run's folder has the split and the group of every slice." in told
+    assert told.count(".csv") == told.count(".csv in the run's folder")
 
 
 def test_a_demo_and_a_run_that_is_not_complete_are_called_so_at_the_top(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from bts_tune.errors import RunError
 from bts_tune.report.benchmark import benchmark_document, benchmark_table, pairs_table, write_benchmark_report
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader
+from bts_tune.results.record.objective import Objective
+from bts_tune.results.record.run_folder import RunFolder
 from tests.results.benchmarks import make_benchmark
 
 ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}
@@ -75,6 +77,27 @@ def test_iou_stands_beside_the_objective_with_its_interval(tmp_path: Path) -> No
 def test_a_change_of_dataset_is_told(tmp_path: Path) -> None:
     words = text(make_benchmark(tmp_path / "b", {"one": ORDER, "two": TURNED}))
     assert "| one | two | −1.00 | plain, nested; plain, light; nested, light |" in words
+
+
+def test_an_objective_of_a_plugin_that_is_not_loaded_is_defined_by_the_record(tmp_path: Path) -> None:
+    aim = Objective.of("area_error", "minimize", "Area error", (0.0, 1.0))
+    recorded = {"objective": aim.to_dict(), "metrics_defined": {"area_error": "how far off the area is"}}
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, changes={"one": recorded})
+    rows = folder.run_path("one") / "rows.jsonl"
+    rows.write_text(rows.read_text().replace('"val_loss":', '"val_area_error":'))
+    assert "| area_error | how far off the area is |" in text(folder)
+
+
+def test_pairs_tell_the_images_that_their_test_is_on(tmp_path: Path) -> None:
+    """Of the 30 images 3 hold no tumour, and the test knows nothing of them, nor of a group that has no other."""
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER})
+    words = text(folder)
+    assert "| 27 images with a tumour |" in words
+    assert words.count("Holm's correction is for all pairs of a run.") == 1
+    lines = [f"test/{number:03d}.png,test,{number // 3}" for number in range(30)]
+    RunFolder.open(folder.run_path("one")).split_file.write_text("\n".join(["file,split,group", *lines]))
+    assert "| 27 images with a tumour, in 9 groups |" in text(folder)
+    assert "0 images" not in text(make_benchmark(tmp_path / "c", {"one": ORDER}, scored=False))
 
 
 def test_the_tables_hold_every_configuration_dataset_and_split(tmp_path: Path) -> None:

@@ -41,12 +41,15 @@ def test_a_metric_of_a_plugin_says_what_it_is_where_it_is_loaded_and_on_record()
 
     METRICS.register("area-error")(Length)
     assert rows({})["val_area_error"] == ("how long it is", "lower", "0 px or more")
+    assert definition("val_area_error", {"metrics_defined": {"area_error": "as recorded"}}) == "how long it is"
     assert "val_area_error" not in {row[0] for row in metric_definitions({}, [])}
 
 
 def test_a_metric_whose_plugin_is_not_loaded_is_defined_by_the_record() -> None:
     found = rows({"metrics_defined": {"area_error": "as recorded"}})
     assert found["val_area_error"][0] == "as recorded"
+    assert definition("val_area_error", {"metrics_defined": {"area_error": "as recorded"}}) == "as recorded"
+    assert "not known here" in definition("val_area_error")
     assert "not known here" in found["val_of_test"][0]
     assert "not known here" in rows({"metrics_defined": ["nonsense"]})["val_area_error"][0]
 

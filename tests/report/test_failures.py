@@ -14,6 +14,7 @@ from PIL import Image
 from bts_tune.cli.main import main
 from bts_tune.registry import SECTIONS
 from bts_tune.report import write
+from bts_tune.report.failures import Failures
 from bts_tune.report.write import write_report
 from bts_tune.results.ranking.leaderboard import ranking
 from bts_tune.results.record.run_folder import RunFolder
@@ -202,6 +203,17 @@ def test_the_command_shows_the_ranking_warns_in_one_line_and_ends_as_ever(
     assert told.err == (
         f"INCOMPLETE REPORT: The section Ranking failed: {TOLD} The figure learning_curves failed: {TOLD}\n"
     )
+
+
+def test_of_many_failed_parts_the_first_are_told_and_the_others_counted() -> None:
+    failures = Failures()
+    for number in range(9):
+        failures.attempt(f"Part {number}", broken)
+    assert str(failures.sentence).endswith(
+        "Part 7 failed: ZeroDivisionError: no number <b> can be. 1 more part failed."
+    )
+    failures.attempt("Part 9", broken)
+    assert str(failures.sentence).endswith(" 2 more parts failed.")
 
 
 def test_an_interruption_is_no_failed_part(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def test_durations_are_short(seconds: float) -> None:
 def test_numbers() -> None:
     assert (metric(None), metric(0.12345), metric(1)) == ("–", "0.1235", "1.0000")
     assert (count(None), count(950), count(6_251_469), count(12_345)) == ("–", "950", "6.25 M", "12.3 k")
+    assert (count(999_499), count(999_500), count(999_999_999)) == ("999 k", "1 M", "1 G")
 
 
 def test_spreads_of_one_two_and_more() -> None:
@@ -57,3 +58,4 @@ def test_a_share_is_never_rounded_to_all_or_nothing() -> None:
     assert [share(one) for one in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
         *("0\u00a0%", "< 1\u00a0%", "50\u00a0%", "> 99\u00a0%", "100\u00a0%")
     ]
+    assert (share(0.005), share(0.995)) == ("< 1\u00a0%", "> 99\u00a0%")

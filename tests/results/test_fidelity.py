@@ -7,7 +7,7 @@ from dataclasses import replace
 from bts_tune.results.fidelity import fidelity_sentence, search_fidelity
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.statistics.optimism import optimism
-from bts_tune.testing.runs import make_search
+from bts_tune.testing.runs import make_search, make_trial
 from tests.report.pages import page, section
 
 SENTENCE = "The search ran at a lower fidelity (images of 32 px, 25% of the training images): its figures"
@@ -46,6 +46,8 @@ def test_what_was_lowered_is_told() -> None:
     assert search_fidelity(make_search()) is None
     assert fidelity_sentence(make_search()) is None
     assert search_fidelity(lowered(make_search())) == "images of 32 px, 25% of the training images"
+    nearly_all = [replace(make_trial("a"), config={"train_share": 0.997}, full={"train_share": 1.0})]
+    assert search_fidelity(nearly_all) == "> 99% of the training images"
     shorter = [replace(record, full={"epochs": 70}) for record in make_search(epochs=35)]
     assert search_fidelity(shorter) == "a budget of 35 epochs"
     assert SENTENCE in str(fidelity_sentence(lowered(make_search())))

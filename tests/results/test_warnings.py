@@ -92,11 +92,15 @@ def test_test_images_that_stand_in_the_validation_split_are_told_too() -> None:
     run: dict[str, Any] = classed()
     test = run["dataset"]["split"]["leak"]["splits"]["test"]
     test["identical_in_valid"] = 125
-    assert "without them too. 125 test images are not in the training split but in the validation split" in str(
+    assert "without such images too. 125 test images are not in the training split but in the validation split" in str(
         identical_sentence(run)
     )
     test["identical"] = 0
     assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 125 test images are")
+    test["identical_in_valid"] = 1
+    assert str(identical_sentence(run)).startswith("IDENTICAL IMAGES: 1 test image is")
+    test["identical"] = 1
+    assert "1 of the 860 test images is in the training split too" in str(identical_sentence(run))
 
 
 def test_what_unknown_patients_leave_open_is_told_where_they_are_unknown() -> None:
@@ -119,8 +123,9 @@ def test_the_leak_is_told_by_classes_where_they_are_recorded() -> None:
 
 
 def test_every_warning_has_a_short_form_in_the_same_order() -> None:
-    run = {"profile": "demo", "status": "failed", **classed()}
+    run = {"profile": "demo", "status": "failed", "left_out": {"encoders": ["resnet34"]}, **classed()}
     long = [sentence for say in WARNINGS if (sentence := say(run))]
+    assert len(long) == len(WARNINGS)
     assert [one.partition(":")[0] for one in short_warnings(run)] == [one.partition(":")[0] for one in long]
     assert "LEAK: 90% of the validation images have relatives in training" in short_warnings(run)
     assert short_warnings(make_run(dataset={})) == []
@@ -134,6 +139,17 @@ def test_the_short_warning_is_of_the_split_that_leaks_most() -> None:
     assert worst_leak(run) == ("test", 0.73)
     assert "LEAK: 73% of the test images have relatives in training" in short_warnings(run)
     assert worst_leak(make_run(dataset={})) is None
+
+
+def test_few_images_that_leak_are_not_told_as_none() -> None:
+    run = classed()
+    for one in run["dataset"]["split"]["leak"]["splits"].values():
+        one["related_share"] = 2 / 860
+    assert "< 1% of the validation and < 1% of the test images have a slice" in str(leak_sentence(run))
+    assert "LEAK: < 1% of the validation images have relatives in training" in short_warnings(run)
+    alike: dict[str, Any] = split_with(leaks=True)
+    alike["dataset"]["split"]["leak"]["splits"]["valid"]["look_alike_share"] = 0.997
+    assert "> 99% one that correlates" in str(leak_sentence(alike))
 
 
 def test_of_an_earlier_run_only_its_leak_is_told() -> None:

@@ -10,6 +10,7 @@ from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.cli.output import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
+from bts_tune.text import percent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +84,6 @@ def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
             batch_size=parsed.batch_size,
             progress=progress,
         ):
-            say(console, f"{found.image}: tumour {found.tumor_share:.2%} of the image -> {found.mask}")
+            say(console, f"{found.image}: tumour {percent(found.tumor_share, 2)} of the image -> {found.mask}")
     say(console, f"Table: {parsed.out / TABLE_FILE}")
     return EXIT_OK

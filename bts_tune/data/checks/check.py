@@ -25,7 +25,7 @@ from bts_tune.data.splits.groups import group_slices
 from bts_tune.data.splits.leakage import WORST, Leak, compare_masks, measure_leak
 from bts_tune.registry import READERS
 from bts_tune.results.record.leaks import MEANINGS, MEASURED_ON, RELATIONS, LeakPair, agreement_sentence
-from bts_tune.text import plural, printable, without_values
+from bts_tune.text import percent, plural, printable, without_values
 
 _FEW = 3
 """Errors of one cause that are told one by one."""
@@ -335,8 +335,8 @@ def _leak_issues(leak: Leak) -> Iterator[Issue]:
             yield Issue("warning", "identical-across-splits", split, None, message)
         if one.related:
             message = (
-                f"{one.related_share:.1%} of its images ({one.related} of {one.images}) are related to one in train "
-                f"({_RELATED}); the closest there is identical for {one.identical}, of the same scan for "
+                f"{percent(one.related_share, 1)} of its images ({one.related} of {one.images}) are related to one in "
+                f"train ({_RELATED}); the closest there is identical for {one.identical}, of the same scan for "
                 f"{one.same_scan} and no more than similar for {one.similar}. Scores on it are optimistic for patients "
                 "that the model has never seen."
             )

@@ -20,6 +20,7 @@ from bts_tune.data.splits.groups import COPY, COPY_OF_KNOWN, MAX_SHARE, NEIGHBOR
 from bts_tune.errors import DataError
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.leaks import DETAIL_ABOVE, UNKNOWN_PATIENTS, closest_sentence
+from bts_tune.text import percent
 
 GROUPS_OF_THE_DATASET = "the dataset"
 """`Split.group_by` where the dataset's reader knows the patients."""
@@ -85,7 +86,7 @@ class Split:
         sizes = "/".join(str(one["images"]) for one in self.summary["splits"].values())
         groups = self.summary["groups"]
         leak = self.summary["leak"]["splits"]
-        related = " and ".join(f"{one['related_share']:.1%} of {name}" for name, one in leak.items())
+        related = " and ".join(f"{percent(one['related_share'], 1)} of {name}" for name, one in leak.items())
         taken = self.summary.get("validation_from")
         taken = f" (validation taken from {taken} by groups, seed {self.seed})" if taken else ""
         known = " by the dataset's own patients" if self.group_by == GROUPS_OF_THE_DATASET else ""

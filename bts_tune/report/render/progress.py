@@ -14,13 +14,18 @@ from bts_tune.report.wording import MISSING, duration, metric
 from bts_tune.results.ranking.configurations import result_stage
 from bts_tune.results.ranking.leaderboard import total_seconds
 from bts_tune.results.ranking.settings import setting
+from bts_tune.results.record.objective import DICE_LOSS, objective_of
 from bts_tune.results.record.run_folder import FINISHED, TrialRecord
 from bts_tune.results.record.status import STATUSES
+from bts_tune.text import plural, shortened
 
 _LEFT = ("trial", "status")
-_RIGHT = ("epoch", "Dice loss", "IoU", "best so far", "time")
+_BEST = "best so far"
+_RIGHT = ("epoch", "Dice loss", "IoU", _BEST, "time")
 _FROM_WIDTH = {"IoU": 66, "time": 58, "Dice loss": 50}
 """The narrowest terminal that has room for a column; the others are always shown."""
+_WIDE = 100
+"""The narrowest terminal that has room for the whole title of an objective; numbers must not be cut for it."""
 _FEWEST = 4
 
 
@@ -43,21 +48,27 @@ def progress_table(
     """
     listed = _ordered(trials)
     room = len(listed) if height is None else max(_FEWEST, height - 5)
-    leader = min((_best(record) for record in trials if record.rows), default=None)
+    leader = min((_cost(record) for record in trials if record.rows), default=None)
+    objective = objective_of(trials)
+    best_title = _BEST if objective == DICE_LOSS else f"best {objective.title}"
+    if width is not None and width < _WIDE:
+        best_title = shortened(best_title, len(_BEST))
     table = Table(box=None, pad_edge=False, header_style="dim")
     shown = [name for name in (*_LEFT, *_RIGHT) if width is None or width >= _FROM_WIDTH.get(name, 0)]
     for name in shown:
-        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
+        title = Text(best_title if name == _BEST else name)  # not markup: a plugin names its metric as it likes
+        table.add_column(title, justify="right" if name in _RIGHT else "left", no_wrap=True)
     for record in listed[:room]:
         last = record.rows[-1] if record.rows else {}
-        best = _best(record) if record.rows else None
+        best = metric((record.best_row or {}).get(record.objective.column))
+        leads = bool(record.rows) and _cost(record) == leader
         cells: dict[str, str | Text] = {
             "trial": Text(record.trial + ("*" if record.baseline else "")),
             "status": Text(record.status, style=STATUSES[record.status].style),
             "epoch": f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
             "Dice loss": metric(last.get("val_dice_loss")),
             "IoU": metric(last.get("val_iou")),
-            "best so far": Text(metric(best), style="bold green" if best is not None and best == leader else ""),
+            _BEST: Text(best, style="bold green" if leads else ""),
             "time": duration(total_seconds(record)),
         }
         table.add_row(*(cells[name] for name in shown))
@@ -71,16 +82,16 @@ def _ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     stage = result_stage(trials)
 
     def key(record: TrialRecord) -> tuple[bool, bool, bool, float, int]:
-        best = _best(record) if record.rows else 0.0
-        return (record.status != "running", record.stage != stage, not record.rows, best, record.index)
+        cost = _cost(record) if record.rows else 0.0
+        return (record.status != "running", record.stage != stage, not record.rows, cost, record.index)
 
     return sorted(trials, key=key)
 
 
-def _best(record: TrialRecord) -> float:
+def _cost(record: TrialRecord) -> float:
     row = record.best_row
     assert row is not None
-    return float(row["val_dice_loss"])
+    return record.objective.cost_of(row)
 
 
 def _summary(run: Mapping[str, Any], trials: Sequence[TrialRecord], state: str) -> str:
@@ -92,8 +103,8 @@ def _summary(run: Mapping[str, Any], trials: Sequence[TrialRecord], state: str) 
     left = seconds_left(run, trials) if state == "running" else None
     ends = "" if left is None else f"; ends in about {duration(left)}"
     return (
-        f"{state}: {ended} of {len(trials)} planned trials ended{searched}, {epochs} epochs trained{ends}; dataset "
-        f"{dataset}; * baseline"
+        f"{state}: {ended} of {plural(len(trials), 'planned trial')} ended{searched}, {plural(epochs, 'epoch')} "
+        f"trained{ends}; dataset {dataset}; * baseline"
     )
 
 

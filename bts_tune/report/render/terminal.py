@@ -37,8 +37,9 @@ def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, li
 
     One row is a configuration; trials that were not trained to the full budget follow. Dice loss and IoU are the
     validation split's at the best epoch, which stands beside the budget; where a configuration was trained more than
-    once they are means, and the number of trainings done and planned and the standard deviation stand beside them. The
-    search before a final stage is not listed. Numbers are never cut: in a narrow terminal the names give way.
+    once they are means, and the number of trainings done and planned and the standard deviation of the Dice loss stand
+    beside them. The search before a final stage is not listed. Numbers are never cut: in a narrow terminal the names
+    give way.
 
     Args:
         trials: the run's trials in any order.
@@ -80,14 +81,17 @@ def _line(cells: Sequence[str], style: str, status: int) -> Text:
     return line
 
 
-def _listed(trials: Sequence[TrialRecord], limit: int) -> tuple[list[_Listed], int]:
+def _listed(trials: Sequence[TrialRecord], limit: int) -> tuple[list[_Listed], list[_Listed]]:
+    """Return the rows that are shown, and those that are not."""
     ranked = configurations(trials)
     placed = {record.trial for one in ranked for record in one.trials}
     stage = result_stage(trials)
     unranked = [record for record in ordered(trials) if record.stage == stage and record.trial not in placed]
     everyone: list[_Listed] = [*ranked, *unranked]
-    shown = [one for place, one in enumerate(everyone) if place < limit or one.baseline]
-    return shown, len(everyone) - len(shown)
+    return (
+        [one for place, one in enumerate(everyone) if place < limit or one.baseline],
+        [one for one in everyone[limit:] if not one.baseline],
+    )
 
 
 def _objective(listed: Sequence[_Listed]) -> Objective:
@@ -133,7 +137,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
 
 
 def _configuration(one: Configuration, rank: str) -> dict[str, str]:
-    values = one.values(one.objective.column)
+    losses = one.values("val_dice_loss")
     seconds = [total_seconds(record) or 0.0 for record in one.trials]
     epoch = (one.best.best_row or {}).get("epoch")
     return {
@@ -141,7 +145,7 @@ def _configuration(one: Configuration, rank: str) -> dict[str, str]:
         "trainings": f"{len(one.trials)}/{one.planned}",
         one.objective.title: metric(one.value),
         "Dice loss": metric(one.dice_loss),
-        "± sd": metric(statistics.stdev(values) if len(values) > 2 else None),
+        "± sd": metric(statistics.stdev(losses) if len(losses) > 2 else None),
         "IoU": metric(one.iou),
         "epoch": f"{epoch}/{setting(one.best, 'epochs')}",
         "status": "complete" if one.complete else "partial",
@@ -161,26 +165,28 @@ def _trial(record: TrialRecord) -> dict[str, str]:
     }
 
 
-def _notes(trials: Sequence[TrialRecord], listed: Sequence[_Listed], more: int, width: int) -> list[str]:
-    notes = [f"… {plural(more, 'more trial')} in leaderboard.csv"] if more else []
+def _notes(trials: Sequence[TrialRecord], listed: Sequence[_Listed], more: Sequence[_Listed], width: int) -> list[str]:
+    repeated = _header(listed)[_NAME] == "configuration"
+    left_out = sum(repeated and isinstance(one, Configuration) for one in more)
+    notes = [f"… {plural(left_out, 'more configuration')} in configurations.csv"] if left_out else []
+    notes += [f"… {plural(len(more) - left_out, 'more trial')} in leaderboard.csv"] if len(more) > left_out else []
     objective = _objective(listed)
     shown = "Dice loss (lower is better) and IoU"
     if not objective.is_ranking_key:
         shown = f"{objective.title} ({objective.better} is better), {shown}"
     ranked_by = "" if objective == Objective() else f"; ranked by {objective.title}"
-    if "± sd" in _header(listed):
+    if repeated:
         notes.append(
-            f"{shown}: validation split, each training at its best epoch, mean and standard deviation over the "
-            f"trainings done of those planned; two are no more than a range, and have none{ranked_by}."
+            f"{shown}: validation split, each training at its best epoch, means over the trainings done of those "
+            "planned, beside the Dice loss its standard deviation; two are no more than a range, and have "
+            f"none{ranked_by}."
         )
     else:
         notes.append(f"{shown}: validation split, at the best epoch{ranked_by}.")
     if result_stage(trials) == "final":
         searched = sum(record.stage == "search" for record in trials)
-        notes.append(
-            f"Ranked: the final stage alone, with fresh seeds. The search's {plural(searched, 'trial')}: "
-            "leaderboard.csv"
-        )
+        where = f" The search's {plural(searched, 'trial')}: leaderboard.csv" if searched else ""
+        notes.append(f"Ranked: the final stage alone, with fresh seeds.{where}")
     if any(one.baseline for one in listed):
         notes.append(f"{BASELINE_MARK} baseline")
     changed = changed_note(listed)

@@ -237,7 +237,9 @@ def answer(trials: Sequence[TrialRecord]) -> str:
     if not ranked:
         planned = [record for record in trials if record.stage == result_stage(trials)]
         found = configurations(trials, "search")
-        return _before_final(planned, found[0]) if found else _nothing_ranked(planned)
+        if found:
+            return _before_final(planned, found[0])
+        return _nothing_ranked(planned if any(record.rows for record in planned) else trials)
     best = ranked[0]
     repeated = any(len(one.trials) > 1 for one in ranked)
     stage = "of the final stage" if result_stage(trials) == "final" else "trained to the full budget"

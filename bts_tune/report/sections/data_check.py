@@ -9,7 +9,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING
 from bts_tune.results.record.leaks import agreement_sentence
-from bts_tune.text import plural
+from bts_tune.text import percent, plural
 
 _MOST_SIZES = 4
 
@@ -43,7 +43,7 @@ class DataCheck(Section):
                 [
                     name,
                     *(MISSING if count is None else count for count in counts),
-                    *(f"{shares[key]:.2%}" if key in shares else MISSING for key in ("0", "0.5", "1")),
+                    *(percent(shares[key], 2) if key in shares else MISSING for key in ("0", "0.5", "1")),
                     _sizes(split.get("sizes", {})),
                 ]
             )

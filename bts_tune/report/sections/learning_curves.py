@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,10 +114,16 @@ def draw_learning_curves(
 def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], list[TrialRecord]]:
     """Return the named lines in the order of the ranking, and the trials that stay unnamed."""
     groups: dict[tuple[bool, str, str], list[TrialRecord]] = {}
+    planned: Counter[tuple[bool, str, str]] = Counter()
     result = result_stage(trials)
+    # Of a final stage that is only planned there is no curve yet: those of the search stand until its first epoch.
+    stage = result if any(record.rows for record in trials if record.stage == result) else "search"
     for record in ordered(trials):
-        if record.rows and record.stage == result:
-            groups.setdefault((record.baseline, record.name, record.recipe_id), []).append(record)
+        if record.stage == stage:
+            key = (record.baseline, record.name, record.recipe_id)
+            planned[key] += 1
+            if record.rows:
+                groups.setdefault(key, []).append(record)
     # Trials stopped early lead nothing, unless there is nothing else to show.
     searched = [key for key in groups if not key[0]]
     leading = ([key for key in searched if is_ranked(groups[key][0])] or searched)[:leaders]
@@ -127,20 +134,24 @@ def _choose(trials: Sequence[TrialRecord], leaders: int) -> tuple[list[_Line], l
         styles[key] = {"color": COLORS[position % len(COLORS)], "linestyle": "solid", "linewidth": 1.7}
     for position, key in enumerate(baselines):
         styles[key] = {"color": palette[position], "linestyle": _DASHES[position], "linewidth": 1.9}
-    lines = [_Line(tuple(group), _label(group), styles[key]) for key, group in groups.items() if key in styles]
+    lines = [
+        _Line(tuple(group), _label(group, planned[key]), styles[key]) for key, group in groups.items() if key in styles
+    ]
     named = {record.trial for line in lines for record in line.trials}
     return lines, [record for record in ordered(trials) if record.rows and record.trial not in named]
 
 
-def _label(group: Sequence[TrialRecord]) -> str:
+def _label(group: Sequence[TrialRecord], planned: int) -> str:
     first = group[0]
     details = [metric(first.objective.value(first.best_row))] if first.best_row else []
     if first.baseline:
         details.append(role(first))
-    if len(group) > 1:
-        complete = sum(map(is_ranked, group))
-        all_of = plural(len(group), "seed" if all(one.fold is None for one in group) else "training")
-        details.append(f"{complete} of {all_of} complete" if 0 < complete < len(group) else f"best of {all_of}")
+    complete = sum(map(is_ranked, group))
+    noun = "seed" if all(one.fold is None for one in group) else "training"
+    if 0 < complete < planned:
+        details.append(f"{complete} of {plural(planned, noun)} complete")
+    elif len(group) > 1:
+        details.append(f"best of {plural(len(group), noun)}")
     if not is_ranked(first):
         details.append(STATUSES[first.status].words)
     return f"{shortened(first.name, 28)}\n{' · '.join(details)}"

@@ -40,11 +40,13 @@ def limits(run: Mapping[str, Any], trials: Sequence[TrialRecord]) -> str:
             f"{repeated} of the {len(ranked)} ranked configurations ran with more than one seed, and a difference "
             "within the spread of the seeds is noise; the others ran with a single seed, and their spread is not known."
         )
-    else:
+    elif ranked:
         noise = (
-            "Every configuration ran with a single seed, so a small difference may be no more than the noise between "
-            "seeds."
+            "Every ranked configuration ran with a single seed, so a small difference may be no more than the noise "
+            "between seeds."
         )
+    else:
+        noise = "Nothing is ranked yet, so there is no difference to tell from the noise between seeds."
     if final:
         chosen = (
             "The configurations of the final stage were chosen on the validation images that it is ranked on, though "

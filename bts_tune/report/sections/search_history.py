@@ -36,19 +36,20 @@ class SearchHistory(Section):
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
         """Yield the course of the search: the best so far."""
-        others = others_word(context.run)
-        draw = functools.partial(draw_search_history, context.trials, context.tags, gpus_per_trial(context.run), others)
+        others, gpus = others_word(context.run), gpus_per_trial(context.run)
+        draw = functools.partial(draw_search_history, context.trials, context.tags, gpus, others)
         objective = objective_of(context.trials)
         best = f"{objective.best_word} validation {objective.title}"
-        plot = functools.partial(_plot, context.trials, gpus_per_trial(context.run), others)
+        plot = functools.partial(_plot, context.trials, gpus, others)
         shown = list(context.picture(f"The {best} so far", "search_history", draw, plot=plot))
-        if not shown:
-            return
         yield from shown
+        course = _course(context.trials, gpus)
+        if course is None:
+            return
         yield paragraph(
             f"The line is the {best} so far of the trials trained to the full budget. Left: trial by trial, in the "
             "order in which they ended. Right: over device time, which adds up the time of all trials, also of those "
-            f"that ran at the same time, {_DEVICE_TIME[device_time(context.trials, 1.0)[0]]}."
+            f"that ran at the same time, {_DEVICE_TIME[course.device]}."
         )
 
 

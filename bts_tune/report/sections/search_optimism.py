@@ -54,7 +54,7 @@ class SearchOptimism(Section):
                 told.append(f"over the {plural(len(group), noun)} {text}, the mean difference is {gained(mean)}")
         if len(full) < len(found):
             told.append(
-                f"{plural(len(found) - len(full), 'trial')} that the search stopped early left out of the means"
+                f"left out of the means: {plural(len(found) - len(full), 'trial')} of the search, stopped early"
             )
         sentence = "; ".join(told)
         yield paragraph(

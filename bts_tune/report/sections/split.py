@@ -11,6 +11,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, share
 from bts_tune.results.record.leaks import MEASURED_ON, RELATIONS, meanings, unknown_patients
+from bts_tune.text import percent
 
 
 @SECTIONS.register("split")
@@ -38,7 +39,7 @@ class Split(Section):
             Code(str(split.get("hash", MISSING))),
             f".{patients} Metrics of two runs can be compared only where this hash is the same. ",
             Code("split.csv"),
-            " has the split and the group of every slice.",
+            " in the run's folder has the split and the group of every slice.",
         )
         groups = split.get("groups") or {}
         if groups:
@@ -60,7 +61,7 @@ class Split(Section):
                     one.get("images", MISSING),
                     one.get("groups", MISSING),
                     one.get("largest_group", MISSING),
-                    MISSING if one.get("tumor_share") is None else f"{one['tumor_share']:.2%}",
+                    MISSING if one.get("tumor_share") is None else percent(one["tumor_share"], 2),
                     MISSING if leak.get("related_share") is None else share(leak["related_share"]),
                     *(
                         [leak.get(key, MISSING) for key in classes]
@@ -87,7 +88,7 @@ class Split(Section):
                     f"{related} The others are numbers of images by the closest image in the training split: "
                     f"{meant} ({MEASURED_ON}, where nothing else is said). ",
                     Code("leaks.csv"),
-                    " names each with its closest one.",
+                    " in the run's folder names each with its closest one.",
                 )
         if classed and split.get("group_by") is None:
             yield paragraph(unknown_patients(recorded))

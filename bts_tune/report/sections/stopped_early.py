@@ -1,4 +1,4 @@
-"""The section on the trials that the scheduler stopped early."""
+"""The section on the trials that were stopped early, by the scheduler or as the search was closed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class StoppedEarly(Section):
     after = "search-log"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
-        """Yield the trials that the scheduler stopped early."""
+        """Yield the trials that were stopped early, and why."""
         records = [record for record in context.trials if record.status in in_group("stopped")]
         if records:
             yield paragraph(
-                "Not ranked: the scheduler stopped these trials before their full budget, so they cannot be compared "
-                "with the trials above."
+                "Not ranked: these trials were stopped before their full budget, so they cannot be compared with the "
+                "trials above."
             )
-            yield from unranked_table(context, records)
+            yield from unranked_table(context, records, reason=True)

@@ -93,12 +93,12 @@ def clean_blocks(comparison: Comparison, shown: Sequence[tuple[int, Configuratio
         )
         return
     yield paragraph(
-        f"{clean.left_out} of the {whole.images} test images have an identical ({clean.identical}) or a same-scan "
-        f"({clean.left_out - clean.identical}) image in training; ",
+        f"{clean.left_out} of the {whole.images} test images {'has' if clean.left_out == 1 else 'have'} an identical "
+        f"({clean.identical}) or a same-scan ({clean.left_out - clean.identical}) image in training; ",
         Code("leaks.csv"),
-        f" names them. On the {kept.images} others the metrics are those below, and the difference is by how much they "
-        "are above those of all test images, for the same trainings. Slices of one patient that look less alike are "
-        "among these others.",
+        f" in the run's folder names them. On the {kept.images} others the metrics are those below, and the difference "
+        "is by how much they are above those of all test images, for the same trainings. Slices of one "
+        "patient that look less alike are among these others.",
     )
     rows = []
     for rank, one in shown:

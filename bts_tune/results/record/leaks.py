@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from bts_tune.errors import RunError
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.schema import check_leak
-from bts_tune.text import plural
+from bts_tune.text import percent, plural
 
 Relation = Literal["identical", "same scan", "similar"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
@@ -195,7 +195,7 @@ def closest_sentence(splits: Mapping[str, Mapping[str, Any]]) -> str | None:
     if not counted:
         return None
     shares = [
-        " and ".join(f"{one[key] / one['images']:.1%} of {name}" for name, one in counted.items())
+        " and ".join(f"{percent(one[key] / one['images'], 1)} of {name}" for name, one in counted.items())
         for key in ("identical", "same_scan", "similar")
     ]
     return (

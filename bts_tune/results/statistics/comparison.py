@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ class SplitComparison:
         images: how many images the split has.
         tumours: how many of them hold a tumour.
         groups: how many groups the images form; None where groups are not known, and images are drawn.
+        tumour_groups: how many of them hold an image with a tumour, which `p_values` are of.
         objective: what `resampled` tells gains and firsts of: the run's, or the Dice loss where that cannot be
             resampled from the scores of images.
         resampled: intervals, differences from the reference and how often each configuration comes first.
@@ -54,6 +56,7 @@ class SplitComparison:
     images: int
     tumours: int
     groups: int | None
+    tumour_groups: int | None
     objective: Objective
     resampled: Resampled
     p_values: tuple[float | None, ...]
@@ -291,12 +294,14 @@ def _compare(
         if place != reference and (p_value := wilcoxon(sums[place], sums[reference], units)) is not None
     }
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
+    shows_tumour = has_tumour(next(iter(kept[0][1].values())))
     return SplitComparison(
         configurations=found,
         reference=reference,
         images=len(images),
-        tumours=int(has_tumour(next(iter(kept[0][1].values()))).sum()),
+        tumours=int(shows_tumour.sum()),
         groups=None if units is None else len(set(units)),
+        tumour_groups=None if units is None else len(set(itertools.compress(units, shows_tumour))),
         objective=objective,
         resampled=resample(sums, reference, units, objective=objective, resamples=resamples),
         p_values=tuple(corrected.get(place) for place in range(len(found))),

@@ -46,6 +46,13 @@ def test_a_demo_and_an_unfinished_run_are_called_so(capsys: pytest.CaptureFixtur
     assert "partial" in second.lower()
 
 
+@pytest.mark.parametrize("name", ["my[red]run [1]", "a[/b]c"])
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("results/run"), make_baselines(epochs=2), make_run(run=name, status="interrupted", dataset={}))
+    assert main(["report", "run"]) == 0
+    assert f"bts-tune --resume '{name}'" in capsys.readouterr().out
+
+
 def test_what_fails_in_a_report_is_named_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(Path("results/run"), make_baselines(epochs=2), make_run())
     samples = folder.samples_file("unet-b0-s0")

@@ -22,6 +22,8 @@ PLOTS = ("curves", "history", "marginals", "parallel")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a partial search on a leaking split, with slices of three trials and changed baselines."""
     trials = make_search(epochs=6, searched=27, changed=CHANGED)
+    for record in trials:
+        record.config["seed"] = 20240501 + record.index
     folder = write_run(tmp_path_factory.mktemp("explore") / "run", trials, make_run(status="interrupted"))
     for record in [record for record in trials if record.baseline or record.trial in ("t0000", "t0001")]:
         write_scores(folder, record)
@@ -238,6 +240,7 @@ def test_a_name_in_the_ranking_opens_the_trial_and_escape_closes_it(browser: Bro
     browser.press("Enter")
     browser.wait(f"!{TRIAL}.hidden")
     assert browser.run(f"{TRIAL}.querySelector('h2').innerText") == "t0000"
+    assert "20240504" in browser.run(f"{TRIAL}.innerText")  # the seed, digit by digit
     assert browser.run(f"{TRIAL}.querySelectorAll('.thumbs svg').length") == 6
     browser.call("Input.dispatchKeyEvent", type="keyDown", key="Escape", code="Escape", windowsVirtualKeyCode=27)
     assert browser.run(f"{TRIAL}.hidden")

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from rich.console import Console
+from rich.text import Text
 
+from bts_tune.metrics.base import objective
 from bts_tune.report.render.progress import progress_table
 from bts_tune.results.record.run_folder import TrialRecord
-from bts_tune.testing.runs import make_curve, make_final, make_run, make_search, make_trial
+from bts_tune.testing.runs import make_curve, make_final, make_row, make_run, make_search, make_trial
 
 
 def lines(trials: Sequence[TrialRecord], *, height: int | None = None, **run: object) -> list[str]:
@@ -46,12 +50,34 @@ def test_the_end_of_what_is_planned_follows_from_the_epochs_of_each_model() -> N
     assert "ends in" not in lines([make_trial("a", status="waiting", **small)])[-1]
 
 
+def test_a_single_trial_and_epoch_are_told_as_one() -> None:
+    summary = lines([make_trial("a", status="running", rows=make_curve("a", 1, 0.5))], options={})[-1]
+    assert summary.startswith("running: 0 of 1 planned trial ended, 1 epoch trained;")
+
+
 def test_best_so_far_is_that_of_all_epochs() -> None:
     rows = make_curve("a", 6, 0.3)
     rows[-1] |= {"val_dice_loss": 0.9}
     (_, _, row, _) = lines([make_trial("a", rows=rows)])
     assert row.split()[3] == "0.9000"
     assert row.split()[5] == f"{min(one['val_dice_loss'] for one in rows):.4f}"
+
+
+@pytest.mark.parametrize("width", [None, 66])
+def test_the_best_is_told_by_the_objective(width: int | None) -> None:
+    aim = replace(objective("dice-image"), title="Dice [of each] image")
+    trials = [
+        make_trial(name, index=index, rows=[make_row(name, 1, loss, val_dice_image=dice)], aim=aim)
+        for index, (name, loss, dice) in enumerate([("a", 0.2, 0.6), ("b", 0.3, 0.8), ("c", 0.1, None)])
+    ]
+    console = Console(file=io.StringIO(), width=width or 160, force_terminal=True, color_system="standard")
+    console.print(progress_table(make_run(), trials, state="running", width=width))
+    assert isinstance(console.file, io.StringIO)
+    _, header, *rows, _ = console.file.getvalue().splitlines()[:6]
+    assert ("best Dice [of each] image" if width is None else "best Di…age") in header
+    plain = [Text.from_ansi(row).plain.split() for row in rows]
+    assert [(row[0], row[5]) for row in plain] == [("b", "0.8000"), ("a", "0.6000"), ("c", "–")]
+    assert ["\x1b[1;32m" in row for row in rows] == [True, False, False]
 
 
 def test_as_many_as_fit_and_the_stage_that_counts_before_the_search() -> None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+import statistics
 
 import pytest
 from rich.console import Console
 
+from bts_tune.metrics.base import objective
 from bts_tune.report.render.terminal import ranking_table, ranking_text
 from bts_tune.report.wording import metric
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.run_folder import TrialRecord
-from bts_tune.testing.runs import make_baselines, make_curve, make_run, make_search, make_trial
+from bts_tune.testing.runs import (
+    make_baselines,
+    make_curve,
+    make_final,
+    make_row,
+    make_run,
+    make_search,
+    make_trial,
+)
 
 LONG = "a trial with a name [red]that[/red] is far longer than any terminal should be asked to show on one line"
 
@@ -80,6 +90,33 @@ def test_long_runs_are_cut_but_never_lose_a_baseline() -> None:
     assert "280 more trials in leaderboard.csv" in text
     for record in make_baselines():
         assert f"{record.name} *" in text
+
+
+def test_rows_that_are_left_out_are_called_what_they_are() -> None:
+    trials = make_search(epochs=4, searched=30, seeds=2)
+    text = ranking_text(trials, limit=1, width=200)
+    assert "… 9 more configurations in configurations.csv\n… 20 more trials in leaderboard.csv\n" in text
+    assert "… 1 more trial in leaderboard.csv\n" in ranking_text(make_search(epochs=4)[3:], limit=8)
+
+
+def test_a_search_that_was_not_is_not_told() -> None:
+    search = make_search(epochs=4)
+    final = make_final(search)
+    assert "The search's 12 trials: leaderboard.csv" in ranking_text(search + final, width=200)
+    assert "The search" not in ranking_text(final, width=200)
+
+
+@pytest.mark.parametrize("metric_key", ["dice_loss", "iou", "dice_image"])
+def test_the_deviation_is_of_the_dice_loss_whatever_the_objective(metric_key: str) -> None:
+    aim = objective(metric_key.replace("_", "-"))
+    losses = [0.20, 0.21, 0.25]
+    trials = [
+        make_trial(f"a-{seed}", name="a", index=seed, rows=[make_row("a", 1, loss)], epochs=1, seed=seed, aim=aim)
+        for seed, loss in enumerate(losses)
+    ]
+    header, row, *_ = ranking_text(trials, width=120).splitlines()
+    place = header.index("± sd") + len("± sd")
+    assert row[:place].endswith(f"  0.2200  {metric(statistics.stdev(losses))}")
 
 
 def test_nothing_to_rank() -> None:

@@ -96,6 +96,13 @@ def test_a_final_stage_that_has_just_begun_does_not_hide_what_the_search_found()
     )
 
 
+def test_a_final_stage_without_an_epoch_does_not_hide_those_of_a_search_in_which_nothing_is_complete() -> None:
+    final = make_trial("f1", index=1, stage="final", origin="t1", status="waiting")
+    text = answer([trial("t1", 0.3, 0.6, status="stopped"), final])
+    assert "nothing is ranked (trials: 1 waiting, 1 stopped early)" in text
+    assert "so far is 0.3000 (IoU 0.6000), by t1" in text
+
+
 def test_all_failed_before_the_first_epoch() -> None:
     text = answer([make_trial("t1", status="failed"), make_trial("t2", index=1, status="failed")])
     assert text == "No trial has finished an epoch, so there is nothing to rank (trials: 2 failed)."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 
 from bts_tune.report.blocks import Picture
 from bts_tune.report.sections.learning_curves import LearningCurves, draw_learning_curves
 from bts_tune.results.record.run_folder import TrialRecord
-from bts_tune.testing.runs import make_baselines, make_curve, make_row, make_search, make_trial
+from bts_tune.testing.runs import make_baselines, make_curve, make_final, make_row, make_search, make_trial
 from bts_tune.testing.sections import SectionContract, context_of
 from tests.report.pages import pixels
 
@@ -81,6 +82,37 @@ def test_seeds_that_are_not_complete_are_not_called_beaten(statuses: list[str], 
     (picture,) = [block for block in LearningCurves().blocks(context_of(trials)) if isinstance(block, Picture)]
     assert picture.plot is not None
     assert word in picture.plot.data["lines"][0]["label"]
+
+
+def labels(trials: list[TrialRecord]) -> list[str]:
+    (picture,) = [block for block in LearningCurves().blocks(context_of(trials)) if isinstance(block, Picture)]
+    assert picture.plot is not None
+    return [line["label"] for line in picture.plot.data["lines"]]
+
+
+@pytest.mark.parametrize(("begun", "word"), [(1, "1 of 3 seeds complete"), (3, "best of 3 seeds")])
+def test_seeds_without_an_epoch_count_too(begun: int, word: str) -> None:
+    trials = [
+        make_trial(
+            f"a-s{seed}",
+            name="a",
+            seed=seed,
+            epochs=3,
+            status="complete" if seed < begun else "waiting",
+            rows=make_curve("a", 3, 0.3, seed=seed) if seed < begun else [],
+        )
+        for seed in range(3)
+    ]
+    assert word in labels(trials)[0]
+
+
+def test_until_the_final_stage_has_an_epoch_the_curves_are_of_the_search() -> None:
+    search = make_search(epochs=4)
+    final = [replace(record, status="waiting", rows=[], test={}) for record in make_final(search)]
+    assert labels(search + final) == labels(search)
+    final[0] = replace(final[0], status="running", rows=make_curve(final[0].trial, 1, 0.3))
+    (label,) = labels(search + final)
+    assert label.startswith(final[0].name)
 
 
 def test_folds_are_not_called_seeds() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bts_tune.report.sections.limits import limits
 from bts_tune.testing.runs import make_baselines, make_row, make_run, make_search, make_trial
 from bts_tune.testing.sections import SectionContract
@@ -21,4 +23,7 @@ def test_limits_are_honest_about_seeds_and_unlike_trials() -> None:
     assert "different image sizes" in limits(run, sizes)
     budgets = [make_trial(f"t{epochs}", rows=[make_row("t", 1, 0.3)], epochs=epochs) for epochs in (5, 35)]
     assert "different numbers of epochs" in limits(run, budgets)
+    running = [replace(record, status="running") for record in make_baselines(seeds=3)]
+    assert "single seed" not in limits(run, running)
+    assert "Nothing is ranked yet" in limits(run, running)
     assert "generated phantoms" in limits(make_run(profile="demo"), make_search())

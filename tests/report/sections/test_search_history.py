@@ -55,6 +55,15 @@ def test_trials_are_called_searched_where_a_search_drew_them(run: dict[str, Any]
     assert plot.data["others"] == word
 
 
+def test_the_text_tells_the_device_that_the_axis_counts() -> None:
+    waiting = make_trial("waits", index=90, status="waiting", learning_rate=0.007)
+    picture, told = SearchHistory().blocks(context_of([*make_search(epochs=3), waiting]))
+    assert isinstance(picture, Picture)
+    assert picture.plot is not None
+    assert str(picture.plot.data["unit"]).startswith("CPU-trial-")
+    assert "each on its share of the CPU's cores" in str(told)
+
+
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [

@@ -52,6 +52,7 @@ def test_metrics_also_stand_for_the_test_images_without_a_copy_in_training(tmp_p
     assert "3 of the 20 test images have an identical (1) or a same-scan (2) image in training" in text
     assert "On the 17 others" in text
     assert "Dice loss, clean" in text
+    assert "1 of the 20 test images has an identical (0)" in shown(tmp_path / "one", ["same scan"])
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,6 @@ def test_the_closest_relation_is_told_as_shares_of_each_split() -> None:
     assert sentence is not None
     assert "identical for 12.0% of test, of the same scan for 23.3% of test, no more than similar for 46.5%" in sentence
     assert closest_sentence({"valid": {"look_alike_share": 0.7}}) is None
+    few = closest_sentence({"test": {"images": 8600, "identical": 1, "same_scan": 0, "similar": 8599}})
+    assert few is not None
+    assert "identical for < 0.1% of test, of the same scan for 0.0% of test, no more than similar for > 99.9%" in few

@@ -105,7 +105,8 @@ const escaped = (text) => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.c
 if (all && window.echarts) {
   const byId = new Map(all.trials.map((trial) => [trial.id, trial]));
   const charts = [];
-  const number = (value) => typeof value === "number" ? Number(value.toPrecision(4)).toString() : String(value);
+  // Whole numbers as they are: of a seed, every digit counts.
+  const number = (value) => typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(4)).toString() : String(value);
   const settingsOf = (trial) => all.varied.map((field, place) => [field, trial.set[place]]);
   const summary = (trial) => [
     trial.rank ? `rank ${trial.rank}` : trial.status,
