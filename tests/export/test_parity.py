@@ -41,9 +41,9 @@ def test_volumes_are_cut_as_the_run_cut_them(tmp_path: Path) -> None:
         values = np.random.default_rng(number).integers(1, 200, (20, 24, 16)).astype(np.uint8)
         mask = np.zeros_like(values)
         mask[5:15, 4:18, 3:12] = 1
-        for folder, content in (("images", values), ("masks", mask)):
-            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
-            nibabel.save(nibabel.Nifti1Image(content, np.eye(4)), tmp_path / "data" / folder / f"p{number}.nii.gz")
+        for kind, content in (("images", values), ("masks", mask)):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(content, np.eye(4)), tmp_path / "data" / kind / f"p{number}.nii.gz")
     given: dict[str, Any] = {"plane": "coronal", "empty_slices": 1.0, "reader": "folders"}
     run = make_run()
     run["dataset"]["path"], run["options"] = str(tmp_path / "data"), given
