@@ -26,7 +26,7 @@ from bts_tune.errors import ConfigError, RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
 from bts_tune.export.whole import whole
-from bts_tune.plugins import options_for_missing
+from bts_tune.plugins import missing_plugins
 from bts_tune.results.ranking.leaderboard import total_seconds
 from bts_tune.results.ranking.settings import setting, varied_fields
 from bts_tune.results.record.objective import Objective
@@ -109,9 +109,10 @@ def _parameters(context: ExportContext) -> tuple[dict[str, Parameter], list[str]
             if search is not None:
                 return search.parameters, []
         except ConfigError as error:
-            missing = options_for_missing(context.run.get("plugins"))
-            add = f" Plugins of the run are not loaded; to load them, add {missing}" if missing else ""
-            notes = [f"Ranges are those of the trials' values, since the space's cannot be read: {error}{add}"]
+            notes = [
+                f"Ranges are those of the trials' values, since the space's cannot be read: {error} "
+                f"{missing_plugins(context.run.get('plugins'))}".strip()
+            ]
     return {name: _seen(context.trials, name) for name in varied_fields(context.trials) if name != "seed"}, notes
 
 
