@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -406,6 +407,31 @@ def _parameters() -> Iterator[tuple[str, FieldInfo, str, str]]:
 def _owner(name: str) -> tuple[str, str] | None:
     """Return whose parameter a name is, such as ('loss', 'focal'); None where it is nobody's."""
     return next(((chooser, owner) for known, _, chooser, owner in _parameters() if known == name), None)
+
+
+def check_parameters(registry: Registry[Any], name: str, entry: Any) -> None:
+    """Raise a `ConfigError` where a loss or decoder has a parameter that is not its own by name, or another one's."""
+    begin = _beginning(name)
+    for parameter in (getattr(entry, "Parameters", None) or _NoParameters).model_fields:
+        if not parameter.startswith(begin) or parameter in FIELDS:
+            raise ConfigError(
+                f"{registry.kind} {name!r}: its parameter {parameter!r} must have a name that begins with {begin!r} "
+                "and is no field of every configuration, because all of them share one namespace."
+            )
+        for other in CHOOSERS.values():
+            for owner in other.names():
+                # Only of those whose names begin it: others need not be imported.
+                may_own = (other.kind, owner) != (registry.kind, name) and parameter.startswith(_beginning(owner))
+                if may_own and parameter in parameters_of(other, owner).model_fields:
+                    raise ConfigError(
+                        f"{registry.kind} {name!r}: its parameter {parameter!r} is one of {other.kind} {owner!r} too; "
+                        "choose another name."
+                    )
+
+
+def _beginning(owner: str) -> str:
+    """Return what the names of a loss's or decoder's parameters begin with."""
+    return re.sub(r"\W", "_", owner) + "_"
 
 
 def known_fields() -> tuple[str, ...]:

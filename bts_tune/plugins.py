@@ -126,19 +126,36 @@ def loaded_plugins() -> list[Plugin]:
     return [*_loaded.values(), *_registered_classes()]
 
 
-def options_for_missing(recorded: Any) -> str:
-    """Return the options that load what a model or a run was made with, where it is not loaded; else an empty text.
+def missing_plugins(recorded: Any) -> str:
+    """Return what to do where a model or a run was made with plugins that are not loaded, or not the same; else "".
 
     Args:
         recorded: what a card or a record says of its plugins; of an earlier version, or damaged, it may be anything.
     """
+    loaded = loaded_plugins()
     try:
-        digests = {str(one["name"]): one["sha256"] for one in recorded}
-    except (KeyError, TypeError):
+        missing = [
+            (printable(str(one["name"]))[:200], one.get("kind"))
+            for one in recorded
+            if one["sha256"] not in [plugin.sha256 for plugin in loaded]
+        ][:20]
+    except (AttributeError, KeyError, TypeError):
         return ""
-    loaded = {plugin.sha256 for plugin in loaded_plugins()}
-    missing = [printable(name)[:200] for name, digest in digests.items() if digest not in loaded]
-    return " ".join(f"--plugin {shlex.quote(name)}" for name in missing[:20])
+    known = {Path(plugin.name).name for plugin in loaded}  # an exported folder keeps no more of a path than this
+    changed = [name for name, _ in missing if Path(name).name in known]
+    classes = [name for name, kind in missing if kind == "class" and name not in changed]
+    files = [shlex.quote(name) for name, kind in missing if kind != "class" and name not in changed]
+    sentences = (
+        f"Plugins that it was made with have changed since: {', '.join(changed)}." if changed else "",
+        f"It was made with classes that are not registered; register them first: {', '.join(classes)}."
+        if classes
+        else "",
+        "It was made with plugins that are not loaded; if you trust their code, add "
+        f"{' '.join(f'--plugin {name}' for name in files)}."
+        if files
+        else "",
+    )
+    return " ".join(filter(None, sentences))
 
 
 def plugins_to_restore() -> list[dict[str, str]]:
@@ -197,7 +214,7 @@ def _load_file(name: str, source: str) -> Plugin:
     module.__file__ = name
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source, name, "exec"), vars(module))
+        exec(compile(source.removeprefix("\ufeff"), name, "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         del sys.modules[module.__name__]
         if isinstance(error, Exception):

@@ -8,7 +8,9 @@ are known without importing any of them. Others come from plugins; see `bts_tune
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
@@ -33,12 +35,16 @@ class Registry(Generic[T]):
         self._package, self._base = package, base
         self._builtin: tuple[str, ...] | None = None
         self._entries: dict[str, type[T]] = {}
+        self._sources: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Return a class decorator that enters a class under `name`.
 
+        A file that is loaded again after an edit, or a notebook's cell that is run again, replaces its own class.
+
         Raises:
-            ConfigError: the name is taken by another implementation, or the class is not of this registry's kind.
+            ConfigError: the name is taken by another implementation, or the class is not of this registry's kind or
+                declares what its base class refuses.
         """
 
         def enter(entry: type[T]) -> type[T]:
@@ -46,11 +52,18 @@ class Registry(Generic[T]):
             if not (isinstance(entry, type) and issubclass(entry, base)):
                 raise ConfigError(f"{self.kind} {name!r}: must be a subclass of {self._package}.base.{self._base}.")
             known = self._entries.get(name)
+            source = _source(entry)
             taken = name in self._own() and entry.__module__ != self._module(name)
-            if taken or (known is not None and known.__qualname__ != entry.__qualname__):
+            if known is not None:
+                same_place = known.__module__ == entry.__module__ or self._sources.get(name) == source
+                taken = taken or known.__qualname__ != entry.__qualname__ or not same_place
+            if taken:
                 raise ConfigError(f"{self.kind} {name!r}: there is one of this name already; choose another name.")
+            if hasattr(base, "check_declared"):
+                cast(Any, entry).check_declared(name)
             cast(Any, entry).name = name
             self._entries[name] = entry
+            self._sources[name] = source
             return entry
 
         return enter
@@ -106,6 +119,12 @@ class Registry(Generic[T]):
             own = (name for name in files if not name.startswith("_") and name != "base")
             self._builtin = tuple(sorted(name.replace("_", "-") for name in own))
         return self._builtin
+
+
+def _source(entry: type) -> str:
+    """Return the file of a class, or its module where that has none."""
+    file = getattr(sys.modules.get(entry.__module__), "__file__", None)
+    return os.path.realpath(file) if file else entry.__module__
 
 
 LOSSES: Registry[Any] = Registry("loss", "bts_tune.losses", "Loss")

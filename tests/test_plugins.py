@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from bts_tune import plugins, registry
 from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError
-from bts_tune.plugins import load_plugin, loaded_plugins, restore
+from bts_tune.plugins import load_plugin, loaded_plugins, missing_plugins, restore
 from bts_tune.registry import LOSSES, METRICS
 from bts_tune.space import load_space
 
@@ -89,6 +90,24 @@ sys.stdout.write(json.dumps([one.to_dict() for one in loaded_plugins()]))
     assert METRICS.get("area-error").title == "Area error"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_file_that_was_edited_replaces_its_own_class_and_another_file_is_refused(tmp_path: Path, fails: bool) -> None:
+    source = (EXAMPLES / "area_error.py").read_text()
+    (tmp_path / "mine.py").write_text(source + "\n1 / 0\n" * fails)
+    if fails:  # half of it was registered
+        with pytest.raises(ConfigError, match="ZeroDivisionError"):
+            load_plugin(str(tmp_path / "mine.py"))
+    else:
+        load_plugin(str(tmp_path / "mine.py"))
+    (tmp_path / "mine.py").write_text(source.replace('"Area error"', '"My error"'))
+    load_plugin(str(tmp_path / "mine.py"))
+    assert METRICS.get("area-error").title == "My error"
+    (tmp_path / "theirs.py").write_text(source.replace('"Area error"', '"Their error"'))
+    with pytest.raises(ConfigError, match=r"theirs\.py: metric 'area-error': there is one of this name already"):
+        load_plugin(str(tmp_path / "theirs.py"))
+    assert METRICS.get("area-error").title == "My error"
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
@@ -114,6 +133,37 @@ def test_a_mistake_in_a_plugin_is_one_sentence(tmp_path: Path, source: str, sent
 def test_a_plugin_that_is_not_there(name: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read|there is no such module"):
         load_plugin(name)
+
+
+def test_what_a_model_was_made_with_and_is_not_loaded_is_told_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text((EXAMPLES / "area_error.py").read_text())
+    (loaded,) = [load_plugin(str(tmp_path / "mine.py")).describe()]
+    assert missing_plugins([loaded]) == ""
+    other = {"sha256": "0" * 64}
+    assert (
+        missing_plugins([{**loaded, **other}])
+        == f"Plugins that it was made with have changed since: {tmp_path}/mine.py."
+    )
+    # An exported folder keeps the file's name alone.
+    changed = missing_plugins([{**loaded, **other, "name": "mine.py"}])
+    assert changed == "Plugins that it was made with have changed since: mine.py."
+    missing = missing_plugins([{"name": "LOSSES:my-loss", "kind": "class", **other}, {"name": "a b.py", **other}])
+    assert "classes that are not registered; register them first: LOSSES:my-loss. " in missing
+    assert missing.endswith("plugins that are not loaded; if you trust their code, add --plugin 'a b.py'.")
+    assert missing_plugins(["damaged"]) == missing_plugins(None) == ""
+
+
+def test_a_plugin_does_not_inherit_what_this_package_imports_from_the_future(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(x: int) -> None: ...\nassert f.__annotations__['x'] is int\n")
+    load_plugin(str(tmp_path / "mine.py"))
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + (EXAMPLES / "area_error.py").read_bytes())
+    plugin = load_plugin(str(tmp_path / "mine.py"))
+    assert plugin.sha256 == hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()
+    restore([{**plugin.to_dict(), "name": "elsewhere/mine.py"}])
+    assert "area-error" in METRICS
 
 
 def space(folder: Path) -> Path:

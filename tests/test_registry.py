@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from pydantic import create_model
 
-from bts_tune.config import TrialConfig
+from bts_tune.config import Part, TrialConfig
 from bts_tune.errors import ConfigError
 from bts_tune.metrics.base import ImageStatistics, Metric
-from bts_tune.registry import LOSSES, METRICS, Registry
+from bts_tune.registry import DECODERS, LOSSES, METRICS, Registry
 
 
 def registry() -> Registry[Metric]:
@@ -44,6 +47,26 @@ def test_an_entry_knows_its_name_and_comes_after_our_own() -> None:
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(ConfigError, match="metric 'iou': there is one of this name already"):
         registry().register("iou")(Own)
+
+
+@pytest.mark.parametrize(
+    ("table", "base", "name", "parameter", "sentence"),
+    [
+        (LOSSES, "losses", "my-loss", "focal_gamma", "must have a name that begins with 'my_loss_'"),
+        (LOSSES, "losses", "my-loss", "momentum", "'momentum' must have a name that begins with 'my_loss_'"),
+        (LOSSES, "losses", "batch", "batch_size", "is no field of every configuration"),
+        (DECODERS, "models.decoders", "focal", "focal_gamma", "is one of loss 'focal' too; choose another name"),
+    ],
+)
+def test_a_parameter_with_another_s_name_is_refused(
+    table: Registry[Any], base: str, name: str, parameter: str, sentence: str
+) -> None:
+    declared = create_model("Parameters", __base__=Part, **{parameter: (float, 5.0)})  # type: ignore[call-overload]
+    kind = {"losses": "Loss", "models.decoders": "Decoder"}[base]
+    parent = getattr(importlib.import_module(f"bts_tune.{base}.base"), kind)
+    with pytest.raises(ConfigError, match=sentence):
+        table.register(name)(type("Mine", (parent,), {"Parameters": declared}))
+    assert not table.is_plugin(name)
 
 
 def test_another_kind_of_class_is_refused() -> None:

@@ -37,9 +37,9 @@ _METRICS = {
 _SPLITS = {"val": ("valid", "validation"), "test": ("test", "test")}
 
 _EQUALIZED: Mapping[Equalization, str] = {
-    "none": "image = {read}",
-    "histogram": "image = cv2.equalizeHist({read})",
-    "clahe": "image = cv2.createCLAHE(2.0, (8, 8)).apply({read})",
+    "none": "image",
+    "histogram": "cv2.equalizeHist(image)",
+    "clahe": "cv2.createCLAHE(2.0, (8, 8)).apply(image)",
 }
 
 
@@ -72,7 +72,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
 
 
 def loading_code(context: ExportContext, *, smp: bool) -> str:
-    """Return five lines of Python, or fewer, that load the model and segment `scan.png`."""
+    """Return six lines of Python, or fewer, that load the model and segment `scan.png`."""
     config = context.segmenter.config
     if not smp or config.channels > 1:
         loaded = [f"bt.load_plugin({name!r})" for name in _plugins(context)]
@@ -84,14 +84,17 @@ def loading_code(context: ExportContext, *, smp: bool) -> str:
                 'probability = model.probability("scan.png")',
             ]
         )
-    equalized = _EQUALIZED[config.equalization].format(read='cv2.imread("scan.png", cv2.IMREAD_GRAYSCALE)')
+    equalized = _EQUALIZED[config.equalization]
     size, mean, std = config.image_size, context.segmenter.mean, context.segmenter.std
     return "\n".join(
         [
             "import cv2, torch, segmentation_models_pytorch as smp",
             'model = smp.from_pretrained(".").eval()',
-            equalized,
-            f"image = torch.from_numpy(cv2.resize(image, ({size}, {size}), interpolation=cv2.INTER_AREA))",
+            'image = cv2.imread("scan.png", cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)',
+            # As `data.prepared.images.to_grey` has it; OpenCV would divide by 256.
+            'if image.dtype != "uint8": image = ((image - image.min()) * (255.0 / max(image.max() - image.min(), 1)))'
+            '.round().astype("uint8")',
+            f"image = torch.from_numpy(cv2.resize({equalized}, ({size}, {size}), interpolation=cv2.INTER_AREA))",
             f"probability = torch.sigmoid(model((image[None, None].float() - {mean!r}) / {std!r}))",
         ]
     )

@@ -20,6 +20,8 @@ from bts_tune.export.context import ExportContext
 from bts_tune.training.measure import THRESHOLD
 
 _IMAGES = 8
+# The options of a run that `open_dataset` takes: with others, its slices would have other names or none.
+_READING = ("tumor_categories", "tumor_labels", "split_seed", "reader", "plane", "empty_slices", "sequence")
 _LARGEST_MEAN = 0.01
 
 
@@ -91,7 +93,7 @@ def check_images(context: ExportContext, channels: int = 1) -> tuple[list[NDArra
     """Return images from over the run's validation split; phantoms where its dataset is not at hand."""
     try:
         found = _validation_images(context, channels)
-    except BtsTuneError:
+    except (BtsTuneError, TypeError):  # TypeError: the options in a damaged record
         found = []
     if found:
         return found, "of the run's validation split"
@@ -107,8 +109,7 @@ def _validation_images(context: ExportContext, channels: int) -> list[NDArray[np
     path = dataset.get("path")
     if not isinstance(path, str) or not Path(path).is_dir():
         return []
-    categories = options.get("tumor_categories")
-    opened = open_dataset(Path(path), tumor_categories=categories if isinstance(categories, list) else None)
+    opened = open_dataset(Path(path), **{name: options[name] for name in _READING if options.get(name) is not None})
     splits = read_split(context.folder.split_file)
     valid = [record for record in opened if splits.get(record.name) == "valid"]
     spread = np.unique(np.linspace(0, len(valid) - 1, min(_IMAGES, len(valid))).round().astype(int))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bts_tune.config import Part, TrialConfig
+from bts_tune.config import Part, TrialConfig, check_parameters
 from bts_tune.registry import LOSSES
 
 __all__ = ["LOSSES", "ImageMean", "Loss", "PooledLoss", "SplitLoss"]
@@ -62,6 +62,11 @@ class Loss(nn.Module, ABC):
     def __init__(self, config: TrialConfig) -> None:
         """Read the loss's own parameters from the configuration of a trial."""
         super().__init__()
+
+    @classmethod
+    def check_declared(cls, name: str) -> None:
+        """Raise a `ConfigError` where a parameter has a name that is not its own."""
+        check_parameters(LOSSES, name, cls)
 
     @abstractmethod
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

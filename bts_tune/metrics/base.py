@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -101,6 +102,15 @@ class Metric(ABC):
     unit: ClassVar[str] = ""
     source: ClassVar[str] = ""
     statistics: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def check_declared(cls, name: str) -> None:
+        """Raise a `ConfigError` where a name cannot be that of columns, or is that of the loss's."""
+        if name == "loss" or not re.fullmatch("[a-z0-9-]{1,100}", name):
+            raise ConfigError(
+                f"metric {name!r}: columns are named after it, so its name must be of at most 100 lower-case letters, "
+                "digits and hyphens, and not 'loss'."
+            )
 
     @classmethod
     def key(cls) -> str:

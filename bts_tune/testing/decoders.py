@@ -36,6 +36,12 @@ class DecoderContract:
         torch.manual_seed(config.seed)
         return build_model(config, EncoderWeights(config.encoder))
 
+    def test_it_is_declared(self) -> None:
+        """Its parameters have names of their own."""
+        decoder = DECODERS.get(self.name)
+        assert decoder.name == self.name
+        decoder.check_declared(self.name)
+
     def test_logits_have_the_size_of_the_images(self) -> None:
         """Whatever the size, a multiple of 32."""
         model = self.build().eval()

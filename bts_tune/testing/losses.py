@@ -37,6 +37,7 @@ class LossContract:
     def test_it_is_declared(self, loss: Loss) -> None:
         """A report says what it is."""
         assert loss.name == self.name
+        loss.check_declared(self.name)
         assert loss.definition.strip()
 
     @pytest.mark.parametrize("empty", [0, 2, 5])

@@ -43,6 +43,7 @@ class MetricContract:
     def test_it_is_declared(self, metric: Metric) -> None:
         """A report says what it is, and which way is better."""
         assert metric.name == self.name
+        metric.check_declared(self.name)
         assert metric.title.strip()
         assert metric.definition.strip()
         assert metric.direction in ("minimize", "maximize")

@@ -18,7 +18,7 @@ from bts_tune.data.prepared.prepare import Level, read_level
 from bts_tune.errors import RunError
 from bts_tune.models.build import build_model
 from bts_tune.models.weights import EncoderWeights
-from bts_tune.plugins import loaded_plugins, options_for_missing
+from bts_tune.plugins import loaded_plugins, missing_plugins
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.model_files import CARD, LAST, WEIGHTS
 from bts_tune.text import first_line, quoted
@@ -138,12 +138,5 @@ def load_model(folder: Path) -> SavedModel:
         cpu_precision: Precision = "bfloat16" if card.get("cpu_precision") == "bfloat16" else "float32"
         return SavedModel(model.eval(), config, mean, std, int(card["epoch"]), cpu_precision)
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
-        raise RunError(
-            f"{folder}: the saved model cannot be read: {_missing_plugins(card) or first_line(error)}"
-        ) from None
-
-
-def _missing_plugins(card: Any) -> str:
-    """Return what to do where plugins that a model was made with are not loaded; empty where all are."""
-    options = options_for_missing(card.get("plugins") if isinstance(card, dict) else None)
-    return f"it was made with plugins that are not loaded; if you trust their code, add {options}." if options else ""
+        hint = missing_plugins(card.get("plugins") if isinstance(card, dict) else None)
+        raise RunError(f"{folder}: the saved model cannot be read: {first_line(error)} {hint}".rstrip()) from None

@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from bts_tune.data.prepared.images import read_grey
 from bts_tune.export.context import ExportContext
 from bts_tune.export.model_card import loading_code, model_card
 from bts_tune.report.sections.limits import limits
@@ -114,8 +117,8 @@ def test_a_damaged_run_has_a_card_too(tmp_path: Path, keep: str) -> None:
 @pytest.mark.parametrize(
     ("equalization", "line"),
     [
-        ("none", 'image = cv2.imread("scan'),
-        ("histogram", "image = cv2.equalizeHist("),
+        ("none", "cv2.resize(image, ("),
+        ("histogram", "cv2.resize(cv2.equalizeHist(image), ("),
         ("clahe", "createCLAHE(2.0, (8"),
     ],
 )
@@ -128,3 +131,17 @@ def test_the_lines_prepare_an_image_as_the_training_images_were(tmp_path: Path, 
     code = loading_code(ExportContext(folder), smp=True)
     assert line in code
     assert repr(content["mean"]) in code
+
+
+@pytest.mark.parametrize("values", [(0, 4095), (70, 70), (300, 65535), (1, 2)])
+def test_the_lines_read_16_bits_as_predict_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(0).integers(values[0], values[1] + 1, (40, 50)).astype(np.uint16)
+    monkeypatch.chdir(tmp_path)
+    assert cv2.imwrite("scan.png", image)
+    code = loading_code(ExportContext(example_run(), "plain"), smp=True)
+    lines = [line for line in code.splitlines() if line.startswith(("image = cv2", "if image"))]
+    names: dict[str, Any] = {"cv2": cv2}
+    exec("\n".join(lines), names)
+    np.testing.assert_array_equal(names["image"], read_grey(Path("scan.png")))

@@ -3,11 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_slice
 from bts_tune.errors import RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.parity import check_images, check_parity
@@ -31,6 +34,34 @@ def test_the_run_s_own_validation_images_are_taken() -> None:
     assert source == "of the run's validation split"
     expected = {image[0].tobytes() for image in validation_images()}
     assert {image.tobytes() for image in images} == expected
+
+
+def test_volumes_are_cut_as_the_run_cut_them(tmp_path: Path) -> None:
+    for number in (1, 2):
+        values = np.random.default_rng(number).integers(1, 200, (20, 24, 16)).astype(np.uint8)
+        mask = np.zeros_like(values)
+        mask[5:15, 4:18, 3:12] = 1
+        for kind, content in (("images", values), ("masks", mask)):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(content, np.eye(4)), tmp_path / "data" / kind / f"p{number}.nii.gz")
+    given: dict[str, Any] = {"plane": "coronal", "empty_slices": 1.0, "reader": "folders"}
+    run = make_run()
+    run["dataset"]["path"], run["options"] = str(tmp_path / "data"), given
+    folder = write_run(tmp_path / "run", [], run)
+    slices = list(open_dataset(tmp_path / "data", **given))
+    lines = [f"{one.name},{'valid' if 'p1' in one.name else 'train'},0" for one in slices]
+    folder.split_file.write_text("\n".join(["file,split,group", *lines]) + "\n")
+    images, source = check_images(ExportContext(folder))
+    assert source == "of the run's validation split"
+    expected = {read_slice(one).tobytes() for one in slices if "p1" in one.name}
+    assert {image.tobytes() for image in images} <= expected
+
+
+@pytest.mark.parametrize("options", [{"plane": "coronal", "empty_slices": "all"}, {"reader": ["coco"]}])
+def test_phantoms_where_the_options_are_damaged(tmp_path: Path, options: dict[str, Any]) -> None:
+    run = make_run()
+    run["dataset"]["path"], run["options"] = str(tmp_path), options
+    assert check_images(ExportContext(write_run(tmp_path / "run", [], run)))[1].startswith("phantoms")
 
 
 def test_phantoms_where_the_dataset_is_gone(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_the_ranking_keys_come_first() -> None:
     assert {metric.name for metric in metrics_in_use()} == set(METRICS.names())
 
 
+@pytest.mark.parametrize("name", ["HD95", "dice_loss", "loss", "95 %", "", "a" * 101, "iou\n"])
+def test_a_name_that_columns_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^metric .*: columns are named after it, .* lower-case letters, digits"):
+        METRICS.register(name)(type("Mine", (Computed,), {}))
+    assert name not in METRICS
+
+
 class Computed(Metric):
     """Whatever it is given."""
 

@@ -152,6 +152,18 @@ def test_weights_other_than_the_card_was_written_for_are_refused(finished: Path)
         load_model(finished)
 
 
+def test_a_plugin_that_is_not_loaded_does_not_hide_what_is_wrong(finished: Path) -> None:
+    card = json.loads((finished / CARD).read_text())
+    card["plugins"] = [{"name": "/home/me/mine.py", "kind": "file", "sha256": "0" * 64}]
+    (finished / CARD).write_text(json.dumps(card))
+    load_model(finished)
+    (finished / WEIGHTS).write_bytes(b"cut off")
+    with pytest.raises(
+        RunError, match=r"its SHA-256 differs\)\. It was made with .* add --plugin /home/me/mine\.py\.$"
+    ):
+        load_model(finished)
+
+
 def test_a_card_of_an_earlier_version_without_a_digest_is_read(finished: Path) -> None:
     card = json.loads((finished / CARD).read_text())
     del card["sha256"]

@@ -62,8 +62,8 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
         return EXIT_OK
     to, run = _format_and_run(parsed)
     if to in TRACKERS and to not in EXPORTS:
-        if parsed.output or parsed.trial:
-            raise ConfigError(f"--to {to}: is sent the whole run; leave out --output and --trial.")
+        if parsed.output or parsed.trial or parsed.ensemble or parsed.tta:
+            raise ConfigError(f"--to {to}: is sent the whole run; leave out --output, --trial, --ensemble and --tta.")
         say(make_console(), open_run(run, parsed.results).send(to))
         return EXIT_OK
     EXPORTS.get(to)  # an unknown format is told before an unknown run

@@ -7,7 +7,7 @@ import platform
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ VERSION = 2
 _EQUALIZATION = {
     "none": "none",
     "histogram": "inside the model",
-    "clahe": "before the model: cv2.createCLAHE(2.0, (8, 8)).apply(image), at the image's own size",
+    "clahe": "before the model: cv2.createCLAHE(2.0, (8, 8)).apply(image), at the image's own size{each}",
 }
 
 Calculate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -77,7 +77,7 @@ class PortableExport(FileExport):
         target.with_name(f"{target.name}.json").write_text(text + "\n", encoding="utf-8")
         yield parity.sentence()
         if context.segmenter.config.equalization == "clahe":
-            yield f"CLAHE is not in the file; it is done {_EQUALIZATION['clahe']}."
+            yield f"CLAHE is not in the file; it is done {description['input']['equalization']}."
         yield f"What goes in and comes out, and how it was checked: {target.name}.json"
 
     def describe(self, context: ExportContext) -> dict[str, Any]:
@@ -88,7 +88,9 @@ class PortableExport(FileExport):
         count = len(list(views(torch.zeros(1, 1, 2, 2), trained))) if augmented else 1
         preprocessing = segmenter.config.part(PreprocessingPart)
         channels = preprocessing.channels
-        kind = "grey" if channels == 1 else f"{channels} channels, in the order of the files (red, green, blue)"
+        order = "in the order of the files" + " (red, green, blue)" * (channels == 3)
+        kind = "grey" if channels == 1 else f"{channels} channels, {order}"
+        each = "" if channels == 1 else ", each channel by itself"
         return {
             "version": VERSION,
             "format": self.name,
@@ -101,7 +103,7 @@ class PortableExport(FileExport):
                 "type": "uint8",
                 "shape": ["n", channels, "height", "width"],
                 "values": f"{kind}, 0 to 255, of any height and width; images of more bits are scaled to that",
-                "equalization": _EQUALIZATION[preprocessing.equalization],
+                "equalization": _EQUALIZATION[preprocessing.equalization].format(each=each),
                 "resized_inside_to": preprocessing.image_size,
                 "standardised_inside_with": [{"mean": member.mean, "std": member.std} for member in members],
             },
@@ -114,5 +116,8 @@ class PortableExport(FileExport):
             },
             "config": segmenter.config.to_dict(),
             "limits": " ".join(filter(None, (demo_sentence(context.run), "Not for diagnosis."))),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in self.packages}},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: import_module(name).__version__ for name in self.packages},
+            },
         }

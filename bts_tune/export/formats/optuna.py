@@ -26,7 +26,7 @@ from bts_tune.errors import ConfigError, RunError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
 from bts_tune.export.whole import whole
-from bts_tune.plugins import options_for_missing
+from bts_tune.plugins import missing_plugins
 from bts_tune.results.ranking.leaderboard import total_seconds
 from bts_tune.results.ranking.settings import setting, varied_fields
 from bts_tune.results.record.objective import Objective
@@ -64,6 +64,8 @@ class Optuna(Export):
         """Write the studies; `output` is the URL of a storage, or the path of a journal file."""
         if context.trial is not None:
             raise ConfigError("--trial: a study has all trials of the run; leave the option out.")
+        if context.ensemble or context.tta:
+            raise ConfigError("--to optuna: a study holds no model; leave out --ensemble and --tta.")
         storage = output or f"sqlite:///{context.folder.path / 'exports' / 'optuna.db'}"
         parameters, notes = _parameters(context)
         stages: list[Stage] = [stage for stage in ("search", "final") if _of(context, stage)]
@@ -109,9 +111,10 @@ def _parameters(context: ExportContext) -> tuple[dict[str, Parameter], list[str]
             if search is not None:
                 return search.parameters, []
         except ConfigError as error:
-            missing = options_for_missing(context.run.get("plugins"))
-            add = f" Plugins of the run are not loaded; to load them, add {missing}" if missing else ""
-            notes = [f"Ranges are those of the trials' values, since the space's cannot be read: {error}{add}"]
+            notes = [
+                f"Ranges are those of the trials' values, since the space's cannot be read: {error} "
+                f"{missing_plugins(context.run.get('plugins'))}".strip()
+            ]
     return {name: _seen(context.trials, name) for name in varied_fields(context.trials) if name != "seed"}, notes
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from bts_tune.config import Part, TrialConfig
+from bts_tune.config import Part, TrialConfig, check_parameters
 from bts_tune.registry import DECODERS
 
 __all__ = ["DECODERS", "Decoder"]
@@ -36,6 +36,11 @@ class Decoder(ABC):
     uses_encoder: ClassVar[bool] = True
     dropout: ClassVar[tuple[str, ...]] = ()
     Parameters: ClassVar[type[Part]]
+
+    @classmethod
+    def check_declared(cls, name: str) -> None:
+        """Raise a `ConfigError` where a parameter has a name that is not its own."""
+        check_parameters(DECODERS, name, cls)
 
     @abstractmethod
     def build(self, config: TrialConfig) -> nn.Module:

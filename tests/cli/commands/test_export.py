@@ -67,7 +67,10 @@ def test_a_mistake_gets_one_sentence(refused: Callable[..., str]) -> None:
     assert "give a run" in refused("export", "--to", "onnx")
     assert "give one run and one format" in refused("export", "onnx", run, "--to", "onnx")
     assert "nothing: no such run" in refused("export", "nothing", "--to", "folder")
-    assert "leave out --output and --trial" in refused("export", run, "--to", "mlflow", "--trial", "plain")
+    for option in (("--trial", "plain"), ("--output", "out"), ("--ensemble",), ("--tta",)):
+        assert "leave out --output, --trial, --ensemble and --tta" in refused("export", run, "--to", "mlflow", *option)
+    for option in (("--ensemble",), ("--tta",)):
+        assert "a study holds no model; leave out --ensemble and --tta" in refused("export", "optuna", run, *option)
     assert "--to tensorboard: is told of a run as it goes on" in refused("export", run, "--to", "tensorboard")
     assert "kept no model of that name; it has clahe, plain" in refused("export", run, "--to", "folder", "--trial", "x")
     Path("taken").mkdir()

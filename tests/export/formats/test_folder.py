@@ -50,7 +50,7 @@ def exported(run: api.Run, folder: Path, trial: str | None = None) -> tuple[Path
 
 def run_lines(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run the card's lines where it tells to: in the folder, beside `scan.png`."""
-    assert len(code.splitlines()) <= 5
+    assert len(code.splitlines()) <= 6
     assert cv2.imwrite(str(folder / "scan.png"), validation_images()[1, 0])
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def run_lines(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
 
 
 @pytest.mark.parametrize("trial", ["plain", "clahe"])
-def test_the_five_lines_of_the_card_give_the_run_s_probabilities_with_smp(
+def test_the_six_lines_of_the_card_give_the_run_s_probabilities_with_smp(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: str
 ) -> None:
     run = api.Run(example_run())

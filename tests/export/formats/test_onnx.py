@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import onnx
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 
 from bts_tune import api
 from bts_tune.errors import ConfigError
-from bts_tune.export.formats import base
-from bts_tune.export.formats.onnx import DESCRIPTION
+from bts_tune.export.context import ExportContext
+from bts_tune.export.formats import _portable, base
+from bts_tune.export.formats.onnx import DESCRIPTION, Onnx
 from bts_tune.testing.exports import ExportContract, example_run, exported_once, train_run, validation_images
 
 
@@ -53,6 +56,25 @@ def test_the_documented_architecture_with_dropout(tmp_path: Path) -> None:
     images = validation_images()
     found = session(tmp_path / "m.onnx").run(None, {"image": images})[0]
     np.testing.assert_allclose(found[:, 0], [model.probability(image[0]) for image in images], atol=1e-4)
+
+
+def test_it_is_written_where_the_distribution_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> NoReturn:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(_portable, "version", missing, raising=False)
+    described = Onnx().describe(ExportContext(example_run(), "plain"))
+    assert described["versions"]["onnxruntime"] == onnxruntime.__version__
+
+
+@pytest.mark.parametrize(("channels", "order"), [(2, ""), (3, " (red, green, blue)"), (5, "")])
+def test_channels_are_described_as_they_are(channels: int, order: str) -> None:
+    context = ExportContext(example_run(), "clahe")
+    context.segmenter.config = context.segmenter.config.replaced({"channels": channels})
+    described = Onnx().describe(context)["input"]
+    assert described["values"].startswith(f"{channels} channels, in the order of the files{order}, 0 to 255")
+    assert described["equalization"].endswith(", at the image's own size, each channel by itself")
 
 
 def test_without_the_packages_one_sentence_says_what_to_install(

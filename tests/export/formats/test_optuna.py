@@ -140,7 +140,7 @@ def test_plugins_without_which_the_space_cannot_be_read_are_named(tmp_path: Path
     plugins = [{"name": "my losses.py", "kind": "file", "sha256": "0" * 64}]
     folder = write_run(tmp_path / "run", [make_trial("a")], make_run(space=space, plugins=plugins))
     exported = api.Run(folder).export("optuna", f"sqlite:///{tmp_path / 'study.db'}")
-    assert exported.notes[-1].endswith("to load them, add --plugin 'my losses.py'")
+    assert exported.notes[-1].endswith("if you trust their code, add --plugin 'my losses.py'.")
 
 
 def test_a_journal_file(folder: RunFolder, tmp_path: Path) -> None:

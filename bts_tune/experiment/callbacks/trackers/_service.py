@@ -1,15 +1,17 @@
 """What the trackers of services share: nobody waits for a service, and what it misses is sent later.
 
 The record of the run is what is true. A file `trackers/<name>.json` in the run's folder says what the service has: the
-identifier of each trial there, and how many of its epochs. What it lacks is sent by the next invocation of the run, or
-by `bts-tune export RUN --to NAME`.
+identifier of each trial there, how many of its epochs, and which files. What it lacks is sent by the next invocation of
+the run, or by `bts-tune export RUN --to NAME`. The file holds for the address that it names: another one has nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
+import re
 import threading
 import time
 from abc import abstractmethod
@@ -34,6 +36,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 PATIENCE = 30.0
 """Seconds that the end of a run waits for a service."""
+
+_SLOWEST = 1_000_000
+"""Bytes a second of a slow line: files take their time besides."""
 
 _TABLES = ("report.html", "report.md", "configurations.csv", "leaderboard.csv", "epochs.csv", "split.csv", "run.json")
 
@@ -76,12 +81,17 @@ class ServiceTracker(Tracker):
             raise ConfigError(f"needs a package that is not installed; pip install 'bts-tune[{self.name}]'.")
         self.folder, self.run = Path(), dict[str, Any]()
         self._lock, self._wake = threading.Lock(), threading.Event()
+        self._address = ""
         self._unsent: dict[str, Unsent] = {}
         self._files: list[tuple[Path, str]] = []
         self._sent: dict[str, dict[str, Any]] = {}
         self._connected, self._told, self._over = False, False, False
         self._attempts, self._steps, self._problem = 0, 0, ""
         self._thread: threading.Thread | None = None
+
+    def address(self) -> str:
+        """Return where the service keeps what it is sent, without a password; at another address the run is new."""
+        return ""
 
     @abstractmethod
     def connect(self) -> None:
@@ -109,10 +119,15 @@ class ServiceTracker(Tracker):
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
         """Send files of the run, each with the folder that it belongs into; `RUN` keeps them, and is open."""
 
+    def portions(self, files: Sequence[tuple[Path, str]]) -> list[list[tuple[Path, str]]]:
+        """Return the files as `attach` is given them, none of which is sent again; by default one at a time."""
+        return [[file] for file in files]
+
     def start_run(self, folder: Path, run: Mapping[str, Any]) -> None:
         """Begin to send, with what earlier invocations could not send."""
         self.folder, self.run = folder, dict(run)
-        self._sent = _read(self._state_file)
+        self._address = self.address()
+        self._sent = _read(self._state_file, self._address)
         space, dataset = run.get("space") or {}, run.get("dataset") or {}
         about = {"space": space.get("name"), "dataset": dataset.get("path"), "profile": run.get("profile")}
         self._unsent[RUN] = Unsent({name: value for name, value in about.items() if value}, running=True)
@@ -158,13 +173,15 @@ class ServiceTracker(Tracker):
     def report_written(self, folder: Path) -> None:
         """Send the report, its tables and figures, and the best model."""
         run = RunFolder(folder).read_run()
+        status = str(run.get("status") or "")
         with self._lock:
             self._files = files_of(RunFolder(folder))
             self._unsent.setdefault(RUN, Unsent({})).ended = (
-                str(run.get("status") or ""),
+                "interrupted" if status == "running" else status,  # it was killed before it could say so
                 str(run.get("reason") or ""),
             )
-        self._wait()
+            patience = PATIENCE + sum(file.stat().st_size for file, _ in self._files) / _SLOWEST
+        self._wait(patience)
         self._over = True
         self._wake.set()
 
@@ -217,11 +234,16 @@ class ServiceTracker(Tracker):
                 f"by 'bts-tune export {self.folder} --to {self.name}'."
             )
 
-    def _wait(self) -> None:
-        """Wait for as long as the thread comes on, and for an attempt that begins now."""
+    def _wait(self, patience: float | None = None) -> None:
+        """Wait for as long as the thread comes on, and for an attempt that begins now.
+
+        Args:
+            patience: seconds without a step; by default `PATIENCE`.
+        """
+        patience = PATIENCE if patience is None else patience
         attempts, steps, since = self._attempts + 2, self._steps, time.monotonic()  # one may be under way
         self._wake.set()
-        while self.missing() and time.monotonic() < since + PATIENCE:
+        while self.missing() and time.monotonic() < since + patience:
             if self._problem:
                 if self._attempts >= attempts:
                     break
@@ -230,7 +252,7 @@ class ServiceTracker(Tracker):
                 steps, since = self._steps, time.monotonic()
             time.sleep(0.02)
         if self.missing() and not self._problem:
-            self._problem = f"it has not answered for {PATIENCE:g} s."
+            self._problem = f"it has not answered for {patience:.0f} s."
         self._go()
 
     def _work(self) -> None:
@@ -275,8 +297,19 @@ class ServiceTracker(Tracker):
             self.log(trial, sent["id"], rows)
             sent["epochs"] = max(sent["epochs"], *(row["epoch"] for row in rows))
             self._save()
-        if files:
-            self.attach(sent["id"], files)
+        kept = sent.get("files", {})
+        for portion in self.portions(files):
+            digests = {
+                f"{folder}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file, folder in portion
+            }
+            if all(kept.get(name) == digest for name, digest in digests.items()):
+                continue
+            if self._over:
+                return
+            self.attach(sent["id"], portion)
+            kept = sent["files"] = {**kept, **digests}
+            self._save()
+            self._steps += 1
         if ended is not None:
             self.close(trial, sent["id"], *ended)
             sent |= {"status": ended[0], "open": False}
@@ -292,8 +325,13 @@ class ServiceTracker(Tracker):
                 del self._unsent[trial]
 
     def _save(self) -> None:
-        content = {"version": 1, "trials": self._sent}
+        content = {"version": 1, "address": self._address, "trials": self._sent}
         write_atomically(self._state_file, json.dumps(content, indent=1))
+
+
+def without_secrets(address: str) -> str:
+    """Return an address without its user, password and query, which may hold a token."""
+    return re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", address)
 
 
 def _unix_seconds(written: Any) -> float | None:
@@ -304,10 +342,13 @@ def _unix_seconds(written: Any) -> float | None:
         return None
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what a service has, by trial; of another process than this, nothing is open there."""
+def _read(path: Path, address: str) -> dict[str, dict[str, Any]]:
+    """Return what the service at an address has, by trial; of another process than this, nothing is open there."""
     try:
-        trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        trials = content["trials"]
+        if content.get("address", address) != address:  # an earlier version named none
+            return {}
         return {str(trial): {**sent, "id": str(sent["id"]), "open": False} for trial, sent in trials.items()}
     except FileNotFoundError:
         return {}
@@ -322,6 +363,13 @@ def files_of(folder: RunFolder) -> list[tuple[Path, str]]:
     with contextlib.suppress(RunError):  # no trial has left a model
         found += [(best_model(folder) / name, "model") for name in ("model.json", "model.safetensors")]
     return found
+
+
+def by_artifact(files: Sequence[tuple[Path, str]]) -> list[list[tuple[Path, str]]]:
+    """Return the files of each artifact: one that is changed is a new version, and has all of its files."""
+    report = [one for one in files if one[1] != "model"]
+    model = [one for one in files if one[1] == "model"]
+    return [portion for portion in (report, model) if portion]
 
 
 def artifacts_of(files: Sequence[tuple[Path, str]]) -> dict[str, list[tuple[Path, str]]]:

@@ -11,9 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker
+from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker, without_secrets
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
 
 _LONGEST_VALUE = 500
@@ -52,14 +51,18 @@ class MLflow(ServiceTracker):
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if address is None:
             return f"MLflow: mlflow ui --backend-store-uri {self._own_store}"
-        return f"MLflow: {_shown(address)}, experiment {self._experiment_name}"
+        return f"MLflow: {without_secrets(address)}, experiment {self._experiment_name}"
 
     def problem(self, error: BaseException) -> str:
         """Say of a server that is out of reach no more than that; MLflow's sentence is five lines long."""
         address, cause = os.environ.get("MLFLOW_TRACKING_URI"), error.__cause__ or error.__context__
         if address is None or not isinstance(cause, OSError):  # those of requests are
             return super().problem(error)
-        return f"{_shown(address)} does not answer."
+        return f"{without_secrets(address)} does not answer."
+
+    def address(self) -> str:
+        """Return the server, or the database beside the run."""
+        return without_secrets(os.environ.get("MLFLOW_TRACKING_URI") or self._own_store)
 
     @property
     def _own_store(self) -> str:
@@ -135,9 +138,3 @@ class MLflow(ServiceTracker):
         """Send files as artifacts."""
         for file, folder in files:
             self._client.log_artifact(identifier, str(file), folder or None)
-
-
-def _shown(address: str) -> str:
-    """Return an address without a password."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -7,12 +7,13 @@ more.
 from __future__ import annotations
 
 import contextvars
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
+from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of, by_artifact, without_secrets
 from bts_tune.experiment.callbacks.trackers.base import GOOD_ENDS, OPEN_ENDS, TRACKERS
 
 
@@ -29,6 +30,10 @@ class Trackio(ServiceTracker):
     def location(self) -> str:
         """Return the command that shows the project."""
         return f"Trackio: trackio show --project {self._project}"
+
+    def address(self) -> str:
+        """Return the server or Space that was asked for; empty for this machine."""
+        return without_secrets(os.environ.get("TRACKIO_SERVER_URL") or os.environ.get("TRACKIO_SPACE_ID") or "")
 
     @property
     def _project(self) -> str:
@@ -75,6 +80,10 @@ class Trackio(ServiceTracker):
         level = AlertLevel.INFO if status in GOOD_ENDS else AlertLevel.WARN if status in OPEN_ENDS else AlertLevel.ERROR
         run.alert(f"{identifier}: {status}", text=reason or None, level=level)
         run.finish()
+
+    def portions(self, files: Sequence[tuple[Path, str]]) -> list[list[tuple[Path, str]]]:
+        """Return the files of each artifact."""
+        return by_artifact(files)
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
         """Send the report, and the best model, as an artifact each."""

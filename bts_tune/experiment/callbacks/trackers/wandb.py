@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of
+from bts_tune.experiment.callbacks.trackers._service import ServiceTracker, artifacts_of, by_artifact, without_secrets
 from bts_tune.experiment.callbacks.trackers.base import GOOD_ENDS, TRACKERS
 
 _SETTINGS = {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"}
@@ -34,6 +34,13 @@ class WandB(ServiceTracker):
         if self._mode == "online":
             return f"Weights & Biases: project {self._project}, group {self._group}"
         return f"Weights & Biases, {self._mode}: wandb sync {self.folder / 'wandb'}/offline-run-*"
+
+    def address(self) -> str:
+        """Return the server and its project, or that nothing has left the run's folder."""
+        if self._mode != "online":
+            return self._mode
+        server, entity = (os.environ.get(name, "") for name in ("WANDB_BASE_URL", "WANDB_ENTITY"))
+        return "/".join(filter(None, [without_secrets(server), entity, self._project]))
 
     @property
     def _mode(self) -> str:
@@ -90,6 +97,10 @@ class WandB(ServiceTracker):
         run.summary.update({"status": status, "reason": reason})
         run.finish(exit_code=0 if status in GOOD_ENDS else 1)
         del self._runs[trial]
+
+    def portions(self, files: Sequence[tuple[Path, str]]) -> list[list[tuple[Path, str]]]:
+        """Return the files of each artifact."""
+        return by_artifact(files)
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
         """Send the report, and the best model, as an artifact each."""

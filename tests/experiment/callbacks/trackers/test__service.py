@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +14,7 @@ import pytest
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.sending import send_run
 from bts_tune.experiment.callbacks.trackers import _service
-from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker
+from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker, without_secrets
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
 from bts_tune.experiment.callbacks.tracking import Tracking, choose_trackers
 from bts_tune.testing.trackers import TrackerContract, planned, row
@@ -28,6 +30,8 @@ class Shelf(ServiceTracker):
     answers: ClassVar[threading.Event] = threading.Event()
     trials: ClassVar[dict[str, dict[str, Any]]] = {}
     files: ClassVar[list[str]] = []
+    place: ClassVar[str] = "https://here"
+    seconds: ClassVar[float] = 0.0
     made: ClassVar[list[Shelf]] = []
 
     def __init__(self) -> None:
@@ -37,6 +41,9 @@ class Shelf(ServiceTracker):
     def _ask(self) -> None:
         if not self.answers.is_set():
             raise ConnectionError("nobody answers")
+
+    def address(self) -> str:
+        return self.place
 
     def connect(self) -> None:
         self._ask()
@@ -59,6 +66,7 @@ class Shelf(ServiceTracker):
 
     def attach(self, identifier: str, files: Sequence[tuple[Path, str]]) -> None:
         self._ask()
+        time.sleep(self.seconds)
         self.files.extend(f"{folder}/{file.name}" if folder else file.name for file, folder in files)
 
 
@@ -183,6 +191,75 @@ def test_sending_twice_sends_nothing_anew(tmp_path: Path) -> None:
     send_run(folder, "shelf")
     assert not kept("a")["epochs"]
     assert len(Shelf.trials) == 3
+
+
+def test_another_address_is_sent_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small_run(tmp_path / "mine")
+    send_run(folder, "shelf")
+    Shelf.trials.clear()
+    Shelf.files.clear()
+    monkeypatch.setattr(Shelf, "place", "https://there")
+    send_run(folder, "shelf")
+    assert list(kept("a")["epochs"]) == [1, 2, 3]
+    assert "report.html" in Shelf.files
+
+
+def test_a_list_of_an_earlier_version_names_no_address(tmp_path: Path) -> None:
+    folder = small_run(tmp_path / "mine")
+    send_run(folder, "shelf")
+    state = folder.path / "trackers" / "shelf.json"
+    content = json.loads(state.read_text())
+    assert content.pop("address") == "https://here"
+    state.write_text(json.dumps(content))
+    send_run(folder, "shelf")
+    assert len(Shelf.trials) == 3
+
+
+@pytest.mark.parametrize("patience", [1.0, 0.1])
+def test_files_that_take_long_arrive_and_none_is_sent_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(_service, "PATIENCE", patience)
+    monkeypatch.setattr(Shelf, "seconds", 0.4)
+    folder = small_run(tmp_path / "mine")
+    if patience < Shelf.seconds:  # a file outlasts it: what was sent stays sent
+        with pytest.raises(RunError, match="has not answered"):
+            send_run(folder, "shelf")
+        Shelf.made[-1]._thread.join(10)  # type: ignore[union-attr]
+        monkeypatch.setattr(_service, "PATIENCE", 1.0)
+    send_run(folder, "shelf")
+    assert sorted(Shelf.files) == ["figures/curve.png", "report.html", "run.json"]
+    (folder.path / "report.html").write_text("<p>another report</p>")
+    send_run(folder, "shelf")
+    assert Shelf.files[3:] == ["report.html"]
+
+
+def test_a_large_file_may_take_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_service, "PATIENCE", 0.1)
+    monkeypatch.setattr(_service, "_SLOWEST", 1000)
+    monkeypatch.setattr(Shelf, "seconds", 0.4)
+    folder = small_run(tmp_path / "mine")
+    (folder.path / "report.html").write_bytes(b"x" * 2000)
+    send_run(folder, "shelf")
+    assert "report.html" in Shelf.files
+
+
+def test_a_run_that_was_killed_is_interrupted(tmp_path: Path) -> None:
+    send_run(small_run(tmp_path / "mine", status="running", statuses=("running",)), "shelf")
+    assert (kept(RUN)["status"], kept("a")["status"]) == ("interrupted", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:secret@example.org/mlflow", "https://example.org/mlflow"),
+        ("http://127.0.0.1:7860/?write_token=secret", "http://127.0.0.1:7860/"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("team/space", "team/space"),
+    ],
+)
+def test_an_address_is_kept_without_secrets(address: str, shown: str) -> None:
+    assert without_secrets(address) == shown
 
 
 def test_a_run_that_has_no_reason_is_sent_none(tmp_path: Path) -> None:

@@ -187,6 +187,19 @@ def test_without_a_server_everything_stays_beside_the_run(tmp_path: Path, monkey
     assert list((tmp_path / "mlflow-files").rglob("report.html"))
 
 
+def test_a_run_that_was_tracked_here_can_be_sent_to_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small_run(tmp_path / "thaw", status="running", statuses=("complete", "interrupted"))
+    address = os.environ["MLFLOW_TRACKING_URI"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    send_run(folder, "mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    send_run(folder, "mlflow")
+    found = runs("thaw")
+    assert set(found) == {"thaw", "a", "b"}
+    assert [step for step, _ in epochs(found["a"])] == [1, 2, 3]
+    assert found["thaw"].info.status == "KILLED"  # its process died before it could say how it ended
+
+
 @pytest.mark.slow
 def test_a_server_that_goes_away_for_a_while_misses_nothing(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
