@@ -97,7 +97,7 @@ def test_the_refusal_names_every_change_and_the_way_on() -> None:
 def test_an_encoder_may_begin_from_several_weights() -> None:
     weights = [{"encoder": "resnet18", "sha256": digest} for digest in ("aa", None)]
     run = {"dataset": {"fingerprint": "f"}, "weights": weights}
-    given = {"fingerprint": "f", "versions": {}, "code": ""}
+    given: dict[str, Any] = {"fingerprint": "f", "versions": {}, "code": ""}
     assert changes_since(run, weights=weights, **given) == []
     other = [{"encoder": "resnet18", "sha256": "bb"}]
     assert changes_since(run, weights=other, **given) == ["the weights of resnet18 (aa or none, now bb)"]
