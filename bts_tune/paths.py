@@ -16,11 +16,16 @@ def user_path(written: str | Path, where: str = "") -> Path:
         where: what it is given for, such as `--cache`; the error begins with it.
 
     Raises:
-        ConfigError: it names the home folder of nobody, or holds a character that no path can hold.
+        ConfigError: it names the home folder of nobody, or holds a character that no path can hold, or no
+            UTF-8.
     """
     named = f"{where}: {quoted(str(written))}" if where else quoted(str(written))
     if "\0" in str(written):
         raise ConfigError(f"{named}: is no path, as it holds a zero byte.")
+    try:
+        str(written).encode()
+    except UnicodeEncodeError:  # the run records it
+        raise ConfigError(f"{named}: is no text in UTF-8; rename it.") from None
     try:
         return Path(written).expanduser()
     except RuntimeError:

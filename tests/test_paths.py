@@ -23,6 +23,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     [
         ("~nobody-here/a", "--cache: '~nobody-here/a': there is no home folder ~nobody-here; write the whole path."),
         ("a\0b", r"--cache: 'a\x00b': is no path, as it holds a zero byte."),
+        ("r\udcff", r"--cache: 'r\udcff': is no text in UTF-8; rename it."),
     ],
 )
 def test_a_path_that_cannot_be_is_one_sentence(written: str, sentence: str) -> None:

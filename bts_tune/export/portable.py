@@ -2,8 +2,8 @@
 
 An image of any size goes in and its probability map of the same size comes out, as `Segmenter.probability` has it:
 equalised, resized, standardised, segmented, resized back. OpenCV does the resizing there. Here it is done by products
-with matrices whose sizes follow from the image, which every exporter can carry. They have OpenCV's values, up to
-rounding: one grey level in a few pixels.
+with matrices whose sizes follow from the image, which every exporter can carry. They have OpenCV's values:
+the same ones where a side is enlarged, otherwise up to rounding of sums, which is one grey level in a few pixels.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def equalize_histogram(image: torch.Tensor) -> torch.Tensor:
     counts = torch.zeros(image.shape[0], _GREY_VALUES).scatter_add(1, values, torch.ones(values.shape))
     total = counts.sum(1, keepdim=True)
     lowest = counts.gather(1, (counts > 0).float().argmax(1, keepdim=True))
-    # The lowest value becomes 0 and the highest 255.
-    scale = (_GREY_VALUES - 1) / (total - lowest).clamp(min=1)
+    # The lowest value becomes 0 and the highest 255. By a tensor, because torch takes the reciprocal below a number.
+    scale = torch.full_like(total, _GREY_VALUES - 1) / (total - lowest).clamp(min=1)
     table = ((counts.cumsum(1) - lowest).clamp(min=0) * scale).round().clamp(max=_GREY_VALUES - 1)
     unchanged = torch.arange(_GREY_VALUES, dtype=torch.float32).unsqueeze(0)
     table = torch.where(total == lowest, unchanged, table)  # an image of one value stays as it is
@@ -102,12 +102,25 @@ def resize_by_area(image: torch.Tensor, size: int) -> torch.Tensor:
     """
     height, width = image.shape[2], image.shape[3]
     sides = torch.stack([torch.full((), height), torch.full((), width)])
-    averaged = (sides >= size).all()
-    rows = torch.where(averaged, _area(height, size), _area_linear(height, size))
-    columns = torch.where(averaged, _area(width, size), _area_linear(width, size))
     # OpenCV rounds halves up where four pixels become one, and elsewhere to the even number.
     halves_up = 0.1 * (sides == 2 * size).all()
-    return (rows @ image @ columns.T + halves_up).round()
+    averaged = (_area(height, size) @ image @ _area(width, size).T + halves_up).round()
+    return torch.where((sides >= size).all(), averaged, _interpolated(image, size))
+
+
+def _interpolated(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Return what OpenCV's `INTER_AREA` makes of images where a side is enlarged: of two pixels along each side.
+
+    OpenCV computes in whole numbers and drops what is behind the point in between; so is it here, in floats that hold
+    all of these numbers.
+    """
+    top, upper, bottom, lower = _pairs(image.shape[2], size)
+    left, before, right, after = _pairs(image.shape[3], size)
+    along = image @ (before * left + after * right).float().T
+    along = (along / 2**4).floor()
+    from_top = (upper * (top.float() @ along).double() / 2**16).floor()
+    from_bottom = (lower * (bottom.float() @ along).double() / 2**16).floor()
+    return ((from_top + from_bottom + 2) / 2**2).floor().float()
 
 
 def _area(old: int, new: int) -> torch.Tensor:
@@ -117,14 +130,18 @@ def _area(old: int, new: int) -> torch.Tensor:
     return (overlap.clamp(min=0) / scale).float()
 
 
-def _area_linear(old: int, new: int) -> torch.Tensor:
-    """Return the matrix [new, old] of OpenCV's `INTER_AREA` where another side is enlarged: of two pixels each."""
+def _pairs(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return which old pixels a new one lies between, as matrices [new, old] of 0 and 1, and in how many 2048ths.
+
+    First the one before and its weight [new, 1], then the one behind and its weight; float64.
+    """
     scale, old_pixels, new_pixels = _grid(old, new)
-    first = (new_pixels * scale).floor()
+    first = (new_pixels * scale).floor().clamp(max=old - 1)
     share = ((new_pixels + 1) - (first + 1) * (1 / scale)).float()
-    share = torch.where(share <= 0, torch.zeros_like(share), share - share.floor())
+    share = torch.where((share <= 0) | (first >= old - 1), torch.zeros_like(share), share - share.floor())
     second = (first + 1).clamp(max=old - 1)
-    return (1 - share) * (old_pixels == first) + share * (old_pixels == second)
+    weights = ((1 - share) * 2**11).round().double(), (share * 2**11).round().double()
+    return (old_pixels == first).double(), weights[0], (old_pixels == second).double(), weights[1]
 
 
 def _linear(old: int, new: int) -> torch.Tensor:

@@ -24,15 +24,29 @@ def slice_of(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [64, 224])
 @pytest.mark.parametrize(
     ("height", "width"),
-    [(64, 64), (128, 128), (448, 448), (256, 256), (300, 200), (65, 70), (200, 200), (40, 40), (100, 40), (40, 600)],
+    [
+        (64, 64),
+        (128, 128),
+        (448, 448),
+        (1, 1),
+        (63, 65),
+        (32, 512),
+        (256, 256),
+        (300, 200),
+        (65, 70),
+        (200, 200),
+        (40, 40),
+        (100, 40),
+        (40, 600),
+    ],
 )
 def test_resizing_is_opencv_s(height: int, width: int, size: int) -> None:
     image = slice_of(height, width)
     expected = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(float)
     found = resize_by_area(torch.from_numpy(image)[None, None].float(), size)[0, 0].numpy()
     assert np.abs(found - expected).max() <= 1
-    # Where nothing is enlarged OpenCV computes in floats, otherwise in fractions of 1/2048.
-    assert (found != expected).mean() <= (0.01 if min(height, width) >= size else 0.2)
+    # Where nothing is enlarged OpenCV computes in floats, otherwise in whole numbers.
+    assert (found != expected).mean() <= (0.01 if min(height, width) >= size else 0.0)
 
 
 def test_resizing_is_opencv_s_for_every_size_of_image() -> None:
@@ -41,10 +55,13 @@ def test_resizing_is_opencv_s_for_every_size_of_image() -> None:
         image = slice_of(side, 150 - side // 2)
         expected = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA).astype(float)
         found = resize_by_area(torch.from_numpy(image)[None, None].float(), 96)[0, 0].numpy()
-        assert np.abs(found - expected).max() <= 1, image.shape
+        assert np.abs(found - expected).max() <= (1 if min(image.shape) >= 96 else 0), image.shape
 
 
 def test_equalisation_is_opencv_s_of_each_image_by_itself() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (63, 200), dtype=np.uint8)
+    alone = equalize_histogram(torch.from_numpy(noise)[None, None])[0, 0].numpy()
+    np.testing.assert_array_equal(alone, cv2.equalizeHist(noise))
     images = np.stack([slice_of(48, 60), np.full((48, 60), 9, np.uint8), slice_of(100, 100)[40:88, 20:80]])
     found = equalize_histogram(torch.from_numpy(images).unsqueeze(1))
     assert found.dtype == torch.uint8

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bts_tune.errors import RunError
+from bts_tune.paths import user_path
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.objective import DICE_LOSS, Objective
 from bts_tune.results.record.schema import Stage, read_events, read_rows, read_run_file
@@ -58,7 +59,9 @@ def refuse_existing(path: Path) -> None:
 
     Raises:
         RunExistsError: there is something.
+        ConfigError: it is no path that a run can record.
     """
+    user_path(path.absolute())  # absolute: a tilde in it is a name by now
     if (path / "run.json").exists():
         raise RunExistsError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
     try:
@@ -286,7 +289,11 @@ class RunFolder:
 
     def write_run(self, run: Mapping[str, Any]) -> None:
         """Replace `run.json`."""
-        write_atomically(self.run_file, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        try:
+            write_atomically(self.run_file, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        except UnicodeEncodeError as error:  # such as an argument of the command
+            found = quoted(error.object[: error.end].rpartition('"')[2])
+            raise RunError(f"{self.run_file}: cannot hold {found}, which is no text in UTF-8.") from None
 
     def update_run(self, **changes: Any) -> None:
         """Replace fields of `run.json`."""

@@ -138,7 +138,7 @@ def pull(uri: str, target: Path, *, force: bool = False, say: Say = lambda text:
             moved = _plus(moved, _bring(name, files[name], place, new, target, own, say))
         earlier = {name: what for name, what in own.items() if name in _RECORD}
         if not force and not _follows(new, earlier):
-            shutil.rmtree(new)
+            shutil.rmtree(new, ignore_errors=True)  # a run that had no trial yet has left none
             raise _is_newer(str(target), str(place))
         for name in sorted(files.keys() - set(_RECORD)):
             moved = _plus(moved, _bring(name, files[name], place, new, target, own, say))
@@ -183,7 +183,7 @@ def _plus(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 
 def _take_place(new: Path, target: Path, files: Files, own: Files) -> None:
-    """Put the new folder in the place of the old one; what only the old one has stays, but for models."""
+    """Put the new folder in the place of the old one; what it alone has stays, but for models and Ray's state."""
     for file in [path for path in new.rglob("*") if path.is_file()]:
         if file.relative_to(new).as_posix() not in files:  # of another pull that was cut off
             file.unlink()

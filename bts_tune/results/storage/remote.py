@@ -107,6 +107,8 @@ class RemoteFiles:
                 f"because the run records it; {self._hint()}."
             )
         if self._scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                raise ConfigError(f"{uri}: names the machine {parts.netloc!r}; a folder of this one is file:///FOLDER.")
             self._base = parts.path or "/"
         elif not parts.netloc:
             raise ConfigError(f"{uri}: names no bucket; allowed are {ALLOWED}.")

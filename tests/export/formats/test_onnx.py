@@ -48,6 +48,15 @@ def test_it_is_one_valid_file_with_free_sizes_that_says_what_it_is() -> None:
     assert beside["input"]["equalization"] == "inside the model"
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 30), (63, 200)])
+def test_an_image_smaller_than_the_network_s_size_is_predicted_as_by_the_run(height: int, width: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    found = session(exported_once(TestOnnx).folder / "model.onnx").run(None, {"image": image[None, None]})[0][0, 0]
+    np.testing.assert_allclose(
+        found, api.Run(example_run()).best_model("plain", device="cpu").probability(image), atol=1e-5
+    )
+
+
 def test_the_documented_architecture_with_dropout(tmp_path: Path) -> None:
     fields = {"decoder": "unet", "encoder": "efficientnet-b0", "image_size": 32}
     run = api.Run(train_run(tmp_path / "run", {"unet": fields}))

@@ -49,8 +49,9 @@ def test_images_may_have_any_size() -> None:
         image = np.ascontiguousarray(image)
         with torch.no_grad():
             found = module(torch.from_numpy(image)[None, None]).numpy()[0, 0]
-        # Where OpenCV rounds a grey value otherwise, a pixel differs a little.
-        np.testing.assert_allclose(found, model.probability(image), atol=0.02)
+        # Where OpenCV averages, it may round a grey value otherwise, and a pixel differs a little.
+        atol = 0.02 if min(image.shape) >= 64 else 1e-5
+        np.testing.assert_allclose(found, model.probability(image), atol=atol)
 
 
 def test_torch_alone_loads_it() -> None:

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bts_tune.errors import RunError
+from bts_tune.errors import ConfigError, RunError
 from bts_tune.results.record.files import write_atomically
-from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord, refuse_existing
 
 HOLDER = """
 import sys
@@ -153,6 +153,14 @@ def test_a_run_file_that_cannot_be_read_is_one_sentence(folder: RunFolder, conte
     with pytest.raises(RunError, match=re.escape(why)) as error:
         RunFolder.open(folder.path)
     assert "run.json" in str(error.value)
+
+
+def test_a_text_that_is_not_utf_8_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"run\.json: cannot hold 'r\\udcff', which is no text in UTF-8\.$"):
+        RunFolder.create(tmp_path / "run", {"command": ["bts-tune", "--results", "r\udcff"]})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="is no text in UTF-8; rename it"):
+        refuse_existing(tmp_path / "r\udcff" / "run")
 
 
 def test_a_run_cannot_be_created_where_nothing_can_be_written(tmp_path: Path) -> None:

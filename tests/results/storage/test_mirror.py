@@ -78,6 +78,15 @@ def test_a_newer_state_stays(folder: RunFolder, tmp_path: Path) -> None:
     assert contents(tmp_path / "other" / "mine") == contents(folder.path)
 
 
+def test_a_mirror_of_before_the_first_trial_is_older(folder: RunFolder, tmp_path: Path) -> None:
+    push(RunFolder.create(tmp_path / "empty" / "mine", {"run": "mine"}), str(tmp_path))
+    before = contents(folder.path)
+    with pytest.raises(RunError, match=r"here/mine: holds a newer state of the run than"):
+        pull(str(tmp_path / "mine"), folder.path)
+    assert contents(folder.path) == before
+    assert [path.name for path in folder.path.parent.iterdir()] == ["mine"]
+
+
 class CutOffError(Exception):
     pass
 

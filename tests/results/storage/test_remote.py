@@ -70,6 +70,7 @@ def test_files_of_a_folder_are_written_read_listed_and_removed(tmp_path: Path) -
     [
         ("ftp://host/x", "the scheme ftp:// is not supported; allowed are s3://BUCKET/FOLDER"),
         ("s3:///x", "names no bucket"),
+        ("file://data/runs", "names the machine 'data'; a folder of this one is file:///FOLDER."),
         ("", "names no place"),
         ("s3://key:hidden@bucket/x", "credentials must not stand in it"),
         ("s3://[bucket]/runs", "s3://[bucket]/runs: is no address; allowed are"),
