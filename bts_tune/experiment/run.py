@@ -34,7 +34,7 @@ from bts_tune.experiment.planning.inputs import (
     reopen_dataset,
     require_batches,
 )
-from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing
+from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, require_weight_files
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
@@ -86,7 +86,9 @@ def start(
     """
     with signals_as_ctrl_c():
         results = lasting(results, console)
-        return _start(_absolute(options), results, name, command, console, report, space)
+        # Of a run that goes on they stay as they are on record, where configurations are told apart by them.
+        options = _absolute(options).replaced(overrides=with_paths_beside(options.overrides, Path.cwd()))
+        return _start(options, results, name, command, console, report, space)
 
 
 def lasting(results: Path, console: Console) -> Path:
@@ -389,8 +391,7 @@ def _absolute(options: RunOptions) -> RunOptions:
     }
     if options.storage is not None and "://" not in options.storage:
         absolute["storage"] = str(user_path(options.storage, "--storage").absolute())
-    overrides = with_paths_beside(options.overrides, Path.cwd())
-    return options.replaced(**absolute, overrides=overrides, plugins=[full_name(name) for name in options.plugins])
+    return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
 
 
 def dry_run(
@@ -428,6 +429,7 @@ def dry_run(
         find_run(options.warm_start, results)
     if options.storage is not None:
         require_place(options.storage, "--storage")
+    require_weight_files(resolved, options, cache_folder(options))
     downloads = encoders_to_download(resolved, options, cache_folder(options))
     dataset = open_data(options, console)
     folds: Mapping[int | None, Dataset] = {None: dataset}

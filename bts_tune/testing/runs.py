@@ -337,6 +337,7 @@ def write_run(path: Path, trials: list[TrialRecord], run: dict[str, Any] | None 
             stage=record.stage,
             origin=record.origin,
             fold=record.fold,
+            **({"full": record.full} if record.full else {}),
         )
     for record in trials:
         if record.status != "waiting":

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import bts_tune as bt
+from bts_tune.api.datasets import with_splits
+from bts_tune.data.training_share import with_training_share
 from bts_tune.errors import BtsTuneError, ConfigError, DataError, RunError
 from bts_tune.training.prediction.segmenter import Segmenter
 from tests.api.studies import FIELDS
@@ -70,3 +72,11 @@ def test_a_folder_that_cannot_be_one_is_refused_before_anything_is_trained(
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be a folder to keep the training in"):
         bt.train(FIELDS, slices, folder=tmp_path / folder)
+
+
+def test_a_share_of_the_training_images_is_of_whole_groups_as_in_a_run(slices: Path) -> None:
+    dataset = with_splits(bt.open_dataset(slices), grouped=True)
+    kept = with_training_share(dataset, 0.5).records["train"]
+    groups = {record.group for record in kept}
+    assert None not in groups
+    assert {record.name for record in kept} == {one.name for one in dataset.records["train"] if one.group in groups}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bts_tune.errors import ConfigError
-from bts_tune.space import list_spaces, load_space, loader, space_folders
+from bts_tune.space import Space, list_spaces, load_space, loader, space_folders
 from tests.space.builders import from_text
 
 BASELINES = [trial.name for trial in load_space("baseline").resolve().named]
@@ -104,3 +104,26 @@ class TestIncluding:
         (tmp_path / "other.yaml").write_text("name: other\ndescription: d\ntrials: {one: {config: {epochs: 0}}}\n")
         with pytest.raises(ConfigError, match=r"other\.yaml: trials\.one\.config\.epochs: "):
             from_text(tmp_path, "include: [./other.yaml]\n")
+
+
+def test_files_of_weights_begin_at_the_space_s_own_folder(tmp_path: Path) -> None:
+    space = from_text(
+        tmp_path,
+        """
+trials:
+  a: {config: {encoder_weights: mine.pth}}
+  b: {config: {encoder_weights: none}}
+search:
+  parameters:
+    encoder_weights: {choices: [imagenet, ../other.pth]}
+    learning_rate: {float: [1.0e-4, 1.0e-2], when: {encoder_weights: [../other.pth]}}
+""",
+    )
+    resolved = space.resolve()
+    assert [one.config.encoder_weights for one in resolved.named] == [str(tmp_path / "mine.pth"), "none"]
+    assert resolved.search is not None
+    other = str(tmp_path / ".." / "other.pth")
+    assert resolved.search.parameters["encoder_weights"].choices == ["imagenet", other]
+    assert resolved.search.parameters["learning_rate"].when == {"encoder_weights": [other]}
+    (again,) = Space.from_document(space.document).resolve(only=["a"]).named
+    assert again.config == resolved.named[0].config

@@ -154,7 +154,7 @@ class Recorder:
 
     def _enter(self, trial: str, row: Mapping[str, Any]) -> None:
         """Keep by what the best epoch of a trial ranks it; the earliest of equals, as `TrialRecord.best_row`."""
-        key = self._objective.sort_key(self._objective.value(row), row["val_dice_loss"], row["val_iou"])
+        key = self._objective.rank_of(row)
         if trial not in self._keys or key[0] < self._keys[trial][0]:
             self._keys[trial] = key
 
@@ -182,9 +182,9 @@ class Recorder:
     def _find_beaten(self, trial: str) -> str | None:
         """Compare a full-budget trial with the best so far; return the one whose weights nobody needs any more.
 
-        Of the configurations with one seed the best one is kept, by what `results.ranking` ranks them. All
-        trainings of one with several seeds are kept until they are evaluated, since only their mean tells
-        whether it wins; so are baselines, folds and the final stage.
+        Of the configurations with one seed the best one is kept, by what `results.ranking` ranks them. All trainings of
+        one with several seeds are kept until they are evaluated, since only their mean tells whether it wins; so are
+        baselines, folds and the final stage.
         """
         planned = self._trials[trial]
         if planned.stage == "final" or planned.fold is not None or self._seeds[planned.name] > 1:

@@ -208,13 +208,15 @@ class LeftToMeasure:
 
     def say_if_no_ensemble(self, console: Console) -> None:
         """Say why there is no ensemble, where one was asked for and cannot be."""
-        why = (
-            f"the weights of {', '.join(record.trial for record in self.lost)} were not kept; bts-tune final RUN "
-            "--final-seeds N --ensemble trains the best configuration again."
-            if self.lost
-            else "the best configuration was trained once; --seeds, --final-seeds or --folds train it several times."
-        )
         if self.ensemble and len(self.members) < 2:
+            names = ", ".join(record.trial for record in self.lost)
+            why = (
+                f"the weights of {names} were not kept; bts-tune final RUN "
+                "--final-seeds N --ensemble trains the best configuration again."
+                if self.lost
+                else "the best configuration was trained once; --seeds, --final-seeds or --folds train it several "
+                "times."
+            )
             console.print(
                 f"--ensemble: there is nothing to average, because {why}",
                 highlight=False,
@@ -309,9 +311,13 @@ def _variants(
 
     def is_measured(one: _Variant) -> bool:
         before = recorded[one.trial].get(one.name)
+        if before is None:
+            return False
         names = [record.trial for record in one.members]
-        # More seeds, or another `--ensemble-top`, make another ensemble.
-        return before is not None and before.get("members", names) == names
+        measured_with = before.get("members", names)
+        # More seeds, or another `--ensemble-top`, make another ensemble; weights that are lost make no better one.
+        lost = [name for name in measured_with if not (folder.model_folder(name) / "model.json").is_file()]
+        return measured_with == names or (bool(lost) and set(names) < set(measured_with))
 
     return [one for one in found if not is_measured(one)]
 

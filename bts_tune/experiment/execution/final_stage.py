@@ -76,6 +76,10 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
     trials = folder.trials()
     known = {record.trial for record in trials}
     origins = configurations_to_repeat(trials, final.top)
+    if not origins:
+        return
+    # First: a process that is killed in between leaves no search open that was closed.
+    folder.update_run(extensions_closed=len(folder.read_run().get("extensions") or []))
     index = len(trials)
     for seed in fresh_seeds(trials, final.seeds):
         for origin in origins:
@@ -83,9 +87,6 @@ def plan_final(folder: RunFolder, final: Final, reason: str) -> None:
             if planned.trial not in known:
                 folder.append_event("planned", planned.trial, **planned.event())
                 index += 1
-    if not origins:
-        return
-    folder.update_run(extensions_closed=len(folder.read_run().get("extensions") or []))
     for record in trials:
         if record.stage == "search" and record.status not in FINISHED:
             done = (

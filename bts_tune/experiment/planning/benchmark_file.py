@@ -211,7 +211,7 @@ def read_benchmark(path: Path, *, run_plugins: bool = False) -> BenchmarkFile:
     Raises:
         ConfigError: one sentence with the file, the field, its value and what is allowed.
     """
-    content = read_yaml(path)
+    content = with_paths_beside(read_yaml(path), path.resolve().parent)
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: must be a mapping with the keys {', '.join(_keys())}.")
     named = content.get("plugins")
@@ -293,10 +293,9 @@ def _chosen(
     elif one.run is not None:
         found = _of_run(one.run, one.trial, beside, results, where)
     else:
-        given = with_paths_beside(check_fields(one.config or {}, f"{where}.config"), beside)
-        fields = TrialConfig.parse(given, f"{where}.config").to_dict()
+        fields = TrialConfig.parse(check_fields(one.config or {}, f"{where}.config"), f"{where}.config").to_dict()
         found = ChosenConfiguration(_without_seed(fields), "the benchmark's file")
-    changes = with_paths_beside(check_fields(one.set_, f"{where}.set"), beside)
+    changes = check_fields(one.set_, f"{where}.set")
     config = _without_seed(TrialConfig.parse(override(found.config, changes), where).to_dict())
     changed = tuple(field for field, value in config.items() if found.config.get(field) != value)
     published = None if changed else found.published

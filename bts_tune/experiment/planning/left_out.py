@@ -59,13 +59,21 @@ def encoders_to_download(space: ResolvedSpace, options: RunOptions, cache: Path)
     """Return the encoders of a space whose weights are not on this machine, in the order of the space.
 
     Raises:
-        WeightsError: the folder of `--weights-dir` or a file of weights is not there, or the file does not fit.
+        WeightsError: the folder of `--weights-dir` is not there.
+    """
+    wanted = [encoder for encoder, weights in encoders(space) if weights == "imagenet"]
+    return [one for one in wanted if weights_here(one, "imagenet", _weights_dir(options), cache) is None]
+
+
+def require_weight_files(space: ResolvedSpace, options: RunOptions, cache: Path) -> None:
+    """Refuse files of weights that a trial of the space names and that cannot be its encoder's.
+
+    Raises:
+        WeightsError: one is not there, or does not fit.
     """
     for encoder, weights in encoders(space):
         if weights not in ("imagenet", "none"):
             resolve_weights(encoder, weights, _weights_dir(options), cache)
-    wanted = [encoder for encoder, weights in encoders(space) if weights == "imagenet"]
-    return [one for one in wanted if weights_here(one, "imagenet", _weights_dir(options), cache) is None]
 
 
 def leave_out_missing(

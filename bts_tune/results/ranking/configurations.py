@@ -130,8 +130,7 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
 
 
 def _rank_of(record: TrialRecord) -> tuple[float, float, float, str]:
-    best, objective = _best(record), record.objective
-    return (*objective.sort_key(objective.value(best), best["val_dice_loss"], best["val_iou"]), record.trial)
+    return (*record.objective.rank_of(_best(record)), record.trial)
 
 
 def _best(record: TrialRecord) -> dict[str, Any]:

@@ -26,10 +26,9 @@ def ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     Within the result's stage, ranked ones come first (the replicates of the best configuration, then of the next; see
     `configurations`), each configuration's by the objective, then validation Dice loss, then IoU at that epoch, higher
     first, then identifier. A second training of one configuration with the same seed closes them. Then come those
-    stopped early, interrupted or running, diverged, out of memory or failed, and waiting, each group in the
-    same order. Trials without rows close their group in the order of planning. A
-    complete trial whose rows are lost stands with the failed ones. The search that precedes a final stage is in the
-    same order, trial by trial.
+    stopped early, interrupted or running, diverged, out of memory or failed, and waiting, each group in the same order.
+    Trials without rows close their group in the order of planning. A complete trial whose rows are lost stands with the
+    failed ones. The search that precedes a final stage is in the same order, trial by trial.
     """
     ranks = configuration_ranks(trials)
     result = result_stage(trials)
@@ -92,6 +91,4 @@ def _sort_key(record: TrialRecord, rank: int) -> tuple[object, ...]:
             record.index,
             record.trial,
         )
-    objective = record.objective
-    by = objective.sort_key(objective.value(best), best["val_dice_loss"], best["val_iou"])
-    return (_GROUPS.index(group), rank, *by, 0, record.trial)
+    return (_GROUPS.index(group), rank, *record.objective.rank_of(best), 0, record.trial)

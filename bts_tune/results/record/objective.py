@@ -107,6 +107,10 @@ class Objective:
         """Return what puts the best first: the objective, then the Dice loss, then the IoU."""
         return (self.cost(value), dice_loss, -iou)
 
+    def rank_of(self, row: Mapping[str, Any]) -> tuple[float, float, float]:
+        """Return the `sort_key` of one epoch's row."""
+        return self.sort_key(self.value(row), row["val_dice_loss"], row["val_iou"])
+
 
 DICE_LOSS = Objective()
 """The default."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bts_tune.experiment.execution.evaluation import (
     _measured,
     _variants,
     ensemble_members,
+    left_to_measure,
     models_that_lack,
 )
 from bts_tune.experiment.planning.options import RunOptions
@@ -78,6 +80,33 @@ def test_an_ensemble_keeps_every_training_of_the_winner(tmp_path: Path) -> None:
     assert {record.trial for record in joint[0].members} == names
     assert {one.trial for one in found if one.name == "tta"} == {record.trial for record in trials}
     assert _variants(folder, trials, [], RunOptions(space="x")) == []
+
+
+def test_an_ensemble_is_measured_anew_with_more_trainings_but_not_with_fewer(tmp_path: Path) -> None:
+    trials = make_final(make_search(epochs=3), top=1, seeds=3)
+    folder = with_models(tmp_path / "run", trials)
+    options = RunOptions(space="x", ensemble=True)
+    first, *others = ensemble_members(trials)
+    names = [record.trial for record in (first, *others)]
+
+    def waiting() -> list[list[str]]:
+        left = left_to_measure(folder, options)
+        found = _variants(folder, left.measured, left.members, options)
+        return [[record.trial for record in one.members] for one in found]
+
+    def record_with(members: list[str]) -> None:
+        metrics = {"test_dice_loss": 0.2}
+        folder.append_event("variant", first.trial, variant="ensemble", metrics=metrics, seconds=1.0, members=members)
+
+    record_with(names[:2])
+    assert waiting() == [names]
+    record_with(names)
+    assert waiting() == []
+    shutil.rmtree(folder.model_folder(names[-1]))
+    assert waiting() == []
+    left = left_to_measure(folder, options)
+    assert [record.trial for record in left.lost] == names[-1:]
+    assert names[-1] not in [record.trial for record in left.waiting]
 
 
 def test_an_ensemble_of_several_configurations_sees_images_prepared_alike() -> None:

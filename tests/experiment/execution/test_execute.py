@@ -85,3 +85,13 @@ def test_a_complete_run_goes_on_where_something_is_left(
     assert "nothing is left" not in output
     assert scored.exists()
     assert list(ray_folder.iterdir())
+
+
+def test_what_is_added_to_a_complete_run_is_left_to_do(with_final: Finished, command: Command) -> None:
+    folder = command.copy_of(with_final.folder)
+    # It is refused on this machine only once there is something to train.
+    asked = ["--num-trials", "2", "--no-dashboard", "--concurrent", "99999"]
+    code, output, errors = command.here("--extend", folder.path.name, *asked)
+    assert code == 2, output
+    assert "--concurrent 99999: there are" in errors
+    assert "nothing is left" not in output

@@ -7,7 +7,10 @@ import pytest
 from bts_tune.errors import RunError
 from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, record_start
+from bts_tune.experiment.planning.changes import changes_since, code_hash
+from bts_tune.experiment.planning.environment import versions
 from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.plugins import loaded_plugins
 from bts_tune.results.record.run_folder import RunExistsError, RunFolder
 
 OPTIONS = RunOptions(space="baseline")
@@ -69,3 +72,22 @@ def test_another_device_is_refused_or_recorded(folder: RunFolder) -> None:
     assert [one["changed"] for one in run["changes"]] == [["the dataset", "the device ('cuda (A GPU)', now 'cpu')"]]
     assert run["device"] == "cpu"
     assert run["weights"] == [{"encoder": "resnet18", "sha256": "s"}]
+
+
+def test_what_is_allowed_once_is_what_the_next_resume_is_compared_with(folder: RunFolder) -> None:
+    record_start(folder, OPTIONS, CPU, None)
+    folder.update_run(plugins=[{"name": "gone.py", "kind": "file", "sha256": "0"}])
+    record_start(folder, OPTIONS, CPU, resumed("plugin gone.py, which is not loaded", allow=True))
+    run = folder.read_run()
+    loaded = loaded_plugins()
+    assert run["plugins"] == [plugin.describe() for plugin in loaded]
+    fingerprint = {"dataset": {"fingerprint": "f"}}
+    found = changes_since(
+        run | fingerprint,
+        fingerprint="f",
+        weights=run["weights"],
+        versions=versions(),
+        code=code_hash(),
+        plugins=loaded,
+    )
+    assert found == []

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from bts_tune.api.run import Run
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.planning.benchmark_file import Benchmark, load_benchmark
+from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import load_space
 from bts_tune.testing.runs import make_row, make_run, make_trial, write_run
 
@@ -99,6 +101,27 @@ def test_the_winner_of_a_run_and_one_of_its_configurations(folder: Path) -> None
     (folder / "results" / "earlier" / "run.json").unlink()
     again = load(folder, found.to_dict(), configurations=chosen)
     assert again.configurations == found.configurations
+
+
+def test_the_winner_of_a_search_at_a_lower_fidelity_is_taken_in_full(folder: Path) -> None:
+    lower = make_trial("t", rows=[make_row("t", 1, 0.2)], epochs=1, image_size=32, train_share=0.5)
+    lower.full = {"image_size": 64, "train_share": 1.0}
+    write_run(folder / "results" / "earlier", [lower], make_run(run="earlier"))
+    chosen = {"winner": {"run": "earlier"}, "light": {"config": {"decoder": "fpn"}}}
+    config = load(folder, configurations=chosen).configurations["winner"].config
+    assert (config["image_size"], config["train_share"]) == (64, 1.0)
+    best = Run(RunFolder.open(folder / "results" / "earlier")).best_config
+    assert (best.image_size, best.train_share) == (64, 1.0)
+
+
+def test_files_of_weights_begin_at_the_file(folder: Path) -> None:
+    given = {"config": {"encoder_weights": "mine.pth"}}
+    found = load(folder, configurations={"a": given, "b": {"space": "baseline", "trial": "unet-b0"}}, set={"epochs": 2})
+    assert found.configurations["a"].config["encoder_weights"] == str(folder / "mine.pth")
+    assert found.configurations["b"].config["encoder_weights"] == "imagenet"
+    assert load(folder, set={"encoder_weights": "x/y.pth"}).runs[0].options["overrides"] == {
+        "encoder_weights": str(folder / "x" / "y.pth")
+    }
 
 
 def test_datasets_and_splits_may_be_added_and_a_dataset_may_move(folder: Path) -> None:

@@ -89,6 +89,9 @@ def test_only_a_run_that_can_be_compared_is_learnt_from(
     without = {name: parameter for name, parameter in search.parameters.items() if name != "schedule"}
     refused("parameter 'schedule' differs", earlier=replace(search, parameters=without))
     refused("had image_size 224, here it is 128", new=replace(search, fields={**search.fields, "image_size": 128}))
+    focal = replace(search, fields={**search.fields, "my_gamma": 2.0})
+    refused("had my_gamma 2.0, here it is None", earlier=focal)
+    refused("had my_gamma None, here it is 2.0", new=focal)
     lower = replace(search, fields={**search.fields, "train_share": 0.5}, full={"train_share": 1.0})
     refused("had train_share 1.0, here it is 0.5, so their figures cannot be compared", new=lower)
     read_earlier(earlier_run, lower, lower, "f")

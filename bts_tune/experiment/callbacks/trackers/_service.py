@@ -299,9 +299,7 @@ class ServiceTracker(Tracker):
             self._save()
         kept = sent.get("files", {})
         for portion in self.portions(files):
-            digests = {
-                f"{folder}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file, folder in portion
-            }
+            digests = {f"{folder}/{file.name}": _sha256(file) for file, folder in portion}
             if all(kept.get(name) == digest for name, digest in digests.items()):
                 continue
             if self._over:
@@ -327,6 +325,11 @@ class ServiceTracker(Tracker):
     def _save(self) -> None:
         content = {"version": 1, "address": self._address, "trials": self._sent}
         write_atomically(self._state_file, json.dumps(content, indent=1))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def without_secrets(address: str) -> str:

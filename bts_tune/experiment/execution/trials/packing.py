@@ -44,6 +44,7 @@ _WHOLE = {
     "optimizer": "adam",
     "learning_rate": 1e-4,
     "schedule": "constant",
+    "equalization": "histogram",
     "seed": 0,
 }
 
@@ -61,6 +62,13 @@ def largest_configurations(space: ResolvedSpace) -> list[TrialConfig]:
         base = configs[0] if configs else TrialConfig()
         configs += [base.replaced({**search.fields, **_WHOLE, **one}) for one in search.all_sizes()]
     return list(dict.fromkeys(config.replaced(_WHOLE) for config in configs))
+
+
+def folder_of_size(config: TrialConfig, prepared: Mapping[PreprocessingPart, str]) -> str:
+    """Return a dataset whose images have the size of a configuration's; how they are equalised changes no size."""
+    wanted = config.part(PreprocessingPart)
+    alike = {"equalization": wanted.equalization}
+    return next(folder for part, folder in prepared.items() if part.model_copy(update=alike) == wanted)
 
 
 def measure_throughput(
@@ -173,7 +181,7 @@ def with_measured_gpus_per_trial(
     from bts_tune.experiment.execution.trials.probe import architecture, measure_peak_memory
 
     configs = largest_configurations(space)
-    folders = [prepared[config.part(PreprocessingPart)] for config in configs]
+    folders = [folder_of_size(config, prepared) for config in configs]
     # Ray takes `max_calls` here alone, not in `.options()`.
     probe: Any = ray.remote(num_gpus=1, max_calls=1)(measure_peak_memory)
     found = ray.get(probe.options(name="probe").remote(configs, folders, plugins_to_restore(), shipping))
@@ -184,7 +192,7 @@ def with_measured_gpus_per_trial(
     )
     if most == 1:
         return options.replaced(gpus_per_trial=1.0)
-    folder = prepared[found.config.part(PreprocessingPart)]
+    folder = folder_of_size(found.config, prepared)
     threads = max(1, int(cpus / gpus) // most)
     by_count = measure_throughput(found.config, folder, most, device="cuda", threads=threads, shipping=shipping)
     count = best_count(by_count)

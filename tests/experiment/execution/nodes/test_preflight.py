@@ -14,6 +14,8 @@ def test_this_machine_agrees_with_itself() -> None:
     assert version_fault(found, versions_here()) == ""
     package = Path(bts_tune.__file__).parent
     assert all(any(package.glob(pattern)) for pattern in CODE)
+    compared = {file for pattern in CODE for file in package.glob(pattern)}
+    assert set((package / "experiment" / "execution").rglob("*.py")) <= compared
 
 
 def test_what_differs_is_named_with_both_versions() -> None:

@@ -22,6 +22,7 @@ from bts_tune.experiment.execution.trials.packing import (
     MOST,
     USABLE,
     best_count,
+    folder_of_size,
     largest_configurations,
     measure_throughput,
     trials_per_gpu,
@@ -62,6 +63,12 @@ def test_every_architecture_of_a_space_is_tried_whole() -> None:
     assert len(configs) == len(set(configs)) < 3 * len(pairs)
     assert {config.freeze for config in configs} == {"none"}
     assert {config.part(PreprocessingPart) for config in configs} <= set(preprocessings(space))
+
+
+def test_any_equalisation_will_do_for_what_is_measured_of_a_size() -> None:
+    space = load_space("extended").resolve(overrides={"equalization": "clahe"})
+    prepared = {part: f"{part.image_size} {part.equalization}" for part in preprocessings(space)}
+    assert {folder_of_size(config, prepared) for config in largest_configurations(space)} == {"224 clahe"}
 
 
 def test_a_space_without_a_search_is_its_named_trials() -> None:
