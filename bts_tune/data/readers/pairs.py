@@ -52,7 +52,7 @@ class PairsReader(Reader):
         """Read every pair.
 
         Raises:
-            DataError: there is none, the training split is missing, or a sequence was chosen where there are no volumes.
+            DataError: there is none, the training split is missing, or a sequence is chosen where there are no volumes.
         """
         if not root.is_dir():
             raise DataError(f"{root}: is not a folder.")
