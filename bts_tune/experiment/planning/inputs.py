@@ -216,13 +216,6 @@ def find_models(space: ResolvedSpace, options: RunOptions, weights: Weights | No
         options: of the run.
         weights: where they have been found already.
 
-    Args:
-        datasets: of each fold.
-        space: the trials.
-        options: what was asked for.
-        console: where progress is shown.
-        weights: where they have been found already.
-
     Raises:
         ConfigError: SMP cannot build one.
         WeightsError: weights cannot be had.
