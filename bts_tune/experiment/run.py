@@ -36,7 +36,7 @@ from bts_tune.experiment.planning.inputs import (
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, require_weight_files
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import preprocessings, search_was_extended
+from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
@@ -342,7 +342,7 @@ def _execute_resumed(
         versions=versions(),
         code=code_hash(),
         plugins=loaded_plugins(),
-        named=space.named if options.folds is None else [],
+        named=named_trials(space, options.folds),
         trials=folder.trials(),
     )
     if changed and not allow_changed:
