@@ -168,7 +168,7 @@ def _start(
         "left_out": at_hand.left_out,
         "space": space.document,
         "options": options.to_dict(),
-        "seeds": sorted({named.config.seed for named in resolved.named}),
+        "seeds": _seeds(resolved),
         "warm_start": warm_start,
     }
 
@@ -366,6 +366,12 @@ def _execute_resumed(
 
 def _trackers(space: Space, options: RunOptions) -> list[Tracker]:
     return choose_trackers(options.tracker, space.file.trackers, space.source)
+
+
+def _seeds(space: ResolvedSpace) -> list[int]:
+    """Return the seeds of the named trials and of the search; those of a final stage are chosen when it is planned."""
+    of_search = {space.search.fields["seed"]} if space.search else set()
+    return sorted({named.config.seed for named in space.named} | of_search)
 
 
 def _content_of(dataset: Dataset) -> dict[str, Any]:

@@ -118,6 +118,18 @@ def test_data_that_changed_and_were_allowed_are_what_the_run_records(
     resume(folder, {}, **QUIET)
 
 
+@pytest.mark.parametrize(
+    ("named", "search", "seeds"), [(True, False, [3, 5]), (True, True, [3, 5]), (False, True, [3])]
+)
+def test_the_seeds_on_record_are_those_that_trials_are_trained_with(
+    begin: Begin, space_file: Callable[..., Path], named: bool, search: bool, seeds: list[int]
+) -> None:
+    file = space_file(search=search)
+    content = yaml.safe_load(file.read_text()) | {"seeds": [3, 5]}
+    file.write_text(yaml.safe_dump(content if named else {**content, "trials": {}}))
+    assert begin(file).read_run()["seeds"] == seeds
+
+
 def test_each_extension_adds_to_the_one_before(
     begin: Begin, carried: list[Carried], space_file: Callable[..., Path]
 ) -> None:
