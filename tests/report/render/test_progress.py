@@ -92,6 +92,34 @@ def test_a_run_that_has_only_begun() -> None:
     assert lines([], dataset={}, options={})[-1].startswith("running: 0 of 0 planned trials ended, 0 epochs trained")
 
 
+@pytest.mark.parametrize("width", [32, 40, 50, 58, 66, 72, 80, 100])
+@pytest.mark.parametrize("title", ["", "Hausdorff distance at its 95th percentile"])
+def test_names_give_way_to_numbers(width: int, title: str) -> None:
+    aim = replace(objective("dice-image"), title=title) if title else None
+    trials = [
+        make_trial(
+            f"unetplusplus-efficientnet-b5-frozen-{number}-seed{number}",
+            index=number,
+            rows=[make_row("x", epoch, 0.2 + number / 10, seconds=4000.0) for epoch in range(1, 101)],
+            epochs=100,
+            baseline=number == 0,
+            **({"aim": aim} if aim else {}),
+        )
+        for number in range(3)
+    ]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(progress_table(make_run(), trials, state="running", width=width))
+    assert isinstance(console.file, io.StringIO)
+    _, header, *rows = console.file.getvalue().splitlines()[:5]
+    assert max(map(len, (header, *rows))) <= width
+    for row, whole in zip(rows, lines(trials)[2:5], strict=True):
+        name, *cells = row.split()
+        assert name.startswith("unet")
+        assert set(cells) <= set(whole.split())
+        assert "100/100" in cells
+        assert "complete" in cells or width < 40
+
+
 def test_a_narrow_terminal_shows_whole_numbers_of_fewer_columns() -> None:
     console = Console(file=io.StringIO(), width=40)
     trial = make_trial("unet-b0", rows=make_curve("unet-b0", 2, 0.5), baseline=True)
