@@ -83,7 +83,8 @@ class StepContract(ABC):
         """An image keeps its channels; a step of the kind 'geometry' moves equal ones alike."""
         image, mask = head(SIZE)
         changed, moved = Augmenter([step])(np.dstack([image] * channels), mask, 7)
-        assert (changed.shape, changed.dtype) == ((SIZE, SIZE, channels), np.uint8)
+        assert changed.shape == (SIZE, SIZE, channels)
+        assert changed.dtype == np.uint8
         assert moved.shape == mask.shape
         if step.kind == "geometry":
             assert (changed == changed[..., :1]).all(), "the channels of an image move apart"

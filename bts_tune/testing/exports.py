@@ -152,13 +152,13 @@ class ExportContract:
         assert "\n" not in str(refused.value)
         assert not list((tmp_path / "out").iterdir())
 
-    @pytest.mark.parametrize("ways", [{"tta": True}, {"ensemble": True}])
-    def test_an_average_that_it_cannot_hold_is_refused(self, tmp_path: Path, ways: dict[str, bool]) -> None:
+    @pytest.mark.parametrize(("ensemble", "tta"), [(True, False), (False, True)])
+    def test_an_average_that_it_cannot_hold_is_refused(self, tmp_path: Path, ensemble: bool, tta: bool) -> None:
         """Unless it `averages`, so that nobody takes one network for what was asked for."""
         if self.make().averages:
             return
         with pytest.raises(ConfigError, match=f"--to {self.name}: cannot hold an ensemble or test-time augmentation;"):
-            api.Run(example_run()).export(self.name, self.output(tmp_path), **ways)
+            api.Run(example_run()).export(self.name, self.output(tmp_path), ensemble=ensemble, tta=tta)
         assert not list(tmp_path.iterdir())
 
     def test_the_model_gives_the_run_s_probabilities(self) -> None:

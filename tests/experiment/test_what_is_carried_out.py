@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_grey
 from bts_tune.errors import RunError
 from bts_tune.experiment.benchmark import run_benchmark
 from bts_tune.experiment.execution.nodes.resources import TrialResources
@@ -106,7 +107,7 @@ def test_data_that_changed_and_were_allowed_are_what_the_run_records(
     folder = begin(space_file(), data=str(root))
     began = folder.read_run()["dataset"]
     image = open_dataset(root).records["train"][0].image
-    cv2.imwrite(str(image), 255 - cv2.imread(str(image), cv2.IMREAD_GRAYSCALE))
+    cv2.imwrite(str(image), 255 - read_grey(image))
     with pytest.raises(RunError, match="the dataset"):
         resume(folder, {}, **QUIET)
     assert folder.read_run()["dataset"] == began

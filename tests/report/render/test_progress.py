@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bts_tune.metrics.base import objective
 from bts_tune.report.render.progress import progress_table
+from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_curve, make_final, make_row, make_run, make_search, make_trial
 
@@ -95,7 +96,7 @@ def test_a_run_that_has_only_begun() -> None:
 @pytest.mark.parametrize("width", [32, 40, 50, 58, 66, 72, 80, 100])
 @pytest.mark.parametrize("title", ["", "Hausdorff distance at its 95th percentile"])
 def test_names_give_way_to_numbers(width: int, title: str) -> None:
-    aim = replace(objective("dice-image"), title=title) if title else None
+    aim = replace(objective("dice-image"), title=title) if title else Objective()
     trials = [
         make_trial(
             f"unetplusplus-efficientnet-b5-frozen-{number}-seed{number}",
@@ -103,7 +104,7 @@ def test_names_give_way_to_numbers(width: int, title: str) -> None:
             rows=[make_row("x", epoch, 0.2 + number / 10, seconds=4000.0) for epoch in range(1, 101)],
             epochs=100,
             baseline=number == 0,
-            **({"aim": aim} if aim else {}),
+            aim=aim,
         )
         for number in range(3)
     ]
