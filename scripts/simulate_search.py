@@ -53,7 +53,7 @@ from ray.tune.schedulers import TrialScheduler
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
-from bts_tune.config import FIELDS, TrialConfig
+from bts_tune.config import TrialConfig, known_fields
 from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
@@ -105,7 +105,8 @@ def read_curves(folder: Path) -> list[Curve]:
                 raise ConfigError(f"{epochs}: line {number}: val_dice_loss and seconds must be finite, got {figures}.")
     curves = []
     for row in complete:
-        fields = {name: row[name] for name in FIELDS if name in row}
+        # Empty cells are of the parameters of other losses and decoders.
+        fields = {name: row[name] for name in known_fields() if row.get(name)}
         config = TrialConfig.parse(fields, f"{board}: trial {row['trial']}")
         figures_of = by_trial[row["trial"]]
         if sorted(figures_of) != list(range(1, config.epochs + 1)):

@@ -179,12 +179,19 @@ class Run:
             ensemble, tta: as for `best_model`; in 'onnx' and 'torch-export'.
 
         Raises:
-            ConfigError: there is no such format, or a package that it needs is missing.
+            ConfigError: there is no such format, it cannot hold what is asked for, or a package that it needs is
+                missing.
             RunError: no trial has left a model, something is there already, or it cannot be written.
         """
         from bts_tune.export.context import ExportContext
 
         export = EXPORTS.get(to)()
+        if (ensemble or tta) and not export.averages:
+            others = " or ".join(name for name, one in EXPORTS.all().items() if one.averages)
+            raise ConfigError(
+                f"--to {to}: cannot hold an ensemble or test-time augmentation; leave out --ensemble and --tta, or "
+                f"export to {others}."
+            )
         context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
         exported: Exported = export.write(context, os.fspath(output) if output else None)
         return exported

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune import plugins
+from bts_tune.api.plain import plain
 from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
 from bts_tune.space.layers import with_paths_beside
@@ -69,6 +70,7 @@ def build_space(**content: Any) -> Space:
         ['unet', 'fpn']
     """
     plugins.load_installed()
+    content = plain(content)
     named = content.get("plugins")
     if isinstance(named, list) and all(isinstance(name, str) for name in named):
         plugins.load_plugins(named)  # their losses and decoders may be in the rest

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune import plugins
+from bts_tune.api.plain import plain
 from bts_tune.api.run import Run, open_run, reporter
 from bts_tune.errors import ConfigError
 from bts_tune.results.record.run_folder import RunFolder
@@ -64,7 +64,7 @@ def tune(
     built = space if isinstance(space, Space) else None
     if built is not None:
         plugins.load_plugins(built.file.plugins, relative_to=built.source.parent)
-    given = {"space": built.name if built else str(space), **_plain(options)}
+    given = {"space": built.name if built else str(space), **plain(options)}
     if data is not None:
         given["data"] = str(data)
     command = ["bts_tune.tune", *(f"{option}={shlex.quote(str(value))}" for option, value in given.items())]
@@ -120,6 +120,7 @@ def resume(
     """
     from bts_tune.experiment import run as experiment
 
+    num_trials = plain(num_trials)
     if num_trials is not None and (isinstance(num_trials, bool) or not isinstance(num_trials, int)):
         raise ConfigError(f"num_trials: must be a whole number, got {quoted(num_trials)}.")
     finished = experiment.resume(
@@ -232,7 +233,7 @@ def benchmark(
     return run_benchmark(
         Path(file),
         results=Path(results),
-        options=_plain(options),
+        options=plain(options),
         console=_console(progress),
         report=reporter,
         benchmark_report=report,
@@ -265,22 +266,10 @@ def _given_anew(options: Mapping[str, Any]) -> dict[str, Any]:
     if fixed:
         raise ConfigError(f"{fixed[0]}: cannot be given to a run that goes on; allowed: {', '.join(anew)}.")
     _require_known(options, anew)
-    return _plain(options)
+    return plain(options)
 
 
 def _require_known(options: Mapping[str, Any], known: list[str]) -> None:
     for name in options:
         if name not in known:
             raise ConfigError(f"{name}: is no option here.{nearest(name, known)} Allowed: {', '.join(known)}.")
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with paths and tuples as the record has them, which is JSON."""
-    return {
-        name: [_text(one) for one in value] if isinstance(value, list | tuple) else _text(value)
-        for name, value in options.items()
-    }
-
-
-def _text(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value

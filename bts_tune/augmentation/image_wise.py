@@ -10,9 +10,6 @@ import numpy as np
 
 from bts_tune.augmentation.steps.base import Step
 
-_MOST_AT_ONCE = 4
-"""Channels that OpenCV takes."""
-
 
 class Augmenter:
     """Random changes of a slice and its mask, by a list of steps.
@@ -29,17 +26,6 @@ class Augmenter:
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Change an image, uint8 [S, S] or [S, S, C], and its uint8 {0, 1} mask alike; a seed always gives the same."""
-        if image.ndim == 2 or image.shape[2] <= _MOST_AT_ONCE:
-            return self._changed(image, mask, seed)
-        # Of equally many channels, each part draws the same random numbers, and is moved alike.
-        whole = np.empty_like(image)
-        for start in range(0, image.shape[2], _MOST_AT_ONCE):
-            first = min(start, image.shape[2] - _MOST_AT_ONCE)
-            part = slice(first, first + _MOST_AT_ONCE)
-            whole[..., part], moved = self._changed(np.ascontiguousarray(image[..., part]), mask, seed)
-        return whole, moved
-
-    def _changed(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         pipeline = getattr(self._of_thread, "pipeline", None)
         if pipeline is None:
             pipeline = self._of_thread.pipeline = self._compose([step.transform() for step in self._steps])

@@ -52,8 +52,8 @@ def open_dataset(
         plane, empty_slices, sequence: of volumes; see `ReaderOptions`.
 
     Raises:
-        DataError: no reader recognises the folder, or several do; it lacks a split, a file is structurally broken, or
-            a category is unknown.
+        DataError: no reader recognises the folder, or several do; it lacks a split, a file is structurally broken, a
+            category is unknown, or something is chosen that such a dataset does not have.
         ConfigError: there is no reader of that name.
     """
     labels = None if tumor_labels is None else tuple(sorted({_label(one) for one in tumor_labels}))
@@ -68,10 +68,14 @@ def open_dataset(
     try:
         with files_below(root):
             chosen = _recognising(root) if reader is None else READERS.get(reader)()
-            if tumor_categories is not None and not chosen.has_categories:
-                raise DataError(
-                    f"{root}: there are no categories to choose from in {chosen.title}; leave --tumor-categories out."
-                )
+            for given, taken, what, option in (
+                (tumor_categories, chosen.has_categories, "categories", "--tumor-categories"),
+                (sequence, chosen.has_sequences, "sequences", "--sequence"),
+            ):
+                if given is not None and not taken:
+                    raise DataError(
+                        f"{root}: there are no {what} to choose from in {chosen.title}; leave {option} out."
+                    )
             dataset = _read(chosen, root, options)
             _require_own_names(dataset)
             dataset = with_left_out_files(dataset)
@@ -95,7 +99,9 @@ def open_dataset(
         for split, members in ((split, dataset.records.get(split, ())) for split in SPLITS)
     }
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
-    return replace(dataset, records=records, annotation_counts=counts, own_splits=own)
+    dataset = replace(dataset, records=records, annotation_counts=counts, own_splits=own)
+    _require_volumes(dataset, chosen, options)
+    return dataset
 
 
 def _read(reader: Reader, root: Path, options: ReaderOptions) -> Dataset:
@@ -106,6 +112,22 @@ def _read(reader: Reader, root: Path, options: ReaderOptions) -> Dataset:
         name = error.path.relative_to(root).as_posix() if error.path.is_relative_to(root) else error.path.name
         issue = Issue("error", "unsafe-path", name, None, str(error).removeprefix(f"{error.path}: "))
         return Dataset(root, reader.name, {}, {}, (issue,), own_splits=SPLITS)
+
+
+def _require_volumes(dataset: Dataset, reader: Reader, options: ReaderOptions) -> None:
+    """Refuse a choice of how volumes are cut where there are none.
+
+    Raises:
+        DataError: a choice other than the usual one was made.
+    """
+    cut = reader.cuts_volumes and any(record.source is not None for record in dataset)
+    usual = ReaderOptions()
+    for option, chosen in (
+        ("--plane", options.plane != usual.plane),
+        ("--empty-slices", options.empty_slices != usual.empty_slices),
+    ):
+        if chosen and len(dataset) and not cut:
+            raise DataError(f"{dataset.root}: there are no volumes to cut into slices; leave {option} out.")
 
 
 def _require_own_names(dataset: Dataset) -> None:

@@ -36,7 +36,7 @@ from bts_tune.experiment.planning.inputs import (
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, require_weight_files
 from bts_tune.experiment.planning.options import RunOptions
-from bts_tune.experiment.planning.plan import preprocessings, search_was_extended
+from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
@@ -168,7 +168,7 @@ def _start(
         "left_out": at_hand.left_out,
         "space": space.document,
         "options": options.to_dict(),
-        "seeds": sorted({named.config.seed for named in resolved.named}),
+        "seeds": _seeds(resolved),
         "warm_start": warm_start,
     }
 
@@ -342,7 +342,7 @@ def _execute_resumed(
         versions=versions(),
         code=code_hash(),
         plugins=loaded_plugins(),
-        named=space.named if options.folds is None else [],
+        named=named_trials(space, options.folds),
         trials=folder.trials(),
     )
     if changed and not allow_changed:
@@ -366,6 +366,12 @@ def _execute_resumed(
 
 def _trackers(space: Space, options: RunOptions) -> list[Tracker]:
     return choose_trackers(options.tracker, space.file.trackers, space.source)
+
+
+def _seeds(space: ResolvedSpace) -> list[int]:
+    """Return the seeds of the named trials and of the search; those of a final stage are chosen when it is planned."""
+    of_search = {space.search.fields["seed"]} if space.search else set()
+    return sorted({named.config.seed for named in space.named} | of_search)
 
 
 def _content_of(dataset: Dataset) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,13 @@ INTEGERS = (
     "seeds",
     "folds",
 )
+
+
+def with_profile(frame: pd.DataFrame, run: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a table with the run's profile (`demo` or `data`) as a column after the trial's."""
+    marked = frame.copy(deep=False)
+    marked.insert(int(frame.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", run.get("profile", ""))
+    return marked
 
 
 def leaderboard(trials: Sequence[TrialRecord]) -> pd.DataFrame:

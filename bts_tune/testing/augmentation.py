@@ -78,6 +78,17 @@ class StepContract(ABC):
             assert set(np.unique(masks)) <= {0, 1}
             assert np.array_equal(images, images.round().clip(0, 255))
 
+    @pytest.mark.parametrize("channels", [3, 6])
+    def test_channels_are_moved_alike(self, step: Step, channels: int) -> None:
+        """An image keeps its channels; a step of the kind 'geometry' moves equal ones alike."""
+        image, mask = head(SIZE)
+        changed, moved = Augmenter([step])(np.dstack([image] * channels), mask, 7)
+        assert changed.shape == (SIZE, SIZE, channels)
+        assert changed.dtype == np.uint8
+        assert moved.shape == mask.shape
+        if step.kind == "geometry":
+            assert (changed == changed[..., :1]).all(), "the channels of an image move apart"
+
     def test_masks_follow_geometry_alone(self, step: Step) -> None:
         """Of an image that is its own mask, both stay the same but for the edge, where the image is interpolated."""
         _, mask = head(96)

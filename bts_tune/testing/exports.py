@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bts_tune import api
 from bts_tune.data.prepared.images import read_grey
 from bts_tune.data.synthetic.phantom import write_phantom
-from bts_tune.errors import BtsTuneError
+from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, Export, Exported
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
@@ -151,6 +151,15 @@ class ExportContract:
             self.make().write(ExportContext(empty), self.output(tmp_path / "out"))
         assert "\n" not in str(refused.value)
         assert not list((tmp_path / "out").iterdir())
+
+    @pytest.mark.parametrize(("ensemble", "tta"), [(True, False), (False, True)])
+    def test_an_average_that_it_cannot_hold_is_refused(self, tmp_path: Path, ensemble: bool, tta: bool) -> None:
+        """Unless it `averages`, so that nobody takes one network for what was asked for."""
+        if self.make().averages:
+            return
+        with pytest.raises(ConfigError, match=f"--to {self.name}: cannot hold an ensemble or test-time augmentation;"):
+            api.Run(example_run()).export(self.name, self.output(tmp_path), ensemble=ensemble, tta=tta)
+        assert not list(tmp_path.iterdir())
 
     def test_the_model_gives_the_run_s_probabilities(self) -> None:
         """Of images one at a time and several at a time, within 1e-4."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import bts_tune as bt
 from bts_tune.errors import BtsTuneError, ConfigError, DataError, RunError
 from bts_tune.testing.runs import make_baselines, make_run, write_run
-from tests.api.studies import small_space
+from tests.api.studies import FIELDS, small_space
 
 
 @pytest.mark.parametrize(
@@ -59,17 +61,61 @@ def test_what_is_no_folder_and_no_run_is_refused(slices: Path, tmp_path: Path) -
         bt.extend("run", "many")  # type: ignore[arg-type]
 
 
-def test_paths_are_taken_wherever_an_option_names_one(
-    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Up to where the run begins."""
-    begun: dict[str, Any] = {}
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a run that begins is given: its options and its space's document; it goes no further."""
+    given: dict[str, Any] = {}
 
-    def begin(options: Any, **_: Any) -> None:
-        begun.update(options.to_dict())
+    def begin(options: Any, *, space: bt.Space | None, command: list[str], **_: Any) -> None:
+        given.update(options.to_dict(), document=space and space.document, command=command)
         raise RunError("It begins.")
 
     monkeypatch.setattr("bts_tune.experiment.run.start", begin)
+    return given
+
+
+def test_numbers_of_numpy_are_recorded_as_plain_ones(slices: Path, begun: dict[str, Any]) -> None:
+    space = small_space(
+        seeds=np.array([3, 4]),
+        defaults={**FIELDS, "epochs": np.int64(2), "head_dropout": np.float64(0.1)},
+        search={
+            "num_trials": np.int64(3),
+            "parameters": {"learning_rate": {"float": np.array([1e-4, 1e-2])}},
+            "final": {"top": np.int8(0)},
+        },
+    )
+    overrides = {"learning_rate": np.float64(1e-3), "batch_size": np.int64(4), "freeze": np.str_("all")}
+    with pytest.raises(RunError, match="It begins"):
+        bt.tune(
+            space,
+            slices,
+            overrides=overrides,
+            seeds=np.int64(2),
+            num_trials=np.int32(5),
+            tumor_labels=np.array([1, 4]),
+            memory_per_trial=np.float32(0.5),
+        )
+    assert begun["overrides"] == {"learning_rate": 1e-3, "batch_size": 4, "freeze": "all"}
+    assert (begun["seeds"], begun["num_trials"], begun["tumor_labels"]) == (2, 5, ["1", "4"])
+    assert begun["document"]["seeds"] == [3, 4]
+    assert "np." not in " ".join(begun["command"])
+    json.dumps(begun)
+
+
+def test_a_number_of_numpy_extends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path / "run", make_baselines(epochs=2), make_run())
+    asked: dict[str, Any] = {}
+
+    def resume(*_: Any, **given: Any) -> SimpleNamespace:
+        asked.update(given)
+        return SimpleNamespace(folder=folder, report=None)
+
+    monkeypatch.setattr("bts_tune.experiment.run.resume", resume)
+    bt.extend(folder.path, np.int64(3))  # type: ignore[arg-type]
+    assert json.dumps(asked["extend_by"]) == "3"
+
+
+def test_paths_are_taken_wherever_an_option_names_one(slices: Path, tmp_path: Path, begun: dict[str, Any]) -> None:
     with pytest.raises(RunError, match="It begins"):
         bt.tune(
             Path("mine.yaml"), slices, weights_dir=tmp_path, cache=tmp_path, plugins=(Path("a.py"),), only=("a", "b")

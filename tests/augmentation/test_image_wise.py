@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bts_tune.augmentation import policies
 from bts_tune.augmentation.image_wise import Augmenter
 from bts_tune.config import AugmentationKind, AugmentationPart
+from bts_tune.registry import AUGMENTATION_STEPS
 from bts_tune.testing.augmentation import SIZE, head
 
 POLICIES = [name for name in policies.POLICIES if name != "none"]
@@ -162,6 +164,14 @@ def test_threads_may_share_an_augmenter() -> None:
     for thread in threads:
         thread.join()
     assert all(found[number] == expected for number in range(4))
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 9, 16])
+def test_each_channel_has_its_own_noise(channels: int) -> None:
+    image, mask = head(SIZE)
+    step = replace(AUGMENTATION_STEPS.get("noise").standard(3.0, SIZE), probability=1.0)
+    changed, _ = Augmenter([step])(np.dstack([image] * channels), mask, 7)
+    assert len({changed[..., channel].tobytes() for channel in range(channels)}) == channels
 
 
 @pytest.mark.parametrize("strength", [1.0, 1.5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -102,6 +103,11 @@ def test_report(printed: Callable[..., dict[str, Any]]) -> None:
     assert content["files"]["page"] == "results/a/report.html"
     assert Path(content["files"]["page"]).is_file()
     assert [row["rank"] for row in content["configurations"]] == [1, 2, 3, 4, 5]
+    for rows, table in (("configurations", "configurations"), ("trials", "leaderboard")):
+        with Path(content["files"][table]).open(newline="") as file:
+            header, *lines = csv.reader(file)
+        assert [list(row) for row in content[rows]] == [header] * len(lines)
+        assert {row["profile"] for row in content[rows]} == {"data"}
     assert len(content["trials"]) == len(search) + 15
     assert any("PARTIAL" in warning for warning in content["warnings"])
     failed = next(row for row in content["trials"] if row["status"] == "failed")
@@ -119,6 +125,7 @@ def test_compare(printed: Callable[..., dict[str, Any]]) -> None:
     assert content["groups"] == [["a"], ["b"]]
     assert "different splits" in content["reasons"][0]["differences"][0]
     assert [len(run["configurations"]) for run in content["runs"]] == [3, 3]
+    assert {row["profile"] for run in content["runs"] for row in run["configurations"]} == {"data"}
     assert sorted(content["files"]) == ["out/compare.html", "out/compare.md"]
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bts_tune.data.open import open_dataset
@@ -11,7 +13,7 @@ from bts_tune.data.readers.base import ReaderOptions
 from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.records import Dataset
 from bts_tune.errors import DataError
-from tests.data.builders import write_coco, write_coco_split, write_pairs
+from tests.data.builders import noise, write_coco, write_coco_split, write_image, write_pairs
 
 
 def test_coco_is_preferred_to_folders_of_the_same_split(tmp_path: Path) -> None:
@@ -80,6 +82,38 @@ def test_folders_have_no_categories(tmp_path: Path, below: str) -> None:
     write_pairs(tmp_path / below, 3)
     with pytest.raises(DataError, match="no categories to choose from"):
         open_dataset(tmp_path, tumor_categories=["1"])
+
+
+@pytest.mark.parametrize(
+    ("layout", "chosen", "sentence"),
+    [
+        ("folders", {"plane": "coronal"}, r"no volumes to cut into slices; leave --plane out\."),
+        ("folders", {"empty_slices": 1.0}, r"no volumes to cut into slices; leave --empty-slices out\."),
+        ("coco", {"plane": "sagittal"}, r"no volumes to cut into slices; leave --plane out\."),
+        ("pairs", {"plane": "sagittal"}, r"no volumes to cut into slices; leave --plane out\."),
+        (
+            "folders",
+            {"sequence": "flair"},
+            r"no sequences to choose from in image/mask folders; leave --sequence out\.",
+        ),
+        ("coco", {"sequence": "all"}, r"no sequences to choose from in COCO export; leave --sequence out\."),
+        ("pairs", {"sequence": "flair"}, r"no sequences to choose from without volumes; leave --sequence out\."),
+    ],
+)
+def test_what_a_dataset_does_not_have_cannot_be_chosen(
+    tmp_path: Path, layout: str, chosen: dict[str, Any], sentence: str
+) -> None:
+    if layout == "coco":
+        write_coco(tmp_path)
+    elif layout == "folders":
+        write_pairs(tmp_path, 3)
+    else:
+        for number in range(3):
+            write_image(tmp_path / f"x{number}.png", noise(seed=number))
+            write_image(tmp_path / f"x{number}_mask.png", np.eye(40, 60, dtype=np.uint8))
+    with pytest.raises(DataError, match=sentence):
+        open_dataset(tmp_path, **chosen)
+    assert open_dataset(tmp_path, plane="axial", empty_slices=0.2).layout == layout
 
 
 def test_the_real_dataset(brain_tumor_coco: Path) -> None:

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from scipy import stats
 
-from bts_tune.config import FIELDS, TrialConfig
+from bts_tune.config import TrialConfig, known_fields
 from bts_tune.errors import ConfigError
 from bts_tune.space import ResolvedSearch, load_space
 from scripts import simulate_search
@@ -56,9 +56,10 @@ def write_run(folder: Path, curves: list[Curve]) -> None:
     folder.mkdir(exist_ok=True)
     with (folder / "leaderboard.csv").open("w", newline="") as file:
         board = csv.writer(file)
-        board.writerow(["rank", "trial", "status", "baseline", *FIELDS])
+        board.writerow(["rank", "trial", "status", "baseline", *known_fields()])
         for rank, one in enumerate(curves, start=1):
-            board.writerow([rank, one.trial, "complete", one.baseline, *one.config.to_dict().values()])
+            fields = one.config.to_dict()
+            board.writerow([rank, one.trial, "complete", one.baseline, *(fields.get(name) for name in known_fields())])
     with (folder / "epochs.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["trial", "epoch", "val_dice_loss", "seconds"])
@@ -89,6 +90,8 @@ def curves(search: ResolvedSearch) -> list[Curve]:
 
 
 def test_what_a_run_writes_is_read_back(tmp_path: Path, curves: list[Curve]) -> None:
+    tversky = curves[1].config.replaced({"loss": "tversky", "tversky_alpha": 0.7})
+    curves = [*curves, curve(tversky, "parameters-of-a-loss")]
     write_run(tmp_path, curves)
     read = read_curves(tmp_path)
     assert [(one.trial, one.baseline, one.config) for one in read] == [(o.trial, o.baseline, o.config) for o in curves]

@@ -66,7 +66,7 @@ class Step(ABC):
     What it must keep (`bts_tune.testing.augmentation.StepContract` tests it):
 
     - A uint8 image stays uint8, a mask stays 0 and 1, and both keep their shape. An image may have several channels,
-      [S, S, C]; all are moved alike.
+      [S, S, C], more than the four that many functions of OpenCV take; all are moved alike.
     - A step of the kind 'geometry' moves an image and its mask alike; a step of the kind 'intensity' changes grey
       values and leaves the mask alone.
     - It happens to an image with its probability, whatever the other steps do.

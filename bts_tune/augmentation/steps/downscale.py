@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ import torch
 from bts_tune.augmentation.steps._batch import whole_greys
 from bts_tune.augmentation.steps.base import BatchOperation, Kind, Pair, Step, Transform
 from bts_tune.registry import AUGMENTATION_STEPS
+
+_MOST_AT_ONCE = 4
+"""Channels that OpenCV resizes at once."""
 
 
 @AUGMENTATION_STEPS.register("downscale")
@@ -28,13 +31,21 @@ class Downscale(Step):
         return cls(0.2, min(loss * strength, 0.8))
 
     def transform(self) -> Transform:
-        """Return albumentations' own."""
+        """Return albumentations' own, for any number of channels."""
         import cv2
 
         from bts_tune.augmentation.steps._albumentations import A
 
+        class InParts(A.Downscale):
+            def apply(self, img: np.ndarray, scale: float, **params: Any) -> np.ndarray:
+                if img.ndim == 2:
+                    return A.Downscale.apply(self, img, scale)
+                starts = range(0, img.shape[2], _MOST_AT_ONCE)
+                parts = (np.ascontiguousarray(img[..., start : start + _MOST_AT_ONCE]) for start in starts)
+                return np.concatenate([A.Downscale.apply(self, part, scale) for part in parts], axis=2)
+
         pair = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
-        return A.Downscale(scale_range=(1 - self.loss, 1.0), interpolation_pair=pair, p=self.probability)
+        return InParts(scale_range=(1 - self.loss, 1.0), interpolation_pair=pair, p=self.probability)
 
     def batched(self, image_size: int, generator: torch.Generator) -> BatchOperation:
         """Return products with one matrix that reduces and one that enlarges."""

@@ -54,7 +54,7 @@ def _compare(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _content(comparison: RunComparison) -> dict[str, Any]:
     from bts_tune.report.compare import differences
-    from bts_tune.results.tables import configurations_table
+    from bts_tune.results.tables import configurations_table, with_profile
 
     leaders = [group[0] for group in comparison.groups]
     return {
@@ -75,7 +75,7 @@ def _content(comparison: RunComparison) -> dict[str, Any]:
                 "stage": run.stage,
                 "folds": run.folds,
                 "trials": len(run.trials),
-                "configurations": rows_of(configurations_table(run.trials)),
+                "configurations": rows_of(with_profile(configurations_table(run.trials), run.run)),
             }
             for run in comparison.runs
         ],

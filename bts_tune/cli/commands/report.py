@@ -79,6 +79,7 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
 
 def _content(opened: Run, files: ReportFiles, warnings: Sequence[str]) -> dict[str, Any]:
     from bts_tune.results.listing import run_state
+    from bts_tune.results.tables import with_profile
 
     run = opened.folder.read_run()
     written = {name: getattr(files, name) for name in ("page", "report", "configurations", "leaderboard", "epochs")}
@@ -89,6 +90,6 @@ def _content(opened: Run, files: ReportFiles, warnings: Sequence[str]) -> dict[s
         "demo": run.get("profile") == "demo",
         "warnings": [*warnings, *filter(None, [files.failed])],
         "files": {**written, "figures": files.figures},
-        "configurations": rows_of(opened.configurations),
-        "trials": rows_of(opened.leaderboard),
+        "configurations": rows_of(with_profile(opened.configurations, run)),
+        "trials": rows_of(with_profile(opened.leaderboard, run)),
     }

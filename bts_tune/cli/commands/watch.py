@@ -45,8 +45,9 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
     folder = find_run(parsed.run, Path(parsed.results))
     console = make_console()
     if parsed.once or not console.is_terminal:
-        console.width = max(console.width, _WIDTH)  # of a pipe there is none, and numbers must not be cut
-        state, table = look(folder)
+        if not console.is_terminal:
+            console.width = max(console.width, _WIDTH)  # of a pipe there is none
+        state, table = look(folder, width=console.width)
         console.print(table)
     else:
         try:

@@ -26,7 +26,8 @@ class ReaderOptions:
         split_seed: seed of a split that the reader makes itself.
         plane: one of `PLANES`, along which volumes are cut into slices.
         empty_slices: share that slices without a tumour should be of the slices of a volume; 1 for all of them.
-        sequence: of a dataset with several, the one that is read, or `ALL_SEQUENCES`; None where there is one.
+        sequence: of a dataset with several, the one that is read, or `ALL_SEQUENCES`; None where there is one. Only a
+            reader whose `has_sequences` is true is given any.
         tumor_labels: the values of mask files that are tumour, None for all but 0: which slices of a volume hold one.
     """
 
@@ -82,6 +83,9 @@ class Reader(ABC):
         expects: what the folder must hold, such as `images/ and masks/`; it completes "expected …".
         has_categories: whether annotations have categories. If so, `read` takes `ReaderOptions.tumor_categories`, and
             the data check counts annotations.
+        cuts_volumes: whether `read` takes `ReaderOptions.plane` and `empty_slices`. Of a dataset without volumes, whose
+            records have no `source`, they are refused all the same.
+        has_sequences: whether `read` takes `ReaderOptions.sequence`.
         gives_way: whether another reader that recognises a folder too is preferred, as this one's layout is general.
         opens_files: whether `read` must open the files that hold the pixels, to know how many slices there are.
     """
@@ -90,6 +94,8 @@ class Reader(ABC):
     title: ClassVar[str]
     expects: ClassVar[str]
     has_categories: ClassVar[bool] = False
+    cuts_volumes: ClassVar[bool] = False
+    has_sequences: ClassVar[bool] = False
     gives_way: ClassVar[bool] = False
     opens_files: ClassVar[bool] = False
 

@@ -50,6 +50,8 @@ class DicomReader(Reader):
 
     title = "DICOM series"
     expects = "DICOM series (.dcm) with DICOM SEG files, or masks beside them"
+    cuts_volumes = True
+    has_sequences = True
     gives_way = True
     opens_files = True
 

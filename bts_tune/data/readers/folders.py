@@ -51,6 +51,7 @@ class FoldersReader(Reader):
 
     title = "image/mask folders"
     expects = "train/ and valid/ (test/ is optional), each with images/ and masks/, or images/ and masks/ alone"
+    cuts_volumes = True
 
     def recognises(self, root: Path) -> bool:
         """Return whether a split has a folder of images or of masks, or the dataset has both.

@@ -37,6 +37,8 @@ class NnunetReader(Reader):
 
     title = "nnU-Net raw dataset"
     expects = "imagesTr/, labelsTr/ and dataset.json"
+    cuts_volumes = True
+    has_sequences = True
     opens_files = True
 
     def recognises(self, root: Path) -> bool:

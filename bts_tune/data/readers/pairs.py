@@ -38,6 +38,8 @@ class PairsReader(Reader):
 
     title = "image/mask pairs side by side"
     expects = "x.png and x_mask.png side by side, also in patients' folders"
+    cuts_volumes = True
+    has_sequences = True
     gives_way = True
 
     def recognises(self, root: Path) -> bool:
@@ -50,7 +52,7 @@ class PairsReader(Reader):
         """Read every pair.
 
         Raises:
-            DataError: there is none, or the training split is missing.
+            DataError: there is none, the training split is missing, or a sequence is chosen where there are no volumes.
         """
         if not root.is_dir():
             raise DataError(f"{root}: is not a folder.")
@@ -62,6 +64,8 @@ class PairsReader(Reader):
         folders = _with_masks(root, folders, issues)
         pairs = {split: _read(root, folder, split, issues) for split, folder in folders.items()}
         volumes = {split: _cases(root, folder, split, options, issues) for split, folder in folders.items()}
+        if options.sequence is not None and any(pairs.values()) and not any(volumes.values()):
+            raise DataError(f"{root}: there are no sequences to choose from without volumes; leave --sequence out.")
         placed: list[Placed] = []
         for split, folder in folders.items():
             placed += [Placed(split, _way(folder, one.image), one.image.stem) for one in pairs[split]]

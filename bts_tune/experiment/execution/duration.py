@@ -10,11 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from bts_tune.data.parallel import available_cpus
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.callbacks.record import Observer
-from bts_tune.experiment.execution.nodes.node import Node
-from bts_tune.experiment.execution.nodes.resources import TrialResources, allocate
+from bts_tune.experiment.execution.nodes.resources import TrialResources, allocate, this_node
 from bts_tune.experiment.planning.duration import Duration, Split, distinct_configs, estimate, jobs_of_space
 from bts_tune.experiment.planning.environment import hardware
 from bts_tune.experiment.planning.inputs import cache_folder
@@ -57,11 +55,10 @@ def duration_here(
         ConfigError: a model cannot be built.
     """
     jobs = jobs_of_space(space, len(splits))
-    node = Node("", "", available_cpus(), float(len(hardware()["gpus"])))
     options = options.replaced(gpus_per_trial=None) if options.gpus_per_trial == AUTO else options
     trials = round(sum(job.count for job in jobs))
     try:
-        resources = allocate(options, nodes=[node], trials=max(1, trials))
+        resources = allocate(options, nodes=[this_node()], trials=max(1, trials))
     except ConfigError:  # what is asked for is another machine's
         return None
     machine, cache = this_machine(resources), cache_folder(options)

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 from bts_tune.errors import RunError
+from bts_tune.experiment.planning.plan import PlannedTrial
 from bts_tune.imports import PACKAGE
 from bts_tune.plugins import Plugin
 from bts_tune.results.record.run_folder import TrialRecord
-from bts_tune.space import NamedTrial
 from bts_tune.text import quoted
 
 # What a trial's figures and a search's decisions are made by. Reports, progress and the command line may change.
@@ -65,7 +65,7 @@ def changes_since(
     versions: Mapping[str, str],
     code: str,
     plugins: Sequence[Plugin] = (),
-    named: Sequence[NamedTrial] = (),
+    named: Sequence[PlannedTrial] = (),
     trials: Sequence[TrialRecord] = (),
 ) -> list[str]:
     """Return a clause for each thing that is not as it was when the run began; what was not recorded is passed over.
@@ -77,7 +77,7 @@ def changes_since(
         versions: as `environment.versions` returns them.
         code: as `code_hash` returns it.
         plugins: those that are loaded now.
-        named: the named trials that the run's space and options give now.
+        named: the named trials that the run's space and options give now; of a cross-validation, those of each fold.
         trials: the run's trials, as recorded.
     """
     found = list(_of_versions(run.get("versions") or {}, versions))

@@ -50,9 +50,10 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
         console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
         with progress_bar(console, "generating phantoms") as progress:
             root = demo_dataset(cache_folder(options), progress)
-        return open_dataset(root)
+    else:
+        root = Path(options.data)
     return open_dataset(
-        Path(options.data),
+        root,
         tumor_categories=options.tumor_categories,
         tumor_labels=options.tumor_labels,
         split_seed=options.split_seed,
@@ -213,13 +214,6 @@ def find_models(space: ResolvedSpace, options: RunOptions, weights: Weights | No
     Args:
         space: the trials.
         options: of the run.
-        weights: where they have been found already.
-
-    Args:
-        datasets: of each fold.
-        space: the trials.
-        options: what was asked for.
-        console: where progress is shown.
         weights: where they have been found already.
 
     Raises:

@@ -72,6 +72,12 @@ def from_named(trial: NamedTrial, index: int, fold: int | None = None) -> Planne
     )
 
 
+def named_trials(space: ResolvedSpace, folds: int | None = None) -> list[PlannedTrial]:
+    """Plan the named trials of a space; of a cross-validation, each once on every fold, fold by fold."""
+    of_folds: list[int | None] = [*range(1, folds + 1)] if folds else [None]
+    return [from_named(one, 0, fold) for fold in of_folds for one in space.named]
+
+
 def from_search(config: TrialConfig, number: int, index: int, full: dict[str, Any] | None = None) -> PlannedTrial:
     """Plan the `number`-th searched trial (from 1); `full` are the fields that a lower fidelity has replaced in it."""
     trial = f"search-{number:04d}"
@@ -143,8 +149,7 @@ def plan_search(
     finished = FINISHED - RETRIED if retry_failed else FINISHED
     records = folder.trials()
     known = {record.trial for record in records}
-    named = [(one, fold) for fold in (range(1, folds + 1) if folds else (None,)) for one in space.named]
-    planned = [from_named(one, 0, fold) for one, fold in named]
+    planned = named_trials(space, folds)
     wanted = space.search.num_trials if space.search else 0
     searched = len(
         {record.trial for record in records if record.stage == "search"} - {trial.trial for trial in planned}

@@ -44,6 +44,7 @@ Calculate = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class PortableExport(FileExport):
     """One file with the network, what stands before it and what stands behind it; beside it what it is, as JSON."""
 
+    averages = True
     packages: ClassVar[tuple[str, ...]] = ("torch",)
 
     @abstractmethod

@@ -45,10 +45,13 @@ class Export(ABC):
     Attributes:
         name: the name that it is registered under; set by the registry.
         title: what it writes, in a few words, for the help.
+        averages: whether it can write an ensemble, and the mean over views of an image; both are refused otherwise.
+            `ExportContext.model_folders` and `segmenter` then are those that were asked for.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    averages: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, context: ExportContext, output: str | None) -> Exported:

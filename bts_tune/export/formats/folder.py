@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bts_tune.errors import ConfigError
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, FileExport
 from bts_tune.export.model_card import model_card
@@ -33,11 +32,6 @@ class Folder(FileExport):
 
     def write_to(self, context: ExportContext, target: Path) -> Iterable[str]:
         """Write the folder."""
-        if context.ensemble or context.tta:
-            raise ConfigError(
-                "--to folder: holds the weights of one network, which SMP loads; leave out --ensemble and --tta, or "
-                "export to onnx or torch-export."
-            )
         network = context.segmenter.network
         target.mkdir()
         smp = _write_smp_config(network, target)

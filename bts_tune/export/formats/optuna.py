@@ -64,8 +64,6 @@ class Optuna(Export):
         """Write the studies; `output` is the URL of a storage, or the path of a journal file."""
         if context.trial is not None:
             raise ConfigError("--trial: a study has all trials of the run; leave the option out.")
-        if context.ensemble or context.tta:
-            raise ConfigError("--to optuna: a study holds no model; leave out --ensemble and --tta.")
         storage = output or f"sqlite:///{context.folder.path / 'exports' / 'optuna.db'}"
         parameters, notes = _parameters(context)
         stages: list[Stage] = [stage for stage in ("search", "final") if _of(context, stage)]

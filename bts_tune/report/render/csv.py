@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from bts_tune.results.ranking.settings import setting
 from bts_tune.results.record.run_folder import TrialRecord
-from bts_tune.results.tables import INTEGERS, epoch_columns, in_order
+from bts_tune.results.tables import INTEGERS, epoch_columns, in_order, with_profile
 
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _LINE_BREAKS = re.compile(r"[\r\n]+")
@@ -28,12 +28,10 @@ def to_csv(frame: pd.DataFrame, run: Mapping[str, Any]) -> str:
     """
     # Numbers need no look, and are most of what a long run holds; its texts are the same few, again and again.
     harmless = functools.cache(_harmless)
-    texts = {name: column.map(harmless) for name, column in frame.items() if column.dtype.kind not in "fiub"}
-    marked = frame.assign(**{str(name): column for name, column in texts.items()})
-    marked.insert(
-        int(marked.columns.get_indexer(pd.Index(["trial"]))[0]) + 1, "profile", _harmless(run.get("profile", ""))
-    )
-    return marked.to_csv(index=False, lineterminator="\n")
+    marked = with_profile(frame, run)
+    texts = {name: column.map(harmless) for name, column in marked.items() if column.dtype.kind not in "fiub"}
+    safe = marked.assign(**{str(name): column for name, column in texts.items()})
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def epochs_csv(trials: Sequence[TrialRecord], run: Mapping[str, Any]) -> Iterator[bytes]:

@@ -22,10 +22,10 @@ from bts_tune.text import plural, shortened
 _LEFT = ("trial", "status")
 _BEST = "best so far"
 _RIGHT = ("epoch", "Dice loss", "IoU", _BEST, "time")
-_FROM_WIDTH = {"IoU": 66, "time": 58, "Dice loss": 50}
-"""The narrowest terminal that has room for a column; the others are always shown."""
-_WIDE = 100
-"""The narrowest terminal that has room for the whole title of an objective; numbers must not be cut for it."""
+_GIVE_WAY = ("IoU", "time", "Dice loss", "status")
+"""Columns that a narrow terminal does not show, the first ones first."""
+_GAP = 2
+_MIN_NAME = 8
 _FEWEST = 4
 
 
@@ -44,38 +44,63 @@ def progress_table(
         trials: its trials.
         state: how it stands.
         height: lines of the terminal; as many trials are shown as fit. None for all of them.
-        width: columns of the terminal; a narrow one shows fewer of the table's. None for all of them.
+        width: columns of the terminal; a narrow one shows shorter names and fewer of the table's columns, but never a
+            part of a number. None for all of them.
     """
     listed = _ordered(trials)
     room = len(listed) if height is None else max(_FEWEST, height - 5)
     leader = min((_cost(record) for record in trials if record.rows), default=None)
     objective = objective_of(trials)
-    best_title = _BEST if objective == DICE_LOSS else f"best {objective.title}"
-    if width is not None and width < _WIDE:
-        best_title = shortened(best_title, len(_BEST))
+    titles = {name: name for name in (*_LEFT, *_RIGHT)}
+    if objective != DICE_LOSS:
+        titles[_BEST] = f"best {objective.title}"
+    rows = [_cells(record) for record in listed[:room]]
+    if width is not None:
+        titles, rows = _fitting(titles, rows, width)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    shown = [name for name in (*_LEFT, *_RIGHT) if width is None or width >= _FROM_WIDTH.get(name, 0)]
-    for name in shown:
-        title = Text(best_title if name == _BEST else name)  # not markup: a plugin names its metric as it likes
-        table.add_column(title, justify="right" if name in _RIGHT else "left", no_wrap=True)
-    for record in listed[:room]:
-        last = record.rows[-1] if record.rows else {}
-        best = metric((record.best_row or {}).get(record.objective.column))
+    for name, title in titles.items():
+        # Not markup: a plugin names its metric as it likes.
+        table.add_column(Text(title), justify="right" if name in _RIGHT else "left", no_wrap=True)
+    for record, cells in zip(listed, rows, strict=False):
         leads = bool(record.rows) and _cost(record) == leader
-        cells: dict[str, str | Text] = {
-            "trial": Text(record.trial + ("*" if record.baseline else "")),
-            "status": Text(record.status, style=STATUSES[record.status].style),
-            "epoch": f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
-            "Dice loss": metric(last.get("val_dice_loss")),
-            "IoU": metric(last.get("val_iou")),
-            _BEST: Text(best, style="bold green" if leads else ""),
-            "time": duration(total_seconds(record)),
-        }
-        table.add_row(*(cells[name] for name in shown))
+        styles = {"status": STATUSES[record.status].style, _BEST: "bold green" if leads else ""}
+        table.add_row(*(Text(cells[name], style=styles.get(name, "")) for name in titles))
     parts: list[RenderableType] = [Text(str(run.get("run") or ""), style="bold"), table]
     if len(listed) > room:
         parts.append(Text(f"… and {len(listed) - room} more", style="dim"))
     return Group(*parts, Text(_summary(run, trials, state), style="dim"))
+
+
+def _cells(record: TrialRecord) -> dict[str, str]:
+    last = record.rows[-1] if record.rows else {}
+    return {
+        "trial": record.trial + ("*" if record.baseline else ""),
+        "status": record.status,
+        "epoch": f"{last.get('epoch', 0)}/{setting(record, 'epochs')}",
+        "Dice loss": metric(last.get("val_dice_loss")),
+        "IoU": metric(last.get("val_iou")),
+        _BEST: metric((record.best_row or {}).get(record.objective.column)),
+        "time": duration(total_seconds(record)),
+    }
+
+
+def _fitting(
+    titles: dict[str, str], rows: Sequence[dict[str, str]], width: int
+) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Return the titles of the columns that there is room for, and the cells with names of the length that is left."""
+
+    def room_for_names() -> int:
+        taken = [max(len(row[name]) for row in [titles, *rows]) + _GAP for name in titles if name != "trial"]
+        return width - sum(taken)
+
+    longest = max(len(row["trial"]) for row in [titles, *rows])
+    if room_for_names() < longest:
+        titles = {**titles, _BEST: shortened(titles[_BEST], len(_BEST))}
+    for name in _GIVE_WAY:
+        if room_for_names() < min(longest, _MIN_NAME):
+            titles = {other: title for other, title in titles.items() if other != name}
+    room = max(_MIN_NAME, room_for_names())
+    return titles, [{**row, "trial": shortened(row["trial"], room)} for row in rows]
 
 
 def _ordered(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -4,8 +4,9 @@
     bts-tune export RUN --to npz --plugin npz_weights.py --output weights.npz --trial unet-b0
 
 An export of files derives from `FileExport`, writes to the path that it is given, and returns what a person should
-know of it. The file appears under its name when it is whole, and never in place of another. The classes of
-`bts_tune.testing.exports` check one: `class TestNpz(ExportContract): name = "npz"`.
+know of it. The file appears under its name when it is whole, and never in place of another. `--ensemble` and `--tta`
+are refused, but where an export says that it `averages`. The classes of `bts_tune.testing.exports` check one:
+`class TestNpz(ExportContract): name = "npz"`.
 """
 
 from collections.abc import Iterable

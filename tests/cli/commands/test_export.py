@@ -70,7 +70,10 @@ def test_a_mistake_gets_one_sentence(refused: Callable[..., str]) -> None:
     for option in (("--trial", "plain"), ("--output", "out"), ("--ensemble",), ("--tta",)):
         assert "leave out --output, --trial, --ensemble and --tta" in refused("export", run, "--to", "mlflow", *option)
     for option in (("--ensemble",), ("--tta",)):
-        assert "a study holds no model; leave out --ensemble and --tta" in refused("export", "optuna", run, *option)
+        assert (
+            "--to optuna: cannot hold an ensemble or test-time augmentation; leave out --ensemble and --tta"
+            in refused("export", "optuna", run, *option)
+        )
     assert "--to tensorboard: is told of a run as it goes on" in refused("export", run, "--to", "tensorboard")
     assert "kept no model of that name; it has clahe, plain" in refused("export", run, "--to", "folder", "--trial", "x")
     Path("taken").mkdir()

@@ -10,7 +10,7 @@ import pytest
 import bts_tune
 from bts_tune.experiment.planning.changes import SOURCES, changed_run_error, changes_since, code_hash, device_changes
 from bts_tune.experiment.planning.environment import versions
-from bts_tune.experiment.planning.plan import from_named
+from bts_tune.experiment.planning.plan import named_trials
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import load_space
 
@@ -71,10 +71,10 @@ def test_code_data_and_weights_are_compared_by_content() -> None:
     assert found(began(), weights=[changed]) == ["the weights of resnet18 (aaaaaaaaaaaa, now bbbbbbbbbbbb)"]
 
 
-def test_a_space_that_gives_another_configuration_than_was_planned_is_a_change() -> None:
-    named = load_space("baseline").resolve(demo=True).named
-    events = [from_named(one, index).event() for index, one in enumerate(named)]
-    trials = [TrialRecord(trial=one.trial, **event) for one, event in zip(named, events, strict=True)]
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_space_that_gives_another_configuration_than_was_planned_is_a_change(folds: int | None) -> None:
+    named = named_trials(load_space("baseline").resolve(demo=True), folds)
+    trials = [TrialRecord(trial=one.trial, **one.event()) for one in named]
     assert found(began(), named=named, trials=trials) == []
     trials[1].config_id = "other"
     (clause,) = found(began(), named=named, trials=trials)

@@ -50,8 +50,6 @@ def test_torch_export_and_the_usual_name(run: api.Run) -> None:
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path, run: api.Run) -> None:
-    with pytest.raises(ConfigError, match="holds the weights of one network"):
-        run.export("folder", tmp_path / "folder", tta=True)
     with pytest.raises(ConfigError, match="--ensemble and --trial: give one of the two"):
         run.export("onnx", tmp_path / "m.onnx", trial="unet-seed0", ensemble=True)
     with pytest.raises(RunError, match="an ensemble needs at least two trained models"):

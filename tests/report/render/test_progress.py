@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bts_tune.metrics.base import objective
 from bts_tune.report.render.progress import progress_table
+from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_curve, make_final, make_row, make_run, make_search, make_trial
 
@@ -90,6 +91,34 @@ def test_as_many_as_fit_and_the_stage_that_counts_before_the_search() -> None:
 
 def test_a_run_that_has_only_begun() -> None:
     assert lines([], dataset={}, options={})[-1].startswith("running: 0 of 0 planned trials ended, 0 epochs trained")
+
+
+@pytest.mark.parametrize("width", [32, 40, 50, 58, 66, 72, 80, 100])
+@pytest.mark.parametrize("title", ["", "Hausdorff distance at its 95th percentile"])
+def test_names_give_way_to_numbers(width: int, title: str) -> None:
+    aim = replace(objective("dice-image"), title=title) if title else Objective()
+    trials = [
+        make_trial(
+            f"unetplusplus-efficientnet-b5-frozen-{number}-seed{number}",
+            index=number,
+            rows=[make_row("x", epoch, 0.2 + number / 10, seconds=4000.0) for epoch in range(1, 101)],
+            epochs=100,
+            baseline=number == 0,
+            aim=aim,
+        )
+        for number in range(3)
+    ]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(progress_table(make_run(), trials, state="running", width=width))
+    assert isinstance(console.file, io.StringIO)
+    _, header, *rows = console.file.getvalue().splitlines()[:5]
+    assert max(map(len, (header, *rows))) <= width
+    for row, whole in zip(rows, lines(trials)[2:5], strict=True):
+        name, *cells = row.split()
+        assert name.startswith("unet")
+        assert set(cells) <= set(whole.split())
+        assert "100/100" in cells
+        assert "complete" in cells or width < 40
 
 
 def test_a_narrow_terminal_shows_whole_numbers_of_fewer_columns() -> None:

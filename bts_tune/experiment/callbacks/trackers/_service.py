@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import threading
 import time
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
@@ -72,13 +74,16 @@ class ServiceTracker(Tracker):
 
     Attributes:
         package: what must be installed, as it is imported.
+        variable: of the environment, that has the address of the service's server; empty where there is none.
     """
 
     package: ClassVar[str]
+    variable: ClassVar[str] = ""
 
     def __init__(self) -> None:
         if importlib.util.find_spec(self.package) is None:
             raise ConfigError(f"needs a package that is not installed; pip install 'bts-tune[{self.name}]'.")
+        self._require_address()
         self.folder, self.run = Path(), dict[str, Any]()
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._address = ""
@@ -88,6 +93,25 @@ class ServiceTracker(Tracker):
         self._connected, self._told, self._over = False, False, False
         self._attempts, self._steps, self._problem = 0, 0, ""
         self._thread: threading.Thread | None = None
+
+    @property
+    def server(self) -> str | None:
+        """The server that the environment names."""
+        return os.environ.get(self.variable) or None
+
+    def _require_address(self) -> None:
+        """Refuse an address that no service's package could take apart; it would be asked again and again.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        try:
+            urlsplit(self.server or "")
+        except ValueError:  # whose text may be a part of a password
+            raise ConfigError(
+                f"{self.variable}: {quoted(without_secrets(self.server or ''))} cannot be read as an address; around "
+                "anything but an IPv6 address, brackets must be written as %5B and %5D."
+            ) from None
 
     def address(self) -> str:
         """Return where the service keeps what it is sent, without a password; at another address the run is new."""

@@ -7,6 +7,7 @@ folder: `mlflow ui --backend-store-uri sqlite:///results/mlflow.db` shows it.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ _REASON = "bts_tune.reason"
 class MLflow(ServiceTracker):
     """Sends configurations as parameters and the numbers of epochs as metrics, with the epoch as their step."""
 
-    package = "mlflow"
+    package, variable = "mlflow", "MLFLOW_TRACKING_URI"
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,21 +49,20 @@ class MLflow(ServiceTracker):
 
     def location(self) -> str:
         """Return the server, or the command that shows what is kept here."""
-        address = os.environ.get("MLFLOW_TRACKING_URI")
-        if address is None:
-            return f"MLflow: mlflow ui --backend-store-uri {self._own_store}"
-        return f"MLflow: {without_secrets(address)}, experiment {self._experiment_name}"
+        if self.server is None:
+            return f"MLflow: mlflow ui --backend-store-uri {shlex.quote(self._own_store)}"
+        return f"MLflow: {without_secrets(self.server)}, experiment {self._experiment_name}"
 
     def problem(self, error: BaseException) -> str:
         """Say of a server that is out of reach no more than that; MLflow's sentence is five lines long."""
-        address, cause = os.environ.get("MLFLOW_TRACKING_URI"), error.__cause__ or error.__context__
-        if address is None or not isinstance(cause, OSError):  # those of requests are
+        cause = error.__cause__ or error.__context__
+        if self.server is None or not isinstance(cause, OSError):  # those of requests are
             return super().problem(error)
-        return f"{without_secrets(address)} does not answer."
+        return f"{without_secrets(self.server)} does not answer."
 
     def address(self) -> str:
         """Return the server, or the database beside the run."""
-        return without_secrets(os.environ.get("MLFLOW_TRACKING_URI") or self._own_store)
+        return without_secrets(self.server or self._own_store)
 
     @property
     def _own_store(self) -> str:
@@ -78,10 +78,9 @@ class MLflow(ServiceTracker):
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        address = os.environ.get("MLFLOW_TRACKING_URI")
-        self._client = MlflowClient(address or self._own_store)
+        self._client = MlflowClient(self.server or self._own_store)
         found = self._client.get_experiment_by_name(self._experiment_name)
-        files = None if address else (self.folder.parent.absolute() / "mlflow-files").as_uri()
+        files = None if self.server else (self.folder.parent.absolute() / "mlflow-files").as_uri()
         self._experiment = (
             found.experiment_id if found else self._client.create_experiment(self._experiment_name, files)
         )

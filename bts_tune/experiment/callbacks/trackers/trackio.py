@@ -21,7 +21,7 @@ from bts_tune.experiment.callbacks.trackers.base import GOOD_ENDS, OPEN_ENDS, TR
 class Trackio(ServiceTracker):
     """Sends configurations and the numbers of epochs, with the epoch as their step."""
 
-    package = "trackio"
+    package, variable = "trackio", "TRACKIO_SERVER_URL"
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Trackio(ServiceTracker):
 
     def address(self) -> str:
         """Return the server or Space that was asked for; empty for this machine."""
-        return without_secrets(os.environ.get("TRACKIO_SERVER_URL") or os.environ.get("TRACKIO_SPACE_ID") or "")
+        return without_secrets(self.server or os.environ.get("TRACKIO_SPACE_ID") or "")
 
     @property
     def _project(self) -> str:

@@ -7,6 +7,7 @@ sets `WANDB_MODE=online` asks for more. `WANDB_PROJECT` and `WANDB_ENTITY` are l
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ _FLUSH = "x_transaction_log_flush_interval"
 class WandB(ServiceTracker):
     """Sends configurations and the numbers of epochs; `epoch` is the axis of every chart."""
 
-    package = "wandb"
+    package, variable = "wandb", "WANDB_BASE_URL"
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,14 +34,14 @@ class WandB(ServiceTracker):
         """Return the project, or the command that sends what is kept here."""
         if self._mode == "online":
             return f"Weights & Biases: project {self._project}, group {self._group}"
-        return f"Weights & Biases, {self._mode}: wandb sync {self.folder / 'wandb'}/offline-run-*"
+        return f"Weights & Biases, {self._mode}: wandb sync {shlex.quote(str(self.folder / 'wandb'))}/offline-run-*"
 
     def address(self) -> str:
         """Return the server and its project, or that nothing has left the run's folder."""
         if self._mode != "online":
             return self._mode
-        server, entity = (os.environ.get(name, "") for name in ("WANDB_BASE_URL", "WANDB_ENTITY"))
-        return "/".join(filter(None, [without_secrets(server), entity, self._project]))
+        server, entity = without_secrets(self.server or ""), os.environ.get("WANDB_ENTITY", "")
+        return "/".join(filter(None, [server, entity, self._project]))
 
     @property
     def _mode(self) -> str:

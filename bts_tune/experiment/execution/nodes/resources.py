@@ -118,9 +118,13 @@ def require_room_here(options: RunOptions) -> None:
     Raises:
         ConfigError: what is asked for is not there, or fits no node.
     """
+    allocate(options, nodes=[this_node()], trials=1)
+
+
+def this_node() -> Node:
+    """Return what this machine has, without Ray."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    here = Node("", socket.gethostname(), available_cpus(), float(len(hardware()["gpus"])), float(memory))
-    allocate(options, nodes=[here], trials=1)
+    return Node("", socket.gethostname(), available_cpus(), float(len(hardware()["gpus"])), float(memory))
 
 
 def _require_room(options: RunOptions, nodes: Sequence[Node], per_trial: float, memory: float) -> None:

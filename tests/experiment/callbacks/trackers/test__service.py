@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from bts_tune.experiment.callbacks.sending import send_run
 from bts_tune.experiment.callbacks.trackers import _service
 from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker, without_secrets
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
+from bts_tune.experiment.callbacks.trackers.mlflow import MLflow
+from bts_tune.experiment.callbacks.trackers.wandb import WandB
 from bts_tune.experiment.callbacks.tracking import Tracking, choose_trackers
 from bts_tune.testing.trackers import TrackerContract, planned, row
 from tests.experiment.callbacks.trackers.services import small_run
@@ -260,6 +263,36 @@ def test_a_run_that_was_killed_is_interrupted(tmp_path: Path) -> None:
 )
 def test_an_address_is_kept_without_secrets(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1]:5000", "https://host/[a]", "sqlite:////x/[a]/b.db", "", "scope://a:b"]
+)
+def test_an_address_with_brackets_where_they_may_be_is_taken(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("SHELF_SERVER", address)
+    monkeypatch.setattr(Shelf, "variable", "SHELF_SERVER")
+    assert Shelf().server == (address or None)
+
+
+@pytest.mark.parametrize("address", ["http://[host]:5000", "http://[::1", "https://me:sec[r]et@host/"])
+def test_an_address_that_is_none_is_refused_without_its_password(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("SHELF_SERVER", address)
+    monkeypatch.setattr(Shelf, "variable", "SHELF_SERVER")
+    with pytest.raises(ConfigError, match=r"tracker 'shelf': SHELF_SERVER: '.*' cannot be read .* %5B and %5D\.") as no:
+        choose_trackers(["shelf"], None)
+    assert "sec" not in str(no.value)
+
+
+@pytest.mark.parametrize("tracker", [MLflow, WandB])
+def test_a_command_that_is_shown_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracker: type[ServiceTracker]
+) -> None:
+    for variable in (tracker.variable, "WANDB_MODE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(tracker, "package", "json")
+    made = tracker()
+    made.folder = tmp_path / "scans [2] of May" / "run"
+    assert "scans [2] of May" in shlex.split(made.location())[-1]
 
 
 def test_a_run_that_has_no_reason_is_sent_none(tmp_path: Path) -> None:
