@@ -35,8 +35,8 @@ _STATISTICS = (
     "(Satterthwaite 1946), on the logit scale of what the value can be (0 to 1, a difference -1 to 1), which no limit "
     "leaves (DiCiccio and Efron 1996; Brown, Cai and DasGupta 2001). With one training the interval is of images "
     "alone; with two it rests on the assumption that trainings are normally distributed, and is wide.",
-    "Folds: the validation scores of one seed's folds together hold every image once, and are pooled as one; on the "
-    "test split every fold's training counts as one.",
+    "Folds: on the validation split the metric of a seed is pooled within each fold and averaged over the folds, which "
+    "together hold every image once; on the test split every fold's training counts as one.",
     "Difference: the metric of two configurations on the same draws, paired by seed. Dice gained is the Dice loss of "
     "the best baseline minus the configuration's, so that positive is better. The best baseline is that of the "
     "validation split.",

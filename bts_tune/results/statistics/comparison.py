@@ -20,7 +20,15 @@ from bts_tune.results.record.leaks import of_the_same_scan, read_leaks
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.record.scores import SPLITS, SUMS, Scores, SplitScores, has_tumour, read_scores
-from bts_tune.results.statistics.intervals import RESAMPLED, RESAMPLES, Resampled, holm, resample, wilcoxon
+from bts_tune.results.statistics.intervals import (
+    RESAMPLED,
+    RESAMPLES,
+    Resampled,
+    holm,
+    is_defined,
+    resample,
+    wilcoxon,
+)
 
 FEWEST_IMAGES = 5
 """Images that a stratum must have to be measured by itself."""
@@ -43,7 +51,7 @@ class SplitComparison:
         groups: how many groups the images form; None where groups are not known, and images are drawn.
         tumour_groups: how many of them hold an image with a tumour, which `p_values` are of.
         objective: what `resampled` tells gains and firsts of: the run's, or the Dice loss where that cannot be
-            resampled from the scores of images.
+            resampled from the scores of images, or none of these images has a value of it.
         resampled: intervals, differences from the reference and how often each configuration comes first.
         p_values: Wilcoxon's, of each configuration against the reference, corrected by Holm; None for the reference
             itself and where no image holds a tumour.
@@ -163,13 +171,19 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
             scores[record.trial] = read
     groups = _read_groups(folder, missing)
     folds = {record.fold for one in found for record in one.trials}
+    fold_of = {
+        image: record.fold
+        for record in (record for one in found for record in one.trials)
+        if record.fold is not None and record.trial in scores and "valid" in scores[record.trial].splits
+        for image in scores[record.trial].splits["valid"].names
+    }
     told = read_strata(folder.split_file)
     splits = {}
     strata = {}
     clean = None
     for name in SPLITS:
         measured = [(one, _measured(one, scores, name, folds, missing)) for one in found]
-        compared = _compare(measured, groups, name, missing)
+        compared = _compare(measured, groups, name, missing, fold_of=fold_of if name == "valid" else None)
         if compared is not None:
             splits[name] = compared
             if of_split := _by_stratum(measured, compared, groups, name, told):
@@ -256,6 +270,7 @@ def _compare(
     split: str,
     missing: list[str],
     *,
+    fold_of: Mapping[str, int] | None = None,
     objective: Objective | None = None,
     resamples: int = RESAMPLES,
 ) -> SplitComparison | None:
@@ -286,8 +301,9 @@ def _compare(
     found = tuple(configuration for configuration, _ in kept)
     reference = next((place for place, one in enumerate(found) if one.baseline), 0)
     units = [groups[name] for name in images] if all(name in groups for name in images) else None
-    if objective is None:
-        objective = found[0].objective if found[0].objective.metric in RESAMPLED else Objective()
+    objective = objective or found[0].objective
+    if objective.metric not in RESAMPLED or not is_defined(sums, objective.metric):
+        objective = Objective()
     raw = {
         place: p_value
         for place in range(len(found))
@@ -303,7 +319,14 @@ def _compare(
         groups=None if units is None else len(set(units)),
         tumour_groups=None if units is None else len(set(itertools.compress(units, shows_tumour))),
         objective=objective,
-        resampled=resample(sums, reference, units, objective=objective, resamples=resamples),
+        resampled=resample(
+            sums,
+            reference,
+            units,
+            folds=[fold_of[name] for name in images] if fold_of else None,
+            objective=objective,
+            resamples=resamples,
+        ),
         p_values=tuple(corrected.get(place) for place in range(len(found))),
         sums=sums,
         units=None if units is None else tuple(units),
@@ -363,10 +386,7 @@ def _by_stratum(
             (one, {key: (source, _without(part, left_out)) for key, (source, part) in replicates.items()})
             for one, replicates in chosen
         ]
-        parts = [part for _, replicates in without for _, part in replicates.values()]
-        shows_tumours = any(has_tumour(part.sums).any() for part in parts)
-        of_images = Objective(Stratum.METRIC, "maximize", "Dice per image", 0.0, 1.0)
-        objective = of_images if shows_tumours else Objective()
+        objective = Objective(Stratum.METRIC, "maximize", "Dice per image", 0.0, 1.0)
         compared = _compare(without, groups, split, [], objective=objective, resamples=RESAMPLES_OF_STRATA)
         if compared is not None:
             found.append(Stratum(name, value, compared))

@@ -9,7 +9,9 @@ is the expected value of a new training on new images. Two kinds of chance part 
   Efron, 'Better bootstrap confidence intervals', JASA 1987), by `scipy.stats.bootstrap`; from 5,000 drawn units on,
   which hardly need the correction, that of plain percentiles. Where groups are given, whole
   groups are drawn instead: slices of one patient are no independent images (Davison and Hinkley, 'Bootstrap Methods and
-  their Application', 1997, section 3.8).
+  their Application', 1997, section 3.8). Of a cross-validation the metric is pooled within each fold and averaged over
+  the folds, as the ranking does. A mean over images with a tumour has no value in a draw without any, and is drawn
+  again.
 - which seeds were trained: the variance of the mean over replicates. Three or five seeds are too few to be drawn with
   replacement: the drawn means would vary too little, by the factor (R - 1) / R, and never leave the few that are there.
 
@@ -106,6 +108,7 @@ def resample(
     reference: int = 0,
     groups: Sequence[Hashable] | None = None,
     *,
+    folds: Sequence[int] | None = None,
     objective: Objective = DICE_LOSS,
     resamples: int = RESAMPLES,
 ) -> Resampled:
@@ -120,25 +123,42 @@ def resample(
             and each configuration has at least one.
         reference: the configuration that the others are compared with.
         groups: the group of each image, [N]; then whole groups are drawn.
-        objective: one that `RESAMPLED` has: the pooled Dice loss or IoU, or a mean or share over images.
+        folds: the fold of each image, [N]; then a metric is the mean over the folds that have a drawn image.
+        objective: one that these images define (`is_defined`): the pooled Dice loss or IoU, or a mean or share over
+            images.
         resamples: how many draws.
 
     Of a configuration with a single replicate the interval is of images alone: nothing tells the spread of its seeds.
+
+    Raises:
+        ValueError: the objective is not defined.
     """
-    trials, replicates = sums.shape[:2]
+    if not is_defined(sums, objective.metric):
+        raise ValueError(f"{objective.metric}: no image has a value of it")
+    trials = len(sums)
     present = ~np.isnan(sums[:, :, 0, 0])
     counts = present.sum(axis=1)
     metrics = list(dict.fromkeys(("dice_loss", "iou", objective.metric)))
     sums = np.where(present[:, :, np.newaxis, np.newaxis], sums, 0.0)
     parts = [sums, *(_parts_of_mean(sums, metric) for metric in metrics[2:])]
-    units = _units(np.concatenate(parts, axis=-1), groups)
+    units = _units(_by_fold([*parts, np.ones((*sums.shape[:-1], 1))], folds), groups)
     count = len(units)
     table = units.reshape(count, -1)
+    random = np.random.default_rng(SEED)
 
     def pooled(weights: Floats) -> list[Floats]:
-        drawn = (weights @ table).reshape(len(weights), trials, replicates, -1)
+        drawn = (weights @ table).reshape(len(weights), *units.shape[1:])
+        images = drawn[..., -1]
         # But for rounding, all lie in 0..1.
-        return [RESAMPLED[metric](drawn).clip(0, 1) for metric in metrics]
+        values = (np.where(images > 0, RESAMPLED[metric](drawn).clip(0, 1), np.nan) for metric in metrics)
+        return [_mean_over_folds(value) for value in values]
+
+    def pooled_again(weights: Floats) -> list[Floats]:
+        values = pooled(weights)
+        while (undefined := np.isnan(values[-1][:, present]).any(axis=1)).any():
+            again = random.multinomial(count, np.full(count, 1 / count), undefined.sum()).astype(np.float64)
+            values[-1][undefined] = pooled(again)[-1]
+        return values
 
     def measure(drawn: NDArray[np.int64], axis: int = -1) -> Floats:  # scipy gives draws [..., count]
         draws = drawn.reshape(-1, drawn.shape[-1])
@@ -147,7 +167,9 @@ def resample(
         del places  # each of these tables is large
         weights = times.astype(np.float64)
         del times
-        means = [(value * present).sum(axis=2) / counts for value in pooled(weights)]
+        # One unit less, as BCa asks for, is no draw.
+        values = pooled_again(weights) if draws.shape[-1] == count else pooled(weights)
+        means = [np.where(present, value, 0.0).sum(axis=2) / counts for value in values]
         gains = [
             mean[:, [reference]] - mean if lower else mean - mean[:, [reference]]
             for mean, lower in zip(means, lower_is_better, strict=True)
@@ -172,6 +194,11 @@ def resample(
         drawn_values = drawn_values + _seed_draws(single[place], drawn_values.shape[1])
         limits = zip(values, low, high, strict=True)
         measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
+        if len(metrics) > 2 and _fewest_that_count(units, present) < 2:
+            of_objective = (*range(2 * trials, 3 * trials), *range(5 * trials, 6 * trials))
+            measured = [
+                Interval(one.value, None, None) if place in of_objective else one for place, one in enumerate(measured)
+            ]
     of_metric = [measured[start : start + trials] for start in range(0, 2 * len(metrics) * trials, trials)]
     means, gains = of_metric[: len(metrics)], of_metric[len(metrics) :]
     costs = drawn_values if objective.mode == "min" else -drawn_values
@@ -180,10 +207,14 @@ def resample(
     )
 
 
+_TOTAL, _NUMBER = len(SUMS), len(SUMS) + 1
+"""The columns of `_parts_of_mean`, after the sums."""
+
+
 def _mean(sums: Floats) -> Floats:
-    """Return the mean over images, from its two parts, the last of `sums`; 0 where no image of the draw has a value."""
-    total, number = sums[..., len(SUMS)], sums[..., len(SUMS) + 1]
-    return np.divide(total, number, out=np.zeros_like(total), where=number > 0)
+    """Return the mean over images, from its two parts in `sums`; NaN where no image of the draw has a value."""
+    total, number = sums[..., _TOTAL], sums[..., _NUMBER]
+    return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
 
 RESAMPLED: Mapping[str, Callable[[Floats], Floats]] = {
@@ -204,6 +235,34 @@ def _parts_of_mean(sums: Floats, metric: str) -> Floats:
     else:
         value, counts = (image_dice if metric == "dice_image" else image_iou)(sums), with_tumour
     return np.stack([np.where(counts, value, 0.0), counts], axis=-1)
+
+
+def is_defined(sums: Floats, metric: str) -> bool:
+    """Return whether a metric of `RESAMPLED` has a value for every replicate that is there, of sums [K, R, N, 6]."""
+    if RESAMPLED[metric] is not _mean:
+        return True
+    present = ~np.isnan(sums[:, :, 0, 0])
+    return bool(_parts_of_mean(sums[present], metric)[..., 1].any(axis=-1).all())
+
+
+def _by_fold(parts: Sequence[Floats], folds: Sequence[int] | None) -> Floats:
+    """Return the columns of each image in the place of its fold, [K, R, N, folds, S], and 0 in those of all others."""
+    columns = np.concatenate(parts, axis=-1)[..., np.newaxis, :]
+    if folds is None:
+        return columns
+    return columns * (np.array(folds)[:, np.newaxis] == np.unique(folds))[..., np.newaxis]
+
+
+def _mean_over_folds(values: Floats) -> Floats:
+    """Return the mean over the last axis of those that are not NaN; NaN where all are."""
+    there = ~np.isnan(values)
+    total, number = np.where(there, values, 0.0).sum(axis=-1), there.sum(axis=-1)
+    return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+
+
+def _fewest_that_count(units: Floats, present: NDArray[np.bool_]) -> int:
+    """Return how many units hold an image that a mean is over, in the replicate that has fewest of them."""
+    return int((units[..., _NUMBER].sum(axis=-1) > 0).sum(axis=0)[present].min())
 
 
 def _image_limits(
@@ -315,7 +374,7 @@ def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None 
         groups: the group of each image, [N].
 
     Returns:
-        The p value; 1 where no image differs; None where no image holds a tumour.
+        The p value; 1 where no image differs; None where no image holds a tumour in both.
     """
     difference = _differences(sums, reference, groups)
     if not len(difference):
@@ -335,9 +394,12 @@ def favours_first(sums: Floats, reference: Floats, groups: Sequence[Hashable] | 
 
 
 def _differences(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None) -> Floats:
-    """Return the difference in Dice of each image that holds a tumour, or the mean of each group of images."""
+    """Return the difference in Dice of each image that holds a tumour, or the mean of each group of images.
+
+    A small tumour may be gone from the mask at the smaller image size of one of the two: such an image is left out.
+    """
     one, other = (replicates[~np.isnan(replicates[:, 0, 0])] for replicates in (sums, reference))
-    chosen = has_tumour(other[0])
+    chosen = has_tumour(one[0]) & has_tumour(other[0])
     difference = image_dice(one[:, chosen]).mean(axis=0) - image_dice(other[:, chosen]).mean(axis=0)
     if groups is None:
         return np.asarray(difference)
@@ -346,7 +408,13 @@ def _differences(sums: Floats, reference: Floats, groups: Sequence[Hashable] | N
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p values corrected for their number (Holm, Scand. J. Statist. 1979), in the order given."""
+    """Return the p values corrected for their number (Holm, Scand. J. Statist. 1979), in the order given.
+
+    Raises:
+        ValueError: one is not in 0..1.
+    """
+    if not all(0 <= one <= 1 for one in p_values):
+        raise ValueError(f"p values lie in 0..1, got {p_values}")
     count = len(p_values)
     corrected = [0.0] * count
     highest = 0.0
@@ -370,9 +438,9 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
-    """Return the sums of what is drawn, float64 [units, K, R, S], in an order that follows from the sums alone."""
-    images = np.ascontiguousarray(np.moveaxis(sums, 2, 0))
+def _units(columns: Floats, groups: Sequence[Hashable] | None) -> Floats:
+    """Return what is drawn, float64 [units, K, R, folds, S], in an order that follows from the sums alone."""
+    images = np.ascontiguousarray(np.moveaxis(columns, 2, 0))
     if groups is not None:
         members = _members(groups)
         summed = np.zeros((members.max() + 1, *images.shape[1:]))
@@ -381,7 +449,7 @@ def _units(sums: Floats, groups: Sequence[Hashable] | None) -> Floats:
     # First by what does not depend on the order of configurations and replicates, as far as that tells units apart.
     sums = images[..., : len(SUMS)]  # whatever else there is follows from them
     flat = sums.reshape(len(sums), -1)
-    total = sums.sum(axis=(1, 2)).round(6)
+    total = sums.sum(axis=(1, 2)).round(6).reshape(len(sums), -1)
     return images[np.lexsort((*flat.T, *total.T))]
 
 

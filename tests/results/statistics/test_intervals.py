@@ -367,3 +367,61 @@ def test_what_is_better_over_all_pixels_may_lose_image_by_image() -> None:
     p_value = wilcoxon(huge, small)
     assert p_value is not None
     assert p_value < 0.05
+
+
+def test_a_draw_without_any_image_of_a_mean_is_no_value() -> None:
+    """Of twelve images three hold a tumour, on each of which one configuration is better by 0.1 or more."""
+    sums = trials(0.9, 0.7, images=12, empty=9)
+    found = resample(sums, reference=1, objective=objective("dice-image"), resamples=1999)
+    each = statistics.image_dice(sums[:, 0][:, statistics.has_tumour(sums[0, 0])])
+    assert each.shape == (2, 3)
+    assert found.gain[0].low is not None
+    assert found.gain[0].low >= (each[0] - each[1]).min() - 1e-9
+    assert found.value[1].low is not None
+    assert found.value[1].low >= each[1].min() - 1e-9
+    assert found.first == [1, 0]
+
+
+def test_a_single_image_of_a_mean_gives_no_interval() -> None:
+    found = resample(trials(0.9, 0.7, images=10, empty=9), objective=objective("iou-image"), resamples=199)
+    assert [one.low for one in (*found.value, *found.gain)] == [None] * 4
+    assert found.dice_loss[0].low is not None
+
+
+def test_the_value_of_folds_is_the_mean_over_them_and_lies_in_its_interval() -> None:
+    """Folds whose tumours differ in size: pooled over all, the largest would count nearly alone."""
+    each = [trials(quality, quality - 0.1, images=8, seed=seed) for seed, quality in enumerate((0.5, 0.9, 0.7))]
+    sums = np.concatenate([part * scale for part, scale in zip(each, (1, 100, 3), strict=True)], axis=2)
+    folds = np.repeat([1, 2, 3], 8).tolist()
+    found = resample(sums, folds=folds, resamples=999)
+    places = [slice(0, 8), slice(8, 16), slice(16, 24)]
+    for name, measure in (("dice_loss", statistics.pooled_dice_loss), ("iou", statistics.pooled_iou)):
+        for one, configuration in zip(getattr(found, name), sums, strict=True):
+            expected = np.mean([measure(configuration[0, place].sum(axis=0)) for place in places])
+            assert one.value == pytest.approx(expected)
+            assert one.low < one.value < one.high
+    mixed = np.random.default_rng(0).permutation(24)
+    again = resample(sums[:, :, mixed], folds=[folds[place] for place in mixed], resamples=999)
+    assert again.dice_loss[0].low == pytest.approx(found.dice_loss[0].low)
+    one_fold = resample(sums, folds=[1] * 24, resamples=199)
+    assert one_fold == resample(sums, resamples=199)
+
+
+def test_an_image_whose_tumour_is_gone_at_the_other_size_does_not_count() -> None:
+    sums = trials(0.9, 0.7, images=20)
+    whole = wilcoxon(sums[0], sums[1])
+    gone = np.concatenate([sums, sums[:, :, :1]], axis=2)
+    gone[1, :, -1] = 0
+    assert wilcoxon(gone[0], gone[1]) == whole
+    assert wilcoxon(gone[1], gone[0]) == whole
+    assert favours_first(gone[0], gone[1])
+
+
+def test_holm_refuses_what_is_no_p_value() -> None:
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        holm([0.1, float("nan")])
+
+
+def test_an_objective_without_a_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty_false_positive_rate"):
+        resample(trials(0.9, 0.7), objective=objective("empty-false-positive-rate"))
