@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bts_tune import plugins
 from bts_tune.api.run import Run, open_run, reporter
+from bts_tune.console import make_console
 from bts_tune.errors import ConfigError
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import Space
@@ -252,8 +253,7 @@ def _finished(finished: FinishedRun) -> Run:
 def _console(progress: bool | Console) -> Console:
     from rich.console import Console
 
-    # In a notebook, rich would want a package of widgets; plain lines need none.
-    return progress if isinstance(progress, Console) else Console(quiet=not progress, force_jupyter=False)
+    return progress if isinstance(progress, Console) else make_console(quiet=not progress)
 
 
 def _given_anew(options: Mapping[str, Any]) -> dict[str, Any]:
