@@ -198,6 +198,7 @@ _NO_MAPPING = "must be a mapping (key: value), got {got}"
 _WORDS: Mapping[str, str] = {
     "value_error": "{message}",  # ours: it names what it is about
     "missing": "must be given",
+    "bool_type": "must be true or false, got {got}",
     "string_pattern_mismatch": "must be lower-case letters, digits and single '-', '_' or '.' between them, got {got}",
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _NO_MAPPING),
 }

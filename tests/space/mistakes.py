@@ -60,7 +60,16 @@ MISTAKES = {
         HEAD + "demo: {epochs: 2, epochs: 3}\n",
         "the key 'epochs' is given twice in one mapping",
     ),
+    "key given twice in a merged mapping": (
+        HEAD + "defaults: &d {epochs: 2, epochs: 3}\ndemo: {<<: *d}\n",
+        "line 3, column 26: not valid YAML: the key 'epochs' is given twice in one mapping",
+    ),
+    "merged twice": (
+        HEAD + "defaults: &d {epochs: 2}\ndemo: {<<: *d, <<: *d}\n",
+        "the key '<<' is given twice in one mapping",
+    ),
     "key that is no word": (HEAD + "trials: {1: {}}\n", "a key must be a word, got 1"),
+    "key that is a list": (HEAD + "trials: {? [a] : {}}\n", "a key must be a word, got a list or a mapping"),
     # the top level
     "unknown key": (
         HEAD + "trails: {}\n",
@@ -118,7 +127,7 @@ MISTAKES = {
     ),
     "baseline is a word": (
         HEAD + "trials: {one: {baseline: 'yes'}}\n",
-        ": trials.one.baseline: input should be a valid boolean",
+        ": trials.one.baseline: must be true or false, got 'yes'.",
     ),
     "published without source": (
         HEAD + "trials: {one: {published: {iou: 0.5}}}\n",
@@ -363,7 +372,10 @@ NOT_YAML = {
     "a control character",
     "key given twice",
     "nested key given twice",
+    "key given twice in a merged mapping",
+    "merged twice",
     "key that is no word",
+    "key that is a list",
 }
 
 
