@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -62,8 +62,6 @@ class _Loader(yaml.SafeLoader):
     Aliases may stand for each other (`<<: *base` is what they are for), but not without bound: a few lines of them can
     stand for billions of values, or for themselves.
     """
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
@@ -126,6 +124,7 @@ _INTEGER = r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"
 _FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 
 # The core schema of YAML 1.2, and the merge key, which it left out. The first that matches is taken.
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),

@@ -48,7 +48,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
         DataError: there is none that can be read.
     """
     if options.data is None:
-        say(console, demo_sentence({"profile": "demo"}), style="bold yellow")
+        say(console, str(demo_sentence({"profile": "demo"})), style="bold yellow")
         with progress_bar(console, "generating phantoms") as progress:
             root = demo_dataset(cache_folder(options), progress)
         return open_dataset(root)
