@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from bts_tune.config import FIELDS, Part, TrialConfig, check_field, explain, field_info
@@ -52,10 +52,14 @@ class SupportsSuggest(Protocol):
         """Draw one of `choices`."""
 
 
+Prose = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""Text for readers; a block of YAML ends with a line break that nobody means."""
+
+
 class Section(BaseModel):
     """A mapping in the file: unknown keys are refused with the nearest names, and nothing is converted silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +86,7 @@ class Parameter(Section):
         description="earlier parameters with choices, and those of their values for which this one is drawn; "
         "all of them must hold. Where one does not, the field keeps the space's default",
     )
-    description: str = Field(default="", description="why this is searched, for a reader of the space")
+    description: Prose = Field(default="", description="why this is searched, for a reader of the space")
 
     @property
     def bounds(self) -> tuple[Any, Any] | None:

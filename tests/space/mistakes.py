@@ -86,6 +86,11 @@ MISTAKES = {
     "seed is a word": (ONE + "seeds: [a]\n", ": seeds.0: input should be a valid integer, got 'a'."),
     "seed is true": (ONE + "seeds: [true]\n", ": seeds.0: input should be a valid integer, got True."),
     "seeds is a number": (ONE + "seeds: 3\n", ": seeds: input should be a valid list, got 3."),
+    "too many seeds": (ONE + f"seeds: {list(range(10_001))}\n", ": seeds: list should have at most 10000 items"),
+    "quoted seed": (ONE + "seeds: ['1']\n", ": seeds.0: input should be a valid integer, got '1'."),
+    "empty plugin": (ONE + "plugins: ['']\n", ": plugins: must be a list of Python files or modules, got ['']."),
+    "blank note": (ONE + "notes: [' ']\n", ": notes.0: string should have at least 1 character"),
+    "name with a blank": ("name: 'x '\ndescription: d\ntrials: {one: {}}\n", ": name: must be lower-case letters"),
     # fields of configurations
     "unknown default": (
         ONE + "defaults: {optimiser: adam}\n",
@@ -96,6 +101,19 @@ MISTAKES = {
         ": defaults.epochs: input should be greater than or equal to 1, got 0.",
     ),
     "defaults is a list": (ONE + "defaults: [1]\n", ": defaults: must be a mapping (key: value), got [1]."),
+    "quoted number": (
+        ONE + "defaults: {learning_rate: '0.1'}\n",
+        ": defaults.learning_rate: input should be a valid number, got '0.1'.",
+    ),
+    "quoted whole number": (
+        ONE + "demo: {epochs: '2'}\n",
+        ": demo.epochs: input should be a valid integer, got '2'.",
+    ),
+    "step of the policy": (
+        trial(augmentation="medium+noise"),
+        ": trials.one.config.augmentation: the policy 'medium' has the step 'noise' already",
+    ),
+    "step twice": (trial(augmentation="none+noise+blur+noise"), "the step 'noise' is named twice"),
     "seed in defaults": (ONE + "defaults: {seed: 1}\n", ": defaults.seed: must not be given here; the space's 'seeds'"),
     "unknown demo field": (ONE + "demo: {epoch: 2}\n", ": demo: unknown key 'epoch'. Did you mean 'epochs'"),
     "wrong demo field": (ONE + "demo: {decoder: fpm}\n", ": demo.decoder: should be one of "),
@@ -191,6 +209,11 @@ MISTAKES = {
         ": search.final.seeds: input should be greater than or equal to 1",
     ),
     "unknown final key": (SEARCH + "final: {seed: 1}}\n", ": search.final: unknown key 'seed'. Did you mean 'seeds'"),
+    "no fidelity": (SEARCH + "fidelity: {}}\n", ": search.fidelity: must have one of image_size, train_share, epochs"),
+    "empty fidelity": (
+        SEARCH + "fidelity: {epochs: }}\n",
+        ": search.fidelity: must have one of image_size, train_share, epochs",
+    ),
     "search demo": (SEARCH + "demo: {epochs: 3}}\n", ": search.demo: unknown key 'epochs'."),
     # parameters
     "unknown parameter": (
@@ -289,6 +312,22 @@ MISTAKES = {
     "step of choices": (
         parameters(batch_size={"choices": [8, 16], "step": 8}),
         ": search.parameters.batch_size: 'log' and 'step' go with a range only, not with 'choices'.",
+    ),
+    "log of choices": (
+        parameters(batch_size={"choices": [8, 16], "log": True}),
+        ": search.parameters.batch_size: 'log' and 'step' go with a range only, not with 'choices'.",
+    ),
+    "too many choices": (
+        parameters(learning_rate={"choices": [n / 1000 for n in range(1, 1002)]}),
+        ": search.parameters.learning_rate.choices: list should have at most 1000 items",
+    ),
+    "quoted choice": (
+        parameters(batch_size={"choices": [8, "16"]}),
+        ": search.parameters.batch_size.choices: input should be a valid integer, got '16'.",
+    ),
+    "quoted end": (
+        parameters(learning_rate={"float": ["0.1", 0.2]}),
+        ": search.parameters.learning_rate.float: input should be a valid number, got '0.1'.",
     ),
     # conditions
     "parent not searched": (

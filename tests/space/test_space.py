@@ -132,7 +132,7 @@ class TestOverrides:
         assert [named.config.epochs for named in space.resolve(demo=True, overrides={"epochs": 9}).named] == [9, 9]
 
     def test_lie_over_the_demo_profile(self, small: Space) -> None:
-        resolved = small.resolve(demo=True, overrides={"epochs": "6"})
+        resolved = small.resolve(demo=True, overrides={"epochs": 6})
         assert {trial.config.epochs for trial in resolved.named} == {6}
         assert searching(resolved).epochs == 6
 

@@ -24,7 +24,7 @@ from bts_tune.results.ranking.configurations import configurations
 from bts_tune.space import Space, load_space
 from bts_tune.space.file import Name, Seed, parse_space_file
 from bts_tune.space.layers import with_paths_beside
-from bts_tune.space.parameter import OF_THE_SPACE, Section, check_fields
+from bts_tune.space.parameter import OF_THE_SPACE, Prose, Section, check_fields
 from bts_tune.space.yaml_reader import read_yaml
 from bts_tune.text import nearest, quoted
 
@@ -62,7 +62,7 @@ class BenchmarkFile(Section):
     """The content of a benchmark's file; paths in it begin at the file's own folder."""
 
     name: Name = Field(description="name of the benchmark, and of its folder")
-    description: str = Field(default="", description="what it is for")
+    description: Prose = Field(default="", description="what it is for")
     plugins: list[str] = Field(
         default_factory=list,
         description="Python files or modules with losses, decoders, … of your own; their code runs",
