@@ -399,6 +399,14 @@ MISTAKES = {
         parameters(dice_weight={"float": [0, 1]}, bce_weight={"choices": [1, 0]}),
         "dice_weight and bce_weight are both 0",
     ),
+    "no mistake weighs": (
+        parameters(
+            loss={"choices": ["tversky"]},
+            tversky_alpha={"float": [0, 1], "when": {"loss": ["tversky"]}},
+            tversky_beta={"float": [0, 1], "when": {"loss": ["tversky"]}},
+        ),
+        ": search: parameters.loss at 'tversky': tversky_alpha and tversky_beta are both 0",
+    ),
 }
 
 

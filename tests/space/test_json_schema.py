@@ -43,6 +43,7 @@ BEYOND_SCHEMA = {
     "count in another mode",
     "thaws after the budget",
     "no loss",
+    "no mistake weighs",
 }
 
 
