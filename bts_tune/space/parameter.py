@@ -155,6 +155,18 @@ def check_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}.{explain(error)}") from None
 
 
+def check_value(name: str, value: Any, where: str) -> Any:
+    """Return a value of one field in the field's own type.
+
+    Raises:
+        ConfigError: it is not allowed; the sentence begins with `where`.
+    """
+    try:
+        return getattr(fields_model([name]).model_validate({name: value}), name)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {explain(error).removeprefix(f'{name}: ')}") from None
+
+
 def fields_model(names: Iterable[str]) -> type[Part]:
     """Return `TrialFields`, with those of `names` besides that are parameters of a loss or decoder."""
     own = tuple((name, field_info(name)) for name in names if name not in FIELDS)
@@ -197,7 +209,7 @@ def check_parameters(parameters: Mapping[str, Parameter], where: str) -> dict[st
 def _check_choices(name: str, parameter: Parameter, path: str) -> list[Any]:
     if parameter.log or parameter.step is not None:
         raise ConfigError(f"{path}: 'log' and 'step' go with a range only, not with 'choices'.")
-    choices = [_value(name, choice, f"{path}.choices") for choice in parameter.choices or ()]
+    choices = [check_value(name, choice, f"{path}.choices") for choice in parameter.choices or ()]
     if len(set(choices)) < len(choices):
         raise ConfigError(f"{path}.choices: every value must be given once, got {quoted(parameter.choices)}.")
     return choices
@@ -208,7 +220,7 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
     path = f"{path}.{kind}"
     if len(given) != 2:
         raise ConfigError(f"{path}: must be [lowest, highest], got {quoted(given)}.")
-    low, high = (_value(name, end, path) for end in given)
+    low, high = (check_value(name, end, path) for end in given)
     if not low < high:
         raise ConfigError(
             f"{path}: the lowest must be below the highest, got {quoted(given)}; fix a field in 'defaults'."
@@ -227,7 +239,7 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
                 f"{path}: the highest must lie whole steps above the lowest, got {quoted(given)} with step {step!r}."
             )
     for value in parameter.model_copy(update={_attribute(kind): [low, high]}).extremes():
-        _value(name, value, path)
+        check_value(name, value, path)
     return [low, high]
 
 
@@ -259,14 +271,6 @@ def _check_conditions(
 def _listed(values: Sequence[Any], limit: int = 20) -> str:
     more = f" and {len(values) - limit} more" if len(values) > limit else ""
     return ", ".join(str(value)[:80] for value in values[:limit]) + more
-
-
-def _value(name: str, value: Any, path: str) -> Any:
-    """Return a value of a field in the field's own type."""
-    try:
-        return getattr(fields_model([name]).model_validate({name: value}), name)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain(error).removeprefix(f'{name}: ')}") from None
 
 
 def _attribute(kind: str) -> str:
