@@ -47,14 +47,14 @@ def tune(
         results: where run folders are.
         progress: whether progress is printed, or a rich console to print it on.
         options: any option of `bts-tune --help`, by the names of `RunOptions`: `num_trials=20`,
-            `overrides={"epochs": 5}` for `--set epochs=5`.
+            `overrides={"epochs": 5}` for `--set epochs=5`. Where an option takes several names, one alone will do.
 
     Raises:
         BtsTuneError: something that can be mended; nothing was trained.
         RunStoppedError: the run had to end early; `resume` goes on with it.
 
     Examples:
-        >>> run = tune("baseline", "slices", overrides={"epochs": 5}, only=["unet-b0"])  # doctest: +SKIP
+        >>> run = tune("baseline", "slices", overrides={"epochs": 5}, only="unet-b0")  # doctest: +SKIP
         >>> run.best_model().predict("slices/test/a.png")  # doctest: +SKIP
     """
     from bts_tune.experiment.planning.options import RunOptions, declarations

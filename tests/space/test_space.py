@@ -90,7 +90,8 @@ class TestNamedTrials:
         resolved = small.resolve(only=["first", "plain"], seeds=[0])
         assert [trial.name for trial in resolved.named] == ["plain", "first"]
         assert resolved.search is None
-        assert [trial.name for trial in small.resolve(only=["first"], seeds=[0]).named] == ["first"]
+        for only in (["first"], "first"):
+            assert [trial.name for trial in small.resolve(only=only, seeds=[0]).named] == ["first"]
 
     def test_only_refuses_unknown_names(self, small: Space) -> None:
         with pytest.raises(

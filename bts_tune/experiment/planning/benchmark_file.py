@@ -381,9 +381,6 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
             )
     if not isinstance(options.get("data"), str):
         raise ConfigError(f"{where}.data: must be the dataset's folder, got {quoted(options.get('data'))}.")
-    for name in ("tumor_labels", "tumor_categories"):
-        if isinstance(options.get(name), list):
-            options[name] = [str(value) for value in options[name]]
     options["data"] = str((beside / user_path(options["data"], f"{where}.data")).absolute())
     group_by = options.get("group_by")
     if isinstance(group_by, str) and group_by.endswith(".csv"):
@@ -391,10 +388,10 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
     if not Path(options["data"]).is_dir():
         raise ConfigError(f"{where}.data: there is no folder {options['data']}.")
     try:
-        RunOptions.parse({"space": "benchmark", **options})
+        checked = RunOptions.parse({"space": "benchmark", **options})
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return options
+    return {name: getattr(checked, name) for name in options}
 
 
 def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Path) -> None:
