@@ -25,6 +25,7 @@ from pydantic import (
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -94,10 +95,13 @@ class Part(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        # No field is a yes or no; pydantic would read `epochs: true` as 1.
+    def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        # No field is a yes or no; pydantic would read `epochs: true` and `epochs: '1'` as 1.
         if isinstance(value, bool):
             raise ValueError("should be a number or a word")
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, str) and kind in (int, float):
+            raise ValueError(f"input should be a valid {'integer' if kind is int else 'number'}")
         return value
 
 

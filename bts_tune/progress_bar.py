@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bts_tune.console import say
+
 
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -23,10 +25,9 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         began = time.monotonic()
         yield count
         if total_done:
-            line = f"{what}: {total_done} in {time.monotonic() - began:.1f} s"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{what}: {total_done} in {time.monotonic() - began:.1f} s")
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None)
 

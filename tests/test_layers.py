@@ -38,6 +38,7 @@ ROOMS = (
     "text",
     "imports",
     "progress_bar",
+    "console",
     "version",
 )
 

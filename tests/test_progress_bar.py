@@ -28,7 +28,7 @@ def test_where_there_was_nothing_to_do_nothing_is_said() -> None:
 
 
 def test_a_terminal_has_a_bar_that_is_gone_in_the_end() -> None:
-    text = shown(terminal=True, steps=3)
-    assert "checking" in text
+    text = shown(terminal=True, steps=3, what="checking [b]a:x:b")
+    assert "checking [b]a:x:b" in text
     assert "3/3" in text
     assert text.rstrip("\r").endswith("\x1b[2K"), "the last line is erased"

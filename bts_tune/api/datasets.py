@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def open_dataset(
     root: Path | str,
     *,
-    tumor_categories: Sequence[str] | None = None,
-    tumor_labels: Sequence[float] | None = None,
+    tumor_categories: str | Sequence[str] | None = None,
+    tumor_labels: float | Sequence[float] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
     plane: str = "axial",
@@ -28,8 +28,8 @@ def open_dataset(
 
     Args:
         root: the dataset's folder.
-        tumor_categories: names or ids of the categories that count as tumour; by default all.
-        tumor_labels: values of mask files that are tumour; by default the masks themselves tell.
+        tumor_categories: names or ids of the categories that count as tumour, or one; by default all.
+        tumor_labels: values of mask files that are tumour, or one; by default the masks themselves tell.
         split_seed: seed of a split that a plugin's reader makes.
         reader: name of the reader; by default the one that recognises the folder.
         plane: how volumes are cut into slices: `axial`, `coronal` or `sagittal`.
@@ -49,8 +49,8 @@ def open_dataset(
     plugins.load_installed()
     return read(
         Path(root),
-        tumor_categories=tumor_categories,
-        tumor_labels=tumor_labels,
+        tumor_categories=[tumor_categories] if isinstance(tumor_categories, str) else tumor_categories,
+        tumor_labels=[tumor_labels] if isinstance(tumor_labels, int | float) else tumor_labels,
         split_seed=split_seed,
         reader=reader,
         plane=plane,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bts_tune import plugins
 from bts_tune.api.plain import plain
 from bts_tune.api.run import Run, open_run, reporter
+from bts_tune.console import make_console
 from bts_tune.errors import ConfigError
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import Space
@@ -46,14 +47,14 @@ def tune(
         results: where run folders are.
         progress: whether progress is printed, or a rich console to print it on.
         options: any option of `bts-tune --help`, by the names of `RunOptions`: `num_trials=20`,
-            `overrides={"epochs": 5}` for `--set epochs=5`.
+            `overrides={"epochs": 5}` for `--set epochs=5`. Where an option takes several names, one alone will do.
 
     Raises:
         BtsTuneError: something that can be mended; nothing was trained.
         RunStoppedError: the run had to end early; `resume` goes on with it.
 
     Examples:
-        >>> run = tune("baseline", "slices", overrides={"epochs": 5}, only=["unet-b0"])  # doctest: +SKIP
+        >>> run = tune("baseline", "slices", overrides={"epochs": 5}, only="unet-b0")  # doctest: +SKIP
         >>> run.best_model().predict("slices/test/a.png")  # doctest: +SKIP
     """
     from bts_tune.experiment.planning.options import RunOptions, declarations
@@ -253,8 +254,7 @@ def _finished(finished: FinishedRun) -> Run:
 def _console(progress: bool | Console) -> Console:
     from rich.console import Console
 
-    # In a notebook, rich would want a package of widgets; plain lines need none.
-    return progress if isinstance(progress, Console) else Console(quiet=not progress, force_jupyter=False)
+    return progress if isinstance(progress, Console) else make_console(quiet=not progress)
 
 
 def _given_anew(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,24 +1,17 @@
-"""What commands print on a terminal: text as it is, and the ranking of a run's trials."""
+"""What commands print on a terminal: text as it is, warnings, and the ranking of a run's trials."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bts_tune.console import make_console, say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def make_console(stderr: bool = False) -> Console:
-    """Return what writes to the terminal, or to standard error."""
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def say(console: Console, text: str) -> None:
-    """Print a text as it is: no markup, no colours, no line broken."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+__all__ = ["make_console", "print_ranking", "say", "warn"]
 
 
 def warn(text: str) -> None:

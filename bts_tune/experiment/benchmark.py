@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bts_tune.console import make_console, say
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.execution.execute import Report
 from bts_tune.experiment.planning.benchmark_file import Benchmark, PlannedRun, load_benchmark, read_benchmark
@@ -144,8 +145,8 @@ def run_benchmark(
     folder, benchmark = _open(path, results, run_plugins=True)
     waiting = [run for run in benchmark.runs if not _begun(folder, run)]
     for run in waiting:
-        console.print(f"Checking {run.name}", highlight=False, markup=False)
-        quiet = Console(quiet=True)
+        say(console, f"Checking {run.name}")
+        quiet = make_console(quiet=True)
         asked = _options(run, options)
         check_and_split(open_data(asked, quiet), asked, quiet)
     folder.write(benchmark.to_dict())
@@ -156,9 +157,9 @@ def run_benchmark(
             begun = RunFolder.open(folder.run_path(run.name)) if _begun(folder, run) else None
             more = begun is not None and ((retry_failed and _failed(begun)) or _measures_more(begun, options))
             if begun is not None and _complete(begun) and not more:
-                console.print(f"{where}, complete", highlight=False, markup=False)
+                say(console, f"{where}, complete")
                 continue
-            console.print(where, highlight=False, markup=False)
+            say(console, where)
             if begun is None:
                 ended = start(
                     _options(run, options),
@@ -184,7 +185,7 @@ def run_benchmark(
             if number < len(benchmark.runs):
                 benchmark_report(folder)
     except KeyboardInterrupt:
-        console.print(GO_ON, highlight=False, markup=False)
+        say(console, GO_ON)
         raise
     return FinishedBenchmark(folder, False, benchmark_report(folder))
 

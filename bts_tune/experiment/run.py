@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bts_tune.console import say
 from bts_tune.data.records import Dataset
 from bts_tune.data.splits.make import PROVIDED
 from bts_tune.errors import ConfigError, RunError
@@ -99,11 +100,9 @@ def lasting(results: Path, console: Console) -> Path:
     if not in_submitted_job() or user_path(results, "--results").is_absolute():
         return results
     found = Path.home() / "bts-tune" / results
-    console.print(
+    say(
+        console,
         f"Results: {found} on {socket.gethostname()}; a job's own folder does not last (--results DIR names another)",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
     return found
 
@@ -134,7 +133,7 @@ def _start(
     dataset = open_data(options, console)
     at_hand = leave_out_missing(space, options, cache_folder(options), lambda left: _resolve(left, options))
     if at_hand.sentence is not None:
-        console.print(at_hand.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(console, at_hand.sentence, style="yellow")
     space, options = at_hand.space, at_hand.options
     resolved = _resolve(space, options)
     models = find_models(resolved, options, at_hand.weights)
@@ -490,9 +489,7 @@ def _warm_start(
         raise RunError(f"--warm-start {folder}: its run.json does not say what it searched.")
     earlier = _resolve(Space.from_document(run["space"]), RunOptions.parse(run["options"]))
     warm_start = read_earlier(folder, earlier.search, resolved.search, dataset.fingerprint())
-    count = len(warm_start["trials"])
-    sentence = f"Warm start: the search learns from {count} trials of {folder}"
-    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    say(console, f"Warm start: the search learns from {len(warm_start['trials'])} trials of {folder}")
     return warm_start
 
 

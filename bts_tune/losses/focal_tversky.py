@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bts_tune.config import Part, TrialConfig
 from bts_tune.losses.base import LOSSES, Loss, SplitLoss
@@ -36,6 +36,14 @@ class FocalTversky(Loss):
         focal_tversky_gamma: Annotated[float, Field(gt=0.0, le=3.0)] = Field(
             default=0.75, description="exponent of the focal Tversky loss"
         )
+
+        @model_validator(mode="after")
+        def _weighs_some_mistake(self) -> Self:
+            if self.focal_tversky_alpha == 0 and self.focal_tversky_beta == 0:  # constant, hence without a gradient
+                raise ValueError(
+                    "focal_tversky_alpha and focal_tversky_beta are both 0; at least one of them must be above 0"
+                )
+            return self
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__(config)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from bts_tune.config import Part, TrialConfig
@@ -28,6 +28,12 @@ class Tversky(Loss):
 
         tversky_alpha: Weight = Field(default=0.3, description="weight of false positives in the Tversky loss")
         tversky_beta: Weight = Field(default=0.7, description="weight of false negatives in the Tversky loss")
+
+        @model_validator(mode="after")
+        def _weighs_some_mistake(self) -> Self:
+            if self.tversky_alpha == 0 and self.tversky_beta == 0:  # constant, hence without a gradient
+                raise ValueError("tversky_alpha and tversky_beta are both 0; at least one of them must be above 0")
+            return self
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__(config)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bts_tune.config import MetricName, explain
 from bts_tune.errors import ConfigError
-from bts_tune.space.parameter import Parameter, Section, check_fields, check_parameters
+from bts_tune.space.parameter import Parameter, Prose, Section, check_fields, check_parameters
 from bts_tune.text import quoted
 
 MAX_SAMPLED = 1_000_000
@@ -24,11 +24,15 @@ MAX_FINAL = 1000
 MAX_NAMED_TRIALS = 10_000
 """Most named trials that a space may make, each seed of each counted."""
 
+RESERVED = {"search-": "sampled trials", "final-": "trials of the final stage"}
+"""What the names of a run's own trials begin with, and which those are."""
+
 STARTUP = "trials that have ended, named ones included, before TPE begins to learn; until then it draws at random"
 
 NAME = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
-Note = Annotated[str, Field(min_length=1, max_length=1000)]
+Text = Annotated[Prose, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
+Note = Annotated[Text, Field(max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -37,13 +41,13 @@ class Published(Section):
 
     dice_loss: float | None = Field(default=None, ge=0.0, le=1.0, description="reported Dice loss")
     iou: float | None = Field(default=None, ge=0.0, le=1.0, description="reported intersection over union")
-    source: str = Field(min_length=1, description="who reported them, and what is known of how they were measured")
+    source: Text = Field(description="who reported them, and what is known of how they were measured")
 
 
 class Trial(Section):
     """A named trial: one fixed configuration."""
 
-    description: str = Field(default="", description="what this trial is, for a reader of the space")
+    description: Prose = Field(default="", description="what this trial is, for a reader of the space")
     baseline: bool = Field(
         default=False, description="a baseline is trained for the full budget and marked in every report"
     )
@@ -153,13 +157,13 @@ class SpaceFile(Section):
     """The content of a search-space file."""
 
     name: str = Field(pattern=NAME, max_length=60, description="name of the space: the file's name without .yaml")
-    description: str = Field(min_length=1, description="what the space is for and what is to be known about it")
+    description: Text = Field(description="what the space is for and what is to be known about it")
     notes: list[Note] = Field(
         default_factory=list,
         description="sentences that a report prints: what is true of these models or of their dataset, and what was "
         "chosen where nothing is documented",
     )
-    plugins: list[str] = Field(
+    plugins: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list,
         description="Python files (paths relative to this one) or modules that register losses, metrics, decoders, … "
         "of your own; their code runs when the space is run, and never when it is only shown",
@@ -183,6 +187,8 @@ class SpaceFile(Section):
     seeds: list[Seed] = Field(
         default_factory=lambda: [0],
         min_length=1,
+        max_length=MAX_NAMED_TRIALS,
+        json_schema_extra={"uniqueItems": True},
         description="each named trial is run once with each of these; the search uses the first",
     )
     objective: MetricName = Field(
@@ -198,6 +204,7 @@ _NO_MAPPING = "must be a mapping (key: value), got {got}"
 _WORDS: Mapping[str, str] = {
     "value_error": "{message}",  # ours: it names what it is about
     "missing": "must be given",
+    "bool_type": "must be true or false, got {got}",
     "string_pattern_mismatch": "must be lower-case letters, digits and single '-', '_' or '.' between them, got {got}",
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _NO_MAPPING),
 }
@@ -225,12 +232,10 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
         raise ConfigError(f"{where}: {explain(error, words=_WORDS)}") from None
     if len(set(file.seeds)) < len(file.seeds):
         raise ConfigError(f"{where}: seeds: every seed must be given once, got {quoted(file.seeds)}.")
-    if len(file.seeds) > MAX_NAMED_TRIALS:
-        raise ConfigError(f"{where}: seeds: has {len(file.seeds)} of them; at most {MAX_NAMED_TRIALS} are allowed.")
     if not (file.trials or file.include or file.search):
         raise ConfigError(f"{where}: has nothing to run; give 'trials', 'include' or 'search'.")
     for name in file.trials:
-        for prefix, others in (("search-", "sampled trials"), ("final-", "trials of the final stage")):
+        for prefix, others in RESERVED.items():
             if name.startswith(prefix):
                 raise ConfigError(f"{where}: trials.{name}: must not begin with '{prefix}', as {others} do.")
     trials = {

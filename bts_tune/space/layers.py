@@ -95,7 +95,10 @@ def cheaper_fields(fields: Mapping[str, Any], fidelity: Mapping[str, Any]) -> di
 
 
 def scaled_grace_period(grace_period: int, epochs: int, documented: int) -> int:
-    """Return the same share of a smaller budget; otherwise a short search would end before its first rung."""
+    """Return the same share of a smaller budget; otherwise a short search would end before its first rung.
+
+    It is never more than the budget.
+    """
     if epochs >= documented:
-        return grace_period
-    return max(1, round(grace_period * epochs / documented))
+        return min(grace_period, epochs)
+    return min(max(1, round(grace_period * epochs / documented)), epochs)

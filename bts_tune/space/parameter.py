@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from bts_tune.config import FIELDS, Part, TrialConfig, check_field, explain, field_info
@@ -52,10 +52,14 @@ class SupportsSuggest(Protocol):
         """Draw one of `choices`."""
 
 
+Prose = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""Text for readers; a block of YAML ends with a line break that nobody means."""
+
+
 class Section(BaseModel):
     """A mapping in the file: unknown keys are refused with the nearest names, and nothing is converted silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +86,7 @@ class Parameter(Section):
         description="earlier parameters with choices, and those of their values for which this one is drawn; "
         "all of them must hold. Where one does not, the field keeps the space's default",
     )
-    description: str = Field(default="", description="why this is searched, for a reader of the space")
+    description: Prose = Field(default="", description="why this is searched, for a reader of the space")
 
     @property
     def bounds(self) -> tuple[Any, Any] | None:
@@ -151,6 +155,18 @@ def check_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}.{explain(error)}") from None
 
 
+def check_value(name: str, value: Any, where: str) -> Any:
+    """Return a value of one field in the field's own type.
+
+    Raises:
+        ConfigError: it is not allowed; the sentence begins with `where`.
+    """
+    try:
+        return getattr(fields_model([name]).model_validate({name: value}), name)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {explain(error).removeprefix(f'{name}: ')}") from None
+
+
 def fields_model(names: Iterable[str]) -> type[Part]:
     """Return `TrialFields`, with those of `names` besides that are parameters of a loss or decoder."""
     own = tuple((name, field_info(name)) for name in names if name not in FIELDS)
@@ -193,7 +209,7 @@ def check_parameters(parameters: Mapping[str, Parameter], where: str) -> dict[st
 def _check_choices(name: str, parameter: Parameter, path: str) -> list[Any]:
     if parameter.log or parameter.step is not None:
         raise ConfigError(f"{path}: 'log' and 'step' go with a range only, not with 'choices'.")
-    choices = [_value(name, choice, f"{path}.choices") for choice in parameter.choices or ()]
+    choices = [check_value(name, choice, f"{path}.choices") for choice in parameter.choices or ()]
     if len(set(choices)) < len(choices):
         raise ConfigError(f"{path}.choices: every value must be given once, got {quoted(parameter.choices)}.")
     return choices
@@ -204,7 +220,7 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
     path = f"{path}.{kind}"
     if len(given) != 2:
         raise ConfigError(f"{path}: must be [lowest, highest], got {quoted(given)}.")
-    low, high = (_value(name, end, path) for end in given)
+    low, high = (check_value(name, end, path) for end in given)
     if not low < high:
         raise ConfigError(
             f"{path}: the lowest must be below the highest, got {quoted(given)}; fix a field in 'defaults'."
@@ -223,7 +239,7 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
                 f"{path}: the highest must lie whole steps above the lowest, got {quoted(given)} with step {step!r}."
             )
     for value in parameter.model_copy(update={_attribute(kind): [low, high]}).extremes():
-        _value(name, value, path)
+        check_value(name, value, path)
     return [low, high]
 
 
@@ -255,14 +271,6 @@ def _check_conditions(
 def _listed(values: Sequence[Any], limit: int = 20) -> str:
     more = f" and {len(values) - limit} more" if len(values) > limit else ""
     return ", ".join(str(value)[:80] for value in values[:limit]) + more
-
-
-def _value(name: str, value: Any, path: str) -> Any:
-    """Return a value of a field in the field's own type."""
-    try:
-        return getattr(fields_model([name]).model_validate({name: value}), name)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain(error).removeprefix(f'{name}: ')}") from None
 
 
 def _attribute(kind: str) -> str:

@@ -149,7 +149,7 @@ class Space:
         self,
         *,
         overrides: Mapping[str, Any] | None = None,
-        only: Sequence[str] = (),
+        only: str | Sequence[str] = (),
         seeds: Sequence[int] | None = None,
         demo: bool = False,
         num_trials: int | None = None,
@@ -170,7 +170,7 @@ class Space:
         Args:
             overrides: fields of the configuration by name. `seed` stands for `seeds` with that seed alone,
                 `objective` for the space's.
-            only: names of the named trials to run; the search is then left out. Empty: all of them, and the search.
+            only: name, or names, of the named trials to run; the search is then left out. Empty: all, and the search.
             seeds: seeds of each named trial, in place of the space's; the search uses the first.
             demo: whether this is the demo profile.
             num_trials: number of trials to sample, in place of the space's.
@@ -181,6 +181,7 @@ class Space:
             ConfigError: an override or a name is unknown, or a configuration would be invalid.
         """
         overrides = dict(overrides or {})
+        only = [only] if isinstance(only, str) else only
         chosen_seeds = self._seeds(overrides, seeds)
         overrides.pop("seed", None)
         how = " in the demo profile" if demo else ""

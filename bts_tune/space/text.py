@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, field_info
@@ -12,6 +12,7 @@ from bts_tune.space.parameter import OF_THE_SPACE, Parameter
 from bts_tune.space.space import Space
 
 _WIDTH = 100
+_MISSING = "–"
 _ORDER = [
     name
     for part in (ModelPart, PreprocessingPart, AugmentationPart, OptimizationPart)
@@ -38,10 +39,12 @@ def render_space(space: Space) -> str:
 
 def _trials(space: Space) -> str:
     trials = space.file.trials
-    differing = [name for name in _ORDER if len({trial.config[name] for trial in trials.values()}) > 1]
+    # Parameters of a loss or decoder are fields of those trials alone that choose it.
+    names = dict.fromkeys(name for trial in trials.values() for name in trial.config)
+    differing = [name for name in _ordered(names) if len({trial.config.get(name) for trial in trials.values()}) > 1]
     shown = differing or ["decoder", "encoder"]
     rows = [
-        [name, "yes" if trial.baseline else "no", *(_value(trial.config[field]) for field in shown)]
+        [name, "yes" if trial.baseline else "no", *(_value(trial.config.get(field, _MISSING)) for field in shown)]
         for name, trial in trials.items()
     ]
     same = {name: value for name, value in next(iter(trials.values())).config.items() if name not in shown}
@@ -153,8 +156,12 @@ def _published(published: Published) -> str:
 
 
 def _fields(fields: Mapping[str, Any]) -> str:
-    ordered = [*(name for name in fields if name not in _ORDER), *(name for name in _ORDER if name in fields)]
-    return ", ".join(f"{name} {_value(fields[name])}" for name in ordered)
+    return ", ".join(f"{name} {_value(fields[name])}" for name in _ordered(fields))
+
+
+def _ordered(names: Collection[str]) -> list[str]:
+    """Return the fields of every configuration in the order of its parts, then all others as they come."""
+    return [*(name for name in _ORDER if name in names), *(name for name in names if name not in _ORDER)]
 
 
 def _value(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from bts_tune.errors import ConfigError
-from bts_tune.text import quoted
+from bts_tune.text import printable, quoted
 
 MAX_BYTES = 2**18
 MAX_NODES = 50_000
@@ -55,7 +55,9 @@ def _read_text(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice and reads `1e-4` as the number that it is in YAML 1.2.
+    """Safe YAML with the scalars of YAML 1.2, which editors and other readers know, and no key given twice.
+
+    PyYAML's own are those of YAML 1.1, where `016` is 14, `1:30` is 90, `no` is false and `1e-4` a word.
 
     Aliases may stand for each other (`<<: *base` is what they are for), but not without bound: a few lines of them can
     stand for billions of values, or for themselves.
@@ -64,45 +66,41 @@ class _Loader(yaml.SafeLoader):
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
         if node is not None:
-            _count_nodes(node, {})
+            _check_node(node, {})
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError):
-            # PyYAML lets its converters fail as they will: `2024-99-99`, `!!int x`, `!!timestamp x`, 5000 digits, …
+            # Converters fail as they will: `!!int x`, `!!timestamp x`, 5000 digits, …
             raise _refused(node, f"{quoted(node.value)} is no {node.tag.rpartition(':')[2]}") from None
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        # A tag may name a mapping where there is none (`!!set 3`): what PyYAML says of that will do.
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise _refused(key_node, f"a key must be a word, got {quoted(key)}")
-            if key in seen:
-                raise _refused(key_node, f"the key {quoted(key)} is given twice in one mapping")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+
+_MERGE = "tag:yaml.org,2002:merge"
+_TEXT = "tag:yaml.org,2002:str"
 
 
 def _refused(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
-    """Return how many values a node stands for, aliases followed; refuse too many, and one that holds itself."""
+def _check_node(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Return how many values a node stands for, aliases followed; refuse too many, and one that holds itself.
+
+    Keys are checked here too, as they are written: later PyYAML mixes those of merged mappings (`<<`) with a mapping's
+    own.
+    """
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in counted:
         counted[id(node)] = -1
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
         total = 1
         for child in node.value:
             for part in child if isinstance(child, tuple) else (child,):
-                total += _count_nodes(part, counted)
+                total += _check_node(part, counted)
         if total > MAX_NODES:
             raise _refused(node, f"it stands for more than {MAX_NODES} values")
         counted[id(node)] = total
@@ -111,6 +109,45 @@ def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
     return counted[id(node)]
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TEXT, _MERGE):
+            got = printable(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+            raise _refused(key, f"a key must be a word, got {got}")
+        if key.value in seen:
+            raise _refused(key, f"the key {quoted(key.value)} is given twice in one mapping")
+        seen.add(key.value)
+
+
+_INTEGER = r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"
+_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+
+# The core schema of YAML 1.2, and the merge key, which it left out. The first that matches is taken.
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", _INTEGER, list("-+0123456789")),
+    ("float", _FLOAT, list("-+.0123456789")),
+    ("merge", "<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    if not re.fullmatch(_INTEGER, text):
+        raise ValueError(text)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    text = loader.construct_scalar(node)
+    if not re.fullmatch(_FLOAT, text):
+        raise ValueError(text)
+    return float(text if text[-1].isdigit() or text[-1] == "." else text.replace(".", ""))  # Python's inf has no dot
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import bts_tune as bt
 from bts_tune.errors import ConfigError, DataError
@@ -21,7 +22,13 @@ def test_a_dataset_is_opened_and_checked(slices: Path, tmp_path: Path) -> None:
     assert bt.check_dataset(dataset).errors == bt.check_dataset(slices).errors == ()
     with pytest.raises(DataError, match="nowhere: does not exist"):
         bt.check_dataset("nowhere")
-    with pytest.raises(DataError, match="'stroke'"):
-        bt.open_dataset(slices, tumor_categories=["stroke"])
+    for one in ("stroke", ["stroke"]):
+        with pytest.raises(DataError, match="'stroke'"):
+            bt.open_dataset(slices, tumor_categories=one)
+    (tmp_path / "pairs" / "images").mkdir(parents=True)
+    (tmp_path / "pairs" / "masks").mkdir()
+    for folder in ("images", "masks"):
+        Image.new("L", (32, 32)).save(tmp_path / "pairs" / folder / "a.png")
+    assert bt.open_dataset(tmp_path / "pairs", tumor_labels=1) == bt.open_dataset(tmp_path / "pairs", tumor_labels=[1])
     with pytest.raises(ConfigError, match="unknown reader 'minc'"):
         bt.open_dataset(slices, reader="minc")

@@ -22,7 +22,8 @@ from tests.api.studies import FIELDS, small_space
     [
         ({"num_trails": 3}, "num_trails: is no option here. Did you mean 'num_trials'"),
         ({"final_seeds": "many"}, "--final-seeds: .* got 'many'"),
-        ({"only": "unet"}, "--only: .* valid list, got 'unet'"),
+        ({"only": {"unet": 1}}, "--only: .* got {'unet': 1}"),
+        ({"only": "unett"}, "Did you mean 'unet'"),
         ({"only": ["unett"]}, "Did you mean 'unet'"),
         ({"overrides": {"learning_rat": 1}}, "Did you mean 'learning_rate'"),
         ({"split": "grouqed"}, "Did you mean 'grouped'"),
@@ -124,3 +125,6 @@ def test_paths_are_taken_wherever_an_option_names_one(slices: Path, tmp_path: Pa
     assert (begun["weights_dir"], begun["cache"], begun["data"]) == (str(tmp_path), str(tmp_path), str(slices))
     assert (begun["plugins"], begun["only"]) == (["a.py"], ["a", "b"])
     json.dumps(begun)
+    with pytest.raises(RunError, match="It begins"):
+        bt.tune("mine.yaml", slices, plugins=Path("a.py"), only="a")
+    assert (begun["plugins"], begun["only"]) == (["a.py"], ["a"])

@@ -1,4 +1,4 @@
-"""What commands print: text as it is, and the ranking, as wide as the terminal or as plain text."""
+"""What commands print: warnings, and the ranking, as wide as the terminal or as plain text."""
 
 from __future__ import annotations
 
@@ -7,24 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from bts_tune.cli.output import make_console, print_ranking, say, warn
+from bts_tune.cli.output import print_ranking, warn
 from bts_tune.testing.runs import make_baselines
-
-ODD = "[bold]no markup[/bold] 'x' 12.5 " + "a word and " * 30 + "results/[run]/a.csv"
-
-
-def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    say(make_console(), ODD)
-    say(make_console(stderr=True), "to standard error")
-    captured = capsys.readouterr()
-    assert captured.out == ODD + "\n"
-    assert captured.err == "to standard error\n"
-
-
-def test_a_terminal_gets_no_colours_in_it_either() -> None:
-    terminal = io.StringIO()
-    say(Console(file=terminal, force_terminal=True, width=40), ODD)
-    assert terminal.getvalue() == ODD + "\n"
+from tests.test_console import ODD
 
 
 def test_a_warning_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

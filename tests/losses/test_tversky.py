@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bts_tune.config import TrialConfig
+from bts_tune.errors import ConfigError
 from bts_tune.losses.tversky import Tversky
 from bts_tune.testing.losses import LossContract, example
 
@@ -26,3 +27,10 @@ def test_the_formula_of_the_paper(alpha: float, beta: float) -> None:
     tp, fp, fn = (p * truth).sum(), (p * (1 - truth)).sum(), ((1 - p) * truth).sum()
     config = TrialConfig.parse({"loss": "tversky", "tversky_alpha": alpha, "tversky_beta": beta})
     assert float(Tversky(config)(logits, truth)) == pytest.approx(float(1 - tp / (tp + alpha * fp + beta * fn)))
+
+
+def test_weights_that_are_both_0_train_nothing_and_are_refused() -> None:
+    fields = {"loss": "tversky", "tversky_alpha": 0, "tversky_beta": 0}
+    with pytest.raises(ConfigError, match="x: tversky_alpha and tversky_beta are both 0; at least one"):
+        TrialConfig.parse(fields, "x")
+    TrialConfig.parse({**fields, "tversky_beta": 0.1})

@@ -60,7 +60,16 @@ MISTAKES = {
         HEAD + "demo: {epochs: 2, epochs: 3}\n",
         "the key 'epochs' is given twice in one mapping",
     ),
+    "key given twice in a merged mapping": (
+        HEAD + "defaults: &d {epochs: 2, epochs: 3}\ndemo: {<<: *d}\n",
+        "line 3, column 26: not valid YAML: the key 'epochs' is given twice in one mapping",
+    ),
+    "merged twice": (
+        HEAD + "defaults: &d {epochs: 2}\ndemo: {<<: *d, <<: *d}\n",
+        "the key '<<' is given twice in one mapping",
+    ),
     "key that is no word": (HEAD + "trials: {1: {}}\n", "a key must be a word, got 1"),
+    "key that is a list": (HEAD + "trials: {? [a] : {}}\n", "a key must be a word, got a list or a mapping"),
     # the top level
     "unknown key": (
         HEAD + "trails: {}\n",
@@ -77,6 +86,11 @@ MISTAKES = {
     "seed is a word": (ONE + "seeds: [a]\n", ": seeds.0: input should be a valid integer, got 'a'."),
     "seed is true": (ONE + "seeds: [true]\n", ": seeds.0: input should be a valid integer, got True."),
     "seeds is a number": (ONE + "seeds: 3\n", ": seeds: input should be a valid list, got 3."),
+    "too many seeds": (ONE + f"seeds: {list(range(10_001))}\n", ": seeds: list should have at most 10000 items"),
+    "quoted seed": (ONE + "seeds: ['1']\n", ": seeds.0: input should be a valid integer, got '1'."),
+    "empty plugin": (ONE + "plugins: ['']\n", ": plugins: must be a list of Python files or modules, got ['']."),
+    "blank note": (ONE + "notes: [' ']\n", ": notes.0: string should have at least 1 character"),
+    "name with a blank": ("name: 'x '\ndescription: d\ntrials: {one: {}}\n", ": name: must be lower-case letters"),
     # fields of configurations
     "unknown default": (
         ONE + "defaults: {optimiser: adam}\n",
@@ -87,6 +101,19 @@ MISTAKES = {
         ": defaults.epochs: input should be greater than or equal to 1, got 0.",
     ),
     "defaults is a list": (ONE + "defaults: [1]\n", ": defaults: must be a mapping (key: value), got [1]."),
+    "quoted number": (
+        ONE + "defaults: {learning_rate: '0.1'}\n",
+        ": defaults.learning_rate: input should be a valid number, got '0.1'.",
+    ),
+    "quoted whole number": (
+        ONE + "demo: {epochs: '2'}\n",
+        ": demo.epochs: input should be a valid integer, got '2'.",
+    ),
+    "step of the policy": (
+        trial(augmentation="medium+noise"),
+        ": trials.one.config.augmentation: the policy 'medium' has the step 'noise' already",
+    ),
+    "step twice": (trial(augmentation="none+noise+blur+noise"), "the step 'noise' is named twice"),
     "seed in defaults": (ONE + "defaults: {seed: 1}\n", ": defaults.seed: must not be given here; the space's 'seeds'"),
     "unknown demo field": (ONE + "demo: {epoch: 2}\n", ": demo: unknown key 'epoch'. Did you mean 'epochs'"),
     "wrong demo field": (ONE + "demo: {decoder: fpm}\n", ": demo.decoder: should be one of "),
@@ -118,7 +145,7 @@ MISTAKES = {
     ),
     "baseline is a word": (
         HEAD + "trials: {one: {baseline: 'yes'}}\n",
-        ": trials.one.baseline: input should be a valid boolean",
+        ": trials.one.baseline: must be true or false, got 'yes'.",
     ),
     "published without source": (
         HEAD + "trials: {one: {published: {iou: 0.5}}}\n",
@@ -182,6 +209,11 @@ MISTAKES = {
         ": search.final.seeds: input should be greater than or equal to 1",
     ),
     "unknown final key": (SEARCH + "final: {seed: 1}}\n", ": search.final: unknown key 'seed'. Did you mean 'seeds'"),
+    "no fidelity": (SEARCH + "fidelity: {}}\n", ": search.fidelity: must have one of image_size, train_share, epochs"),
+    "empty fidelity": (
+        SEARCH + "fidelity: {epochs: }}\n",
+        ": search.fidelity: must have one of image_size, train_share, epochs",
+    ),
     "search demo": (SEARCH + "demo: {epochs: 3}}\n", ": search.demo: unknown key 'epochs'."),
     # parameters
     "unknown parameter": (
@@ -281,6 +313,22 @@ MISTAKES = {
         parameters(batch_size={"choices": [8, 16], "step": 8}),
         ": search.parameters.batch_size: 'log' and 'step' go with a range only, not with 'choices'.",
     ),
+    "log of choices": (
+        parameters(batch_size={"choices": [8, 16], "log": True}),
+        ": search.parameters.batch_size: 'log' and 'step' go with a range only, not with 'choices'.",
+    ),
+    "too many choices": (
+        parameters(learning_rate={"choices": [n / 1000 for n in range(1, 1002)]}),
+        ": search.parameters.learning_rate.choices: list should have at most 1000 items",
+    ),
+    "quoted choice": (
+        parameters(batch_size={"choices": [8, "16"]}),
+        ": search.parameters.batch_size.choices: input should be a valid integer, got '16'.",
+    ),
+    "quoted end": (
+        parameters(learning_rate={"float": ["0.1", 0.2]}),
+        ": search.parameters.learning_rate.float: input should be a valid number, got '0.1'.",
+    ),
     # conditions
     "parent not searched": (
         parameters(weight_decay={"float": [0.1, 0.2], "when": {"optimizer": ["adamw"]}}),
@@ -351,6 +399,14 @@ MISTAKES = {
         parameters(dice_weight={"float": [0, 1]}, bce_weight={"choices": [1, 0]}),
         "dice_weight and bce_weight are both 0",
     ),
+    "no mistake weighs": (
+        parameters(
+            loss={"choices": ["tversky"]},
+            tversky_alpha={"float": [0, 1], "when": {"loss": ["tversky"]}},
+            tversky_beta={"float": [0, 1], "when": {"loss": ["tversky"]}},
+        ),
+        ": search: parameters.loss at 'tversky': tversky_alpha and tversky_beta are both 0",
+    ),
 }
 
 
@@ -363,7 +419,10 @@ NOT_YAML = {
     "a control character",
     "key given twice",
     "nested key given twice",
+    "key given twice in a merged mapping",
+    "merged twice",
     "key that is no word",
+    "key that is a list",
 }
 
 

@@ -68,8 +68,8 @@ def test_any_content_parses_or_is_one_config_error(data: st.DataObject) -> None:
 
 
 def test_values_take_the_type_of_their_field() -> None:
-    file = parse_space_file(document(defaults={"learning_rate": "1e-4", "head_dropout": 0}), "x.yaml")
-    assert repr(file.defaults) == "{'learning_rate': 0.0001, 'head_dropout': 0.0}"
+    file = parse_space_file(document(defaults={"batch_size": 8.0, "head_dropout": 0}), "x.yaml")
+    assert repr(file.defaults) == "{'batch_size': 8, 'head_dropout': 0.0}"
 
 
 def test_a_file_written_by_hand_equals_one_written_by_a_program(tmp_path: Path, small: Space) -> None:

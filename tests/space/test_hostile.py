@@ -57,7 +57,10 @@ HOSTILE = {
     "nested too deeply": ("a: " + "[" * 20_000, "it is nested too deeply"),
     "nested mappings": ("".join(" " * n + "a:\n" for n in range(600)) + " " * 600 + "b", "nested"),
     "larger than any space": ("#" * (MAX_BYTES + 1), f"is larger than {MAX_BYTES} bytes"),
-    "a date that is none": (HEAD + "trials: 2024-99-99\n", "line 3, column 9: not valid YAML: '2024-99-99' is no time"),
+    "a date that is none": (
+        HEAD + "trials: !!timestamp 2024-99-99\n",
+        "line 3, column 9: not valid YAML: '2024-99-99' is",
+    ),
     "a word as integer": (HEAD + "trials: !!int x\n", "'x' is no int"),
     "a word as truth value": (HEAD + "trials: !!bool x\n", "'x' is no bool"),
     "a word as date": (HEAD + "trials: !!timestamp x\n", "'x' is no timestamp"),

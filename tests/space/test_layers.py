@@ -32,6 +32,12 @@ def test_the_grace_period_is_the_same_share_of_a_smaller_budget() -> None:
     assert scaled_grace_period(6, epochs=60, documented=30) == 6
 
 
+def test_the_grace_period_is_at_most_the_budget() -> None:
+    assert scaled_grace_period(40, epochs=30, documented=30) == 30
+    assert scaled_grace_period(40, epochs=35, documented=30) == 35
+    assert scaled_grace_period(90, epochs=10, documented=30) == 10
+
+
 def test_without_a_choice_what_hangs_on_it_goes_too() -> None:
     parameters = {
         "encoder": choices("a", "b", "c"),

@@ -90,7 +90,8 @@ class TestNamedTrials:
         resolved = small.resolve(only=["first", "plain"], seeds=[0])
         assert [trial.name for trial in resolved.named] == ["plain", "first"]
         assert resolved.search is None
-        assert [trial.name for trial in small.resolve(only=["first"], seeds=[0]).named] == ["first"]
+        for only in (["first"], "first"):
+            assert [trial.name for trial in small.resolve(only=only, seeds=[0]).named] == ["first"]
 
     def test_only_refuses_unknown_names(self, small: Space) -> None:
         with pytest.raises(
@@ -132,7 +133,7 @@ class TestOverrides:
         assert [named.config.epochs for named in space.resolve(demo=True, overrides={"epochs": 9}).named] == [9, 9]
 
     def test_lie_over_the_demo_profile(self, small: Space) -> None:
-        resolved = small.resolve(demo=True, overrides={"epochs": "6"})
+        resolved = small.resolve(demo=True, overrides={"epochs": 6})
         assert {trial.config.epochs for trial in resolved.named} == {6}
         assert searching(resolved).epochs == 6
 

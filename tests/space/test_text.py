@@ -63,6 +63,26 @@ def test_columns_are_the_fields_that_differ() -> None:
         assert {row[at - 1] for row in rows if at} <= {" "}, "aligned"
 
 
+def test_a_parameter_that_some_trials_have_is_a_column(tmp_path: Path) -> None:
+    some = tmp_path / "some.yaml"
+    some.write_text(
+        "name: some\ndescription: d\ndefaults: {loss: tversky}\n"
+        "trials: {one: {config: {tversky_alpha: 0.4}}, two: {}, three: {config: {loss: dice-bce}}}\n"
+    )
+    text = render_space(load_space(str(some)))
+    header, *rows = next(part for part in text.split("\n\n") if part.startswith("Named trials")).splitlines()[2:]
+    assert header.split() == ["trial", "baseline", "loss", "tversky_alpha", "tversky_beta"]
+    assert [row.split() for row in rows] == [
+        ["one", "no", "tversky", "0.4", "0.7"],
+        ["two", "no", "tversky", "0.3", "0.7"],
+        ["three", "no", "dice-bce", "–", "–"],
+    ]
+    assert "tversky" not in text.partition("the same in all: ")[2]
+    some.write_text("name: some\ndescription: d\ndefaults: {loss: tversky}\ntrials: {one: {}, two: {}}\n")
+    same = " ".join(render_space(load_space(str(some))).partition("the same in all: ")[2].split())
+    assert "tversky_alpha 0.3, tversky_beta 0.7" in same
+
+
 def test_a_search_alone_and_a_trial_alone(tmp_path: Path) -> None:
     alone = tmp_path / "alone.yaml"
     alone.write_text("name: alone\ndescription: d\nsearch: {parameters: {optimizer: {choices: [adam, sgd]}}}\n")

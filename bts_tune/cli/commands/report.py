@@ -65,7 +65,7 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
         print_json("report", _content(opened, files, warnings))
         return EXIT_OK
     for sentence in warnings:
-        console.print(sentence, style="bold yellow", highlight=False, markup=False, soft_wrap=True)
+        say(console, sentence, style="bold yellow")
     print_ranking(trials, console)
     console.print()
     tables = (files.configurations, files.leaderboard, files.epochs)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_retry_failed(what)
     add_run_options(what, [name for name in names_of("what") if name != "space"])
     for name, text in _SHORTCUTS.items():
-        what.add_argument("--" + name.replace("_", "-"), metavar="N", type=_number, help=text)
+        what.add_argument(_option(name), metavar="N", type=_number, help=text)
     add_json(what)
     what.add_argument("--dry-run", action="store_true", help="print the trials and what they cost; train nothing")
     what.add_argument("--no-timing", action="store_true", help="with --dry-run: time no model on this machine")
@@ -112,7 +112,7 @@ def _refuse_with_resume(parsed: argparse.Namespace) -> None:
     if how == "extend":
         fixed.remove("num_trials")
     given = [flag(name) for name in given_options(parsed, fixed)]
-    given += ["--" + name.replace("_", "-") for name in given_options(parsed, ["name", *_SHORTCUTS])]
+    given += [_option(name) for name in given_options(parsed, ["name", *_SHORTCUTS])]
     given += ["--dry-run"] * parsed.dry_run
     if given:
         also = " (--extend RUN --num-trials N adds trials)" if given[0] == "--num-trials" else ""
@@ -122,8 +122,11 @@ def _refuse_with_resume(parsed: argparse.Namespace) -> None:
 
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
+    from bts_tune.space.parameter import check_value
+
     overrides: dict[str, Any] = {}
-    overrides |= given_options(parsed, _SHORTCUTS)
+    for name, value in given_options(parsed, _SHORTCUTS).items():
+        overrides[name] = check_value(name, value, _option(name))
     for setting in parsed.overrides or []:
         key, equals, text = setting.partition("=")
         key = key.strip()
@@ -133,6 +136,10 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"--set {key}: given twice; give it once.")
         overrides[key] = _scalar(text.strip())
     return overrides
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _scalar(text: str) -> Any:

@@ -78,7 +78,7 @@ def _show(parsed: argparse.Namespace, _command: list[str]) -> int:
     if parsed.json:
         print_json("spaces show", {"space": space.document})
     else:
-        print(render_space(space))
+        print(render_space(space), end="")
     return EXIT_OK
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bts_tune.config import TrialConfig
+from bts_tune.console import say
 from bts_tune.experiment.planning.plan import PlannedTrial
 from bts_tune.results.record.objective import DICE_LOSS, Objective
 from bts_tune.results.record.status import STATUSES, TrialStatus
@@ -117,7 +118,7 @@ class ProgressView:
         self._shown[trial].epoch = first - 1
         self._epochs += last - first + 1
         again = f"epoch {first} is" if first == last else f"epochs {first}–{last} are"
-        self._console.print(f"{trial}: {reason}; {again} trained again", style="yellow", markup=False, soft_wrap=True)
+        say(self._console, f"{trial}: {reason}; {again} trained again", style="yellow")
 
     def row(self, trial: str, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch; one that it had reported before is not counted."""
@@ -152,7 +153,7 @@ class ProgressView:
 
     def _line(self, text: str) -> None:
         if self._live is None:
-            self._console.print(f"[{clock(self._elapsed())}] {text}", markup=False, highlight=False, soft_wrap=True)
+            say(self._console, f"[{clock(self._elapsed())}] {text}")
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
@@ -195,14 +196,14 @@ class ProgressView:
             table.add_column(name, no_wrap=True)
         own = () if self._objective.is_ranking_key else (f"val {self._objective.title}",)
         for name in ("epoch", *own, "val Dice loss", "IoU", f"best {self._objective.title} so far", "time"):
-            table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(Text(name), justify="right", no_wrap=True)  # a plugin names its metric as it likes
         reached = (one.best for one in self._shown.values() if one.best is not None)
         leader = min(reached, key=self._objective.cost, default=None)
         shown = self._chosen()
         for one in shown:
             best = Text(_figure(one.best), style="bold green" if one.best is not None and one.best == leader else "")
             table.add_row(
-                one.trial.trial + ("*" if one.trial.baseline else ""),
+                Text(one.trial.trial + ("*" if one.trial.baseline else "")),
                 Text(one.status, style=STATUSES[one.status].style),
                 f"{one.epoch}/{one.epochs}",
                 *([_figure(one.value)] if own else []),

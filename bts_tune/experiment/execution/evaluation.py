@@ -13,6 +13,7 @@ import ray
 from rich.console import Console
 
 from bts_tune.config import PreprocessingPart, TrialConfig
+from bts_tune.console import say
 from bts_tune.data.prepared.prepare import PreparedData, load_prepared
 from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.execution.files.node_files import Shipping
@@ -105,7 +106,7 @@ class Nodes:
                         self.watch.leave_out(cause.node, str(cause))
                         pending[self._submit(job)] = job
                         continue
-                    console.print(f"{job.name}: could not be done: {last_line(error)}", highlight=False, markup=False)
+                    say(console, f"{job.name}: could not be done: {last_line(error)}")
                     continue
                 yield job.subject, result
 
@@ -217,12 +218,7 @@ class LeftToMeasure:
                 else "the best configuration was trained once; --seeds, --final-seeds or --folds train it several "
                 "times."
             )
-            console.print(
-                f"--ensemble: there is nothing to average, because {why}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            say(console, f"--ensemble: there is nothing to average, because {why}")
 
 
 def left_to_measure(folder: RunFolder, options: RunOptions) -> LeftToMeasure:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from bts_tune.console import say
 from bts_tune.errors import RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import Tracking
@@ -118,9 +119,7 @@ class _Execution:
         self._new = run if isinstance(run, NewRun) else None
         self._space, self._options, self._resumed = space, options, resumed
         self._skip_search, self._report, self._held = skip_search, report, held
-        self._tracking = Tracking(
-            trackers, lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
-        )
+        self._tracking = Tracking(trackers, lambda text: say(console, text, style="yellow"))
         self._began = False
         """Whether there is something on record that the end of the run must not lose."""
         folder = RunFolder(run.path)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.config import TrialConfig
+from bts_tune.console import say
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.ray_metrics import RayMetrics
@@ -86,7 +87,7 @@ class Stages:
 
     def say(self, text: str) -> None:
         """Print a sentence."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
     def train(self, cluster: Cluster, plan: Plan, search: ResolvedSearch | None, time_budget: float | None) -> Outcome:
         """Run the trials of one stage.

@@ -24,7 +24,7 @@ from bts_tune.results.ranking.configurations import configurations
 from bts_tune.space import Space, load_space
 from bts_tune.space.file import Name, Seed, parse_space_file
 from bts_tune.space.layers import with_paths_beside
-from bts_tune.space.parameter import OF_THE_SPACE, Section, check_fields
+from bts_tune.space.parameter import OF_THE_SPACE, Prose, Section, check_fields
 from bts_tune.space.yaml_reader import read_yaml
 from bts_tune.text import nearest, quoted
 
@@ -62,7 +62,7 @@ class BenchmarkFile(Section):
     """The content of a benchmark's file; paths in it begin at the file's own folder."""
 
     name: Name = Field(description="name of the benchmark, and of its folder")
-    description: str = Field(default="", description="what it is for")
+    description: Prose = Field(default="", description="what it is for")
     plugins: list[str] = Field(
         default_factory=list,
         description="Python files or modules with losses, decoders, … of your own; their code runs",
@@ -381,9 +381,6 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
             )
     if not isinstance(options.get("data"), str):
         raise ConfigError(f"{where}.data: must be the dataset's folder, got {quoted(options.get('data'))}.")
-    for name in ("tumor_labels", "tumor_categories"):
-        if isinstance(options.get(name), list):
-            options[name] = [str(value) for value in options[name]]
     options["data"] = str((beside / user_path(options["data"], f"{where}.data")).absolute())
     group_by = options.get("group_by")
     if isinstance(group_by, str) and group_by.endswith(".csv"):
@@ -391,10 +388,10 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
     if not Path(options["data"]).is_dir():
         raise ConfigError(f"{where}.data: there is no folder {options['data']}.")
     try:
-        RunOptions.parse({"space": "benchmark", **options})
+        checked = RunOptions.parse({"space": "benchmark", **options})
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return options
+    return {name: getattr(checked, name) for name in options}
 
 
 def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
+from bts_tune.console import say
 from bts_tune.data.checks.check import CHANNEL_CODES, CheckReport, check_dataset, render
 from bts_tune.data.checks.preview import sheet_of_run
 from bts_tune.data.left_out import left_out_lines
@@ -47,7 +48,7 @@ def open_data(options: RunOptions, console: Console) -> Dataset:
         DataError: there is none that can be read.
     """
     if options.data is None:
-        console.print(demo_sentence({"profile": "demo"}), style="bold yellow", highlight=False, soft_wrap=True)
+        say(console, str(demo_sentence({"profile": "demo"})), style="bold yellow")
         with progress_bar(console, "generating phantoms") as progress:
             root = demo_dataset(cache_folder(options), progress)
     else:
@@ -121,7 +122,7 @@ def check_and_split(
     dataset, split = make_split(dataset, scan, options.split, seed=options.split_seed, group_by=group_by)
     checked = check_dataset(dataset, scan=scan, groups=split.labels(scan), channels=channels)
     if checked.errors:
-        console.print(render(checked), highlight=False, markup=False, soft_wrap=True)
+        say(console, render(checked))
         first = checked.errors[0]
         found = (
             f"{plural(len(checked.errors), 'error')}, the first of them: {first.file}: {first.message.rstrip('.')}"
@@ -148,7 +149,7 @@ def check_and_split(
         *(f"Images: {one.message}" for one in checked.warnings if one.code in CHANNEL_CODES),
         split.sentence(),
     ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     sheet = None
     if draw:
         with progress_bar(console, "drawing masks") as progress:
@@ -266,8 +267,7 @@ def prepare_inputs(
     to_prepare = sum(bytes_to_prepare(data, part, cache=cache) for part in parts for data in datasets.values())
     kept_in = places(cache)[-1]
     if to_prepare and kept_in != cache.absolute():
-        sentence = f"The cache {cache} cannot be written to; what it lacks is kept in {kept_in}."
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        say(console, f"The cache {cache} cannot be written to; what it lacks is kept in {kept_in}.")
     require_free_space(kept_in, to_prepare, "the prepared data")
     prepared: dict[tuple[PreprocessingPart, int | None], PreparedData] = {}
     for part in parts:

@@ -270,10 +270,11 @@ def _is_texts(name: str) -> bool:
 
 
 def _as_texts(value: Any) -> Any:
-    """Return labels that are given as numbers as the command line has them."""
-    if isinstance(value, list | tuple):
-        return [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in value]
-    return value
+    """Return texts as the command line has them: one alone as a list, and labels that are given as numbers as text."""
+    if value is None:
+        return None
+    several = value if isinstance(value, list | tuple) else [value]
+    return [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in several]
 
 
 def flag(name: str) -> str:

@@ -30,8 +30,9 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--space", "baseline", "--set", "learning_rat=1"], "Did you mean 'learning_rate'"),
         (["--space", "baseline", "--set", "learning_rate"], "must be KEY=VALUE"),
         (["--space", "baseline", "--set", "epochs=3", "--epochs", "4"], "given twice"),
-        (["--space", "baseline", "--image-size", "100"], "multiple of 32"),
-        (["--space", "baseline", "--epochs", "0"], "greater than or equal to 1"),
+        (["--space", "baseline", "--image-size", "100"], "--image-size: input should be a multiple of 32, got 100."),
+        (["--space", "baseline", "--epochs", "0"], "--epochs: input should be greater than or equal to 1, got 0."),
+        (["--space", "baseline", "--batch-size", "2.5"], "--batch-size: input should be a valid integer"),
         (["--space", "baseline", "--epochs", "many"], "argument --epochs: 'many' is no number"),
         (
             ["--space", "baseline", "--gpus-per-trial", "half"],

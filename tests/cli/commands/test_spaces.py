@@ -26,7 +26,10 @@ def test_spaces_are_listed_in_a_line_each(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_space_is_explained(capsys: pytest.CaptureFixture[str], refused: Callable[..., str]) -> None:
     assert main(["spaces", "show", "extended"]) == 0
-    assert "learning_rate" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "learning_rate" in shown
+    assert shown.endswith("\n")
+    assert not shown.endswith("\n\n")
     assert "Did you mean 'extended'?" in refused("spaces", "show", "extendet")
 
 

@@ -21,6 +21,12 @@ def test_labels_may_be_numbers() -> None:
     assert (options.tumor_labels, options.tumor_categories) == (["1", "2.5"], ["3", "Tumor"])
 
 
+def test_one_name_alone_is_a_list_of_it() -> None:
+    options = RunOptions.parse({"space": "baseline", "only": "unet-b0", "tracker": "csv", "tumor_labels": 1})
+    assert (options.only, options.tracker, options.tumor_labels) == (["unet-b0"], ["csv"], ["1"])
+    assert RunOptions.parse({"space": "baseline", "tracker": None}).tracker is None
+
+
 def test_options_of_an_earlier_version_lack_those_that_came_later() -> None:
     assert RunOptions.parse({"space": "baseline"}).tracker is None
 
@@ -39,7 +45,8 @@ def test_each_option_has_one_flag_and_a_line_of_help() -> None:
         ({"concurent": 2}, r"^concurent: is no option of a run; those are space, plugins, "),
         ({"concurrent": 0}, r"^--concurrent: input should be greater than or equal to 1, got 0\.$"),
         ({"time_budget": float("inf")}, r"^--time-budget: "),
-        ({"tracker": "tensorboard"}, r"^--tracker: "),
+        ({"tracker": {"csv": 1}}, r"^--tracker: "),
+        ({"only": None}, r"^--only: input should be a valid list, got None\.$"),
         ({"gpus_per_trial": "half"}, r"^--gpus-per-trial: must be a number above 0, or 'auto', got 'half'\.$"),
     ],
 )
