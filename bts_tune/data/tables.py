@@ -12,6 +12,13 @@ from pathlib import Path
 from bts_tune.data.files import read_file
 from bts_tune.errors import DataError
 
+_NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>")
+
+
+def is_nothing(cell: str) -> bool:
+    """Return whether a cell is empty, or holds what programs write for an empty one."""
+    return cell.strip().casefold() in _NOTHING
+
 
 def read_table(path: Path) -> tuple[list[str], list[list[str]], str]:
     """Return the titles, the rows below them, and what separates the columns.

@@ -431,18 +431,21 @@ def _stem(path: Path) -> str:
 
 
 def with_lone_groups(
-    records: dict[str, tuple[SliceRecord, ...]], issues: list[Issue]
+    records: dict[str, tuple[SliceRecord, ...]], issues: list[Issue], cure: str = "put it into its patient's folder"
 ) -> dict[str, tuple[SliceRecord, ...]]:
-    """Return the records such that all have a group where some have: a slice in no patient's folder is its own.
+    """Return the records such that all have a group where some have: a slice without a patient is its own.
 
-    An issue says how many these are.
+    Args:
+        records: by split.
+        issues: one that says how many these are is added to them.
+        cure: what to do with such a slice.
     """
     alone = [record.name for members in records.values() for record in members if record.group is None]
     if not alone or len(alone) == sum(map(len, records.values())):
         return records
     message = (
-        f"{plural(len(alone), 'slice')} in no patient's folder, while others are ({examples(alone)}); each is taken "
-        "for a patient of its own: put it into its patient's folder, or give the patients with --group-by."
+        f"{plural(len(alone), 'slice')} without a patient, while others have one ({examples(alone)}); each is taken "
+        f"for a patient of its own: {cure}, or give the patients with --group-by."
     )
     issues.append(Issue("warning", "no-patient", alone[0], None, message))
     return {

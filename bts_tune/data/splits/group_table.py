@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from bts_tune.data.records import IMAGE_SUFFIXES
-from bts_tune.data.tables import read_table
+from bts_tune.data.tables import is_nothing, read_table
 from bts_tune.data.volumes.dicom_files import DICOM_SUFFIXES
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES
 from bts_tune.errors import DataError
@@ -19,7 +19,6 @@ from bts_tune.text import plural, quoted
 
 _FILE_TITLES = ("file", "filename", "file_name", "file name", "name", "image", "image_name", "path", "slice")
 _SUFFIXES = (*sorted(NIFTI_SUFFIXES, key=len, reverse=True), *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
-_NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>")
 _GROUP_TITLES = ("group", "patient", "patient_id", "patientid", "patient id", "pid", "subject", "subject_id", "case")
 
 
@@ -39,8 +38,7 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
     given: dict[str, dict[str, int]] = defaultdict(dict)
     for number, row in enumerate(rows, start=2):
         if len(row) > max(file, group) and row[file].strip():
-            patient = row[group].strip()
-            patient = "" if patient.casefold() in _NOTHING else patient
+            patient = "" if is_nothing(row[group]) else row[group].strip()
             given[_plain(row[file])].setdefault(patient, number)
     _add_without_suffix(given, names)
     groups = []

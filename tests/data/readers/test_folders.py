@@ -268,7 +268,7 @@ def test_slices_in_no_patients_folder_are_read_and_said(tmp_path: Path) -> None:
     assert sorted(record.group or "" for record in dataset) == ["images/s000.png", "images/s001.png", "p1", "p1", "p1"]
     (issue,) = dataset.issues
     assert (issue.code, issue.level) == ("no-patient", "warning")
-    assert "2 slices in no patient's folder" in issue.message
+    assert "2 slices without a patient" in issue.message
 
 
 def test_many_images_without_a_mask_are_one_error_with_the_cause(tmp_path: Path) -> None:
