@@ -83,19 +83,20 @@ def open_dataset(
         why = f"; {' '.join(left_out)}" if left_out else "."
         raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it{why}")
     if labels is not None:
-        if len(dataset) and not any(record.mask is not None for record in dataset):
+        records = [record for members in dataset.records.values() for record in members]
+        if records and not any(record.mask is not None for record in records):
             raise DataError(f"{root}: has no mask files to choose labels in; leave --tumor-labels out.")
         dataset = replace(dataset, tumor_labels=labels)
     dataset = without_unsafe_names(dataset)
     own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits
     if own and not {"valid", "test"} & set(own):
         own = ()  # all slices are for training: no split at all
-    records = {
+    by_split = {
         split: tuple(replace(one, strata=_strata(one)) for one in members)
         for split, members in ((split, dataset.records.get(split, ())) for split in SPLITS)
     }
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
-    return replace(dataset, records=records, annotation_counts=counts, own_splits=own)
+    return replace(dataset, records=by_split, annotation_counts=counts, own_splits=own)
 
 
 def _read(reader: Reader, root: Path, options: ReaderOptions) -> Dataset:

@@ -82,6 +82,13 @@ def test_folders_have_no_categories(tmp_path: Path, below: str) -> None:
         open_dataset(tmp_path, tumor_categories=["1"])
 
 
+def test_labels_of_masks_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    shutil.rmtree(root / "test")
+    with pytest.raises(DataError, match="has no mask files to choose labels in"):
+        open_dataset(root, tumor_labels=["1"])
+
+
 def test_the_real_dataset(brain_tumor_coco: Path) -> None:
     dataset = open_dataset(brain_tumor_coco)
     assert {split: len(records) for split, records in dataset.records.items()} == {
