@@ -272,6 +272,7 @@ class _AnnotationFile:
         images = self._images(folders, listed)
         outlines, runs = ScaledOutlines(), RunsByRow()
         annotations: dict[int | str, list[Annotation]] = {number: [] for number in images}
+        counts: dict[int | str, Counter[int]] = {number: Counter() for number in images}
         # Some tools write the ids of images as text, and those that annotations name as numbers.
         by_number: dict[int | str, list[int | str]] = defaultdict(list)
         for one in (*images, *self.dropped):
@@ -299,6 +300,7 @@ class _AnnotationFile:
                 if head.category_id not in self.categories:
                     raise BrokenError(f"category_id {head.category_id} is not the id of a category")
                 self.counts[head.category_id] += 1
+                counts[image_id][head.category_id] += 1
                 if head.id in seen:
                     repeated.append((where, own_id))
                 if head.id is not None:
@@ -332,6 +334,7 @@ class _AnnotationFile:
                 width=width,
                 height=height,
                 annotations=tuple(annotations[number]),
+                annotation_counts=tuple(sorted(counts[number].items())),
             )
             for number, (name, width, height) in images.items()
         )

@@ -93,6 +93,8 @@ class TestCategories:
         dataset = open_dataset(root, tumor_categories=["id:2"])
         assert read_mask(dataset.records["train"][0]).sum() == 36
         assert dataset.annotation_counts["train"] == {1: 1, 2: 1}
+        split_anew = dataset.with_splits({record.name: "valid" for record in dataset})
+        assert split_anew.annotation_counts == {"train": {}, "valid": {1: 4, 2: 1}, "test": {}}
         assert read_mask(open_dataset(root).records["train"][0]).sum() == 25 + 36
 
     def test_an_id_must_mean_the_same_in_all_splits(self, tmp_path: Path) -> None:
