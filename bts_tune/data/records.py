@@ -278,9 +278,8 @@ class Dataset:
         for split, members in moved.items():
             for one in members:
                 # A reader of a plugin may count none itself.
-                counts[split].update(
-                    dict(one.annotation_counts) or Counter(each.category_id for each in one.annotations)
-                )
+                own = dict(one.annotation_counts) or Counter(each.category_id for each in one.annotations)
+                counts[split].update(own)
         return replace(self, records=moved, annotation_counts={split: dict(found) for split, found in counts.items()})
 
     def with_groups(self, groups: Mapping[str, int]) -> Dataset:
