@@ -56,13 +56,13 @@ class NnunetReader(Reader):
         sequences = _sequences(root / "dataset.json", described)
         records: dict[str, tuple[SliceRecord, ...]] = {}
         issues: list[Issue] = []
+        ignored = _ignored(described, issues)
         for split, (images, labels) in _FOLDERS.items():
             if (root / images).is_dir() and (root / labels).is_dir():
-                records[split] = _read(root, split, images, labels, sequences, options, issues)
+                records[split] = _read(root, split, images, labels, sequences, options, issues, ignored)
             elif (root / images).is_dir() and (files := image_files(root / images, more=NIFTI_SUFFIXES)):
                 issues.append(split_without_masks(split, images, len(files), f"{labels}/"))
         own = () if "test" not in records else tuple(records)
-        ignored = _ignored(described, issues)
         return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own, ignored_labels=ignored)
 
 
@@ -74,6 +74,7 @@ def _read(
     sequences: dict[int, str],
     options: ReaderOptions,
     issues: list[Issue],
+    ignored: tuple[float, ...],
 ) -> tuple[SliceRecord, ...]:
     masks = {_stem(path): path for path in image_files(root / labels, more=NIFTI_SUFFIXES)}
     of_case: dict[str, dict[int, Path]] = defaultdict(dict)
@@ -113,7 +114,7 @@ def _read(
         else:
             name = image.relative_to(root).as_posix()
             plain.append(SliceRecord(name, split, image, case, mask=masks[case]))
-    return (*plain, *slices_of(root, volumes, options, issues))
+    return (*plain, *slices_of(root, volumes, options, issues, ignored))
 
 
 def _volumes_of_a_file(root: Path, of_case: Mapping[str, Mapping[int, Path]]) -> int:

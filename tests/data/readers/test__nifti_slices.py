@@ -82,6 +82,16 @@ def test_which_slices_hold_a_tumour_depends_on_the_labels_that_are_one(tmp_path:
     assert len(indices(open_dataset(tmp_path, tumor_labels=["4"], empty_slices=0.5))) == 2
 
 
+def test_slices_of_an_ignored_label_alone_hold_no_tumour(tmp_path: Path) -> None:
+    for number in range(2):
+        image, mask = volume(number)
+        mask[:2, :2] = 255
+        save(tmp_path / "images" / f"v{number}.nii.gz", image)
+        save(tmp_path / "masks" / f"v{number}.nii.gz", mask)
+    assert indices(open_dataset(tmp_path, empty_slices=0)) == [15, 16, 17, 18, 19]
+    assert len(indices(open_dataset(tmp_path, empty_slices=0, tumor_labels=["255"]))) == 30
+
+
 @pytest.mark.parametrize(
     ("plane", "shape", "spacing"),
     [("axial", (24, 20), (0.907, 0.906)), ("coronal", (30, 20), (2.5, 0.906)), ("sagittal", (30, 24), (2.5, 0.907))],
