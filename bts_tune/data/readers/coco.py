@@ -129,7 +129,7 @@ class CocoReader(Reader):
             own = ("train", *files) if files else ()
             files = {"train": found[None][0], **files}
         require_training(root, files)
-        parsed = {split: _parse(path) for split, path in files.items()}
+        parsed = {split: _parse(path, may_lack_annotations=split == "test") for split, path in files.items()}
         if "test" in parsed and parsed["test"].images and not parsed["test"].annotations:
             name, count = files.pop("test").relative_to(root).as_posix(), len(parsed.pop("test").images)
             issues.append(split_without_masks("test", name, count, "annotations"))
@@ -211,7 +211,7 @@ def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str
     return tuple(sorted(chosen))
 
 
-def _parse(path: Path) -> _File:
+def _parse(path: Path, *, may_lack_annotations: bool = False) -> _File:
     data = read_file(path)
     try:
         content = json.loads(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
@@ -228,6 +228,8 @@ def _parse(path: Path) -> _File:
         )
     if content and all(isinstance(one, dict) and "regions" in one for one in content.values()):
         raise DataError(f"{path}: is a project of the VGG Image Annotator (VIA); export it from there as COCO.")
+    if may_lack_annotations:
+        content.setdefault("annotations", [])
     try:
         return _File.model_validate(content)
     except ValidationError as error:

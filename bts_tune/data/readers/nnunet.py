@@ -21,7 +21,7 @@ from bts_tune.data.layout.names import examples
 from bts_tune.data.layout.split_folders import split_without_masks
 from bts_tune.data.readers._nifti_slices import Case, slices_of
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
-from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
+from bts_tune.data.records import Dataset, Issue, SliceRecord, all_files, image_files
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, count_volumes, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -58,12 +58,16 @@ class NnunetReader(Reader):
         issues: list[Issue] = []
         ignored = _ignored(described, issues)
         for split, (images, labels) in _FOLDERS.items():
-            if (root / images).is_dir() and (root / labels).is_dir():
+            if (root / images).is_dir() and (split == "train" or _holds_files(root / labels)):
                 records[split] = _read(root, split, images, labels, sequences, options, issues, ignored)
             elif (root / images).is_dir() and (files := image_files(root / images, more=NIFTI_SUFFIXES)):
-                issues.append(split_without_masks(split, images, len(files), f"{labels}/"))
+                issues.append(split_without_masks(split, images, len(files), f"labels in {labels}/"))
         own = () if "test" not in records else tuple(records)
         return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own, ignored_labels=ignored)
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and bool(all_files(folder))
 
 
 def _read(

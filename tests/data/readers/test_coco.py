@@ -476,14 +476,17 @@ def test_a_project_of_via_is_told(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["no file", "no annotations"])
+@pytest.mark.parametrize("kind", ["no file", "no annotations", "no key"])
 def test_a_test_split_without_annotations_is_left_out_and_said(tmp_path: Path, kind: str) -> None:
     root = write_coco(tmp_path)
     count = len(list((root / "test").glob("*.png")))
     if kind == "no file":
         (root / "test" / "_annotations.coco.json").unlink()
     else:
-        write_json(root / "test", {**read_json(root / "test"), "annotations": []})
+        content = {**read_json(root / "test"), "annotations": []}
+        if kind == "no key":
+            del content["annotations"]
+        write_json(root / "test", content)
     dataset = open_dataset(root)
     assert (len(dataset.records["test"]), dataset.errors) == (0, ())
     assert len(dataset.records["train"]) == 3
