@@ -168,7 +168,7 @@ def _tables(root: Path, *, outside: bool = False) -> list[Path]:
 def _titles(path: Path, *, outside: bool = False) -> list[str]:
     """Return the titles of a table, as they are compared; none where it is no table."""
     try:
-        titles, rows, _ = read_table(path)
+        titles, rows, *_ = read_table(path)
     except OutsideError:
         if outside:
             raise
@@ -201,7 +201,8 @@ def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
     of_table = split_in(path.stem) if several else None
     table = path.relative_to(root).as_posix()
     found = []
-    for line, row in enumerate(read_table(path)[1], start=2):
+    written = read_table(path)
+    for line, row in enumerate(written.rows, start=written.first_line):
         cells = {
             wanted: row[place].strip() if place is not None and place < len(row) and not is_nothing(row[place]) else ""
             for wanted, place in places.items()
