@@ -499,3 +499,14 @@ def test_what_was_guessed_is_said_first_until_patients_are_given(tmp_path: Path)
     given, split = make_split(dataset, scan, group_by="(?:^|/)(1|2|3)/")
     assert (left_out_lines(given), split.summary["groups"]["count"]) == ([], 3)
     assert left_out_lines(make_split(dataset, scan, group_by="none")[0]) == []
+
+
+@pytest.mark.parametrize(("masks", "splits"), [(True, [4, 2, 0]), (False, [4, 0, 0])])
+def test_undivided_folders_beside_other_splits_are_for_training(tmp_path: Path, masks: bool, splits: list[int]) -> None:
+    write_pairs(tmp_path, 4)
+    write_pairs(tmp_path / "val", 2, seed=10)
+    if not masks:
+        shutil.rmtree(tmp_path / "val" / "masks")
+    dataset = open_dataset(tmp_path)
+    assert (dataset.errors, [len(dataset.records[split]) for split in SPLITS]) == ((), splits)
+    assert dataset.own_splits == (("train", "valid") if masks else ())
