@@ -20,6 +20,7 @@ from bts_tune.data.not_a_dataset import what_else_to_do
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names
+from bts_tune.data.unused_tables import with_unused_tables
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import quoted
@@ -74,7 +75,7 @@ def open_dataset(
                 )
             dataset = _read(chosen, root, options)
             _require_own_names(dataset)
-            dataset = with_left_out_files(dataset)
+            dataset = with_unused_tables(with_left_out_files(dataset))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)

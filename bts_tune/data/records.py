@@ -32,8 +32,8 @@ MAX_PIXELS = 100_000_000
 
 Level = Literal["error", "warning"]
 
-GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients")
-"""Codes of warnings on folders that were taken for patients, or not; who gives the patients needs none."""
+GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients", "unused-patients")
+"""Codes of warnings on what was taken for patients, or not; who gives the patients needs none."""
 
 
 @dataclass(frozen=True)

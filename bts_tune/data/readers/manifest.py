@@ -143,6 +143,13 @@ class ManifestReader(Reader):
         return None
 
 
+def columns_of(path: Path) -> dict[str, int]:
+    """Return where a table has its columns, those of `image`, `mask`, `patient` and `split` that are there."""
+    titles = _titles(path)
+    places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
+    return {wanted: place for wanted, place in places.items() if place is not None}
+
+
 def _csv_files(root: Path) -> list[Path]:
     return sorted(
         path
