@@ -332,6 +332,11 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
             result.records.append(SliceRecord(name, split, files[0], key[1], mask=of_stem[0]))
     taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
     masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
+    of_several = _images_with_several(images, [root / name for name in lone], masks, masks_left)
+    if of_several:
+        result.issues.append(_several_masks(root, of_several, len(of_image)))
+        lone = [name for name in lone if root / name not in of_several]
+        masks_left = [path for path in masks_left if not any(path in of for of in of_several.values())]
     if lone:
         result.issues.append(_missing_masks(root, lone, len(of_image), masks.folder, masks_left))
         fitting = [path for key, files in open_images.items() for path in files if masks_left]
@@ -342,6 +347,37 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     result.issues.sort(key=lambda issue: (issue.level, issue.file))
     result.records.sort(key=lambda record: record.image)
     return result
+
+
+def _images_with_several(
+    images: Place, lone: Sequence[Path], masks: Place, left: Sequence[Path]
+) -> dict[Path, list[Path]]:
+    """Return the images without a mask that several masks fit, which lie in folders such as `masks/tumor`."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in left:
+        by_stem[folded(bare(_stem(path)))].append(path)
+    found: dict[Path, list[Path]] = {}
+    for image in lone:
+        above = set(map(folded, _below(images.folder, image)))  # the mask of another patient does not fit
+        fitting = [
+            path
+            for path in by_stem[folded(bare(_stem(image)))]
+            if above <= set(map(folded, _below(masks.folder, path)))
+        ]
+        if len(fitting) > 1:
+            found[image] = fitting
+    return found
+
+
+def _several_masks(root: Path, of_several: Mapping[Path, Sequence[Path]], count: int) -> Issue:
+    image, fitting = next(iter(of_several.items()))
+    listed = examples([path.relative_to(root).as_posix() for path in fitting])
+    name = image.relative_to(root).as_posix()
+    message = (
+        f"several masks fit {len(of_several)} of {plural(count, 'image')}, such as {name}: {listed}; keep those of one "
+        "folder, or unite them."
+    )
+    return Issue("error", "duplicate-stem", name, None, message)
 
 
 def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: list[Path]) -> Issue:
@@ -453,20 +489,25 @@ def _stem(path: Path) -> str:
 
 
 def with_lone_groups(
-    records: dict[str, tuple[SliceRecord, ...]], issues: list[Issue], cure: str = "put it into its patient's folder"
+    records: dict[str, tuple[SliceRecord, ...]],
+    issues: list[Issue],
+    *,
+    lack: str = "in no patient's folder, while others are",
+    cure: str = "put it into its patient's folder",
 ) -> dict[str, tuple[SliceRecord, ...]]:
     """Return the records such that all have a group where some have: a slice without a patient is its own.
 
     Args:
         records: by split.
         issues: one that says how many these are is added to them.
-        cure: what to do with such a slice.
+        lack: what such slices lack.
+        cure: what to do with one.
     """
     alone = [record.name for members in records.values() for record in members if record.group is None]
     if not alone or len(alone) == sum(map(len, records.values())):
         return records
     message = (
-        f"{plural(len(alone), 'slice')} without a patient, while others have one ({examples(alone)}); each is taken "
+        f"{plural(len(alone), 'slice')} {lack} ({examples(alone)}); each is taken "
         f"for a patient of its own: {cure}, or give the patients with --group-by."
     )
     issues.append(Issue("warning", "no-patient", alone[0], None, message))

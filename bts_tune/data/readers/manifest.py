@@ -122,7 +122,9 @@ class ManifestReader(Reader):
         if "train" not in found:
             raise DataError(f"{root}: has no train split; {tables[0].name} lists {', '.join(found)} alone.")
         own = None if len(found) > 1 else ()
-        found = with_lone_groups(found, issues, "name its patient in the table")
+        found = with_lone_groups(
+            found, issues, lack="without a patient, while others have one", cure="name its patient in the table"
+        )
         return Dataset(root, self.name, {}, found, tuple(issues), own_splits=own)
 
     def hint(self, root: Path) -> str | None:

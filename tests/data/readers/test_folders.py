@@ -268,7 +268,7 @@ def test_slices_in_no_patients_folder_are_read_and_said(tmp_path: Path) -> None:
     assert sorted(record.group or "" for record in dataset) == ["images/s000.png", "images/s001.png", "p1", "p1", "p1"]
     (issue,) = dataset.issues
     assert (issue.code, issue.level) == ("no-patient", "warning")
-    assert "2 slices without a patient" in issue.message
+    assert "2 slices in no patient's folder" in issue.message
 
 
 def test_many_images_without_a_mask_are_one_error_with_the_cause(tmp_path: Path) -> None:
@@ -510,3 +510,28 @@ def test_undivided_folders_beside_other_splits_are_for_training(tmp_path: Path, 
     dataset = open_dataset(tmp_path)
     assert (dataset.errors, [len(dataset.records[split]) for split in SPLITS]) == ((), splits)
     assert dataset.own_splits == (("train", "valid") if masks else ())
+
+
+def test_several_masks_that_fit_an_image_are_named(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 3)
+    for kind, count in (("brain", 3), ("tumor", 2)):
+        (tmp_path / "masks" / kind).mkdir()
+        for number in range(count):
+            name = f"s{number:03}.png"
+            shutil.copy(tmp_path / "masks" / name, tmp_path / "masks" / kind / name)
+    for path in (tmp_path / "masks").glob("*.png"):
+        path.unlink()
+    dataset = open_dataset(tmp_path)
+    assert len(dataset) == 1
+    (issue,) = dataset.issues
+    assert (issue.level, issue.file) == ("error", "images/s000.png")
+    assert "several masks fit 2 of 3 images" in issue.message
+    assert "masks/brain/s000.png, masks/tumor/s000.png" in issue.message
+
+
+def test_dicom_beside_folders_of_masks_has_a_way_out(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 2)
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    with pytest.raises(DataError, match=r"2 \.dcm files left out, .* DICOM series are read with --reader dicom"):
+        open_dataset(tmp_path)
