@@ -1,8 +1,8 @@
 """Pascal VOC: `JPEGImages/`, `SegmentationClass/`, and lists of stems in `ImageSets/Segmentation/`.
 
 The lists `train.txt`, `val.txt` and `test.txt` are the splits, also in `ImageSets/Main/` or `ImageSets/` itself;
-without a list of training images there are none, and the slices are split later. Images that no list names are left
-out, as VOC has more of them than masks.
+those of classes (`glioma_train.txt`) are united where there are no others. Without a list of training images there are
+none, and the slices are split later. Images that no list names are left out, as VOC has more of them than masks.
 """
 
 from __future__ import annotations
