@@ -37,6 +37,11 @@ _OTHER_FORMATS = (
 
 _NO_SLICES = ("DICOMDIR", "LICENSE", "LICENCE", "README", "Makefile")
 VOLUMES_OF_ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
+_DICOM = (".dcm", ".dicom", ".ima")
+_AS_DICOM = (
+    "DICOM series are read with --reader dicom, where their masks lie beside the slices (IM000_mask.png beside "
+    "IM000.dcm) or are DICOM SEG files."
+)
 AS_NIFTI = "MetaImage and NRRD volumes are not read: save them as NIfTI (.nii.gz), as SimpleITK's WriteImage does."
 
 LEFT_OUT = ("left-out", "unlisted-file")
@@ -78,6 +83,8 @@ def with_left_out_files(dataset: Dataset) -> Dataset:
         message += f", … and {len(names) - 3} more." if len(names) > 3 else "."
         if kind in VOLUMES_OF_ITK:
             message += f" {AS_NIFTI}"
+        if kind in _DICOM and dataset.layout != "dicom":
+            message += f" {_AS_DICOM}"
         issues.append(Issue("warning", "left-out", names[0], None, message))
     issues += _links(dataset.root, folders)
     return replace(dataset, issues=tuple(issues))
@@ -98,7 +105,8 @@ def _links(root: Path, used: set[Path]) -> Iterator[Issue]:
 
 def left_out_lines(dataset: Dataset) -> list[str]:
     """Return what the first lines of a run say of files that are left out, and of what was guessed."""
-    lines = [issue.message for issue in dataset.issues if issue.code in (*GUESSED_PATIENTS, "masks-by-common-name")]
+    guessed = (*GUESSED_PATIENTS, "unused-splits", "masks-by-common-name")
+    lines = [issue.message for issue in dataset.issues if issue.code in guessed]
     lines = [f"{line[:1].upper()}{line[1:]}" for line in lines]
     lines += [f"{issue.file}: {issue.message}" for issue in dataset.issues if issue.code == "split-without-masks"]
     lines += [issue.message for issue in dataset.issues if issue.code == "left-out"]

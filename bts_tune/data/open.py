@@ -20,6 +20,7 @@ from bts_tune.data.not_a_dataset import what_else_to_do
 from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.unsafe_names import without_unsafe_names
+from bts_tune.data.unused_tables import with_unused_tables
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import quoted
@@ -78,7 +79,7 @@ def open_dataset(
                     )
             dataset = _read(chosen, root, options)
             _require_own_names(dataset)
-            dataset = with_left_out_files(dataset)
+            dataset = with_unused_tables(with_left_out_files(dataset))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)
@@ -87,19 +88,20 @@ def open_dataset(
         why = f"; {' '.join(left_out)}" if left_out else "."
         raise DataError(f"{root}: is read as {chosen.title}, and holds no slice of it{why}")
     if labels is not None:
-        if len(dataset) and not any(record.mask is not None for record in dataset):
+        records = [record for members in dataset.records.values() for record in members]
+        if records and not any(record.mask is not None for record in records):
             raise DataError(f"{root}: has no mask files to choose labels in; leave --tumor-labels out.")
         dataset = replace(dataset, tumor_labels=labels)
     dataset = without_unsafe_names(dataset)
     own = tuple(dataset.records) if dataset.own_splits is None else dataset.own_splits
     if own and not {"valid", "test"} & set(own):
         own = ()  # all slices are for training: no split at all
-    records = {
+    by_split = {
         split: tuple(replace(one, strata=_strata(one)) for one in members)
         for split, members in ((split, dataset.records.get(split, ())) for split in SPLITS)
     }
     counts = {split: dataset.annotation_counts.get(split, {}) for split in SPLITS}
-    dataset = replace(dataset, records=records, annotation_counts=counts, own_splits=own)
+    dataset = replace(dataset, records=by_split, annotation_counts=counts, own_splits=own)
     _require_volumes(dataset, chosen, options)
     return dataset
 

@@ -32,8 +32,8 @@ MAX_PIXELS = 100_000_000
 
 Level = Literal["error", "warning"]
 
-GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients")
-"""Codes of warnings on folders that were taken for patients, or not; who gives the patients needs none."""
+GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients", "unused-patients")
+"""Codes of warnings on what was taken for patients, or not; who gives the patients needs none."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ class SliceRecord:
         strata: what a split should balance, as pairs such as `("tumour", "glioma")`, where names or files tell.
         spacing: distance of the pixels' centres in mm, of rows and of columns, where the file tells.
         source: reads the pixels, where no image file of its own holds them.
+        annotation_counts: number of its annotations in the file as pairs of category id and number, chosen or not.
     """
 
     name: str
@@ -140,6 +141,7 @@ class SliceRecord:
     strata: tuple[tuple[str, str], ...] = ()
     spacing: tuple[float, float] | None = None
     source: PixelSource | None = None
+    annotation_counts: tuple[tuple[int, int], ...] = ()
 
 
 class FileDigests:
@@ -272,11 +274,13 @@ class Dataset:
         moved = {
             split: tuple(replace(one, split=split) for one in records if splits[one.name] == split) for split in SPLITS
         }
-        counts = {
-            split: dict(Counter(one.category_id for record in members for one in record.annotations))
-            for split, members in moved.items()
-        }
-        return replace(self, records=moved, annotation_counts=counts)
+        counts: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
+        for split, members in moved.items():
+            for one in members:
+                # A reader of a plugin may count none itself.
+                own = dict(one.annotation_counts) or Counter(each.category_id for each in one.annotations)
+                counts[split].update(own)
+        return replace(self, records=moved, annotation_counts={split: dict(found) for split, found in counts.items()})
 
     def with_groups(self, groups: Mapping[str, int]) -> Dataset:
         """Return the dataset with the groups that a split was made by; `groups` has that of each slice, by name.

@@ -116,6 +116,13 @@ def test_what_a_dataset_does_not_have_cannot_be_chosen(
     assert open_dataset(tmp_path, plane="axial", empty_slices=0.2).layout == layout
 
 
+def test_labels_of_masks_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    shutil.rmtree(root / "test")
+    with pytest.raises(DataError, match="has no mask files to choose labels in"):
+        open_dataset(root, tumor_labels=["1"])
+
+
 def test_the_real_dataset(brain_tumor_coco: Path) -> None:
     dataset = open_dataset(brain_tumor_coco)
     assert {split: len(records) for split, records in dataset.records.items()} == {

@@ -13,7 +13,13 @@ from bts_tune.errors import DataError
 def test_tables_of_spreadsheets(tmp_path: Path, delimiter: str, encoding: str) -> None:
     text = f'file {delimiter}Größe\r\n"a{delimiter}b"{delimiter}ß\r\n'
     (tmp_path / "t.csv").write_bytes(text.encode(encoding))
-    assert read_table(tmp_path / "t.csv") == (["file", "Größe"], [[f"a{delimiter}b", "ß"]], delimiter)
+    assert read_table(tmp_path / "t.csv") == (["file", "Größe"], [[f"a{delimiter}b", "ß"]], delimiter, 2)
+
+
+@pytest.mark.parametrize(("before", "line"), [("sep=;\r\n", 3), ('"sep=;"\n\n', 4), ("\n", 3), (";;\r\n \n", 4)])
+def test_lines_before_the_titles_are_skipped(tmp_path: Path, before: str, line: int) -> None:
+    (tmp_path / "t.csv").write_bytes(f"{before}file;a,b;c\nx;1;2\n".encode())
+    assert read_table(tmp_path / "t.csv") == (["file", "a,b", "c"], [["x", "1", "2"]], ";", line)
 
 
 def test_an_empty_table_has_no_titles(tmp_path: Path) -> None:

@@ -103,8 +103,17 @@ class VolumeSlice(PixelSource):
         return self.further
 
 
-def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues: list[Issue]) -> list[SliceRecord]:
+def slices_of(
+    root: Path, cases: Sequence[Case], options: ReaderOptions, issues: list[Issue], ignored: Sequence[float] = ()
+) -> list[SliceRecord]:
     """Return the slices of volumes, and note what is wrong with those that cannot be used.
+
+    Args:
+        root: the dataset's folder.
+        cases: the volumes.
+        options: what the user chose.
+        issues: what is wrong is added to them.
+        ignored: labels that the dataset says are to be ignored.
 
     Raises:
         DataError: nibabel is not installed.
@@ -122,7 +131,7 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
     def sliced(case: Case) -> list[SliceRecord] | Issue:
         name = case.image.relative_to(root).as_posix()
         try:
-            return _slices(name, case, options)
+            return _slices(name, case, options, ignored)
         except DataError as error:
             message = str(error).removeprefix(f"{case.image}: ").replace(f"{root}/", "")
             return Issue("error", "unreadable-volume", name, None, message)
@@ -136,7 +145,7 @@ def slices_of(root: Path, cases: Sequence[Case], options: ReaderOptions, issues:
     return records
 
 
-def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
+def _slices(name: str, case: Case, options: ReaderOptions, ignored: Sequence[float]) -> list[SliceRecord]:
     image, mask = read_header(case.image, max(case.numbers, default=None)), _volume(case.mask)
     if image.shape != mask.values.shape:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.values.shape, image.shape)]
@@ -151,7 +160,7 @@ def _slices(name: str, case: Case, options: ReaderOptions) -> list[SliceRecord]:
                 "them."
             )
     spacing = pixel_spacing(image.spacing, options.plane)
-    filled = filled_slices(mask.values, options.plane, options.tumor_labels)
+    filled = filled_slices(mask.values, options.plane, options.tumor_labels, ignored)
     return [
         SliceRecord(
             f"{name}/{index:03}",

@@ -32,6 +32,9 @@ class _Rle(Strict):
     counts: Any
 
 
+_FEWEST_NUMBERS = 6
+"""Of a polygon: x and y of 3 points."""
+
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _POLYGONS = TypeAdapter(list[list[float]], config=_STRICT)
 _Run = Annotated[int, BeforeValidator(without_fraction), Field(ge=0, le=MAX_PIXELS)]
@@ -60,8 +63,8 @@ def segmentation_of(value: Any, width: int, height: int) -> list[list[float]] | 
     for index, polygon in enumerate(polygons):
         if len(polygon) % 2:
             raise BrokenError(f"segmentation[{index}] has {len(polygon)} numbers; x and y must come in pairs")
-    if not any(polygons):
-        raise BrokenError("segmentation holds no point; a box alone is not drawn")
+    if all(len(polygon) < _FEWEST_NUMBERS for polygon in polygons):
+        raise BrokenError("segmentation has no polygon of 3 points; a box alone is not drawn")
     xs = [x for polygon in polygons for x in polygon[::2]]
     ys = [y for polygon in polygons for y in polygon[1::2]]
     far = min(xs) < -width or max(xs) > 2 * width or min(ys) < -height or max(ys) > 2 * height

@@ -129,7 +129,7 @@ class CocoReader(Reader):
             own = ("train", *files) if files else ()
             files = {"train": found[None][0], **files}
         require_training(root, files)
-        parsed = {split: _parse(path) for split, path in files.items()}
+        parsed = {split: _parse(path, may_lack_annotations=split == "test") for split, path in files.items()}
         if "test" in parsed and parsed["test"].images and not parsed["test"].annotations:
             name, count = files.pop("test").relative_to(root).as_posix(), len(parsed.pop("test").images)
             issues.append(split_without_masks("test", name, count, "annotations"))
@@ -211,7 +211,7 @@ def choose_categories(wanted: Sequence[str] | None, categories: Mapping[int, str
     return tuple(sorted(chosen))
 
 
-def _parse(path: Path) -> _File:
+def _parse(path: Path, *, may_lack_annotations: bool = False) -> _File:
     data = read_file(path)
     try:
         content = json.loads(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
@@ -228,6 +228,8 @@ def _parse(path: Path) -> _File:
         )
     if content and all(isinstance(one, dict) and "regions" in one for one in content.values()):
         raise DataError(f"{path}: is a project of the VGG Image Annotator (VIA); export it from there as COCO.")
+    if may_lack_annotations:
+        content.setdefault("annotations", [])
     try:
         return _File.model_validate(content)
     except ValidationError as error:
@@ -272,6 +274,7 @@ class _AnnotationFile:
         images = self._images(folders, listed)
         outlines, runs = ScaledOutlines(), RunsByRow()
         annotations: dict[int | str, list[Annotation]] = {number: [] for number in images}
+        counts: dict[int | str, Counter[int]] = {number: Counter() for number in images}
         # Some tools write the ids of images as text, and those that annotations name as numbers.
         by_number: dict[int | str, list[int | str]] = defaultdict(list)
         for one in (*images, *self.dropped):
@@ -299,6 +302,7 @@ class _AnnotationFile:
                 if head.category_id not in self.categories:
                     raise BrokenError(f"category_id {head.category_id} is not the id of a category")
                 self.counts[head.category_id] += 1
+                counts[image_id][head.category_id] += 1
                 if head.id in seen:
                     repeated.append((where, own_id))
                 if head.id is not None:
@@ -332,6 +336,7 @@ class _AnnotationFile:
                 width=width,
                 height=height,
                 annotations=tuple(annotations[number]),
+                annotation_counts=tuple(sorted(counts[number].items())),
             )
             for number, (name, width, height) in images.items()
         )

@@ -264,7 +264,12 @@ def _masks_of(root: Path, members: Sequence[Header], segmentations: Sequence[Pat
         for path in sorted(path for path in folder.parent.iterdir() if path.name.lower().endswith(NIFTI_SUFFIXES)):
             if folder.name in (volume_stem(path), mask_of(volume_stem(path))):
                 found.append(path)
-    images = _images_of(members)
+    beside = _images_of(members)
+    several = next((of for of in beside if len(of) > 1), None)
+    if several is not None:
+        names = ", ".join(path.name for path in several)
+        raise DataError(f"{first}: several masks fit a slice of its series, one is needed: {names}.")
+    images = [of[0] for of in beside if of]
     if len(found) + bool(images) > 1:
         names = ", ".join(path.name for path in (*found, *images[:1]))
         raise DataError(f"{first}: several masks fit its series, one is needed: {names}.")
@@ -279,19 +284,20 @@ def _masks_of(root: Path, members: Sequence[Header], segmentations: Sequence[Pat
     return tuple(images or found)
 
 
-def _images_of(members: Sequence[Header]) -> list[Path]:
-    """Return the image masks beside the files of a series, in the order of the files."""
+def _images_of(members: Sequence[Header]) -> list[list[Path]]:
+    """Return the image masks beside each file of a series, in the order of the files."""
     if any(len(one.frames) > 1 for one in members):
         return []
-    beside: dict[tuple[Path, str], Path] = {}
+    beside: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for folder in {one.path.parent for one in members}:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES and mask_of(path.stem) is not None:
-                beside.setdefault((folder, str(mask_of(path.stem))), path)
-    fitting = [
-        beside.get((one.path.parent, one.path.stem), beside.get((one.path.parent, one.path.name))) for one in members
+                beside[folder, str(mask_of(path.stem))].append(path)
+    # The mask of `IM001.dcm` may be called `IM001.dcm_mask.png` too.
+    return [
+        [path for name in dict.fromkeys((one.path.stem, one.path.name)) for path in beside[one.path.parent, name]]
+        for one in members
     ]
-    return [path for path in fitting if path is not None]
 
 
 def _split_of(path: Path, splits: Mapping[str, Path]) -> str | None:

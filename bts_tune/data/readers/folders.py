@@ -12,9 +12,9 @@ is a patient. A validation or test split without any mask is left out.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
@@ -36,7 +36,7 @@ from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import plural
+from bts_tune.text import plural, quoted
 
 _FEWEST = 3
 """Images and masks whose names are compared to find what all of them have."""
@@ -66,34 +66,6 @@ class FoldersReader(Reader):
         whole = found.get(None, {"images": [], "masks": []})
         return any(split is not None for split in found) or bool(whole["images"] and whole["masks"])
 
-    def _read_patients(self, root: Path) -> Dataset:
-        """Read a folder of images and one of masks in each patient's folder."""
-        patients = _patients(root)
-        if not patients:
-            raise DataError(f"{root}: has no folder images/ beside a folder masks/; image/mask folders need both.")
-        splits = {split for _, split in patients}
-        if splits != {None}:
-            require_training(root, {split: True for split in splits if split is not None})
-        records: dict[str, list[SliceRecord]] = {split: [] for split in SPLITS if split in splits} or {"train": []}
-        issues: list[Issue] = []
-        folders: dict[str, Folders] = {}
-        for folder, split in patients:
-            found = {"train": image_and_mask_folders(folder)[None]}
-            images, masks = (_one(folder, found, "train", kind) for kind in ("images", "masks"))  # type: ignore[arg-type]
-            pairs = pair(root, split or "train", images, masks)
-            folders |= {one.name: (folder.name, *_below(images.folder, one.image)) for one in pairs.records}
-            records[split or "train"] += pairs.records
-            issues += pairs.issues
-        told = with_patients({split: tuple(members) for split, members in records.items()}, folders, issues)
-        return Dataset(
-            root=root,
-            layout=self.name,
-            categories={},
-            records=with_lone_groups(told, issues),
-            issues=tuple(issues),
-            own_splits=() if splits == {None} else None,
-        )
-
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
         """Read the pairs of each split, or of the whole dataset, which is split later.
 
@@ -101,45 +73,95 @@ class FoldersReader(Reader):
             DataError: the training split or one of a split's folders is missing.
         """
         found = image_and_mask_folders(root)
-        own: tuple[str, ...] | None = None
-        if not self._is_found(found):
-            return self._read_patients(root)
-        if any(split is not None for split in found):
-            require_training(root, {split: True for split in found if split is not None})
-        else:
-            own, found = (), {"train": found.get(None, {"images": [], "masks": []})}
-        records: dict[str, tuple[SliceRecord, ...]] = {}
         issues: list[Issue] = []
-        found = _with_masks(root, found, issues)
+        own, sources = _of_splits(root, found, issues) if self._is_found(found) else _of_patients(root)
+        images: dict[str, list[SliceRecord]] = {one: [] for one in SPLITS if any(of.split == one for of in sources)}
         folders: dict[str, Folders] = {}
         volumes: list[SliceRecord] = []
-        for split in SPLITS:
-            if split in found:
-                images, masks = (_one(root, found, split, kind) for kind in ("images", "masks"))
-                pairs = pair(root, split, images, masks)
+        for source in sources:
+            kinds = [False, True] if any(map(is_nifti, source.images.files(*NIFTI_SUFFIXES))) else [False]
+            for are_volumes in kinds:
+                pairs = pair(root, source.split, source.images, source.masks, volumes=are_volumes)
                 issues += pairs.issues
-                records[split] = tuple(pairs.records)
-                if any(map(is_nifti, images.files(*NIFTI_SUFFIXES))):
-                    of_volumes = pair(root, split, images, masks, volumes=True)
-                    issues += of_volumes.issues
-                    volumes += of_volumes.records
-                members = (*records[split], *volumes)
-                folders |= {one.name: _below(images.folder, one.image) for one in members if one.split == split}
-        meanings = _meanings((*volumes, *(one for members in records.values() for one in members)), folders, issues)
-        records = _all_told(records, folders, meanings)
+                (volumes if are_volumes else images[source.split]).extend(pairs.records)
+                folders |= {
+                    one.name: (*source.above, *_below(source.images.folder, one.image)) for one in pairs.records
+                }
+        meanings = _meanings((*volumes, *(one for members in images.values() for one in members)), folders, issues)
+        records = _all_told({split: tuple(members) for split, members in images.items()}, folders, meanings)
+        stems = Counter(volume_stem(one.image) for one in volumes)
         cases: list[Case] = []
         for one in (meanings.told(one, folders[one.name]) for one in volumes):
             assert one.mask is not None
-            group = one.group or volume_stem(one.image)
+            stem = volume_stem(one.image)
+            group = one.group or (stem if stems[stem] == 1 else "/".join((*folders[one.name], stem)))
             cases.append(Case(one.image, one.mask, one.split, group, strata=one.strata))
         of_cases = slices_of(root, cases, options, issues) if cases else []
         records = {
             split: (*members, *(one for one in of_cases if one.split == split)) for split, members in records.items()
         }
         records = with_lone_groups(records, issues)
+        if options.sequence is not None:
+            message = (
+                f"--sequence {quoted(options.sequence)} has no effect, as each image here has a mask of its own; of "
+                "several sequences beside one mask, as BraTS and nnU-Net have them, it chooses one."
+            )
+            issues.append(
+                Issue("warning", "no-sequences", sources[0].images.folder.relative_to(root).as_posix(), None, message)
+            )
         return Dataset(
             root=root, layout=self.name, categories={}, records=records, issues=tuple(issues), own_splits=own
         )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A folder of images and the one of their masks.
+
+    Attributes:
+        split: of its slices.
+        images, masks: where they lie.
+        above: folders above that of the images that may be a patient's, or of a kind.
+    """
+
+    split: str
+    images: Place
+    masks: Place
+    above: Folders = ()
+
+
+def _of_splits(root: Path, found: Found, issues: list[Issue]) -> tuple[tuple[str, ...] | None, list[_Source]]:
+    """Return the splits that a dataset comes with, as `Dataset.own_splits` has them, and the folders of each."""
+    own: tuple[str, ...] | None = None
+    whole = found.get(None, {"images": [], "masks": []})
+    of_splits: Found = {split: kinds for split, kinds in found.items() if split is not None}
+    if not of_splits:
+        own, of_splits = (), {"train": whole}
+    elif "train" not in of_splits and all(any(place.files(*NIFTI_SUFFIXES) for place in of) for of in whole.values()):
+        of_splits["train"] = whole  # images/ and masks/ beside val/ or test/
+    require_training(root, {split: True for split in of_splits if split is not None})
+    kept = _with_masks(root, of_splits, issues)
+    return own, [
+        _Source(split, _one(root, kept, split, "images"), _one(root, kept, split, "masks"))
+        for split in SPLITS
+        if split in kept
+    ]
+
+
+def _of_patients(root: Path) -> tuple[tuple[str, ...] | None, list[_Source]]:
+    """Return the same of a dataset with a folder of images and one of masks in each patient's folder."""
+    patients = _patients(root)
+    if not patients:
+        raise DataError(f"{root}: has no folder images/ beside a folder masks/; image/mask folders need both.")
+    splits = {split for _, split in patients}
+    if splits != {None}:
+        require_training(root, {split: True for split in splits if split is not None})
+    sources = []
+    for folder, split in patients:
+        found: Found = {"train": image_and_mask_folders(folder)[None]}
+        images, masks = _one(folder, found, "train", "images"), _one(folder, found, "train", "masks")
+        sources.append(_Source(split or "train", images, masks, (folder.name,)))
+    return () if splits == {None} else None, sources
 
 
 def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:
@@ -311,6 +333,11 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
             result.records.append(SliceRecord(name, split, files[0], key[1], mask=of_stem[0]))
     taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
     masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
+    of_several = _images_with_several(images, [root / name for name in lone], masks, masks_left)
+    if of_several:
+        result.issues.append(_several_masks(root, of_several, len(of_image)))
+        lone = [name for name in lone if root / name not in of_several]
+        masks_left = [path for path in masks_left if not any(path in of for of in of_several.values())]
     if lone:
         result.issues.append(_missing_masks(root, lone, len(of_image), masks.folder, masks_left))
         fitting = [path for key, files in open_images.items() for path in files if masks_left]
@@ -321,6 +348,37 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     result.issues.sort(key=lambda issue: (issue.level, issue.file))
     result.records.sort(key=lambda record: record.image)
     return result
+
+
+def _images_with_several(
+    images: Place, lone: Sequence[Path], masks: Place, left: Sequence[Path]
+) -> dict[Path, list[Path]]:
+    """Return the images without a mask that several masks fit, which lie in folders such as `masks/tumor`."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in left:
+        by_stem[folded(bare(_stem(path)))].append(path)
+    found: dict[Path, list[Path]] = {}
+    for image in lone:
+        above = set(map(folded, _below(images.folder, image)))  # the mask of another patient does not fit
+        fitting = [
+            path
+            for path in by_stem[folded(bare(_stem(image)))]
+            if above <= set(map(folded, _below(masks.folder, path)))
+        ]
+        if len(fitting) > 1:
+            found[image] = fitting
+    return found
+
+
+def _several_masks(root: Path, of_several: Mapping[Path, Sequence[Path]], count: int) -> Issue:
+    image, fitting = next(iter(of_several.items()))
+    listed = examples([path.relative_to(root).as_posix() for path in fitting])
+    name = image.relative_to(root).as_posix()
+    message = (
+        f"several masks fit {len(of_several)} of {plural(count, 'image')}, such as {name}: {listed}; keep those of one "
+        "folder, or unite them."
+    )
+    return Issue("error", "duplicate-stem", name, None, message)
 
 
 def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: list[Path]) -> Issue:
@@ -432,18 +490,26 @@ def _stem(path: Path) -> str:
 
 
 def with_lone_groups(
-    records: dict[str, tuple[SliceRecord, ...]], issues: list[Issue]
+    records: dict[str, tuple[SliceRecord, ...]],
+    issues: list[Issue],
+    *,
+    lack: str = "in no patient's folder, while others are",
+    cure: str = "put it into its patient's folder",
 ) -> dict[str, tuple[SliceRecord, ...]]:
-    """Return the records such that all have a group where some have: a slice in no patient's folder is its own.
+    """Return the records such that all have a group where some have: a slice without a patient is its own.
 
-    An issue says how many these are.
+    Args:
+        records: by split.
+        issues: one that says how many these are is added to them.
+        lack: what such slices lack.
+        cure: what to do with one.
     """
     alone = [record.name for members in records.values() for record in members if record.group is None]
     if not alone or len(alone) == sum(map(len, records.values())):
         return records
     message = (
-        f"{plural(len(alone), 'slice')} in no patient's folder, while others are ({examples(alone)}); each is taken "
-        "for a patient of its own: put it into its patient's folder, or give the patients with --group-by."
+        f"{plural(len(alone), 'slice')} {lack} ({examples(alone)}); each is taken "
+        f"for a patient of its own: {cure}, or give the patients with --group-by."
     )
     issues.append(Issue("warning", "no-patient", alone[0], None, message))
     return {

@@ -19,7 +19,7 @@ from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.folders import with_lone_groups
 from bts_tune.data.readers.pairs import PairsReader
 from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord, image_files
-from bts_tune.data.tables import read_table
+from bts_tune.data.tables import is_nothing, read_table
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import quoted
@@ -66,7 +66,7 @@ class _Row:
 
     table: str
     line: int
-    split: str
+    split: str | None
     image: str
     mask: str
     patient: str | None
@@ -98,6 +98,7 @@ class ManifestReader(Reader):
         rows = [row for path in tables for row in _rows(root, path, several=len(tables) > 1)]
         files = image_files(root, recursive=True)
         issues: list[Issue] = []
+        rows = _with_splits(rows, issues)
         images, masks = (
             _files(root, files, [(row, row.image if kind == "image" else row.mask) for row in rows], kind, issues)
             for kind in ("image", "mask")
@@ -115,14 +116,16 @@ class ManifestReader(Reader):
                 continue
             seen[image] = row
             path = root / image
-            records[row.split].append(
-                SliceRecord(image, row.split, path, path.stem, mask=root / mask, group=row.patient)
-            )
+            split = row.split or "train"
+            records[split].append(SliceRecord(image, split, path, path.stem, mask=root / mask, group=row.patient))
         found = {split: tuple(records[split]) for split in SPLITS if split in records} or {"train": ()}
         if "train" not in found:
             raise DataError(f"{root}: has no train split; {tables[0].name} lists {', '.join(found)} alone.")
         own = None if len(found) > 1 else ()
-        return Dataset(root, self.name, {}, with_lone_groups(found, issues), tuple(issues), own_splits=own)
+        found = with_lone_groups(
+            found, issues, lack="without a patient, while others have one", cure="name its patient in the table"
+        )
+        return Dataset(root, self.name, {}, found, tuple(issues), own_splits=own)
 
     def hint(self, root: Path) -> str | None:
         """Tell of a table without paths of masks."""
@@ -140,6 +143,13 @@ class ManifestReader(Reader):
                     "needs the columns image and mask, and may have patient and split."
                 )
         return None
+
+
+def columns_of(path: Path) -> dict[str, int]:
+    """Return where a table has its columns, those of `image`, `mask`, `patient` and `split` that are there."""
+    titles = _titles(path)
+    places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
+    return {wanted: place for wanted, place in places.items() if place is not None}
 
 
 def _csv_files(root: Path) -> list[Path]:
@@ -167,7 +177,7 @@ def _tables(root: Path, *, outside: bool = False) -> list[Path]:
 def _titles(path: Path, *, outside: bool = False) -> list[str]:
     """Return the titles of a table, as they are compared; none where it is no table."""
     try:
-        titles, rows, _ = read_table(path)
+        titles, rows, *_ = read_table(path)
     except OutsideError:
         if outside:
             raise
@@ -200,15 +210,16 @@ def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
     of_table = split_in(path.stem) if several else None
     table = path.relative_to(root).as_posix()
     found = []
-    for line, row in enumerate(read_table(path)[1], start=2):
+    written = read_table(path)
+    for line, row in enumerate(written.rows, start=written.first_line):
         cells = {
-            wanted: row[place].strip() if place is not None and place < len(row) else ""
+            wanted: row[place].strip() if place is not None and place < len(row) and not is_nothing(row[place]) else ""
             for wanted, place in places.items()
         }
         if not any(cells.values()):
             continue
-        split = split_in(cells["split"]) if cells["split"] else of_table or "train"
-        if split is None:
+        split = split_in(cells["split"]) if cells["split"] else of_table
+        if split is None and cells["split"]:
             raise DataError(f"{path}: line {line}: split {quoted(cells['split'])}: must be one of {', '.join(SPLITS)}.")
         for kind in ("image", "mask"):
             if cells[kind] and not cells[kind].lower().endswith(IMAGE_SUFFIXES):
@@ -218,6 +229,21 @@ def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
                 )
         found.append(_Row(table, line, split, cells["image"], cells["mask"], cells["patient"] or None))
     return found
+
+
+def _with_splits(rows: Sequence[_Row], issues: list[Issue]) -> list[_Row]:
+    """Return the rows that have a split, where some have one, and note the others; else all."""
+    if all(row.split is None for row in rows):
+        return list(rows)
+    without = [row for row in rows if row.split is None]
+    if without:
+        lines = examples([f"line {row.line}" for row in without])
+        message = (
+            f"{len(without)} of {len(rows)} rows have no split, while others have one ({lines}); each needs one of "
+            f"{', '.join(SPLITS)}."
+        )
+        issues.append(Issue("error", "no-split", without[0].table, None, message))
+    return [row for row in rows if row.split is not None]
 
 
 def _files(

@@ -21,7 +21,7 @@ from bts_tune.data.layout.names import examples
 from bts_tune.data.layout.split_folders import split_without_masks
 from bts_tune.data.readers._nifti_slices import Case, slices_of
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
-from bts_tune.data.records import Dataset, Issue, SliceRecord, image_files
+from bts_tune.data.records import Dataset, Issue, SliceRecord, all_files, image_files
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, count_volumes, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -58,14 +58,18 @@ class NnunetReader(Reader):
         sequences = _sequences(root / "dataset.json", described)
         records: dict[str, tuple[SliceRecord, ...]] = {}
         issues: list[Issue] = []
-        for split, (images, labels) in _FOLDERS.items():
-            if (root / images).is_dir() and (root / labels).is_dir():
-                records[split] = _read(root, split, images, labels, sequences, options, issues)
-            elif (root / images).is_dir() and (files := image_files(root / images, more=NIFTI_SUFFIXES)):
-                issues.append(split_without_masks(split, images, len(files), f"{labels}/"))
-        own = () if "test" not in records else tuple(records)
         ignored = _ignored(described, issues)
+        for split, (images, labels) in _FOLDERS.items():
+            if (root / images).is_dir() and (split == "train" or _holds_files(root / labels)):
+                records[split] = _read(root, split, images, labels, sequences, options, issues, ignored)
+            elif (root / images).is_dir() and (files := image_files(root / images, more=NIFTI_SUFFIXES)):
+                issues.append(split_without_masks(split, images, len(files), f"labels in {labels}/"))
+        own = () if "test" not in records else tuple(records)
         return Dataset(root, self.name, {}, records, tuple(issues), own_splits=own, ignored_labels=ignored)
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and bool(all_files(folder))
 
 
 def _read(
@@ -76,6 +80,7 @@ def _read(
     sequences: dict[int, str],
     options: ReaderOptions,
     issues: list[Issue],
+    ignored: tuple[float, ...],
 ) -> tuple[SliceRecord, ...]:
     masks = {_stem(path): path for path in image_files(root / labels, more=NIFTI_SUFFIXES)}
     of_case: dict[str, dict[int, Path]] = defaultdict(dict)
@@ -115,7 +120,7 @@ def _read(
         else:
             name = image.relative_to(root).as_posix()
             plain.append(SliceRecord(name, split, image, case, mask=masks[case]))
-    return (*plain, *slices_of(root, volumes, options, issues))
+    return (*plain, *slices_of(root, volumes, options, issues, ignored))
 
 
 def _volumes_of_a_file(root: Path, of_case: Mapping[str, Mapping[int, Path]]) -> int:

@@ -11,7 +11,7 @@ cut into slices; each volume is a patient, where no folder is. A validation or t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class PairsReader(Reader):
         folders = {split: splits[split] for split in SPLITS if split in splits} if splits else {"train": root}
         folders = _with_masks(root, folders, issues)
         pairs = {split: _read(root, folder, split, issues) for split, folder in folders.items()}
-        volumes = {split: _cases(root, folder, split, options, issues) for split, folder in folders.items()}
+        volumes = _cases(root, folders, options, issues)
         if options.sequence is not None and any(pairs.values()) and not any(volumes.values()):
             raise DataError(f"{root}: there are no sequences to choose from without volumes; leave --sequence out.")
         placed: list[Placed] = []
@@ -165,59 +165,51 @@ def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     return dict(found)
 
 
-def _cases(root: Path, folder: Path, split: str, options: ReaderOptions, issues: list[Issue]) -> list[Case]:
-    """Return the volumes below a folder with their masks, and note what is wrong.
+def _cases(
+    root: Path, folders: Mapping[str, Path], options: ReaderOptions, issues: list[Issue]
+) -> dict[str, list[Case]]:
+    """Return the volumes of each split with their masks, and note what is wrong.
 
     Raises:
         DataError: there are several sequences, and none of them is chosen.
     """
-    by_parent: dict[Path, list[Path]] = defaultdict(list)
-    for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
-        by_parent[path.parent].append(path)
-    found = {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
-    names = sorted({name for of in found.values() for name in of})
+    found = {split: _volumes_below(folder) for split, folder in folders.items()}
+    # Of all splits together: one sequence must not be trained on and another one validated.
+    names = _distinct(name for cases in found.values() for of in cases.values() for name in of)
     wanted = options.sequence
     if wanted is None and len(names) > 1:
         raise DataError(
             f"{root}: has {len(names)} sequences ({examples(names, 8)}); choose one: --sequence {names[0]}, or all as "
             f"channels: --sequence all with channels: {len(names)}."
         )
-    if wanted is not None and wanted.casefold() == ALL_SEQUENCES:
-        return _of_all_sequences(root, split, found, names, issues)
-    if wanted is not None and found and wanted.casefold() not in map(str.casefold, names):
+    chosen = names if wanted is None or wanted.casefold() == ALL_SEQUENCES else [wanted]
+    if names and not set(map(str.casefold, chosen)) <= set(map(str.casefold, names)):
         raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(names, 8)}.")
-    chosen = wanted.casefold() if wanted is not None else names[0].casefold() if names else ""
-    cases: list[Case] = []
-    for mask, of in sorted(found.items()):
-        image = next((path for name, path in of.items() if name.casefold() == chosen), None)
-        if image is None:
-            name = mask.relative_to(root).as_posix()
-            issues.append(
-                Issue("error", "missing-image", name, None, f"no volume of the sequence {chosen!r} beside it.")
-            )
-        else:
-            cases.append(Case(image, mask, split, ""))
+    cases: dict[str, list[Case]] = {split: [] for split in folders}
+    for split, masks in found.items():
+        for mask, of in sorted(masks.items()):
+            images = {name.casefold(): image for name, image in of.items()}
+            missing = [name for name in chosen if name.casefold() not in images]
+            if missing:
+                message = f"no volume of the sequence {missing[0]!r} beside it."
+                issues.append(Issue("error", "missing-image", mask.relative_to(root).as_posix(), None, message))
+            else:
+                first, *further = (images[name.casefold()] for name in chosen)
+                cases[split].append(Case(first, mask, split, "", tuple(further)))
     return cases
 
 
-def _of_all_sequences(
-    root: Path,
-    split: str,
-    found: Mapping[Path, Mapping[str, Path]],
-    names: list[str],
-    issues: list[Issue],
-) -> list[Case]:
-    """Return the volumes that have every sequence, each as a channel, and note the others."""
-    cases = []
-    for mask, of in sorted(found.items()):
-        missing = [name for name in names if name not in of]
-        if missing:
-            message = f"no volume of the sequence {missing[0]!r} beside it."
-            issues.append(Issue("error", "missing-image", mask.relative_to(root).as_posix(), None, message))
-        else:
-            first, *further = (of[name] for name in names)
-            cases.append(Case(first, mask, split, "", tuple(further)))
-    return cases
+def _volumes_below(folder: Path) -> dict[Path, dict[str, Path]]:
+    """Return the volumes of each sequence by their mask, of all files below a folder."""
+    by_parent: dict[Path, list[Path]] = defaultdict(list)
+    for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
+        by_parent[path.parent].append(path)
+    return {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Return names that are alike in small letters once, sorted."""
+    return list({name.casefold(): name for name in sorted(names)}.values())
 
 
 def _read(root: Path, folder: Path, split: str, issues: list[Issue]) -> tuple[SliceRecord, ...]:

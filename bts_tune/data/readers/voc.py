@@ -1,16 +1,17 @@
 """Pascal VOC: `JPEGImages/`, `SegmentationClass/`, and lists of stems in `ImageSets/Segmentation/`.
 
 The lists `train.txt`, `val.txt` and `test.txt` are the splits, also in `ImageSets/Main/` or `ImageSets/` itself;
-without a list of training images there are none, and the slices are split later. Images that no list names are left
-out, as VOC has more of them than masks.
+those of classes (`glioma_train.txt`) are united where there are no others. Without a list of training images there are
+none, and the slices are split later. Images that no list names are left out, as VOC has more of them than masks.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 from bts_tune.data.files import read_file
-from bts_tune.data.layout.names import split_in, split_words
+from bts_tune.data.layout.names import bare, folded, split_in, split_words
 from bts_tune.data.layout.patients import folders_between
 from bts_tune.data.layout.split_folders import Place, subfolders
 from bts_tune.data.readers.base import Reader, ReaderOptions
@@ -48,27 +49,24 @@ class VocReader(Reader):
         issues: list[Issue] = []
         records: dict[str, tuple[SliceRecord, ...]] = {}
         if "train" not in lists:
-            only = frozenset(path.stem for path in Place(masks).files())
-            pairs = pair(root, "train", Place(images, only=only), Place(masks))
+            pairs = pair(root, "train", _of_same_names(images, _stems_in(masks)), Place(masks))
             records["train"], issues = tuple(pairs.records), pairs.issues
         else:
             taken: dict[str, str] = {}
-            known_stems = frozenset(path.stem for path in Place(images).files())
+            known = _stems_in(images)
             for split in (one for one in SPLITS if one in lists):
-                name = lists[split].relative_to(root).as_posix()
-                stems = _stems(lists[split], known_stems)
+                name = lists[split][0].relative_to(root).as_posix()
+                stems = frozenset[str]().union(*(_stems(path, known) for path in lists[split]))
                 for stem in sorted(stems & taken.keys()):
                     message = f"lists {quoted(stem)}, which {taken[stem]} lists too; a slice has one split."
                     issues.append(Issue("error", "several-splits", name, None, message))
                 stems -= taken.keys()
                 taken |= dict.fromkeys(stems, name)
-                places = (Place(folder, only=stems) for folder in (images, masks))
-                pairs = pair(root, split, *places)
-                known = {str(one.image_id) for one in pairs.records} | {Path(one.file).stem for one in pairs.issues}
+                pairs = pair(root, split, Place(images, only=stems), _of_same_names(masks, stems))
                 missing = sorted(stems - known)
                 if missing:
                     message = (
-                        f"lists {len(missing)} of {len(stems)} stems without a file, such as {quoted(missing[0])}."
+                        f"lists {len(missing)} of {len(stems)} stems without an image, such as {quoted(missing[0])}."
                     )
                     issues.append(Issue("error", "missing-image", name, None, message))
                 records[split] = tuple(pairs.records)
@@ -98,16 +96,29 @@ def _below(folder: Path, *names: str) -> Path | None:
     return folder
 
 
-def _lists(root: Path) -> dict[str, Path]:
-    """Return the list of each split; `trainval.txt` is of two and is passed over."""
+def _stems_in(folder: Path) -> frozenset[str]:
+    return frozenset(path.stem for path in Place(folder).files())
+
+
+def _of_same_names(folder: Path, stems: frozenset[str]) -> Place:
+    """Return the files of a folder that may be images or masks of these stems, as `s1_mask` is of `s1`."""
+    names = {folded(bare(stem)) for stem in stems}
+    return Place(folder, only=frozenset(stem for stem in _stems_in(folder) if folded(bare(stem)) in names))
+
+
+def _lists(root: Path) -> dict[str, list[Path]]:
+    """Return the lists of each split, several where each is of a class; `trainval.txt` is of two and is passed over."""
     for place in _LISTS:
         folder = _below(root, *place)
         files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
         # Other words than the split's are those of a class, as in `tumor_train.txt`.
         lists = {path: split for path in files if (split := split_in(path.stem)) is not None}
-        plain = {split: path for path, split in lists.items() if len(split_words(path.stem)) == 1}
-        if lists:
-            return plain or {split: path for path, split in lists.items()}
+        plain = {path: split for path, split in lists.items() if len(split_words(path.stem)) == 1}
+        found: dict[str, list[Path]] = defaultdict(list)
+        for path, split in (plain or lists).items():
+            found[split].append(path)
+        if found:
+            return dict(found)
     return {}
 
 

@@ -10,17 +10,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from bts_tune.data.layout.names import folded
 from bts_tune.data.records import IMAGE_SUFFIXES
-from bts_tune.data.tables import read_table
+from bts_tune.data.tables import Table, is_nothing, read_table
 from bts_tune.data.volumes.dicom_files import DICOM_SUFFIXES
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES
 from bts_tune.errors import DataError
 from bts_tune.text import plural, quoted
 
-_FILE_TITLES = ("file", "filename", "file_name", "file name", "name", "image", "image_name", "path", "slice")
+_FILE_TITLES = ("file", "filename", "file_name", "name", "image", "image_name", "path", "slice")
 _SUFFIXES = (*sorted(NIFTI_SUFFIXES, key=len, reverse=True), *DICOM_SUFFIXES, *IMAGE_SUFFIXES)
-_NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>")
-_GROUP_TITLES = ("group", "patient", "patient_id", "patientid", "patient id", "pid", "subject", "subject_id", "case")
+# A column `group` beside one of patients may be the grade of the tumour, or the group of a study.
+_GROUP_TITLES = ("patient", "patient_id", "patientid", "pid", "subject", "subject_id", "group", "case")
+
+_Given = dict[str, dict[str, int]]
+"""By the name of a file as the table has it: each of its groups, and in which line it stands."""
 
 
 def read_group_table(names: Sequence[str], path: Path) -> list[str]:
@@ -33,19 +37,24 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
     Raises:
         DataError: it cannot be read, has not the two columns, gives a slice two groups, or none.
     """
-    titles, rows, delimiter = read_table(path)
-    file = _column(titles, _FILE_TITLES, "file", path, delimiter)
-    group = _column(titles, _GROUP_TITLES, "group", path, delimiter)
-    given: dict[str, dict[str, int]] = defaultdict(dict)
-    for number, row in enumerate(rows, start=2):
+    table = read_table(path)
+    file = _file_column(table, names, path)
+    group = _columns(table, _GROUP_TITLES, "group", path)[0]
+    given: _Given = defaultdict(dict)
+    for number, row in enumerate(table.rows, start=table.first_line):
         if len(row) > max(file, group) and row[file].strip():
-            patient = row[group].strip()
-            patient = "" if patient.casefold() in _NOTHING else patient
+            patient = "" if is_nothing(row[group]) else row[group].strip()
             given[_plain(row[file])].setdefault(patient, number)
     _add_without_suffix(given, names)
+    alike: _Given = defaultdict(dict)
+    for written, of in given.items():
+        for patient, number in of.items():
+            alike[folded(written)].setdefault(patient, number)
     groups = []
+    files: dict[str, dict[str, None]] = defaultdict(dict)  # by the form that names them, in order
     for name in names:
-        found = next((given[form] for form in _forms(name) if form in given), {})
+        form, found = _found(name, given, alike)
+        files[form][_file_of(name)] = None
         if len(found) > 1:
             (one, first), (other, second), *_ = found.items()
             raise DataError(
@@ -55,11 +64,26 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
         if not next(iter(found), ""):
             raise DataError(f"{path}: gives no group for {name!r}; every image of the dataset needs one.")
         groups.append(next(iter(found)))
-    _require_one_meaning(names, given, path)
+    for form, of_form in files.items():
+        if len(of_form) > 1:
+            left, right, *_ = of_form
+            raise DataError(
+                f"{path}: {form!r} fits {plural(len(of_form), 'image')}, such as {left} and {right}, which may be of "
+                "different groups; give the whole path in the dataset."
+            )
     return groups
 
 
-def _add_without_suffix(given: dict[str, dict[str, int]], names: Sequence[str]) -> None:
+def _found(name: str, given: _Given, alike: _Given) -> tuple[str, dict[str, int]]:
+    """Return the form of a slice's name that the table has, and its groups; letter case and accents count first."""
+    for table, forms in ((given, _forms(name)), (alike, map(folded, _forms(name)))):
+        for form in forms:
+            if form in table:
+                return form, table[form]
+    return "", {}
+
+
+def _add_without_suffix(given: _Given, names: Sequence[str]) -> None:
     """Add the names of the table without their suffixes, as `0.jpg` may be meant for `0.png`; not those of slices."""
     known = {form for name in names for form in _forms(name)}
     for written in [one for one in given if one not in known]:
@@ -69,32 +93,27 @@ def _add_without_suffix(given: dict[str, dict[str, int]], names: Sequence[str]) 
                 given[bare].setdefault(patient, number)
 
 
-def _require_one_meaning(names: Sequence[str], given: dict[str, dict[str, int]], path: Path) -> None:
-    """Refuse a last part of a path that stands for several files, which may be of different groups."""
-    by_last: dict[str, dict[str, None]] = defaultdict(dict)  # files, in order
-    for name in names:
-        form = next(form for form in _forms(name) if form in given)
-        file = _file_of(name)
-        if "/" not in form and "/" in file:
-            by_last[form][file] = None
-    for last, files in by_last.items():
-        if len(files) > 1:
-            one, other, *_ = files
-            raise DataError(
-                f"{path}: {last!r} fits {plural(len(files), 'image')}, such as {one} and {other}, which may be of "
-                "different groups; give the whole path in the dataset."
-            )
+def _file_column(table: Table, names: Sequence[str], path: Path) -> int:
+    """Return the column of files: of several that may be it, the one whose cells are most often names of slices."""
+    known = {folded(form) for name in names for form in _forms(name)}
+
+    def fitting(place: int) -> int:
+        cells = (_plain(row[place]) for row in table.rows if len(row) > place)
+        return sum(not known.isdisjoint((folded(cell), folded(_without_suffix(cell)))) for cell in cells)
+
+    return max(_columns(table, _FILE_TITLES, "file", path), key=fitting)
 
 
-def _column(titles: Sequence[str], known: Sequence[str], wanted: str, path: Path, delimiter: str) -> int:
-    for title in known:
-        for place, one in enumerate(titles):
-            if one.casefold() == title:
-                return place
-    found = ", ".join(map(quoted, titles[:8])) or "none"
+def _columns(table: Table, known: Sequence[str], wanted: str, path: Path) -> list[int]:
+    """Return the columns whose titles are known, in the order of `known`."""
+    titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
+    places = [place for title in known for place, one in enumerate(titles) if one == title]
+    if places:
+        return places
+    found = ", ".join(map(quoted, table.titles[:8])) or "none"
     raise DataError(
         f"{path}: has no column {wanted!r}; the columns file and group are needed, found are {found} (separated by "
-        f"{delimiter!r})."
+        f"{table.delimiter!r})."
     )
 
 

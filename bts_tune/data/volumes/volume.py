@@ -9,6 +9,7 @@ from itertools import permutations
 
 import numpy as np
 
+from bts_tune.data.mask_rule import IGNORED, SMALL_LABEL
 from bts_tune.errors import DataError
 
 MAX_VOXELS = 200_000_000
@@ -116,16 +117,43 @@ def paste(values: np.ndarray, plane: str, index: int, pixels: np.ndarray) -> Non
     values[tuple(place)] = np.rot90(pixels, -1)
 
 
-def filled_slices(mask: np.ndarray, plane: str, labels: Sequence[float] | None = None) -> np.ndarray:
+def filled_slices(
+    mask: np.ndarray, plane: str, labels: Sequence[float] | None = None, ignored: Sequence[float] = ()
+) -> np.ndarray:
     """Return whether each slice of a mask shows a tumour, bool [N].
 
     Args:
         mask: the labels of a volume [I, J, K].
         plane: one of `PLANES`.
-        labels: those that are tumour; None for all but 0.
+        labels: those that are tumour; None for all but 0 and those that are to be ignored.
+        ignored: those that the dataset says are to be ignored; a value that stands beside small labels is ignored too,
+            see `bts_tune.data.mask_rule`.
     """
-    tumour = mask != 0 if labels is None else np.isin(mask, labels)
+    if labels is not None:
+        tumour = np.isin(mask, labels)
+    else:
+        tumour = mask != 0
+        for value in (*ignored, *_ignored_in(mask, plane)):
+            tumour &= mask != value
     return np.asarray(tumour.any(axis=_others(plane)))
+
+
+def _ignored_in(mask: np.ndarray, plane: str) -> list[float]:
+    """Return the values of a mask that stand beside small labels in most slices that hold these, or that hold it."""
+    ends = mask.min(), mask.max()
+    found = {value: mask == value for value in IGNORED if value in ends}
+    if not found:
+        return []
+    small = (mask > 0) & (mask <= SMALL_LABEL)
+    if not np.logical_or.reduce([small, mask == 0, *found.values()]).all():
+        return []  # values between are those of a smooth mask
+    shows_small = small.any(axis=_others(plane))
+    shown = {value: places.any(axis=_others(plane)) for value, places in found.items()}
+    return [
+        value
+        for value, holds in shown.items()
+        if (beside := (holds & shows_small).sum()) and 2 * beside >= min(shows_small.sum(), holds.sum())
+    ]
 
 
 def pixel_spacing(spacing: tuple[float, float, float], plane: str) -> tuple[float, float]:

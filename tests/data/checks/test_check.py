@@ -74,7 +74,6 @@ def test_images_without_and_with_several_annotations(tmp_path: Path) -> None:
     ("segmentation", "code"),
     [
         ([rectangle(20, 20, 2.5, 7.5)], "tiny-annotation"),
-        ([[1, 1, 20, 20]], "degenerate-annotation"),
         ([[1, 1, 20, 20, 30, 30]], "degenerate-annotation"),
         ([rectangle(5, 5, 0, 0)], "degenerate-annotation"),
         ([rectangle(50, 20, 30, 10)], "partly-outside"),

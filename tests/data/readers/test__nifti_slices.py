@@ -82,6 +82,16 @@ def test_which_slices_hold_a_tumour_depends_on_the_labels_that_are_one(tmp_path:
     assert len(indices(open_dataset(tmp_path, tumor_labels=["4"], empty_slices=0.5))) == 2
 
 
+def test_slices_of_an_ignored_label_alone_hold_no_tumour(tmp_path: Path) -> None:
+    for number in range(2):
+        image, mask = volume(number)
+        mask[:2, :2] = 255
+        save(tmp_path / "images" / f"v{number}.nii.gz", image)
+        save(tmp_path / "masks" / f"v{number}.nii.gz", mask)
+    assert indices(open_dataset(tmp_path, empty_slices=0)) == [15, 16, 17, 18, 19]
+    assert len(indices(open_dataset(tmp_path, empty_slices=0, tumor_labels=["255"]))) == 30
+
+
 @pytest.mark.parametrize(
     ("plane", "shape", "spacing"),
     [("axial", (24, 20), (0.907, 0.906)), ("coronal", (30, 20), (2.5, 0.906)), ("sagittal", (30, 24), (2.5, 0.907))],
@@ -292,3 +302,25 @@ def test_one_value_that_is_no_number_refuses_every_slice_of_its_volume(tmp_path:
         if record.group == "v1":
             with pytest.raises(DataError, match=r"v1\.nii\.gz: holds values that are infinite or not numbers"):
                 read_slice(record)
+
+
+@pytest.mark.parametrize(
+    ("folders", "patients"),
+    [(("P01", "P02"), {"P01", "P02"}), (("glioma", "meningioma"), {"glioma/v", "meningioma/v"})],
+)
+def test_folders_of_images_and_masks_by_patient_or_by_kind(
+    tmp_path: Path, folders: tuple[str, str], patients: set[str]
+) -> None:
+    for number, folder in enumerate(folders):
+        image, mask = volume(number)
+        save(tmp_path / folder / "images" / "v.nii.gz", image)
+        save(tmp_path / folder / "masks" / "v.nii.gz", mask)
+    dataset = open_dataset(tmp_path, empty_slices=0)
+    assert (dataset.layout, dataset.errors, len(dataset)) == ("folders", (), 10)
+    assert {record.group for record in dataset} == patients
+
+
+def test_a_sequence_that_cannot_be_chosen_is_said(tmp_path: Path) -> None:
+    root = write_volumes(tmp_path, 1)
+    (issue,) = open_dataset(root, sequence="flair").issues
+    assert (issue.code, issue.level) == ("no-sequences", "warning")

@@ -27,7 +27,8 @@ def drawn(value: Any) -> np.ndarray:
     [
         (None, "segmentation is missing; a box alone is not drawn"),
         ([], "segmentation is missing"),
-        ([[]], "segmentation holds no point"),
+        ([[]], "segmentation has no polygon of 3 points; a box alone is not drawn"),
+        ([[10, 5, 30, 20]], "segmentation has no polygon of 3 points; a box alone is not drawn"),
         ([[1, 2, 3, 4, 5, 6, 7]], "segmentation[0] has 7 numbers; x and y must come in pairs"),
         ([1, 2, 3, 4], "segmentation[0]: input should be a valid list, got 1"),
         ([1, 2, 3, 4, 5, "6"], "segmentation[0]: input should be a valid list, got 1"),

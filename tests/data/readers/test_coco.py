@@ -93,6 +93,8 @@ class TestCategories:
         dataset = open_dataset(root, tumor_categories=["id:2"])
         assert read_mask(dataset.records["train"][0]).sum() == 36
         assert dataset.annotation_counts["train"] == {1: 1, 2: 1}
+        split_anew = dataset.with_splits({record.name: "valid" for record in dataset})
+        assert split_anew.annotation_counts == {"train": {}, "valid": {1: 4, 2: 1}, "test": {}}
         assert read_mask(open_dataset(root).records["train"][0]).sum() == 25 + 36
 
     def test_an_id_must_mean_the_same_in_all_splits(self, tmp_path: Path) -> None:
@@ -474,14 +476,17 @@ def test_a_project_of_via_is_told(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["no file", "no annotations"])
+@pytest.mark.parametrize("kind", ["no file", "no annotations", "no key"])
 def test_a_test_split_without_annotations_is_left_out_and_said(tmp_path: Path, kind: str) -> None:
     root = write_coco(tmp_path)
     count = len(list((root / "test").glob("*.png")))
     if kind == "no file":
         (root / "test" / "_annotations.coco.json").unlink()
     else:
-        write_json(root / "test", {**read_json(root / "test"), "annotations": []})
+        content = {**read_json(root / "test"), "annotations": []}
+        if kind == "no key":
+            del content["annotations"]
+        write_json(root / "test", content)
     dataset = open_dataset(root)
     assert (len(dataset.records["test"]), dataset.errors) == (0, ())
     assert len(dataset.records["train"]) == 3

@@ -159,6 +159,17 @@ def test_image_masks_beside_the_slices(tmp_path: Path) -> None:
     assert "1 of the 8 slices of its series have no mask of their name beside them" in error.message
 
 
+def test_of_two_image_masks_of_a_slice_none_is_chosen(tmp_path: Path) -> None:
+    image, mask = stack()
+    files = write_series(tmp_path / "t1", image)
+    for path, pixels in zip(files, mask, strict=True):
+        write_image(path.with_name(f"{path.stem}_mask.png"), pixels * 255)
+    write_image(files[1].with_name(f"{files[1].stem}_lesion.png"), mask[1] * 0)
+    (error,) = open_dataset(tmp_path).errors
+    assert "several masks fit a slice of its series, one is needed" in error.message
+    assert f"{files[1].stem}_lesion.png, {files[1].stem}_mask.png" in error.message
+
+
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     write_patients(tmp_path, 1)
     write_series(tmp_path / "P0" / "flair", stack(9)[0], patient="P0", description="FLAIR")

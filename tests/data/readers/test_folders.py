@@ -499,3 +499,39 @@ def test_what_was_guessed_is_said_first_until_patients_are_given(tmp_path: Path)
     given, split = make_split(dataset, scan, group_by="(?:^|/)(1|2|3)/")
     assert (left_out_lines(given), split.summary["groups"]["count"]) == ([], 3)
     assert left_out_lines(make_split(dataset, scan, group_by="none")[0]) == []
+
+
+@pytest.mark.parametrize(("masks", "splits"), [(True, [4, 2, 0]), (False, [4, 0, 0])])
+def test_undivided_folders_beside_other_splits_are_for_training(tmp_path: Path, masks: bool, splits: list[int]) -> None:
+    write_pairs(tmp_path, 4)
+    write_pairs(tmp_path / "val", 2, seed=10)
+    if not masks:
+        shutil.rmtree(tmp_path / "val" / "masks")
+    dataset = open_dataset(tmp_path)
+    assert (dataset.errors, [len(dataset.records[split]) for split in SPLITS]) == ((), splits)
+    assert dataset.own_splits == (("train", "valid") if masks else ())
+
+
+def test_several_masks_that_fit_an_image_are_named(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 3)
+    for kind, count in (("brain", 3), ("tumor", 2)):
+        (tmp_path / "masks" / kind).mkdir()
+        for number in range(count):
+            name = f"s{number:03}.png"
+            shutil.copy(tmp_path / "masks" / name, tmp_path / "masks" / kind / name)
+    for path in (tmp_path / "masks").glob("*.png"):
+        path.unlink()
+    dataset = open_dataset(tmp_path)
+    assert len(dataset) == 1
+    (issue,) = dataset.issues
+    assert (issue.level, issue.file) == ("error", "images/s000.png")
+    assert "several masks fit 2 of 3 images" in issue.message
+    assert "masks/brain/s000.png, masks/tumor/s000.png" in issue.message
+
+
+def test_dicom_beside_folders_of_masks_has_a_way_out(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 2)
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    with pytest.raises(DataError, match=r"2 \.dcm files left out, .* DICOM series are read with --reader dicom"):
+        open_dataset(tmp_path)

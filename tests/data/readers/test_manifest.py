@@ -67,6 +67,15 @@ def test_patients_and_splits_are_those_of_the_table(tmp_path: Path) -> None:
     }
 
 
+def test_rows_without_a_split_or_a_patient_are_told(tmp_path: Path) -> None:
+    rows = [row(0, "p0", "train"), row(1, "nan", "valid"), row(2, "", ""), row(3, "p0", "NaN"), row(4, "None", "train")]
+    dataset = read(write_files(tmp_path), PLAIN + "".join(rows))
+    assert [record.group for record in dataset] == ["p0", "a/s4.png", "a/s1.png"]
+    (error,) = dataset.errors
+    assert "2 of 5 rows have no split, while others have one (line 4, line 5)" in error.message
+    assert "2 slices without a patient" in next(one.message for one in dataset.issues if one.code == "no-patient")
+
+
 def test_without_splits_one_is_made_and_without_patients_there_are_none(tmp_path: Path) -> None:
     dataset = read(write_files(tmp_path), "Image Path;Mask-Path\n" + "".join(map(row, range(4))).replace(",", ";"))
     assert (len(dataset), dataset.own_splits) == (4, ())

@@ -182,8 +182,11 @@ def test_the_label_to_be_ignored_is_no_tumour(tmp_path: Path, labels: dict[str, 
     assert chosen.fingerprint() != dataset.fingerprint()
 
 
-def test_test_images_without_labels_are_left_out_and_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", [False, True])
+def test_test_images_without_labels_are_left_out_and_said(tmp_path: Path, labels: bool) -> None:
     root = write_raw(tmp_path)
+    if labels:
+        (root / "labelsTs").mkdir()
     write_image(root / "imagesTs" / "case9_0000.png", noise())
     dataset = open_dataset(root)
     assert sorted(issue.code for issue in dataset.issues) == ["left-out", "split-without-masks"]

@@ -160,3 +160,16 @@ def test_visits_whose_names_begin_alike_have_volumes_of_their_own(tmp_path: Path
     assert {(str(record.image.name), str(record.mask and record.mask.name)) for record in dataset} == {
         (f"{visit}_flair.nii.gz", f"{visit}_seg.nii.gz") for visit in ("P1", "P1_2", "P2")
     }
+
+
+def test_splits_of_several_sequences_need_a_choice(tmp_path: Path) -> None:
+    for number, (folder, sequence) in enumerate([("train/P0", "flair"), ("train/P1", "FLAIR"), ("val/P2", "t1")]):
+        image, mask = volume(number)
+        patient = folder[-2:]
+        save(tmp_path / folder / f"{patient}_{sequence}.nii.gz", image)
+        save(tmp_path / folder / f"{patient}_seg.nii.gz", mask)
+    with pytest.raises(DataError, match=r"has 2 sequences \(flair, t1\); choose one"):
+        open_dataset(tmp_path)
+    dataset = open_dataset(tmp_path, sequence="flair")
+    assert {record.group for record in dataset} == {"P0", "P1"}
+    assert [error.file for error in dataset.errors] == ["val/P2/P2_seg.nii.gz"]

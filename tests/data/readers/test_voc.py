@@ -78,6 +78,25 @@ def test_a_stem_in_two_lists_and_one_without_a_file_are_errors(tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize("lists", [{}, {"train": "0123", "val": "45"}])
+def test_masks_may_say_that_they_are(tmp_path: Path, lists: dict[str, str]) -> None:
+    root = write_voc(tmp_path, **lists)
+    for path in (root / "SegmentationClass").iterdir():
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    dataset = open_dataset(root)
+    assert (dataset.errors, len(dataset)) == ((), 6)
+
+
+def test_lists_of_classes_are_united(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path, glioma_train="01", meningioma_train="23", glioma_val="4", tumor_val="5"))
+    assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 2, 0]
+
+
+def test_a_stem_whose_mask_is_missing_has_an_image(tmp_path: Path) -> None:
+    (error,) = open_dataset(write_voc(tmp_path, train="0167", val="45")).errors
+    assert (error.code, error.file) == ("missing-mask", "JPEGImages/s6.jpg")
+
+
 def test_a_list_that_is_no_text_is_told(tmp_path: Path) -> None:
     root = write_voc(tmp_path, train="0")
     (root / "ImageSets" / "Segmentation" / "train.txt").write_bytes(b"\xff\xfe\x00")

@@ -33,12 +33,34 @@ def table(separator: str = ",", title: str = "file,group", form: Callable[[str],
         (table(form=lambda name: name.removesuffix(".png")), "utf-8"),
         (table(form=lambda name: f'"{name}"'), "utf-8"),
         (table().replace("\n", "\r\n"), "utf-8"),
+        (f"sep=;\n{table(';')}", "utf-8"),
+        (f"\n{table()}", "utf-8"),
+        (table(title="File Name,Patient-ID"), "utf-8"),
+        (table(form=lambda name: name.upper()), "utf-8"),
     ],
 )
 def test_tables_as_programs_write_them(tmp_path: Path, text: str, encoding: str) -> None:
     path = tmp_path / "groups.csv"
     path.write_bytes(text.encode(encoding))
     assert read_group_table(NAMES, path) == GROUPS
+
+
+def test_the_column_of_patients_and_that_of_files_are_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,group,patient\na.png,HGG,x\nb.png,HGG,y\n")
+    assert read_group_table(["a.png", "b.png"], path) == ["x", "y"]
+    path.write_text("name,image,patient\nMeier,a.jpg,x\nMeier,b.jpg,y\n")
+    assert read_group_table(["a.png", "b.png"], path) == ["x", "y"]
+
+
+def test_accents_and_letter_case_do_not_count_where_one_file_fits(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("file,patient\nT\u00ecm.png,x\nB.PNG,y\n", encoding="utf-8")
+    assert read_group_table(["p/Ti\u0300m.png", "p/b.png"], path) == ["x", "y"]
+    with pytest.raises(DataError, match=r"'b\.png' fits 2 images, such as p/b\.png and q/b\.PNG"):
+        read_group_table(["p/Ti\u0300m.png", "p/b.png", "q/b.PNG"], path)
+    path.write_text("file,patient\nb.png,x\nB.png,y\n")
+    assert read_group_table(["B.png", "b.png"], path) == ["y", "x"]
 
 
 def test_a_row_that_says_the_same_again_is_no_contradiction(tmp_path: Path) -> None:

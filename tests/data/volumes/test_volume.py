@@ -41,6 +41,24 @@ def test_the_front_and_the_head_are_up_and_right_is_right() -> None:
         assert filled_slices(values, plane).tolist() == [one == index for one in range(slice_count(SHAPE, plane))]
 
 
+@pytest.mark.parametrize(
+    ("lower", "labels", "ignored", "shown"),
+    [
+        (1, None, (), [0, 1]),  # 255 beside 1
+        (1, None, (1,), []),
+        (1, [255], (), [1, 2, 3]),
+        (0, None, (), [1, 2, 3]),  # 255 alone
+        (100, None, (), [0, 1, 2, 3]),  # values between
+    ],
+)
+def test_ignored_labels_fill_no_slice(
+    lower: int, labels: list[float] | None, ignored: tuple[float, ...], shown: list[int]
+) -> None:
+    mask = np.zeros((4, 4, 5), dtype=np.uint8)
+    mask[0, 0, :2], mask[1, 1, 1:4] = lower, 255
+    assert np.flatnonzero(filled_slices(mask, "axial", labels, ignored)).tolist() == shown
+
+
 def test_the_spacing_is_of_rows_then_of_columns() -> None:
     found = [pixel_spacing((1.0, 2.0, 3.0), plane) for plane in ("axial", "coronal", "sagittal")]
     assert found == [(2.0, 1.0), (3.0, 1.0), (3.0, 2.0)]
