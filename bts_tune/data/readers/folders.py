@@ -12,9 +12,10 @@ is a patient. A validation or test split without any mask is left out.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
@@ -260,7 +261,8 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
 
     A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
     stem differs in case or in how accents are put together; then one in another folder, unless images and masks both
-    have a folder of that name; then one whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
+    have a folder of that name, or each lies in a folder that the other does not (`P4/7` is no mask of `P3/7`); then one
+    whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
     Only one may fit each time. Where none at all fits so, what all images or all masks have more in their stems is left
     out (`P1_seg` for `P1_t1`), which is said.
     """
@@ -268,15 +270,21 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
     open_images, open_masks = dict(of_image), dict(of_mask)
     pairs: dict[_Key, _Key] = {}
-    shared = {folded(folder) for folder, _ in of_image} & {folded(folder) for folder, _ in of_mask}
+    shared = {folded(folder) for folder, _ in of_image} & {folded(folder) for folder, _ in of_mask} - {"."}
 
-    def elsewhere(key: _Key) -> _Key:
-        """Return the stem alone, but in a folder that images and masks both have: `P2/3` is no mask of `P1/3`."""
-        folder, stem = _folded(key)
-        return folder if folder in shared - {"."} else "", stem
+    def fit(image: _Key, mask: _Key) -> bool:
+        return folded(image[0]) not in shared and folded(mask[0]) not in shared and _folders_agree(image, mask)
 
-    for alike in (_itself, _bare, _folded, elsewhere, _words):
-        for image, mask in _matches(open_images, open_masks, alike):
+    steps: list[Callable[[], list[tuple[_Key, _Key]]]] = [
+        lambda: _matches(open_images, open_masks, _itself),
+        lambda: _matches(open_images, open_masks, _bare),
+        lambda: _matches(open_images, open_masks, _folded),
+        lambda: _matches(open_images, open_masks, _in_such_folders, fit),
+        lambda: _matches(open_images, open_masks, _stem_alone, fit),
+        lambda: _matches(open_images, open_masks, _words),
+    ]
+    for step in steps:
+        for image, mask in step():
             pairs[image] = mask
             del open_images[image], open_masks[mask]
     if not pairs:
@@ -311,28 +319,34 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
     masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
     if lone:
-        result.issues.append(_missing_masks(root, lone, len(of_image), masks.folder, masks_left))
+        result.issues.append(_missing_masks(root, lone, len(of_image), images, masks, masks_left))
         fitting = [path for key, files in open_images.items() for path in files if masks_left]
         result.issues[-1] = _with_several(root, result.issues[-1], fitting, masks_left)
     for path in masks_left:
-        message = f"no image of the stem {path.stem!r} in {images.folder.name}/, hence not used."
+        stem = _below_and_stem(masks, path)
+        message = f"no image of the stem {stem!r} in {images.folder.name}/, hence not used."
         result.issues.append(Issue("warning", "unlisted-file", path.relative_to(root).as_posix(), None, message))
     result.issues.sort(key=lambda issue: (issue.level, issue.file))
     result.records.sort(key=lambda record: record.image)
     return result
 
 
-def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: list[Path]) -> Issue:
-    stem = Path(lone[0]).stem
-    message = f"no mask of the stem {stem!r} in {folder.name}/; a slice without a tumour needs an all-zero mask."
+def _missing_masks(root: Path, lone: list[str], count: int, images: Place, masks: Place, left: list[Path]) -> Issue:
+    stem, where = _below_and_stem(images, root / lone[0]), f"{masks.folder.name}/"
+    message = f"no mask of the stem {stem!r} in {where}; a slice without a tumour needs an all-zero mask."
     if len(lone) > 1:
-        message = f"{len(lone)} of {count} images have no mask of their stem in {folder.name}/ ({examples(lone)}); "
+        message = f"{len(lone)} of {count} images have no mask of their stem in {where} ({examples(lone)}); "
         if left:
             message += f"it holds {plural(len(left), 'file')} that fit no image, such as {left[0].name}: "
             message += "give a mask the name of its image, with _mask behind it if you like."
         else:
             message += "a slice without a tumour needs an all-zero mask."
     return Issue("error", "missing-mask", lone[0], None, message)
+
+
+def _below_and_stem(place: Place, path: Path) -> str:
+    """Return the folders below a place and the stem: `P1/7` is another one than `P2/7`."""
+    return (path.parent.relative_to(place.folder) / path.stem).as_posix()
 
 
 def _with_several(root: Path, issue: Issue, lone: Sequence[Path], left: Sequence[Path]) -> Issue:
@@ -361,6 +375,32 @@ def _folded(key: _Key) -> _Key:
     return folded(key[0]), folded(bare(key[1]))
 
 
+def _in_such_folders(key: _Key) -> tuple[frozenset[str], str]:
+    return _places(key[0]), _folded(key)[1]
+
+
+def _stem_alone(key: _Key) -> str:
+    return _folded(key)[1]
+
+
+def _folders_agree(image: _Key, mask: _Key) -> bool:
+    """Return whether one of the two lies in no folder that the other does not lie in too."""
+    of_image, of_mask = _places(image[0]), _places(mask[0])
+    return of_image <= of_mask or of_mask <= of_image
+
+
+@cache
+def _places(folder: str) -> frozenset[str]:
+    """Return the names of the folders, without words for images and masks: `P1_masks` is the place that `P1` is."""
+    places: set[str] = set()
+    for part in folders_between(Path(folder).parts):
+        if meaning(part) is None:
+            words = split_words(folded(part), digits=True)
+            kept = [word for word in words if (said := meaning(word)) is None or said.in_a_pair]
+            places.add(" ".join(kept))
+    return frozenset(places - {""})
+
+
 def _words(key: _Key) -> _Key:
     """Return the words of folders and stem, numbers without zeros before them; folders of images and masks say none."""
     folders = [part for part in folders_between(Path(key[0]).parts) if meaning(part) is None]
@@ -380,7 +420,7 @@ def _by_what_differs(images: Mapping[_Key, list[Path]], masks: Mapping[_Key, lis
     by_rest = {rest: key for key, rest in of_mask.items()}
     found = {key: by_rest[rest] for key, rest in of_image.items() if rest and rest in by_rest}
     is_whole = len(found) == len(images) == len(set(of_image.values())) and len(by_rest) == len(masks)
-    return found if is_whole else {}
+    return found if is_whole and all(_folders_agree(*one) for one in found.items()) else {}
 
 
 def _distinct(keys: Iterable[_Key]) -> dict[_Key, tuple[str, ...]]:
@@ -401,21 +441,25 @@ def _says_nothing(word: str, other: str) -> bool:
 
 
 def _matches(
-    images: dict[_Key, list[Path]], masks: dict[_Key, list[Path]], key: Callable[[_Key], _Key]
+    images: Mapping[_Key, list[Path]],
+    masks: Mapping[_Key, list[Path]],
+    alike: Callable[[_Key], Hashable],
+    fit: Callable[[_Key, _Key], bool] | None = None,
 ) -> list[tuple[_Key, _Key]]:
-    """Return the keys of images and masks that are alike, where only one of each is."""
-    of_image, of_mask = _grouped(images, key), _grouped(masks, key)
-    return [
-        (found[0], of_mask[name][0])
-        for name, found in of_image.items()
-        if len(found) == 1 and len(of_mask.get(name, ())) == 1
-    ]
+    """Return the keys of images and masks that are alike, and fit, where only one of each does."""
+    of_image, of_mask = _grouped(images, alike), _grouped(masks, alike)
+    found: list[tuple[_Key, _Key]] = []
+    for name in of_image.keys() & of_mask.keys():
+        both = [(image, mask) for image in of_image[name] for mask in of_mask[name] if fit is None or fit(image, mask)]
+        times = Counter(image for image, _ in both), Counter(mask for _, mask in both)
+        found += [(image, mask) for image, mask in both if times[0][image] == times[1][mask] == 1]
+    return sorted(found)
 
 
-def _grouped(keys: Iterable[_Key], key: Callable[[_Key], _Key]) -> dict[_Key, list[_Key]]:
-    groups: dict[_Key, list[_Key]] = defaultdict(list)
+def _grouped(keys: Iterable[_Key], alike: Callable[[_Key], Hashable]) -> dict[Hashable, list[_Key]]:
+    groups: dict[Hashable, list[_Key]] = defaultdict(list)
     for one in keys:
-        groups[key(one)].append(one)
+        groups[alike(one)].append(one)
     return groups
 
 

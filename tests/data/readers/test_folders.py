@@ -392,6 +392,25 @@ def test_a_mask_of_another_patient_is_none(tmp_path: Path) -> None:
     assert found == [("missing-mask", "images/P1/2.png"), ("unlisted-file", "masks/P2/2.png")]
 
 
+@pytest.mark.parametrize("image", ["images/{p}/{n}.png", "images/{p}_images/{n}.png"])
+def test_a_patient_without_masks_is_given_none_of_a_patient_without_images(tmp_path: Path, image: str) -> None:
+    mask = image.replace("images", "masks")
+    slices = [{"p": patient, "n": number} for patient in ("P1", "P2", "P3", "P4") for number in range(2)]
+    root = write_slices(tmp_path, *((image.format(**one), mask.format(**one)) for one in slices))
+    for number in range(2):
+        (root / mask.format(p="P3", n=number)).unlink()
+        (root / image.format(p="P4", n=number)).unlink()
+    assert not [name for name in areas(root) if "P3" in name]
+    assert [issue.file for issue in open_dataset(root).errors if "P3" in issue.file]
+
+
+@pytest.mark.parametrize(("image", "mask"), [("P{n}/t1", "P{n}"), ("P{n}_img", "P{n}_seg"), ("P{n}", "{n}/seg/P{n}")])
+def test_masks_may_lie_in_a_folder_more_or_less(tmp_path: Path, image: str, mask: str) -> None:
+    names = [(f"images/{image}/{n}.png".format(n=n), f"masks/{mask}/{n}.png".format(n=n)) for n in range(4)]
+    root = write_slices(tmp_path, *names)
+    assert areas(root) == {name: 10 * (n + 1) for n, (name, _) in enumerate(names)}
+
+
 def test_masks_that_lie_flat_beside_images_in_folders(tmp_path: Path) -> None:
     pairs = [(f"images/P{number % 2}/{number}.png", f"masks/{number}.png") for number in range(4)]
     root = write_slices(tmp_path, ("images/top.png", "masks/top.png"), *pairs)
