@@ -9,6 +9,7 @@ from itertools import permutations
 
 import numpy as np
 
+from bts_tune.data.mask_rule import is_one_of
 from bts_tune.errors import DataError
 
 MAX_VOXELS = 200_000_000
@@ -124,7 +125,7 @@ def filled_slices(mask: np.ndarray, plane: str, labels: Sequence[float] | None =
         plane: one of `PLANES`.
         labels: those that are tumour; None for all but 0.
     """
-    tumour = mask != 0 if labels is None else np.isin(mask, labels)
+    tumour = mask != 0 if labels is None else is_one_of(mask, labels)
     return np.asarray(tumour.any(axis=_others(plane)))
 
 
