@@ -128,10 +128,11 @@ class FoldersReader(Reader):
         meanings = _meanings((*volumes, *(one for members in records.values() for one in members)), folders, issues)
         records = _all_told(records, folders, meanings)
         cases: list[Case] = []
-        for one in (meanings.told(one, folders[one.name]) for one in volumes):
+        for one in volumes:
             assert one.mask is not None
-            group = one.group or volume_stem(one.image)
-            cases.append(Case(one.image, one.mask, one.split, group, strata=one.strata))
+            within = folders[one.name]
+            group = meanings.group(within, volume_stem(one.image)) or ""
+            cases.append(Case(one.image, one.mask, one.split, group, strata=meanings.strata(within)))
         of_cases = slices_of(root, cases, options, issues) if cases else []
         records = {
             split: (*members, *(one for one in of_cases if one.split == split)) for split, members in records.items()
@@ -479,8 +480,19 @@ def with_lone_groups(
 ) -> dict[str, tuple[SliceRecord, ...]]:
     """Return the records such that all have a group where some have: a slice in no patient's folder is its own.
 
-    An issue says how many these are.
+    An issue says how many these are, and where two patients differ in letter case alone.
     """
+    written: dict[str, set[str]] = defaultdict(set)
+    for group in sorted({one.group for members in records.values() for one in members if one.group is not None}):
+        written[folded(group)].add(group)
+    unlike = [" and ".join(sorted(names)) for names in written.values() if len(names) > 1]
+    if unlike:
+        name = next(one.name for members in records.values() for one in members if one.group is not None)
+        message = (
+            f"{plural(len(unlike), 'patient')} ({examples(unlike)}) differ in letter case alone, and count as two each; where "
+            "they are one, write them alike or give the patients with --group-by."
+        )
+        issues.append(Issue("warning", "patients-by-case", name, None, message))
     alone = [record.name for members in records.values() for record in members if record.group is None]
     if not alone or len(alone) == sum(map(len, records.values())):
         return records

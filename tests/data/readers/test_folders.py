@@ -411,6 +411,12 @@ def test_masks_may_lie_in_a_folder_more_or_less(tmp_path: Path, image: str, mask
     assert areas(root) == {name: 10 * (n + 1) for n, (name, _) in enumerate(names)}
 
 
+def test_patients_that_differ_in_letter_case_alone_are_said(tmp_path: Path) -> None:
+    names = [f"{folder}/{number}.png" for number, folder in enumerate(("p1", "P1", "P2"))]
+    dataset = open_dataset(write_slices(tmp_path, *((f"images/{name}", f"masks/{name}") for name in names)))
+    assert [(issue.code, "(P1 and p1)" in issue.message) for issue in dataset.issues] == [("patients-by-case", True)]
+
+
 def test_masks_that_lie_flat_beside_images_in_folders(tmp_path: Path) -> None:
     pairs = [(f"images/P{number % 2}/{number}.png", f"masks/{number}.png") for number in range(4)]
     root = write_slices(tmp_path, ("images/top.png", "masks/top.png"), *pairs)
