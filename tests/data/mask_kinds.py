@@ -314,6 +314,12 @@ KINDS = [
         ("unreadable-mask",),
         0,
     ),
+    MaskKind(
+        "an array of four channels",
+        lambda path, mask, image, number: np.save(path.with_suffix(".npy"), np.dstack([mask, mask & False] * 2)),
+        ("unclear-mask",),
+        0,
+    ),
     MaskKind("floats of 16 bits", _tiff(lambda mask: mask.astype(np.float16)), ("unreadable-mask",), 0),
 ]
 

@@ -112,6 +112,8 @@ def mask_plane(data: bytes, name: str) -> tuple[np.ndarray, PlaneSource]:
     pixels, header = decode_with_header(data, name)
     if header.palette:
         return _palette_plane(data, name), PlaneSource()
+    if header.kind == "NPY" and pixels.ndim == 3 and pixels.shape[2] == 4:  # an array has no transparency
+        raise UnclearMaskError(f"{name}: has 4 channels; a mask has one.")
     plane, source = plane_of(pixels, name)
     lossy = header.kind == "JPEG" or (header.kind == "WEBP" and _LOSSLESS_WEBP not in data[:_START])
     return plane, replace(source, lossy=lossy)

@@ -12,6 +12,7 @@ is a patient. A validation or test split without any mask is left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -300,15 +301,14 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
                 f"{of_mask[mask][0].name} for {of_image[image][0].name}."
             )
             result.issues.append(Issue("warning", "masks-by-common-name", name, None, message))
-    several: dict[_Key, list[Path]] = defaultdict(list)
-    for key, files in open_masks.items():
-        stem = one_of_several_masks(key[1])
-        if stem is not None and (key[0], stem) in of_image:
-            several[key[0], stem] += files
+    several = _further_masks(of_image, open_masks, pairs)
     lone: list[str] = []
     for key, files in of_image.items():
         name = files[0].relative_to(root).as_posix()
-        of_stem = [*of_mask.get(pairs.get(key, key), []), *several.get(key, [])]
+        of_stem = [
+            *of_mask.get(pairs.get(key, key), []),
+            *(path for one in several.get(key, []) for path in of_mask[one]),
+        ]
         if len(files) > 1 or len(of_stem) > 1:
             listed = ", ".join(f"{path.parent.name}/{path.name}" for path in (*files, *of_stem))
             message = f"several files share the stem {key[1]!r}, so image and mask cannot be paired: {listed}."
@@ -317,7 +317,7 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
             lone.append(name)
         else:
             result.records.append(SliceRecord(name, split, files[0], key[1], mask=of_stem[0]))
-    taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
+    taken = {*pairs.values(), *(key for keys in several.values() for key in keys)}
     masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
     if lone:
         result.issues.append(_missing_masks(root, lone, len(of_image), images, masks, masks_left))
@@ -343,6 +343,31 @@ def _missing_masks(root: Path, lone: list[str], count: int, images: Place, masks
         else:
             message += "a slice without a tumour needs an all-zero mask."
     return Issue("error", "missing-mask", lone[0], None, message)
+
+
+def _further_masks(images: Iterable[_Key], masks: Iterable[_Key], pairs: Mapping[_Key, _Key]) -> dict[_Key, list[_Key]]:
+    """Return the masks without an image that are further ones of an image: `x_mask_1`, or `x_2` beside the mask `x`.
+
+    Where images are called `x_1` and `x_3`, `x_2` is no mask of `x`: its own image is missing.
+    """
+    of_key = {_folded(image): image for image in images}
+    of_key |= {_folded((mask[0], image[1])): image for image, mask in pairs.items()}
+    longer = {(folder, start) for folder, stem in of_key for start in _beginnings(stem)}
+    found: dict[_Key, list[_Key]] = defaultdict(list)
+    for mask in masks:
+        folder, stem = _folded(mask)
+        named = one_of_several_masks(mask[1])
+        keys = [] if named is None else [_folded((mask[0], named))]
+        keys += [key for start in _beginnings(stem) if (key := (folder, start)) not in longer]
+        image = next((of_key[key] for key in keys if key in of_key), None)
+        if image is not None and (image in pairs or named is not None):
+            found[image].append(mask)
+    return found
+
+
+def _beginnings(stem: str) -> list[str]:
+    """Return what stands before each separator in a stem, the longest first."""
+    return [stem[: match.start()] for match in reversed(list(re.finditer(r"[\W_]+", stem))) if match.start()]
 
 
 def _below_and_stem(place: Place, path: Path) -> str:
@@ -489,8 +514,8 @@ def with_lone_groups(
     if unlike:
         name = next(one.name for members in records.values() for one in members if one.group is not None)
         message = (
-            f"{plural(len(unlike), 'patient')} ({examples(unlike)}) differ in letter case alone, and count as two each; where "
-            "they are one, write them alike or give the patients with --group-by."
+            f"{plural(len(unlike), 'patient')} ({examples(unlike)}) differ in letter case alone and count as two each; "
+            "where they are one, write them alike or give the patients with --group-by."
         )
         issues.append(Issue("warning", "patients-by-case", name, None, message))
     alone = [record.name for members in records.values() for record in members if record.group is None]

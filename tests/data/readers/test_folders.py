@@ -417,6 +417,31 @@ def test_patients_that_differ_in_letter_case_alone_are_said(tmp_path: Path) -> N
     assert [(issue.code, "(P1 and p1)" in issue.message) for issue in dataset.issues] == [("patients-by-case", True)]
 
 
+@pytest.mark.parametrize(
+    ("image", "mask", "further"),
+    [
+        ("{n}a.png", "{n}a_mask.png", "{n}a_mask_1.png"),
+        ("{n}a_img.png", "{n}a_mask.png", "{n}a_mask_1.png"),
+        ("{n}A.PNG", "{n}a_mask.png", "{n}a_mask_1.png"),
+        ("{n}a.png", "{n}a.png", "{n}a_2.png"),
+        ("{n}a.png", "{n}a_mask.png", "{n}a_lesion2_mask.png"),
+    ],
+)
+def test_further_masks_of_an_image_are_an_error(tmp_path: Path, image: str, mask: str, further: str) -> None:
+    names = [(f"images/{image}".format(n=n), f"masks/{mask}".format(n=n)) for n in range(4)]
+    root = write_slices(tmp_path, *names)
+    write_image(root / "masks" / further.format(n=1), np.full((40, 60), 255, dtype=np.uint8))
+    (issue,) = open_dataset(root).issues
+    assert (issue.level, issue.code, issue.file) == ("error", "duplicate-stem", names[1][0])
+    assert f"masks/{further.format(n=1)}" in issue.message
+
+
+def test_a_mask_named_as_images_are_is_no_further_one(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"images/{name}.png", f"masks/{name}.png") for name in ("a", "a_1", "a_2", "a_3")))
+    (root / "images" / "a_2.png").unlink()
+    assert [(one.level, one.file) for one in open_dataset(root).issues] == [("warning", "masks/a_2.png")]
+
+
 def test_masks_that_lie_flat_beside_images_in_folders(tmp_path: Path) -> None:
     pairs = [(f"images/P{number % 2}/{number}.png", f"masks/{number}.png") for number in range(4)]
     root = write_slices(tmp_path, ("images/top.png", "masks/top.png"), *pairs)
