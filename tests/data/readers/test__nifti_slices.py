@@ -116,7 +116,7 @@ def test_sequences_beside_their_segmentation(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     dataset = open_dataset(tmp_path, sequence="T2F")
     assert {record.image.name[-10:] for record in dataset} == {"t2f.nii.gz"}
-    assert {record.group for record in dataset} == {"BraTS-GLI-00000-000", "BraTS-GLI-00001-000"}
+    assert {record.group for record in dataset} == {"BraTS-GLI-00000", "BraTS-GLI-00001"}  # without the visit
 
 
 @pytest.mark.parametrize("layout", ["pairs", "nnunet"])
