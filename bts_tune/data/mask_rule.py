@@ -1,9 +1,10 @@
 """Which values of mask files are tumour: one rule for a whole dataset, decided from the values that all its masks hold.
 
 - All values but 0 are tumour where masks hold two values, or a few labels. `--tumor-labels` chooses among labels; a 255
-  that stands beside small labels in the same masks marks what is to be ignored, and is not tumour by default.
+  that stands beside regions of small labels, in half of the masks that hold it or more, marks what is to be ignored,
+  and is not tumour by default.
 - Where masks hold values in between, which lossy compression, smooth resizing and probabilities leave, they are cut at
-  half of their range.
+  half of their range; unless there are regions of values in between too, which are labels.
 
 It is one rule for all masks, so that an empty mask, or one of two values, is read like those beside it. `judge_masks`
 (in `prepared`) decides it.
@@ -11,7 +12,7 @@ It is one rule for all masks, so that an empty mask, or one of two values, is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ SHOWN_VALUES = 8
 IGNORED = (255.0, 65535.0, -1.0)
 FULL_SCALES = (1.0, 255.0, 65535.0)
 SMALL_LABEL = 31
+_SIX_DIGITS = 5e-6
 _DRAWN = 0.3
 # Labels are regions, however thin; of what lossy compression leaves one pixel in a hundred has four equal neighbours at
 # most. Only a map of many values has plateaus.
@@ -32,6 +34,10 @@ FEW = 32
 """Values that a drawing of labels holds at most."""
 # WebP leaves flat regions too, of values that crowd at the two ends of the scale; labels leave gaps there.
 _END, _IN_AN_END, _BETWEEN_ENDS = 0.05, 3, 0.2
+# Strong compression fills even the background with a few small values, and leaves labels flat inside.
+_SPECKLED, _MOST_OF_THEM = 8, 0.7
+EVEN = 4
+"""By how much neighbours within a label of an 8-bit mask differ at most, after lossy compression."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +49,23 @@ class MaskValues:
         values: float32 [K], ascending; where there are more than 256, the middles of equal bins.
         counts: uint32 [K], the number of pixels of each.
         flat: uint32 [K], the number of those whose four neighbours have the same value.
+        even: uint32 [K], of an 8-bit mask the number of those whose four neighbours differ by `EVEN` at most, as they
+            do within a label that lossy compression has changed; of others the same as `flat`.
         exact: whether `values` are the values themselves, rather than those of bins.
         colour: the one colour of its tumour, such as `#ff0000`, where its channels differ.
         alpha: whether the tumour is in the alpha channel alone.
+        lossy: whether its file is of a lossy format.
     """
 
     file: str
     values: NDArray[np.float32]
     counts: NDArray[np.uint32]
     flat: NDArray[np.uint32]
+    even: NDArray[np.uint32]
     exact: bool = True
     colour: str = ""
     alpha: bool = False
+    lossy: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MaskValues) and self.to_dict() == other.to_dict()
@@ -68,8 +79,16 @@ class MaskValues:
         values, pixels = self.values[inner], int(self.counts[inner].sum())
         if not pixels or (self.values[-1] <= SMALL_LABEL and self.exact and (values == np.rint(values)).all()):
             return False
+        if self.lossy:
+            return True
         is_rough = self._flat_share(inner) < (_FLAT_FEW if len(self.values) <= FEW else _FLAT_MANY)
-        return is_rough or self._crowds_at_two_ends()
+        return is_rough or self._crowds_at_two_ends() or self._is_speckled()
+
+    def _is_speckled(self) -> bool:
+        """Return whether most of many values fill no region: they are what compression made of a few labels."""
+        if not self.exact or len(self.values) < _SPECKLED:
+            return False
+        return bool(np.mean(self.flat < _FLAT_FEW * self.counts) > _MOST_OF_THEM)
 
     def _crowds_at_two_ends(self) -> bool:
         """Return whether values lie close together at both ends of a scale, with few pixels between."""
@@ -95,15 +114,17 @@ class MaskValues:
             "values": self.values.tolist(),
             "counts": self.counts.tolist(),
             "flat": self.flat.tolist(),
+            "even": self.even.tolist(),
             "exact": self.exact,
             "colour": self.colour,
             "alpha": self.alpha,
+            "lossy": self.lossy,
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> MaskValues:
         """Return what `to_dict` made."""
-        arrays = {"values": np.float32, "counts": np.uint32, "flat": np.uint32}
+        arrays = {"values": np.float32, "counts": np.uint32, "flat": np.uint32, "even": np.uint32}
         return cls(**{**content, **{name: np.array(content[name], dtype=dtype) for name, dtype in arrays.items()}})
 
 
@@ -128,7 +149,7 @@ class MaskRule:
         if self.kind == "half":
             return values > self.cut
         if self.kind == "labels":
-            return np.isin(values, self.labels)
+            return is_one_of(values, self.labels)
         found = values != 0
         return found & ~np.isin(values, self.ignored) if self.ignored else found
 
@@ -164,6 +185,16 @@ class MaskRule:
         """Return what `to_dict` made; what is missing is as in `MaskRule()`."""
         kind = content.get("rule", "nonzero")
         return cls(kind, content.get("cut"), tuple(content.get("labels", ())), tuple(content.get("ignored", ())))
+
+
+def is_one_of(values: NDArray[Any], labels: Sequence[float]) -> NDArray[np.bool_]:
+    """Return which of the values are one of the labels; fractions are compared in the six digits that are shown."""
+    if values.dtype.kind != "f":
+        return np.isin(values, labels)
+    found = np.zeros(values.shape, dtype=bool)
+    for label in map(float, labels):
+        found |= values == label if label.is_integer() else np.abs(values - label) <= _SIX_DIGITS * abs(label)
+    return found
 
 
 def listed(values: Any) -> str:

@@ -82,12 +82,12 @@ def _grey(mask: np.ndarray, tumour: int = 255, dtype: Any = np.uint8) -> np.ndar
     return (mask * tumour).astype(dtype)
 
 
-def _jpeg(path: Path, mask: np.ndarray, image: np.ndarray, number: int) -> None:
-    cv2.imwrite(str(path.with_suffix(".jpg")), _grey(mask), [cv2.IMWRITE_JPEG_QUALITY, 75])
+def _lossy(values: Callable[[np.ndarray], np.ndarray], quality: int, suffix: str = ".jpg") -> Save:
+    how = cv2.IMWRITE_JPEG_QUALITY if suffix == ".jpg" else cv2.IMWRITE_WEBP_QUALITY
+    return lambda path, mask, image, number: cv2.imwrite(str(path.with_suffix(suffix)), values(mask), (how, quality))
 
 
-def _jpeg_of_labels(path: Path, mask: np.ndarray, image: np.ndarray, number: int) -> None:
-    cv2.imwrite(str(path.with_suffix(".jpg")), _grey(mask, 3), [cv2.IMWRITE_JPEG_QUALITY, 95])
+_jpeg = _lossy(_grey, 75)
 
 
 def _once_jpeg(mask: np.ndarray) -> np.ndarray:
@@ -119,9 +119,9 @@ def _palette(mask: np.ndarray, *colours: int) -> Image.Image:
     return picture
 
 
-def _labels(mask: np.ndarray, *values: int) -> np.ndarray:
+def _labels(mask: np.ndarray, *values: float, dtype: Any = np.uint8) -> np.ndarray:
     """Give the upper and the lower part of the tumour different labels."""
-    found = np.zeros(mask.shape, dtype=np.uint8)
+    found = np.zeros(mask.shape, dtype=dtype)
     for part, value in zip(np.array_split(np.argwhere(mask), len(values)), values, strict=True):
         found[part[:, 0], part[:, 1]] = value
     return found
@@ -130,6 +130,12 @@ def _labels(mask: np.ndarray, *values: int) -> np.ndarray:
 def _with_ignored(mask: np.ndarray) -> np.ndarray:
     found = _labels(mask, 1, 4)
     found[IGNORED_ROWS, :] = 255
+    return found
+
+
+def _with_speck(mask: np.ndarray) -> np.ndarray:
+    found = _grey(mask)
+    found[:4, :4] = 1
     return found
 
 
@@ -204,7 +210,11 @@ KINDS = [
         _by_number(_png(_with_ignored), _png(lambda mask: _labels(mask, 1, 4))),
         ("ignore-label",),
     ),
+    MaskKind(
+        "0 and 255, and a label in a few", _by_number(_png(_with_speck), _png(_grey)), ("mixed-labels",), agrees=0.9
+    ),
     MaskKind("labels, of which both are chosen", _png(lambda mask: _labels(mask, 1, 4)), labels=("1", "4")),
+    MaskKind("fractions, named", _tiff(lambda mask: _labels(mask, 0.3, 1 / 3, dtype="f4")), labels=("0.3", "0.333333")),
     MaskKind("labels from 1, tumour named", _png(lambda mask: mask.astype(np.uint8) + 1), labels=("2",)),
     MaskKind("inverted, background named", _png(lambda mask: _grey(~mask)), labels=("0",)),
     # Values between
@@ -215,7 +225,8 @@ KINDS = [
         ("lossy-masks",),
         0.99,
     ),
-    MaskKind("labels in a JPEG", _jpeg_of_labels, ("labels-in-jpeg",), 0.9),
+    MaskKind("JPEG of low quality", _lossy(_grey, 40), ("lossy-masks",), 0.95),
+    MaskKind("labels in a JPEG", _lossy(lambda mask: _grey(mask, 3), 95), ("labels-in-jpeg",), 0.9),
     MaskKind("PNG that was a JPEG", _png(_once_jpeg), ("lossy-masks",)),
     MaskKind("resized smoothly", _png(_antialiased), ("lossy-masks",), 0.98),
     MaskKind("probabilities", _tiff(_probability), ("lossy-masks",)),
@@ -279,11 +290,34 @@ KINDS = [
         ("lossy-masks", "no-tumor", "odd-mask"),
         0,
     ),
+    MaskKind(
+        "a fraction that is nowhere",
+        _tiff(lambda mask: mask / np.float32(3)),
+        ("no-tumor", "unknown-label"),
+        0,
+        ("0.33",),
+    ),
+    MaskKind("labels up to 255 in a JPEG", _lossy(lambda mask: _labels(mask, 128, 255), 95), ("lossy-labels",), 0),
+    MaskKind(
+        "labels up to 255 in a WebP", _lossy(lambda mask: _labels(mask, 85, 255), 80, ".webp"), ("lossy-labels",), 0
+    ),
+    MaskKind(
+        "labels, one of them a JPEG",
+        _by_number(_lossy(lambda mask: _labels(mask, 85, 255), 90), _png(lambda mask: _labels(mask, 85, 255))),
+        ("lossy-labels",),
+        0,
+    ),
     MaskKind("a label that is nowhere", _png(_grey), ("no-tumor", "unknown-label"), 0, labels=("7",)),
     MaskKind(
         "five channels",
         _tiff(lambda mask: np.dstack([_grey(mask)] * 5), photometric="minisblack", planarconfig="contig"),
         ("unreadable-mask",),
+        0,
+    ),
+    MaskKind(
+        "an array of four channels",
+        lambda path, mask, image, number: np.save(path.with_suffix(".npy"), np.dstack([mask, mask & False] * 2)),
+        ("unclear-mask",),
         0,
     ),
     MaskKind("floats of 16 bits", _tiff(lambda mask: mask.astype(np.float16)), ("unreadable-mask",), 0),

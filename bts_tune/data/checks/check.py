@@ -176,7 +176,9 @@ def check_dataset(
         issues += _split_issues(split, len(members), shares)
     issues += _inverted_splits(dataset, scan)
     issues += _of_one_cause(found, scan)
-    issues += _duplicates([(record, one.digest) for record, one in zip(records, slices, strict=True)])
+    # The outermost slices of volumes are blank, and all alike, which says nothing of the others.
+    shown = [(record, one) for record, one in zip(records, slices, strict=True) if not _is_blank(one)]
+    issues += _duplicates([(record, one.digest) for record, one in shown])
     leak = measure_leak(dataset, scan, group_slices(scan) if groups is None else groups)
     leak = compare_masks(dataset, leak, scan.masks.rule)
     issues += _leak_issues(leak)
@@ -301,6 +303,10 @@ def _why_other_sizes(records: Sequence[SliceRecord], scan: Scan) -> str:
     if len(sizes) == 1:
         return " Were they resized after they were annotated? Take the annotated ones, or scale the annotations too."
     return ""
+
+
+def _is_blank(one: SliceScan) -> bool:
+    return one.signature is not None and not one.signature.any()
 
 
 def _duplicates(digests: Sequence[tuple[SliceRecord, str | None]]) -> Iterator[Issue]:

@@ -68,6 +68,8 @@ _STRATA = {
     "coronal": ("plane", "coronal"),
     "sagittal": ("plane", "sagittal"),
 }
+PLANES = frozenset(word for word, (stratum, _) in _STRATA.items() if stratum == "plane")
+"""Words for planes."""
 _WITHOUT_TUMOUR = (["no", "tumor"], ["no", "tumour"], ["normal"])
 # BRISC 2025: brisc2025_train_00001_gl_ax_t1
 _BRISC = re.compile(r"_(gl|me|pi|nt|no)_(ax|co|sa)_t1", re.IGNORECASE)

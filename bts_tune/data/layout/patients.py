@@ -8,7 +8,11 @@ Folders of one depth are looked at together, as one name alone tells little:
   without any digit.
 - A few bare numbers (`1`, `2`, `3`) are kinds where they are in several splits, hold a hundred slices or more each, or
   are at most four whose slices do not count anew in each; else they are patients.
-- All others are patients.
+- All others are patients, also those with a number beside the name of a kind: `P01_axial` is patient P01, in axial
+  slices. Where all slices lie in a further folder that may be a patient, this is said.
+
+A group is called after its patient, and after the kind of tumour too where patients of several kinds have one name
+(`glioma/P01`, `meningioma/P01`). Planes, sequences and `yes` beside `no` are of one patient.
 
 What was guessed is an issue, which says how to say otherwise.
 """
@@ -17,11 +21,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bts_tune.data.layout.names import SEQUENCES, examples, split_words, strata_of, tells_strata
+from bts_tune.data.layout.names import PLANES, SEQUENCES, examples, split_words, strata_of, tells_strata
 from bts_tune.data.records import Issue, SliceRecord
 from bts_tune.text import plural
 
@@ -32,7 +37,8 @@ _MOST_WITHOUT_A_SIGN = 4
 _MANY_SLICES = 100
 _COUNTED = {
     *("class", "classes", "type", "kind", "grade", "category", "stage", "cluster"),
-    *("batch", "fold", "part", "chunk", "subset"),
+    *("site", "center", "centre", "hospital", "institution", "scanner", "cohort"),
+    *(_PARTS := ("batch", "fold", "part", "chunk", "subset")),
 }
 _KINDS = {
     **dict.fromkeys(("yes", "tumor", "tumour", "tumors", "tumours", "positive", "pos"), ("tumour", "present")),
@@ -47,6 +53,9 @@ _KINDS = {
     "sag": ("plane", "sagittal"),
     **{word: ("sequence", word) for word in SEQUENCES},
 }
+_OF_ONE_PATIENT = {word for word, (stratum, _) in _KINDS.items() if stratum in ("plane", "sequence")} | PLANES
+_NAMING = ("tumour", "grade", "folder")
+_TIME_POINT = re.compile(r"(BraTS-[A-Z]+-\d{5})-\d{3}")
 
 Folders = tuple[str, ...]
 Strata = tuple[tuple[str, str], ...]
@@ -86,28 +95,65 @@ class FolderMeanings:
                     members[one.folders[depth]].append(one)
             is_whole = len(members) == 1 and sum(map(len, members.values())) == len(placed)
             self._strata.append(self._level(members, is_whole))
+        self._kinds: dict[str, set[str]] = defaultdict(set)
+        for one in placed:
+            patient = self.patient(one.folders)
+            if patient is not None:
+                self._kinds[patient].add(self._kind(one.folders))
+        self._say_of_deeper(placed)
 
     def patient(self, folders: Folders) -> str | None:
         """Return the patient, None where no folder is one."""
+        folder = self._patients_folder(folders)
+        return None if folder is None else _patient(folder)
+
+    def group(self, folders: Folders, otherwise: str | None = None) -> str | None:
+        """Return what a patient's slices are kept together by.
+
+        Args:
+            folders: those that the slices lie in.
+            otherwise: the patient where no folder is one, such as the name of a volume.
+        """
+        patient, kind = self.patient(folders), self._kind(folders)
+        if patient is None:
+            patient = None if otherwise is None else _patient(otherwise, whole=True)
+            return f"{kind}/{patient}" if patient is not None and kind else patient
+        return f"{kind}/{patient}" if kind and len(self._kinds[patient]) > 1 else patient
+
+    def _patients_folder(self, folders: Folders) -> str | None:
         return next((one for one, known in zip(folders, self._strata, strict=False) if one not in known), None)
+
+    def _kind(self, folders: Folders) -> str:
+        """Return which of several patients of one name one in these folders is, as far as kinds tell."""
+        found = [
+            value
+            for stratum, value in self.strata(folders)
+            if stratum in _NAMING and value not in ("present", "none") and not set(split_words(value)) & set(_PARTS)
+        ]
+        return "/".join(found)
 
     def strata(self, folders: Folders) -> Strata:
         """Return what the kinds tell that the slices in these folders are of, sorted."""
         found: dict[str, str] = {}
         for one, known in zip(folders, self._strata, strict=False):
+            for stratum, value in known.get(one, _strata_of_patient(one)):
+                found.setdefault(stratum, value)
             if one not in known:
                 break
-            for stratum, value in known[one]:
-                found.setdefault(stratum, value)
         return tuple(sorted(found.items()))
 
     def told(self, record: SliceRecord, folders: Folders) -> SliceRecord:
         """Return a record with the patient and the strata that the folders tell."""
-        return replace(record, group=self.patient(folders), strata=self.strata(folders))
+        return replace(record, group=self.group(folders), strata=self.strata(folders))
 
     def _level(self, members: Mapping[str, Sequence[Placed]], is_whole: bool) -> dict[str, Strata]:
         """Return the names of one depth that are no patients, each with what it tells."""
         known = {name: strata for name in members if (strata := _told(name)) is not None}
+        numbered = [name for name in known if _has_number(name)]
+        kinds = Counter(known[name] for name in numbered)
+        # `1_glioma` beside `2_meningioma` is a kind; of `glioma_1` beside `glioma_2` each is a patient.
+        if not all(kinds[known[name]] == 1 and _has_number(name, alone=True) for name in numbered):
+            known = {name: strata for name, strata in known.items() if name not in numbered}
         others = sorted(members.keys() - known.keys())
         if known and len(members) <= _MOST:  # what stands beside `no_tumor` is a kind too
             has_tumours = any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
@@ -134,6 +180,28 @@ class FolderMeanings:
             f"as {why}; where they are patients: --group-by {shlex.quote(pattern)}.",
         )
         return known | {name: (("folder", name),) for name in others}
+
+    def _say_of_deeper(self, placed: Sequence[Placed]) -> None:
+        """Say which folders are taken for patients, where all slices lie in a folder within that may be one."""
+        deeper: set[Folders] = set()
+        patients: list[str] = []
+        for one in placed:
+            folder = self._patients_folder(one.folders)
+            if folder is None:
+                return
+            depth = one.folders.index(folder) + 1
+            if len(one.folders) <= depth or one.folders[depth] in self._strata[depth]:
+                return
+            deeper.add(one.folders[: depth + 1])
+            patients.append(folder)
+        found = sorted(set(patients))
+        if len(deeper) > len(found):
+            within = examples(sorted({folders[-1] for folders in deeper}))
+            self._say(
+                "folders-as-patients",
+                f"{plural(len(found), 'folder')} ({examples(found)}) are taken for patients, and those within "
+                f"({within}) for their scans; where these are the patients, give them with --group-by.",
+            )
 
     def _say(self, code: str, message: str) -> None:
         self._issues.append(Issue("warning", code, self._file, None, message))
@@ -177,6 +245,35 @@ def _told(name: str) -> Strata | None:
     words = split_words(name, digits=True)
     found = [_KINDS[word] for word in words if word in _KINDS]
     return tuple(found[:1]) if found and len(found) == len(words) else None
+
+
+def _has_number(name: str, *, alone: bool = False) -> bool:
+    """Return whether a number is left in a name beside the words for kinds; with `alone`, and no word beside it."""
+    words = [word for word in split_words(name, digits=True) if word not in _KINDS]
+    if _COUNTED & set(split_words(name)) or not any(character.isdigit() for word in words for character in word):
+        return False
+    return not alone or all(word.isdecimal() or not any(map(str.isdigit, word)) for word in words)
+
+
+def _patient(folder: str, *, whole: bool = False) -> str:
+    """Return the patient of a folder: without words for planes and sequences, and without BraTS's number of a visit."""
+    name = unicodedata.normalize("NFC", folder)
+    if not whole:
+        parts = re.split(r"([\W_]+)", name)
+        kept = [(word, between) for word, between in zip(parts[::2], [*parts[1::2], ""], strict=True)
+                if word.lower() not in _OF_ONE_PATIENT]  # fmt: skip
+        short = "".join(word + between for word, between in kept).strip("_-. ")
+        name = short if any(map(str.isdigit, short)) else name
+    visit = _TIME_POINT.fullmatch(name)
+    return name if visit is None else visit[1]
+
+
+def _strata_of_patient(folder: str) -> Strata:
+    """Return the kinds that a patient's name tells beside its number."""
+    if not _has_number(folder):
+        return ()
+    words = [word for word in split_words(folder, digits=True) if word in _OF_ONE_PATIENT]
+    return (*strata_of(f"{folder}/0"), *(_KINDS[word] for word in words if word in _KINDS))
 
 
 def _is_worded(name: str) -> bool:

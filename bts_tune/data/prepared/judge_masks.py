@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +10,30 @@ from typing import Any
 
 import numpy as np
 
-from bts_tune.data.mask_rule import FEW, FULL_SCALES, IGNORED, SHOWN_VALUES, SMALL_LABEL, MaskRule, MaskValues, listed
+from bts_tune.data.mask_rule import (
+    EVEN,
+    FEW,
+    FULL_SCALES,
+    IGNORED,
+    SHOWN_VALUES,
+    SMALL_LABEL,
+    MaskRule,
+    MaskValues,
+    is_one_of,
+    listed,
+)
 from bts_tune.data.records import Issue, Level
 from bts_tune.text import plural
 
 _MOST_BETWEEN = 2.0
 """Most pixels in the middle half of the range, as a multiple of those above half: blurred blobs have 1.6."""
+_LOSSY_ZERO = 2
+"""Up to which value lossy compression fills whole blocks of an empty mask."""
+_FLAT_LABELS = 0.1
+"""Least share of a label's pixels that have four equal neighbours; speckles have none."""
+_ENDS, _LEAST_REGION, _MOST_OF_REGION = 0.1, 0.01, 0.7
+# Of all that is drawn in ellipses as JPEG (95, 75, 40) and WebP (90, 75, 40), 0.011 or more lay in even regions of a
+# label between; of ellipses of 0 and 255 nothing did, and of wide smooth borders 0.002 at most.
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class _Judge:
 
     def _chosen(self, labels: tuple[float, ...]) -> MaskRule:
         for label in labels:
-            if label not in self.pixels:
+            if not any(one.exact and is_one_of(one.values, (label,)).any() for one in self.masks.values()):
                 known = listed(value for value, _ in self.pixels.most_common(SHOWN_VALUES))
                 self._find(
                     "error", "unknown-label", "masks", f"--tumor-labels {label:g}: no mask holds it; they hold {known}."
@@ -112,13 +131,24 @@ class _Judge:
     def _found(self) -> MaskRule:
         """Return the rule for masks of which the user said nothing."""
         grey = self._grey()
+        if grey and (regions := self._regions_between()):
+            name, one = next(iter(grey.items()))
+            self._find(
+                "error",
+                "lossy-labels",
+                name,
+                f"{len(grey)} of {plural(len(self.masks), 'mask')}, such as {one.file}, hold values between labels (0, "
+                f"{listed(regions)}), as lossy compression and smooth resizing leave them, so which pixels are of "
+                "which label is unclear; save masks of labels as PNG, from their source.",
+            )
+            return MaskRule()
         if grey:
             cut = _half(grey.values(), self.masks.values())
             # A map of low probabilities, or the noise of an empty mask, holds no tumour; a drawn one would lose it.
             erased = {
                 name: one
                 for name, one in self.masks.items()
-                if one.values[-1] <= cut and (one.drawn if name not in grey else _fills_a_scale(one))
+                if one.values[-1] <= cut and (_is_drawn(one) if name not in grey else _fills_a_scale(one))
             }
             if len(erased) <= len(grey):
                 return self._cut(grey, erased, cut)
@@ -144,18 +174,6 @@ class _Judge:
             return MaskRule()
         self._labels_in_jpeg()
         ignored = tuple(value for value in IGNORED if self._is_ignored(value))
-        for value in ignored:
-            name, one = next((name, one) for name, one in self.masks.items() if value in one.values)
-            small = [label for label in self.pixels if 0 < label <= SMALL_LABEL]
-            self._find(
-                "warning",
-                "ignore-label",
-                name,
-                f"{value:g} stands beside the {'label' if len(small) == 1 else 'labels'} {listed(small)} in "
-                f"{self.holders[value]} of {plural(len(self.masks), 'mask')}, such as {one.file}, as 'ignore' values "
-                f"do: it is not taken for tumour; --tumor-labels {' '.join(f'{v:g}' for v in (*sorted(small), value))} "
-                "takes it too.",
-            )
         return MaskRule(ignored=tuple(sorted({*ignored, *(value for value in self.told if value in self.pixels)})))
 
     def _grey(self) -> dict[str, MaskValues]:
@@ -164,16 +182,20 @@ class _Judge:
         A small core of a label has no pixel with four equal neighbours, and looks like the border of a smooth mask.
         """
         grey = {name: one for name, one in self.masks.items() if one.between}
-        drawn = (one for name, one in self.masks.items() if name not in grey and one.exact and len(one.values) <= FEW)
-        labels = {value for one in drawn for value in one.values.tolist()} if grey else set()
-        return {name: one for name, one in grey.items() if not (one.exact and labels.issuperset(one.values[1:-1]))}
+        exact = [one for name, one in self.masks.items() if name not in grey and one.exact and not one.lossy]
+        labels = {value for one in exact if len(one.values) <= FEW for value in one.values.tolist()} if grey else set()
+        return {
+            name: one
+            for name, one in grey.items()
+            if one.lossy or not (one.exact and labels.issuperset(one.values[1:-1]))
+        }
 
     def _labels_in_jpeg(self) -> None:
         """Warn of labels that compression has changed."""
         lossy = {
             name: one
             for name, one in self.masks.items()
-            if one.file.lower().endswith((".jpg", ".jpeg")) and 0 < one.values[-1] <= SMALL_LABEL and one.drawn
+            if one.lossy and 0 < one.values[-1] <= SMALL_LABEL and one.drawn
         }
         if lossy:
             name, one = next(iter(lossy.items()))
@@ -181,20 +203,68 @@ class _Judge:
                 "warning",
                 "labels-in-jpeg",
                 name,
-                f"{len(lossy)} of {plural(len(self.masks), 'mask')}, such as {one.file}, are JPEG files of the labels "
-                f"{listed(one.values)}, which compression changes at the tumour's border; save them as PNG.",
+                f"{len(lossy)} of {plural(len(self.masks), 'mask')}, such as {one.file}, are of a lossy format and "
+                f"hold the labels {listed(one.values)}, which compression changes at the tumour's border; save them as "
+                "PNG.",
             )
 
     def _is_ignored(self, value: float) -> bool:
-        """Return whether a value stands beside small labels in most of the masks that hold these, or that hold it.
+        """Return whether a value stands beside small labels in half or more of the masks that hold it; say so.
 
-        A dataset of which some masks are 0 and 1 and others 0 and 255 has no mask with both.
+        A dataset of which some masks are 0 and 1 and others 0 and 255 has no mask with both. Speckles, and what lossy
+        compression leaves, are no labels.
         """
         if value not in self.pixels:
             return False
-        small = [one for one in self.masks.values() if ((one.values > 0) & (one.values <= SMALL_LABEL)).any()]
-        beside = sum(value in one.values for one in small)
-        return beside > 0 and 2 * beside >= min(len(small), self.holders[value])
+        exact = [one for one in self.masks.values() if not one.lossy]
+        small = [one for one in exact if _small_labels(one).any()]
+        flat = sum(int(one.flat[_small_labels(one)].sum()) for one in small)
+        pixels = sum(int(one.counts[_small_labels(one)].sum()) for one in small)
+        beside = [one for one in small if value in one.values]
+        if not beside or flat < _FLAT_LABELS * pixels:
+            return False
+        labels = sorted({float(label) for one in beside for label in one.values[_small_labels(one)]})
+        some = f"the {'label' if len(labels) == 1 else 'labels'} {listed(labels)}"
+        name = next(name for name, one in self.masks.items() if one is beside[0])
+        if 2 * len(beside) < self.holders[value]:
+            self._find(
+                "warning",
+                "mixed-labels",
+                name,
+                f"{value:g} stands beside {some} in {len(beside)} of the {plural(self.holders[value], 'mask')} that "
+                f"hold it, such as {beside[0].file}; all of them are taken for tumour. --tumor-labels chooses.",
+            )
+            return False
+        self._find(
+            "warning",
+            "ignore-label",
+            name,
+            f"{value:g} stands beside {some} in {len(beside)} of {plural(len(self.masks), 'mask')}, such as "
+            f"{beside[0].file}, as 'ignore' values do: it is not taken for tumour; --tumor-labels "
+            f"{' '.join(f'{v:g}' for v in (*labels, value))} takes it too.",
+        )
+        return True
+
+    def _regions_between(self) -> tuple[float, ...]:
+        """Return the labels of 8-bit masks where they hold regions of values between 0 and the largest, else nothing.
+
+        Neighbours in a region are alike; on the border of a smooth mask they are not, and no value is common there.
+        """
+        even, counts = np.zeros(256), np.zeros(256)
+        for one in self.masks.values():
+            if one.exact and one.values[0] >= 0 and SMALL_LABEL < one.values[-1] <= 255 and _is_whole(one):
+                even += np.bincount(one.values.astype(int), one.even, minlength=256)
+                counts += np.bincount(one.values.astype(int), one.counts, minlength=256)
+        top = int(np.flatnonzero(counts)[-1]) if counts.any() else 0
+        inner = range(math.ceil(_ENDS * top), math.floor((1 - _ENDS) * top) + 1)
+        drawn = counts[math.ceil(_ENDS / 2 * top) :].sum()
+        near, around = (np.convolve(even, np.ones(2 * width + 1), "same") for width in (EVEN, 3 * EVEN))
+        found: list[float] = []
+        for value in sorted(inner, key=lambda value: -near[value]):
+            is_region = near[value] > _LEAST_REGION * drawn and near[value] > _MOST_OF_REGION * around[value]
+            if is_region and all(abs(value - other) > 3 * EVEN for other in found):
+                found.append(float(value))
+        return (*sorted(found), float(top)) if found else ()
 
     def _cut(self, grey: Mapping[str, MaskValues], erased: Mapping[str, MaskValues], cut: float) -> MaskRule:
         """Return the cut at half, and say what it changes."""
@@ -301,14 +371,27 @@ class _Judge:
 
 
 def _listable(one: MaskValues) -> Iterator[tuple[float, int]]:
-    """Yield values and their number of pixels; fractions in two digits, so that all masks together hold few."""
-    if one.exact and (one.values == np.rint(one.values)).all():
+    """Yield values and their number of pixels; many fractions in two digits, so that all masks together hold few."""
+    if one.exact and _is_whole(one):
         yield from zip(one.values.tolist(), one.counts.tolist(), strict=True)
         return
+    digits = 6 if one.exact and len(one.values) <= FEW else 2
     counted: Counter[float] = Counter()
     for value, count in zip(one.values.tolist(), one.counts.tolist(), strict=True):
-        counted[float(f"{value:.2g}")] += count
+        counted[float(f"{value:.{digits}g}")] += count
     yield from counted.items()
+
+
+def _is_drawn(one: MaskValues) -> bool:
+    return one.drawn and not (one.lossy and one.values[-1] <= _LOSSY_ZERO)
+
+
+def _small_labels(one: MaskValues) -> np.ndarray:
+    return np.asarray((one.values > 0) & (one.values <= SMALL_LABEL))
+
+
+def _is_whole(one: MaskValues) -> bool:
+    return bool((one.values == np.rint(one.values)).all())
 
 
 def _fills_a_scale(one: MaskValues) -> bool:

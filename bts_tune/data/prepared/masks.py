@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from bts_tune.data.mask_rule import FULL_SCALES, MaskValues
+from bts_tune.data.mask_rule import EVEN, FULL_SCALES, MaskValues
 from bts_tune.data.prepared.decoding import decode_with_header, palette_of
 from bts_tune.data.records import Annotation
 from bts_tune.errors import DataError
@@ -26,6 +26,8 @@ _MOST_VALUES = 256
 _LABELS_IN_COLOUR = 16
 _COLOUR_NOISE = 12
 """Channels of an 8-bit mask that differ by no more are taken for equal: lossy compression leaves that."""
+
+_LOSSLESS_WEBP, _START = b"VP8L", 64
 
 # A number of a compressed run-length encoding: characters with the continuation bit set, then one without it.
 _COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
@@ -91,6 +93,7 @@ class PlaneSource:
 
     colour: str = ""
     alpha: bool = False
+    lossy: bool = False
 
 
 def mask_plane(data: bytes, name: str) -> tuple[np.ndarray, PlaneSource]:
@@ -107,7 +110,13 @@ def mask_plane(data: bytes, name: str) -> tuple[np.ndarray, PlaneSource]:
         DataError: it cannot be decoded.
     """
     pixels, header = decode_with_header(data, name)
-    return (_palette_plane(data, name), PlaneSource()) if header.palette else plane_of(pixels, name)
+    if header.palette:
+        return _palette_plane(data, name), PlaneSource()
+    if header.kind == "NPY" and pixels.ndim == 3 and pixels.shape[2] == 4:  # an array has no transparency
+        raise UnclearMaskError(f"{name}: has 4 channels; a mask has one.")
+    plane, source = plane_of(pixels, name)
+    lossy = header.kind == "JPEG" or (header.kind == "WEBP" and _LOSSLESS_WEBP not in data[:_START])
+    return plane, replace(source, lossy=lossy)
 
 
 def plane_of(pixels: np.ndarray, name: str) -> tuple[np.ndarray, PlaneSource]:
@@ -204,15 +213,21 @@ def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues
             middles = (edges[:-1] + edges[1:]) / 2
             values = np.concatenate([edges[:1], middles, [float(values[-1])]])
     held = counts > 0
-    flat = counts if held.sum() <= 1 else np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
+    flat = even = counts
+    if held.sum() > 1:
+        flat = np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
+        is_wide = plane.dtype != np.uint8
+        even = flat if is_wide else np.bincount(plane[_flat(plane, EVEN)].ravel(), minlength=len(counts))
     return MaskValues(
         file,
         values[held].astype(np.float32),
         counts[held].astype(np.uint32),
         flat[held].astype(np.uint32),
+        even[held].astype(np.uint32),
         exact,
         source.colour,
         source.alpha,
+        source.lossy,
     )
 
 
@@ -226,13 +241,18 @@ def _edges(low: float, high: float) -> np.ndarray:
     return np.linspace(bottom, top, _MOST_VALUES + 1)
 
 
-def _flat(places: np.ndarray) -> np.ndarray:
-    """Return which pixels have the same value as their four neighbours, those inside of the image."""
+def _flat(places: np.ndarray, within: int = 0) -> np.ndarray:
+    """Return which pixels differ from their four neighbours, those inside of the image, by no more than `within`."""
     flat = np.ones(places.shape, dtype=bool)
-    down = places[1:] == places[:-1]
-    right = places[:, 1:] == places[:, :-1]
+    down = _alike(places[1:], places[:-1], within)
+    right = _alike(places[:, 1:], places[:, :-1], within)
     flat[1:] &= down
     flat[:-1] &= down
     flat[:, 1:] &= right
     flat[:, :-1] &= right
     return flat
+
+
+def _alike(first: np.ndarray, second: np.ndarray, within: int) -> np.ndarray:
+    found: np.ndarray = np.maximum(first, second) - np.minimum(first, second) <= within if within else first == second
+    return found

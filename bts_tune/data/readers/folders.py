@@ -12,9 +12,11 @@ is a patient. A validation or test split without any mask is left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
@@ -36,7 +38,7 @@ from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, all_files
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import plural, quoted
+from bts_tune.text import plural
 
 _FEWEST = 3
 """Images and masks whose names are compared to find what all of them have."""
@@ -89,26 +91,17 @@ class FoldersReader(Reader):
                 }
         meanings = _meanings((*volumes, *(one for members in images.values() for one in members)), folders, issues)
         records = _all_told({split: tuple(members) for split, members in images.items()}, folders, meanings)
-        stems = Counter(volume_stem(one.image) for one in volumes)
         cases: list[Case] = []
-        for one in (meanings.told(one, folders[one.name]) for one in volumes):
+        for one in volumes:
             assert one.mask is not None
-            stem = volume_stem(one.image)
-            group = one.group or (stem if stems[stem] == 1 else "/".join((*folders[one.name], stem)))
-            cases.append(Case(one.image, one.mask, one.split, group, strata=one.strata))
+            within = folders[one.name]
+            group = meanings.group(within, volume_stem(one.image)) or ""
+            cases.append(Case(one.image, one.mask, one.split, group, strata=meanings.strata(within)))
         of_cases = slices_of(root, cases, options, issues) if cases else []
         records = {
             split: (*members, *(one for one in of_cases if one.split == split)) for split, members in records.items()
         }
         records = with_lone_groups(records, issues)
-        if options.sequence is not None:
-            message = (
-                f"--sequence {quoted(options.sequence)} has no effect, as each image here has a mask of its own; of "
-                "several sequences beside one mask, as BraTS and nnU-Net have them, it chooses one."
-            )
-            issues.append(
-                Issue("warning", "no-sequences", sources[0].images.folder.relative_to(root).as_posix(), None, message)
-            )
         return Dataset(
             root=root, layout=self.name, categories={}, records=records, issues=tuple(issues), own_splits=own
         )
@@ -283,7 +276,8 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
 
     A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
     stem differs in case or in how accents are put together; then one in another folder, unless images and masks both
-    have a folder of that name; then one whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
+    have a folder of that name, or each lies in a folder that the other does not (`P4/7` is no mask of `P3/7`); then one
+    whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
     Only one may fit each time. Where none at all fits so, what all images or all masks have more in their stems is left
     out (`P1_seg` for `P1_t1`), which is said.
     """
@@ -291,15 +285,21 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
     open_images, open_masks = dict(of_image), dict(of_mask)
     pairs: dict[_Key, _Key] = {}
-    shared = {folded(folder) for folder, _ in of_image} & {folded(folder) for folder, _ in of_mask}
+    shared = {folded(folder) for folder, _ in of_image} & {folded(folder) for folder, _ in of_mask} - {"."}
 
-    def elsewhere(key: _Key) -> _Key:
-        """Return the stem alone, but in a folder that images and masks both have: `P2/3` is no mask of `P1/3`."""
-        folder, stem = _folded(key)
-        return folder if folder in shared - {"."} else "", stem
+    def fit(image: _Key, mask: _Key) -> bool:
+        return folded(image[0]) not in shared and folded(mask[0]) not in shared and _folders_agree(image, mask)
 
-    for alike in (_itself, _bare, _folded, elsewhere, _words):
-        for image, mask in _matches(open_images, open_masks, alike):
+    steps: list[Callable[[], list[tuple[_Key, _Key]]]] = [
+        lambda: _matches(open_images, open_masks, _itself),
+        lambda: _matches(open_images, open_masks, _bare),
+        lambda: _matches(open_images, open_masks, _folded),
+        lambda: _matches(open_images, open_masks, _in_such_folders, fit),
+        lambda: _matches(open_images, open_masks, _stem_alone, fit),
+        lambda: _matches(open_images, open_masks, _words),
+    ]
+    for step in steps:
+        for image, mask in step():
             pairs[image] = mask
             del open_images[image], open_masks[mask]
     if not pairs:
@@ -314,15 +314,14 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
                 f"{of_mask[mask][0].name} for {of_image[image][0].name}."
             )
             result.issues.append(Issue("warning", "masks-by-common-name", name, None, message))
-    several: dict[_Key, list[Path]] = defaultdict(list)
-    for key, files in open_masks.items():
-        stem = one_of_several_masks(key[1])
-        if stem is not None and (key[0], stem) in of_image:
-            several[key[0], stem] += files
+    several = _further_masks(of_image, open_masks, pairs)
     lone: list[str] = []
     for key, files in of_image.items():
         name = files[0].relative_to(root).as_posix()
-        of_stem = [*of_mask.get(pairs.get(key, key), []), *several.get(key, [])]
+        of_stem = [
+            *of_mask.get(pairs.get(key, key), []),
+            *(path for one in several.get(key, []) for path in of_mask[one]),
+        ]
         if len(files) > 1 or len(of_stem) > 1:
             listed = ", ".join(f"{path.parent.name}/{path.name}" for path in (*files, *of_stem))
             message = f"several files share the stem {key[1]!r}, so image and mask cannot be paired: {listed}."
@@ -331,7 +330,7 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
             lone.append(name)
         else:
             result.records.append(SliceRecord(name, split, files[0], key[1], mask=of_stem[0]))
-    taken = {*pairs.values(), *((folder, path.stem) for (folder, _), files in several.items() for path in files)}
+    taken = {*pairs.values(), *(key for keys in several.values() for key in keys)}
     masks_left = [path for key, files in of_mask.items() if key not in taken for path in files]
     of_several = _images_with_several(images, [root / name for name in lone], masks, masks_left)
     if of_several:
@@ -339,11 +338,12 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
         lone = [name for name in lone if root / name not in of_several]
         masks_left = [path for path in masks_left if not any(path in of for of in of_several.values())]
     if lone:
-        result.issues.append(_missing_masks(root, lone, len(of_image), masks.folder, masks_left))
+        result.issues.append(_missing_masks(root, lone, len(of_image), images, masks, masks_left))
         fitting = [path for key, files in open_images.items() for path in files if masks_left]
         result.issues[-1] = _with_several(root, result.issues[-1], fitting, masks_left)
     for path in masks_left:
-        message = f"no image of the stem {path.stem!r} in {images.folder.name}/, hence not used."
+        stem = _below_and_stem(masks, path)
+        message = f"no image of the stem {stem!r} in {images.folder.name}/, hence not used."
         result.issues.append(Issue("warning", "unlisted-file", path.relative_to(root).as_posix(), None, message))
     result.issues.sort(key=lambda issue: (issue.level, issue.file))
     result.records.sort(key=lambda record: record.image)
@@ -381,17 +381,47 @@ def _several_masks(root: Path, of_several: Mapping[Path, Sequence[Path]], count:
     return Issue("error", "duplicate-stem", name, None, message)
 
 
-def _missing_masks(root: Path, lone: list[str], count: int, folder: Path, left: list[Path]) -> Issue:
-    stem = Path(lone[0]).stem
-    message = f"no mask of the stem {stem!r} in {folder.name}/; a slice without a tumour needs an all-zero mask."
+def _missing_masks(root: Path, lone: list[str], count: int, images: Place, masks: Place, left: list[Path]) -> Issue:
+    stem, where = _below_and_stem(images, root / lone[0]), f"{masks.folder.name}/"
+    message = f"no mask of the stem {stem!r} in {where}; a slice without a tumour needs an all-zero mask."
     if len(lone) > 1:
-        message = f"{len(lone)} of {count} images have no mask of their stem in {folder.name}/ ({examples(lone)}); "
+        message = f"{len(lone)} of {count} images have no mask of their stem in {where} ({examples(lone)}); "
         if left:
             message += f"it holds {plural(len(left), 'file')} that fit no image, such as {left[0].name}: "
             message += "give a mask the name of its image, with _mask behind it if you like."
         else:
             message += "a slice without a tumour needs an all-zero mask."
     return Issue("error", "missing-mask", lone[0], None, message)
+
+
+def _further_masks(images: Iterable[_Key], masks: Iterable[_Key], pairs: Mapping[_Key, _Key]) -> dict[_Key, list[_Key]]:
+    """Return the masks without an image that are further ones of an image: `x_mask_1`, or `x_2` beside the mask `x`.
+
+    Where images are called `x_1` and `x_3`, `x_2` is no mask of `x`: its own image is missing.
+    """
+    of_key = {_folded(image): image for image in images}
+    of_key |= {_folded((mask[0], image[1])): image for image, mask in pairs.items()}
+    longer = {(folder, start) for folder, stem in of_key for start in _beginnings(stem)}
+    found: dict[_Key, list[_Key]] = defaultdict(list)
+    for mask in masks:
+        folder, stem = _folded(mask)
+        named = one_of_several_masks(mask[1])
+        keys = [] if named is None else [_folded((mask[0], named))]
+        keys += [key for start in _beginnings(stem) if (key := (folder, start)) not in longer]
+        image = next((of_key[key] for key in keys if key in of_key), None)
+        if image is not None and (image in pairs or named is not None):
+            found[image].append(mask)
+    return found
+
+
+def _beginnings(stem: str) -> list[str]:
+    """Return what stands before each separator in a stem, the longest first."""
+    return [stem[: match.start()] for match in reversed(list(re.finditer(r"[\W_]+", stem))) if match.start()]
+
+
+def _below_and_stem(place: Place, path: Path) -> str:
+    """Return the folders below a place and the stem: `P1/7` is another one than `P2/7`."""
+    return (path.parent.relative_to(place.folder) / path.stem).as_posix()
 
 
 def _with_several(root: Path, issue: Issue, lone: Sequence[Path], left: Sequence[Path]) -> Issue:
@@ -420,6 +450,32 @@ def _folded(key: _Key) -> _Key:
     return folded(key[0]), folded(bare(key[1]))
 
 
+def _in_such_folders(key: _Key) -> tuple[frozenset[str], str]:
+    return _places(key[0]), _folded(key)[1]
+
+
+def _stem_alone(key: _Key) -> str:
+    return _folded(key)[1]
+
+
+def _folders_agree(image: _Key, mask: _Key) -> bool:
+    """Return whether one of the two lies in no folder that the other does not lie in too."""
+    of_image, of_mask = _places(image[0]), _places(mask[0])
+    return of_image <= of_mask or of_mask <= of_image
+
+
+@cache
+def _places(folder: str) -> frozenset[str]:
+    """Return the names of the folders, without words for images and masks: `P1_masks` is the place that `P1` is."""
+    places: set[str] = set()
+    for part in folders_between(Path(folder).parts):
+        if meaning(part) is None:
+            words = split_words(folded(part), digits=True)
+            kept = [word for word in words if (said := meaning(word)) is None or said.in_a_pair]
+            places.add(" ".join(kept))
+    return frozenset(places - {""})
+
+
 def _words(key: _Key) -> _Key:
     """Return the words of folders and stem, numbers without zeros before them; folders of images and masks say none."""
     folders = [part for part in folders_between(Path(key[0]).parts) if meaning(part) is None]
@@ -439,7 +495,7 @@ def _by_what_differs(images: Mapping[_Key, list[Path]], masks: Mapping[_Key, lis
     by_rest = {rest: key for key, rest in of_mask.items()}
     found = {key: by_rest[rest] for key, rest in of_image.items() if rest and rest in by_rest}
     is_whole = len(found) == len(images) == len(set(of_image.values())) and len(by_rest) == len(masks)
-    return found if is_whole else {}
+    return found if is_whole and all(_folders_agree(*one) for one in found.items()) else {}
 
 
 def _distinct(keys: Iterable[_Key]) -> dict[_Key, tuple[str, ...]]:
@@ -460,21 +516,25 @@ def _says_nothing(word: str, other: str) -> bool:
 
 
 def _matches(
-    images: dict[_Key, list[Path]], masks: dict[_Key, list[Path]], key: Callable[[_Key], _Key]
+    images: Mapping[_Key, list[Path]],
+    masks: Mapping[_Key, list[Path]],
+    alike: Callable[[_Key], Hashable],
+    fit: Callable[[_Key, _Key], bool] | None = None,
 ) -> list[tuple[_Key, _Key]]:
-    """Return the keys of images and masks that are alike, where only one of each is."""
-    of_image, of_mask = _grouped(images, key), _grouped(masks, key)
-    return [
-        (found[0], of_mask[name][0])
-        for name, found in of_image.items()
-        if len(found) == 1 and len(of_mask.get(name, ())) == 1
-    ]
+    """Return the keys of images and masks that are alike, and fit, where only one of each does."""
+    of_image, of_mask = _grouped(images, alike), _grouped(masks, alike)
+    found: list[tuple[_Key, _Key]] = []
+    for name in of_image.keys() & of_mask.keys():
+        both = [(image, mask) for image in of_image[name] for mask in of_mask[name] if fit is None or fit(image, mask)]
+        times = Counter(image for image, _ in both), Counter(mask for _, mask in both)
+        found += [(image, mask) for image, mask in both if times[0][image] == times[1][mask] == 1]
+    return sorted(found)
 
 
-def _grouped(keys: Iterable[_Key], key: Callable[[_Key], _Key]) -> dict[_Key, list[_Key]]:
-    groups: dict[_Key, list[_Key]] = defaultdict(list)
+def _grouped(keys: Iterable[_Key], alike: Callable[[_Key], Hashable]) -> dict[Hashable, list[_Key]]:
+    groups: dict[Hashable, list[_Key]] = defaultdict(list)
     for one in keys:
-        groups[key(one)].append(one)
+        groups[alike(one)].append(one)
     return groups
 
 
@@ -498,12 +558,25 @@ def with_lone_groups(
 ) -> dict[str, tuple[SliceRecord, ...]]:
     """Return the records such that all have a group where some have: a slice without a patient is its own.
 
+    An issue says how many these are, and where two patients differ in letter case alone.
+
     Args:
         records: by split.
         issues: one that says how many these are is added to them.
         lack: what such slices lack.
         cure: what to do with one.
     """
+    written: dict[str, set[str]] = defaultdict(set)
+    for group in sorted({one.group for members in records.values() for one in members if one.group is not None}):
+        written[folded(group)].add(group)
+    unlike = [" and ".join(sorted(names)) for names in written.values() if len(names) > 1]
+    if unlike:
+        name = next(one.name for members in records.values() for one in members if one.group is not None)
+        message = (
+            f"{plural(len(unlike), 'patient')} ({examples(unlike)}) differ in letter case alone and count as two each; "
+            "where they are one, write them alike or give the patients with --group-by."
+        )
+        issues.append(Issue("warning", "patients-by-case", name, None, message))
     alone = [record.name for members in records.values() for record in members if record.group is None]
     if not alone or len(alone) == sum(map(len, records.values())):
         return records

@@ -137,8 +137,8 @@ def _way(folder: Path, path: Path) -> Folders:
 
 
 def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:
-    patient = meanings.patient(way) or mask_of(volume_stem(case.mask)) or case.mask.name
-    return replace(case, group=patient, strata=meanings.strata(way))
+    group = meanings.group(way, mask_of(volume_stem(case.mask)) or case.mask.name) or ""
+    return replace(case, group=group, strata=meanings.strata(way))
 
 
 def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:

@@ -9,7 +9,7 @@ from itertools import permutations
 
 import numpy as np
 
-from bts_tune.data.mask_rule import IGNORED, SMALL_LABEL
+from bts_tune.data.mask_rule import IGNORED, SMALL_LABEL, is_one_of
 from bts_tune.errors import DataError
 
 MAX_VOXELS = 200_000_000
@@ -130,7 +130,7 @@ def filled_slices(
             see `bts_tune.data.mask_rule`.
     """
     if labels is not None:
-        tumour = np.isin(mask, labels)
+        tumour = is_one_of(mask, labels)
     else:
         tumour = mask != 0
         for value in (*ignored, *_ignored_in(mask, plane)):

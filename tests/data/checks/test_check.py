@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -118,6 +119,14 @@ def test_a_name_that_no_file_system_allows_is_a_missing_image(tmp_path: Path) ->
     content["images"][0]["file_name"] = "x" * 1000 + ".png"
     write_json(root / "train", content)
     assert "missing-image" in [one.code for one in check(root).errors]
+
+
+def test_blank_slices_are_no_duplicates(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    for name in ("train/0.png", "train/2.png", "valid/1.png"):
+        pixels = cv2.imread(str(root / name))
+        write_image(root / name, np.zeros_like(pixels))
+    assert not [code for _, code, *_ in codes(check(root)) if code.startswith("duplicate")]
 
 
 def test_duplicates_within_and_across_splits(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 from bts_tune.data.layout.patients import FolderMeanings, Placed
 from bts_tune.data.records import Issue
 
+TUMOURS = ("glioma", "meningioma", "pituitary")
+
 
 def placed(*folders: str, count: int = 4, stem: str = "{number}", splits: tuple[str, ...] = ("train",)) -> list[Placed]:
     """Return slices in each folder, in each split; their stems go on from folder to folder, or are those of `stem`."""
@@ -117,3 +119,61 @@ def test_a_folder_without_patients_beside_those_of_patients() -> None:
     assert [meanings.patient((name,)) for name in ("TCGA_1", "TCGA_2", "normal")] == ["TCGA_1", "TCGA_2", None]
     assert meanings.patient(()) is None
     assert meanings.strata(("normal",)) == (("tumour", "none"),)
+
+
+@pytest.mark.parametrize(
+    ("folders", "patients", "strata"),
+    [
+        (("P01_axial", "P01_coronal", "P02_axial"), {"P01", "P02"}, ["plane axial", "plane coronal"]),
+        (("sub-01_T1", "sub-01_T2", "sub-02_T1"), {"sub-01", "sub-02"}, ["sequence t1", "sequence t2"]),
+        (
+            ("glioma_001", "glioma_002", "meningioma_001"),
+            {"glioma_001", "glioma_002", "meningioma_001"},
+            ["tumour glioma", "tumour meningioma"],
+        ),
+        (("Healthy01", "Healthy02", "tumor_01"), {"Healthy01", "Healthy02", "tumor_01"}, ["tumour none"]),
+        (("1_glioma", "2_meningioma", "3_pituitary"), {None}, [f"tumour {of}" for of in sorted(TUMOURS)]),
+    ],
+)
+def test_a_number_beside_the_name_of_a_kind_is_a_patients(
+    folders: tuple[str, ...], patients: set[str | None], strata: list[str]
+) -> None:
+    assert told(placed(*folders)) == (patients, strata, [])
+
+
+def groups(*folders: str) -> list[str | None]:
+    members = placed(*folders, count=1)
+    meanings = FolderMeanings(members, [], "x")
+    return [meanings.group(one.folders) for one in members]
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("glioma/P1", "meningioma/P1", "glioma/P2"), ["glioma/P1", "meningioma/P1", "P2"]),
+        (("HGG/P1", "LGG/P1", "HGG/P2"), ["high/P1", "low/P1", "P2"]),
+        (("site1/P1", "site2/P1", "site1/P2"), ["site1/P1", "site2/P1", "P2"]),
+        (("batch_1/P1", "batch_2/P1", "batch_1/P2"), ["P1", "P1", "P2"]),
+        (("yes/P1", "no/P1", "yes/P2"), ["P1", "P1", "P2"]),
+        (("axial/P1", "coronal/P1", "axial/P2"), ["P1", "P1", "P2"]),
+        (
+            ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000"),
+            [*["BraTS-GLI-00005"] * 2, "BraTS-GLI-00006"],
+        ),
+        (("Jose\u0301", "Jos\u00e9", "P1"), ["Jos\u00e9", "Jos\u00e9", "P1"]),
+    ],
+)
+def test_what_slices_are_kept_together_by(folders: tuple[str, ...], expected: list[str]) -> None:
+    assert groups(*folders) == expected
+
+
+def test_a_volume_in_no_patients_folder_is_called_after_its_kind_too() -> None:
+    meanings = FolderMeanings(placed("glioma", "meningioma"), [], "x")
+    assert [meanings.group((kind,), "v0") for kind in ("glioma", "meningioma")] == ["glioma/v0", "meningioma/v0"]
+
+
+def test_folders_within_those_of_patients_that_may_be_the_patients_are_said() -> None:
+    patients, _, (issue,) = told(placed("kaggle_3m/TCGA_1", "kaggle_3m/TCGA_2", "lgg-3m/TCGA_1"))
+    assert (patients, issue.code) == ({"kaggle_3m", "lgg-3m"}, "folders-as-patients")
+    assert "those within (TCGA_1, TCGA_2) for their scans" in issue.message
+    assert told(placed("P1/scan", "P2/scan"))[2] == []

@@ -88,8 +88,11 @@ def test_one_among_many_is_read_by_the_same_rule(tmp_path: Path, kind: MaskKind)
         ("alpha alone", ["9 of 9 masks, such as train/masks/s0.png, hold their tumour in the alpha channel alone"]),
         ("the images", ["the mask train/masks/s0.png is the image itself"]),
         ("BraTS labels and 255 to ignore", ["255 stands beside the labels 1 and 4 in 9 of 9 masks", "'ignore'"]),
+        ("0 and 255, and a label in a few", ["255 stands beside the label 1 in 2 of the 9 masks that hold it"]),
+        ("labels up to 255 in a JPEG", ["9 of 9 masks, such as train/masks/s0.jpg, hold values between labels (0, 12"]),
         ("lossy but for one of 0 and 1", ["train/masks/s0.png holds no value above 1", "others are cut at 127.5"]),
         ("a label that is nowhere", ["--tumor-labels 7: no mask holds it; they hold 0 and 255."]),
+        ("a fraction that is nowhere", ["--tumor-labels 0.33: no mask holds it; they hold 0 and 0.333333."]),
         ("floats of 16 bits", ["train/masks/s0.tif: holds 16-bit floating-point values"]),
         ("five channels", ["train/masks/s0.tif: has 5 channels"]),
     ],
@@ -157,6 +160,20 @@ def test_the_rule_is_that_of_all_masks_whatever_their_order_and_split(tmp_path: 
     assert judge_masks(values).rule == judge_masks(dict(reversed(values.items()))).rule == MaskRule()
     assert judge_masks({}).rule == MaskRule()
     assert judge_masks({}).number == 0
+
+
+@pytest.mark.parametrize("quality", [80, 75, 60, 40])
+def test_blocks_that_webp_keeps_or_fills_with_1_are_no_labels(quality: int) -> None:
+    values = {}
+    for number in range(10):
+        mask = np.zeros((64, 64), dtype=np.uint8)
+        if number == 0:
+            mask[16:40, 16:48] = 255
+        data = cv2.imencode(".webp", mask, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        values[str(number)] = mask_values(*mask_plane(data, "a"), "a")
+    judged = judge_masks(values)
+    assert {issue.level for issue in judged.issues} <= {"warning"}
+    assert [judged.rule.share(one) for one in values.values()] == [768 / 64**2, *[0] * 9]
 
 
 def test_maps_of_low_probabilities_hold_no_tumour(tmp_path: Path) -> None:

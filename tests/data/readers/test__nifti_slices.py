@@ -126,7 +126,7 @@ def test_sequences_beside_their_segmentation(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     dataset = open_dataset(tmp_path, sequence="T2F")
     assert {record.image.name[-10:] for record in dataset} == {"t2f.nii.gz"}
-    assert {record.group for record in dataset} == {"BraTS-GLI-00000-000", "BraTS-GLI-00001-000"}
+    assert {record.group for record in dataset} == {"BraTS-GLI-00000", "BraTS-GLI-00001"}  # without the visit
 
 
 @pytest.mark.parametrize("layout", ["pairs", "nnunet"])
@@ -320,7 +320,6 @@ def test_folders_of_images_and_masks_by_patient_or_by_kind(
     assert {record.group for record in dataset} == patients
 
 
-def test_a_sequence_that_cannot_be_chosen_is_said(tmp_path: Path) -> None:
-    root = write_volumes(tmp_path, 1)
-    (issue,) = open_dataset(root, sequence="flair").issues
-    assert (issue.code, issue.level) == ("no-sequences", "warning")
+def test_a_sequence_cannot_be_chosen_where_each_image_has_a_mask_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no sequences to choose from in image/mask folders"):
+        open_dataset(write_volumes(tmp_path, 1), sequence="flair")

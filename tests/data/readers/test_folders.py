@@ -392,6 +392,56 @@ def test_a_mask_of_another_patient_is_none(tmp_path: Path) -> None:
     assert found == [("missing-mask", "images/P1/2.png"), ("unlisted-file", "masks/P2/2.png")]
 
 
+@pytest.mark.parametrize("image", ["images/{p}/{n}.png", "images/{p}_images/{n}.png"])
+def test_a_patient_without_masks_is_given_none_of_a_patient_without_images(tmp_path: Path, image: str) -> None:
+    mask = image.replace("images", "masks")
+    slices = [{"p": patient, "n": number} for patient in ("P1", "P2", "P3", "P4") for number in range(2)]
+    root = write_slices(tmp_path, *((image.format(**one), mask.format(**one)) for one in slices))
+    for number in range(2):
+        (root / mask.format(p="P3", n=number)).unlink()
+        (root / image.format(p="P4", n=number)).unlink()
+    assert not [name for name in areas(root) if "P3" in name]
+    assert [issue.file for issue in open_dataset(root).errors if "P3" in issue.file]
+
+
+@pytest.mark.parametrize(("image", "mask"), [("P{n}/t1", "P{n}"), ("P{n}_img", "P{n}_seg"), ("P{n}", "{n}/seg/P{n}")])
+def test_masks_may_lie_in_a_folder_more_or_less(tmp_path: Path, image: str, mask: str) -> None:
+    names = [(f"images/{image}/{n}.png".format(n=n), f"masks/{mask}/{n}.png".format(n=n)) for n in range(4)]
+    root = write_slices(tmp_path, *names)
+    assert areas(root) == {name: 10 * (n + 1) for n, (name, _) in enumerate(names)}
+
+
+def test_patients_that_differ_in_letter_case_alone_are_said(tmp_path: Path) -> None:
+    names = [f"{folder}/{number}.png" for number, folder in enumerate(("p1", "P1", "P2"))]
+    dataset = open_dataset(write_slices(tmp_path, *((f"images/{name}", f"masks/{name}") for name in names)))
+    assert [(issue.code, "(P1 and p1)" in issue.message) for issue in dataset.issues] == [("patients-by-case", True)]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "further"),
+    [
+        ("{n}a.png", "{n}a_mask.png", "{n}a_mask_1.png"),
+        ("{n}a_img.png", "{n}a_mask.png", "{n}a_mask_1.png"),
+        ("{n}A.PNG", "{n}a_mask.png", "{n}a_mask_1.png"),
+        ("{n}a.png", "{n}a.png", "{n}a_2.png"),
+        ("{n}a.png", "{n}a_mask.png", "{n}a_lesion2_mask.png"),
+    ],
+)
+def test_further_masks_of_an_image_are_an_error(tmp_path: Path, image: str, mask: str, further: str) -> None:
+    names = [(f"images/{image}".format(n=n), f"masks/{mask}".format(n=n)) for n in range(4)]
+    root = write_slices(tmp_path, *names)
+    write_image(root / "masks" / further.format(n=1), np.full((40, 60), 255, dtype=np.uint8))
+    (issue,) = open_dataset(root).issues
+    assert (issue.level, issue.code, issue.file) == ("error", "duplicate-stem", names[1][0])
+    assert f"masks/{further.format(n=1)}" in issue.message
+
+
+def test_a_mask_named_as_images_are_is_no_further_one(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"images/{name}.png", f"masks/{name}.png") for name in ("a", "a_1", "a_2", "a_3")))
+    (root / "images" / "a_2.png").unlink()
+    assert [(one.level, one.file) for one in open_dataset(root).issues] == [("warning", "masks/a_2.png")]
+
+
 def test_masks_that_lie_flat_beside_images_in_folders(tmp_path: Path) -> None:
     pairs = [(f"images/P{number % 2}/{number}.png", f"masks/{number}.png") for number in range(4)]
     root = write_slices(tmp_path, ("images/top.png", "masks/top.png"), *pairs)
