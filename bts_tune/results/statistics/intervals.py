@@ -315,7 +315,7 @@ def wilcoxon(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None 
         groups: the group of each image, [N].
 
     Returns:
-        The p value; 1 where no image differs; None where no image holds a tumour.
+        The p value; 1 where no image differs; None where no image holds a tumour at the image sizes of both.
     """
     difference = _differences(sums, reference, groups)
     if not len(difference):
@@ -335,9 +335,12 @@ def favours_first(sums: Floats, reference: Floats, groups: Sequence[Hashable] | 
 
 
 def _differences(sums: Floats, reference: Floats, groups: Sequence[Hashable] | None) -> Floats:
-    """Return the difference in Dice of each image that holds a tumour, or the mean of each group of images."""
+    """Return the difference in Dice of each image that holds a tumour, or the mean of each group of images.
+
+    A small tumour can vanish at a smaller image size: an image counts where it holds a tumour at the sizes of both.
+    """
     one, other = (replicates[~np.isnan(replicates[:, 0, 0])] for replicates in (sums, reference))
-    chosen = has_tumour(other[0])
+    chosen = has_tumour(one[0]) & has_tumour(other[0])
     difference = image_dice(one[:, chosen]).mean(axis=0) - image_dice(other[:, chosen]).mean(axis=0)
     if groups is None:
         return np.asarray(difference)
@@ -346,7 +349,13 @@ def _differences(sums: Floats, reference: Floats, groups: Sequence[Hashable] | N
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p values corrected for their number (Holm, Scand. J. Statist. 1979), in the order given."""
+    """Return the p values corrected for their number (Holm, Scand. J. Statist. 1979), in the order given.
+
+    Raises:
+        ValueError: one is NaN, which has no place in their order.
+    """
+    if np.isnan(p_values).any():
+        raise ValueError("A p value is NaN.")
     count = len(p_values)
     corrected = [0.0] * count
     highest = 0.0

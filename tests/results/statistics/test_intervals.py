@@ -324,6 +324,20 @@ def test_wilcoxon_is_scipys_on_the_images_that_hold_a_tumour() -> None:
     assert wilcoxon(twice[0], twice[1], groups) == pytest.approx(wilcoxon(one, other))
 
 
+def test_an_image_whose_tumour_vanishes_at_the_other_size_is_left_out() -> None:
+    sums = trials(0.7, 0.6)
+    smaller = sums.copy()
+    smaller[0, :, 0] = 0
+    expected = wilcoxon(sums[0][:, 1:], sums[1][:, 1:])
+    assert wilcoxon(smaller[0], smaller[1]) == wilcoxon(smaller[1], smaller[0]) == expected
+    assert favours_first(smaller[0], smaller[1])
+
+
+def test_holm_refuses_what_is_no_number() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        holm([0.01, float("nan")])
+
+
 def test_holm_against_a_worked_example() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
