@@ -52,7 +52,7 @@ def estimate_disk_usage(
         folds: how often each named trial is run.
     """
     largest = max(parameters.values()) * BYTES_OF_A_FIGURE
-    averages = {named.in_full.weight_average for named in space.named}
+    averages: set[str] = {named.in_full.weight_average for named in space.named}
     if space.search is not None:
         averages |= space.search.all_weight_averages()
     # The average stands beside the weights that it is made of.
