@@ -132,7 +132,7 @@ class Run:
         device: str = "auto",
         ensemble: bool = False,
         tta: bool = False,
-        formats: Sequence[str] = (),
+        formats: str | Sequence[str] = (),
         batch_size: int = 8,
     ) -> list[Prediction]:
         """Write a mask and an overlay for each image or volume, and `predictions.csv`; return what was written.
@@ -144,8 +144,8 @@ class Run:
                 same shape and affine; of a DICOM series `<series>_mask.dcm` is a DICOM SEG. Their overlay shows the
                 slice with most tumour.
             trial, device, ensemble, tta: as for `best_model`.
-            formats: of the masks, in place of those: 'png' (of a volume a folder of slices), 'nifti' (of NIfTI and
-                DICOM), 'dicom-seg' (of DICOM), 'coco' (`predictions.json`, of images).
+            formats: of the masks, one or several, in place of those: 'png' (of a volume a folder of slices),
+                'nifti' (of NIfTI and DICOM), 'dicom-seg' (of DICOM), 'coco' (`predictions.json`, of images).
             batch_size: images, or slices of a volume, that go through the network together.
 
         Raises:
@@ -158,7 +158,8 @@ class Run:
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         plane = plane_of_slices(self.folder)
         paths = [Path(one) for one in listed]
-        return list(predict(model, paths, Path(out), plane=plane, formats=formats, batch_size=batch_size))
+        asked = [formats] if isinstance(formats, str) else formats
+        return list(predict(model, paths, Path(out), plane=plane, formats=asked, batch_size=batch_size))
 
     def export(
         self,

@@ -90,7 +90,11 @@ class ResolvedSearch:
 
     def all_sizes(self) -> list[dict[str, Any]]:
         """Return every combination of the fields that a sampled trial's memory depends on, each once."""
-        return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size"))
+        return self._combinations(("decoder", "encoder", "image_size", "channels", "batch_size", "precision"))
+
+    def all_weight_averages(self) -> set[str]:
+        """Return every average of the weights that a sampled trial can keep."""
+        return {fields["weight_average"] for fields in self._combinations(("weight_average",))}
 
     def all_batches(self) -> list[tuple[float, int]]:
         """Return every share of the training images with every batch size that a sampled trial can have, each once."""

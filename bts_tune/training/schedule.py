@@ -17,8 +17,8 @@ class Schedule:
     `constant` never changes; `cosine` falls from the learning rate to 0 along half a cosine (Loshchilov and Hutter
     2017, without restarts); `one-cycle` rises for 30 % of the steps to the learning rate and falls to almost 0 (Smith
     and Topin 2018, torch's defaults, but momentum stays as configured); `plateau` halves the rate whenever the
-    objective has not improved for a tenth of the budget, but at least two epochs. The first three follow
-    steps, the last one epochs.
+    objective has not improved for more than a tenth of the budget, and more than two epochs; an improvement by less
+    than 0.01 % of the best value is none. The first three follow steps, the last one epochs.
     """
 
     def __init__(self, config: OptimizationPart, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -175,7 +176,7 @@ def evaluate_models(
         if record in kept:
             write_atomically(folder.samples_file(record.trial), result.samples)
         if result.test:
-            folder.append_event("evaluated", record.trial, metrics=result.test)
+            folder.append_event("evaluated", record.trial, metrics=_finite(result.test, record.trial, console))
         write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
     left.say_if_no_ensemble(console)
     _evaluate_variants(folder, _variants(folder, left.measured, left.members, options), inputs, nodes, console)
@@ -318,6 +319,15 @@ def _variants(
     return [one for one in found if not is_measured(one)]
 
 
+def _finite(metrics: Mapping[str, float | None], what: str, console: Console) -> dict[str, float | None]:
+    """Return metrics with None for what is no finite number, which the record has no place for, and say which."""
+    lost = [name for name, value in metrics.items() if value is not None and not math.isfinite(value)]
+    if lost:
+        names = ", ".join(lost)
+        console.print(f"{what}: not a finite number, so left empty: {names}.", highlight=False, markup=False)
+    return {name: None if name in lost else value for name, value in metrics.items()}
+
+
 def _evaluate_variants(
     folder: RunFolder, variants: Sequence[_Variant], inputs: TrialInputs, nodes: Nodes, console: Console
 ) -> None:
@@ -337,7 +347,7 @@ def _evaluate_variants(
             "variant",
             one.trial,
             variant=one.name,
-            metrics=found.metrics,
+            metrics=_finite(found.metrics, f"{one.name} {one.trial}", console),
             seconds=found.seconds,
             members=[record.trial for record in one.members],
             **({} if found.postprocessing is None else asdict(found.postprocessing)),

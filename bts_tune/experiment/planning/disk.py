@@ -52,7 +52,11 @@ def estimate_disk_usage(
         folds: how often each named trial is run.
     """
     largest = max(parameters.values()) * BYTES_OF_A_FIGURE
-    state = largest * (1 + OPTIMIZER_STATES)
+    averages: set[str] = {named.in_full.weight_average for named in space.named}
+    if space.search is not None:
+        averages |= space.search.all_weight_averages()
+    # The average stands beside the weights that it is made of.
+    state = largest * (1 + OPTIMIZER_STATES + (bool(averages - {"none"})))
     baselines = [named for named in space.named if named.baseline]
     seeds = Counter(named.name for named in space.named)
     kept = sum(

@@ -89,11 +89,11 @@ def jobs_of_plan(plan: Plan, space: ResolvedSpace) -> list[Job]:
 
 def _searched(search: ResolvedSearch, count: float) -> list[Job]:
     models = search.all_models()
-    fields = TrialConfig().to_dict() | {
-        name: search.fields[name]
-        for name in ("image_size", "train_share", "batch_size", "precision", "epochs")
-        if name in search.fields
-    }
+    names = ["image_size", "channels", "train_share", "batch_size", "precision", "epochs"]
+    freezing = ("freeze", "freeze_stages", "freeze_epochs")
+    if not search.parameters.keys() & set(freezing):  # each is allowed with some values of the others only
+        names += freezing
+    fields = TrialConfig().to_dict() | {name: search.fields[name] for name in names if name in search.fields}
     return [
         Job(
             TrialConfig.parse({**fields, "decoder": decoder, "encoder": encoder}, search.where),

@@ -40,9 +40,14 @@ def read_earlier(
         raise ConfigError(f"{where}: it was made on another dataset or another split, so it tells nothing here.")
     if earlier is None:
         raise ConfigError(f"{where}: it searched nothing; name a run of the same space.")
-    if earlier.parameters != search.parameters:
-        names = sorted({*earlier.parameters, *search.parameters})
-        name = next(n for n in names if earlier.parameters.get(n) != search.parameters.get(n))
+    # A description is for readers of the space, and changes nothing of what is drawn.
+    searched, searches = (
+        {name: one.model_copy(update={"description": ""}) for name, one in space.parameters.items()}
+        for space in (earlier, search)
+    )
+    if searched != searches:
+        names = sorted({*searched, *searches})
+        name = next(n for n in names if searched.get(n) != searches.get(n))
         raise ConfigError(f"{where}: its search space is another one: parameter {name!r} differs.")
     for name in dict.fromkeys([*FIELDS, *earlier.fields, *search.fields]):  # a loss has parameters of its own
         before, here = earlier.fields.get(name), search.fields.get(name)

@@ -32,8 +32,11 @@ class _Way:
     """One way to use a configuration's models: the scores of its trainings, or of all of them as one."""
 
     title: str
-    scores: Sequence[Scores]
+    scores: Mapping[str, Scores]
+    """By trial; those of an ensemble stand with one of its trainings."""
     seconds: float | None
+    plain: Mapping[str, Scores]
+    """The same trainings as they are, which it is compared with."""
 
 
 @SECTIONS.register("ways-of-prediction")
@@ -51,8 +54,9 @@ class WaysOfPrediction(Section):
         if not ways:
             return
         yield paragraph(
-            "The same trained models, used in other ways. 'Gained' compares each with the plain models on the same "
-            "images; where its interval includes zero, the difference may be chance. The ranking does not use this. ",
+            "The same trained models, used in other ways. 'Gained' compares each with the same trainings as they are, "
+            "on the same images. Where only some trainings were measured in a way, their number stands there. Where "
+            "the interval includes zero, the difference may be chance. The ranking does not use this. ",
             Code("bts-tune predict"),
             " has the options ",
             Code("--tta"),
@@ -85,8 +89,10 @@ class WaysOfPrediction(Section):
 
 def _ways(one: Configuration, comparison: Comparison, names: Mapping[str, str]) -> list[_Way]:
     """Return the plain models, then the other ways that were measured; `names` are those of the trials."""
-    plain = [comparison.scores[record.trial] for record in one.trials if record.trial in comparison.scores]
-    found = [_Way(_WAYS[""], plain, None)] if plain else []
+    plain = {
+        record.trial: comparison.scores[record.trial] for record in one.trials if record.trial in comparison.scores
+    }
+    found = [_Way(_WAYS[""], plain, None, plain)] if plain else []
     for name, title in _WAYS.items():
         measured = [record for record in one.trials if (record.trial, name) in comparison.variants]
         if measured and found:
@@ -94,13 +100,15 @@ def _ways(one: Configuration, comparison: Comparison, names: Mapping[str, str]) 
             members = max((variant["members"] for variant in recorded), key=len)
             others = sorted({names.get(trial, trial) for trial in members} - {one.name})
             seconds = sum(variant["seconds"] for variant in recorded) / len(recorded)
-            scores = [comparison.variants[record.trial, name] for record in measured]
+            scores = {record.trial: comparison.variants[record.trial, name] for record in measured}
+            used = {trial for variant in recorded for trial in variant["members"]}
+            same = {trial: score for trial, score in plain.items() if trial in used}
             words = {
                 "members": f"{len(members)}, with {', '.join(others)}" if others else str(len(members)),
                 "threshold": _range([variant.get("threshold") for variant in recorded]),
                 "smallest": _range([variant.get("smallest_region") for variant in recorded], percent=True),
             }
-            found.append(_Way(title.format(**words), scores, seconds))
+            found.append(_Way(title.format(**words), scores, seconds, same))
     return found
 
 
@@ -112,30 +120,38 @@ def _range(values: Sequence[float | None], percent: bool = False) -> str:
 
 
 def _rows(name: str, ways: Sequence[_Way], split: str, groups: Mapping[str, str]) -> list[list[str]]:
-    parts = [[one.splits[split] for one in way.scores if split in one.splits] for way in ways]
-    measured = [(way, found) for way, found in zip(ways, parts, strict=True) if found]
+    every = _of_split(ways[0].scores, split)
+    pairs = [(way, _of_split(way.plain, split), _of_split(way.scores, split)) for way in ways]
+    measured = [(way, plain, found) for way, plain, found in pairs if plain and found]
     if len(measured) < 2 or measured[0][0] is not ways[0]:
         return []
-    tables = [[_sums(one) for one in found] for _, found in measured]
-    if len({len(one) for found in tables for one in found}) != 1:
+    splits = [one for _, plain, found in measured for one in (*plain.values(), *found.values())]
+    if len({len(one.names) for one in splits}) != 1:
         return []  # of different folds
-    sums = np.full((len(tables), max(map(len, tables)), *tables[0][0].shape), np.nan)
-    for place, found in enumerate(tables):
-        sums[place, : len(found)] = found
-    images = {tuple(sorted(one.names)) for _, found in measured for one in found}
+    images = {tuple(sorted(one.names)) for one in splits}
     names = images.pop()  # trainings of several folds have images of their own
     units = [groups[image] for image in names] if not images and groups.keys() >= set(names) else None
-    compared = resample(sums, groups=units)
     rows = []
-    for place, (way, _) in enumerate(measured):
+    for place, (way, plain, found) in enumerate(measured):
+        trainings = list(dict.fromkeys((*plain, *found)))
+        sums = np.full((2, len(trainings), len(names), len(SUMS)), np.nan)
+        for which, scores in enumerate((plain, found)):
+            for trial, one in scores.items():
+                sums[which, trainings.index(trial)] = _sums(one)
+        compared = resample(sums, groups=units)
         gains = [MISSING] * 4
         if place:
-            dice, iou = compared.dice_gain[place], compared.iou_gain[place]
+            dice, iou = compared.dice_gain[1], compared.iou_gain[1]
             gains = [gained(dice.value), interval(dice, signed=True), gained(iou.value), interval(iou, signed=True)]
-        loss = compared.dice_loss[place]
-        cells = [metric(loss.value), interval(loss), metric(compared.iou[place].value)]
-        rows.append([name, way.title, *cells, *gains, MISSING if way.seconds is None else duration(way.seconds)])
+        loss = compared.dice_loss[1]
+        title = way.title if len(plain) == len(every) else f"{way.title} ({len(plain)} of {len(every)} trainings)"
+        cells = [metric(loss.value), interval(loss), metric(compared.iou[1].value)]
+        rows.append([name, title, *cells, *gains, MISSING if way.seconds is None else duration(way.seconds)])
     return rows
+
+
+def _of_split(scores: Mapping[str, Scores], split: str) -> dict[str, SplitScores]:
+    return {trial: one.splits[split] for trial, one in scores.items() if split in one.splits}
 
 
 def _sums(split: SplitScores) -> NDArray[np.float64]:

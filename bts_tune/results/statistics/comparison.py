@@ -311,6 +311,13 @@ def _compare(
     }
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
     shows_tumour = has_tumour(next(iter(kept[0][1].values())))
+    with_tumour = [has_tumour(next(iter(replicates.values()))) for _, replicates in kept]
+    for place, one in enumerate(found):
+        if vanished := int((with_tumour[place] != with_tumour[reference]).sum()):
+            missing.append(
+                f"Images that show a tumour at the image size of only one of {one.name} and {found[reference].name} "
+                f"are left out of the paired test of the two on the {split} split: {vanished}."
+            )
     return SplitComparison(
         configurations=found,
         reference=reference,

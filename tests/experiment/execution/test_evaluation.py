@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bts_tune.config import PreprocessingPart
 from bts_tune.experiment.execution.evaluation import (
     _drop_others,
+    _finite,
     _kept,
     _measured,
     _variants,
@@ -143,3 +145,16 @@ def save_model(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "model.json").write_text(json.dumps({"sha256": hashlib.sha256(b"weights").hexdigest()}))
+
+
+def test_a_metric_that_is_no_finite_number_is_left_empty_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = {"test_dice_loss": 0.5, "test_mine": float("nan"), "test_other": float("inf"), "test_empty": None}
+    found = _finite(metrics, "unet-b0-s0", Console(width=200))
+    assert capsys.readouterr().out == "unet-b0-s0: not a finite number, so left empty: test_mine, test_other.\n"
+    folder = write_run(tmp_path / "run", make_search(epochs=3))
+    trial = folder.trials()[0].trial
+    folder.append_event("evaluated", trial, metrics=found)
+    expected = {"test_dice_loss": 0.5, "test_mine": None, "test_other": None, "test_empty": None}
+    assert next(one.test for one in folder.trials() if one.trial == trial) == expected

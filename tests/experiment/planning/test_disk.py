@@ -27,6 +27,11 @@ def test_more_trials_at_a_time_and_larger_models_need_more() -> None:
     assert estimate_disk_usage(load_space("baseline").resolve(seeds=range(9)), SIZES, 1).logs > one.logs
 
 
+def test_an_average_of_the_weights_is_kept_beside_them() -> None:
+    space = load_space("baseline").resolve(overrides={"weight_average": "ema"})
+    assert estimate_disk_usage(space, SIZES, 1).running == 4 * 32_000_000 * 9, "in both states"
+
+
 def test_what_is_free_is_enough_or_refused_with_both_figures(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     folder = tmp_path / "not" / "there" / "yet"

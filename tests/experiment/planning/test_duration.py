@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bts_tune.config import TrialConfig
@@ -58,6 +60,16 @@ def test_a_search_and_its_final_stage_are_shared_out_among_the_models() -> None:
     jobs = jobs_of_space(space)
     assert sum(job.count for job in jobs) == pytest.approx(3 + 40 + (3 + 2) * 3)
     assert len({(job.config.decoder, job.config.encoder) for job in jobs}) == 32
+
+
+def test_what_is_the_same_for_all_trials_of_a_search_is_estimated_as_it_is_trained() -> None:
+    space = load_space("extended").resolve(num_trials=4)
+    assert space.search is not None
+    parameters = {name: one for name, one in space.search.parameters.items() if not name.startswith("freeze")}
+    fields = {**space.search.fields, "channels": 3, "freeze": "stages", "freeze_stages": 2}
+    search = replace(space.search, parameters=parameters, fields=fields)
+    jobs = jobs_of_space(replace(space, named=(), final=None, search=search))
+    assert {(job.config.channels, job.config.freeze_stages) for job in jobs} == {(3, 2)}
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,14 @@ def test_only_a_run_that_can_be_compared_is_learnt_from(
         read_earlier(empty, search, search, "f")
 
 
+def test_the_description_of_a_parameter_may_be_another(earlier_run: RunFolder, search: ResolvedSearch) -> None:
+    parameters = {
+        name: parameter.model_copy(update={"description": "In other words."})
+        for name, parameter in search.parameters.items()
+    }
+    assert read_earlier(earlier_run, replace(search, parameters=parameters), search, "f")["trials"]
+
+
 @pytest.mark.parametrize("kept", [[1], {"trials": [{}]}, {"trials": [{"trial": "a", "rows": 3}]}, "x"])
 def test_a_damaged_record_of_it_is_told(kept: object) -> None:
     with pytest.raises(RunError, match=r"run.json: warm_start: cannot be read"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.report.blocks import Table
@@ -43,6 +44,25 @@ def test_what_the_same_models_score_in_other_ways(tmp_path: Path) -> None:
         assert set(one.rows[0][5:]) == {"–"}
         assert str(one.rows[1][5]).startswith("+")
         assert one.rows[2][-1] == "1m05s"
+
+
+def test_a_way_is_compared_with_the_trainings_that_were_measured_in_it(tmp_path: Path) -> None:
+    one = make_baselines(epochs=3)[0]
+    trials = []
+    for seed in range(3):
+        rows = [{**row, "trial": f"one-s{seed}"} for row in one.rows]
+        trials.append(replace(one, trial=f"one-s{seed}", config={**one.config, "seed": seed}, rows=rows))
+    folder = write_run(tmp_path / "run", trials)
+    for record, quality in zip(trials, (0.7, 0.75, 0.9), strict=True):
+        write_scores(folder, record, quality)
+    last = trials[2]
+    write_variant(folder, last, "tta", 0.9, [last.trial])
+    (folder.variant_scores_file(last.trial, "tta")).write_bytes(folder.scores_file(last.trial).read_bytes())
+    plain, augmented = tables_of(folder)[0].rows
+    assert augmented[1] == "with test-time augmentation (1 of 3 trainings)"
+    assert plain[1] == "as it is"
+    assert plain[2] != augmented[2], "the plain figures are of all trainings"
+    assert float(str(augmented[5])) == float(str(augmented[7])) == 0, "of the same models, nothing is gained"
 
 
 def test_intervals_draw_groups_as_everywhere_in_the_report(tmp_path: Path) -> None:

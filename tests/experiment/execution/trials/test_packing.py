@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from bts_tune.experiment.execution.trials.packing import (
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import preprocessings
 from bts_tune.space import load_space
+from bts_tune.space.parameter import Parameter
 from tests.training.builders import tiny
 
 GIB = 2**30
@@ -63,6 +65,15 @@ def test_every_architecture_of_a_space_is_tried_whole() -> None:
     assert len(configs) == len(set(configs)) < 3 * len(pairs)
     assert {config.freeze for config in configs} == {"none"}
     assert {config.part(PreprocessingPart) for config in configs} <= set(preprocessings(space))
+
+
+def test_every_precision_that_is_searched_is_tried() -> None:
+    space = load_space("extended").resolve()
+    assert space.search is not None
+    choices = Parameter(choices=["float32", "bfloat16"])
+    search = replace(space.search, parameters={**space.search.parameters, "precision": choices})
+    configs = largest_configurations(replace(space, search=search))
+    assert {config.precision for config in configs} >= {"float32", "bfloat16"}
 
 
 def test_any_equalisation_will_do_for_what_is_measured_of_a_size() -> None:
