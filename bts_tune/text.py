@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 
 def plural(number: int, noun: str) -> str:
@@ -52,6 +53,22 @@ def quoted(value: object, limit: int = 80) -> str:
     except RecursionError:
         text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]} …"
+
+
+def scalar(text: str) -> int | float | str:
+    """Return the number that a text is, or the text."""
+    try:
+        return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    except ValueError:
+        return text
+
+
+def texts(value: Any) -> Any:
+    """Return what options take as texts: one value alone as a list, numbers as text; what is neither, as it is."""
+    if value is None:
+        return None
+    several = value if isinstance(value, list | tuple) else [value]
+    return [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in several]
 
 
 def without_values(text: str) -> str:

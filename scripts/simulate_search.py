@@ -60,6 +60,7 @@ from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.tpe import OptunaTPE
 from bts_tune.results.record.objective import DICE_LOSS
 from bts_tune.space import ResolvedSearch, load_space
+from bts_tune.text import scalar
 
 METHODS = ("random", "asha", "asha+tpe", "default")
 SETTINGS = ("grace_period", "reduction_factor", "startup_trials", "outlook_after", "concurrent")
@@ -106,7 +107,7 @@ def read_curves(folder: Path) -> list[Curve]:
     curves = []
     for row in complete:
         # Empty cells are of the parameters of other losses and decoders.
-        fields = {name: _value(row[name]) for name in known_fields() if row.get(name)}
+        fields = {name: scalar(row[name]) for name in known_fields() if row.get(name)}
         config = TrialConfig.parse(fields, f"{board}: trial {row['trial']}")
         figures_of = by_trial[row["trial"]]
         if sorted(figures_of) != list(range(1, config.epochs + 1)):
@@ -119,16 +120,6 @@ def read_curves(folder: Path) -> list[Curve]:
     if len(budgets) > 1:
         raise ConfigError(f"{board}: the trials have budgets of {budgets} epochs; a replay needs one for all.")
     return curves
-
-
-def _value(cell: str) -> int | float | str:
-    """Return what a cell holds: CSV does not tell a number from a word."""
-    for number in (int, float):
-        try:
-            return number(cell)
-        except ValueError:
-            continue
-    return cell
 
 
 def _read(path: Path, needed: set[str]) -> list[dict[str, str]]:

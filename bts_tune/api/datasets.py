@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune import plugins
+from bts_tune.api.plain import plain
+from bts_tune.text import texts
 
 if TYPE_CHECKING:
     from bts_tune.data.checks.check import CheckReport
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 def open_dataset(
     root: Path | str,
     *,
-    tumor_categories: str | Sequence[str] | None = None,
+    tumor_categories: str | int | Sequence[str | int] | None = None,
     tumor_labels: float | Sequence[float] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
@@ -49,8 +51,8 @@ def open_dataset(
     plugins.load_installed()
     return read(
         Path(root),
-        tumor_categories=[tumor_categories] if isinstance(tumor_categories, str) else tumor_categories,
-        tumor_labels=[tumor_labels] if isinstance(tumor_labels, int | float) else tumor_labels,
+        tumor_categories=texts(plain(tumor_categories)),
+        tumor_labels=texts(plain(tumor_labels)),
         split_seed=split_seed,
         reader=reader,
         plane=plane,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from bts_tune.cli.output import print_ranking, say, warn
+from bts_tune.cli.output import print_ranking, warn
+from bts_tune.console import say
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 from bts_tune.results.record.status import in_group
 

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-__all__ = ["make_console", "print_ranking", "say", "warn"]
-
-
 def warn(text: str) -> None:
     """Print a warning on standard error, as it is."""
     say(make_console(stderr=True), text)

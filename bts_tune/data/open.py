@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bts_tune.data.files import Links, OutsideError, files_below
 from bts_tune.data.layout.names import strata_of
+from bts_tune.data.layout.patients import with_alike_patients_told
 from bts_tune.data.layout.split_folders import subfolders
 from bts_tune.data.left_out import ARCHIVES, left_out_lines, with_left_out_files
 from bts_tune.data.not_a_dataset import what_else_to_do
@@ -79,7 +80,7 @@ def open_dataset(
                     )
             dataset = _read(chosen, root, options)
             _require_own_names(dataset)
-            dataset = with_unused_tables(with_left_out_files(dataset))
+            dataset = with_alike_patients_told(with_unused_tables(with_left_out_files(dataset)))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
     left_out = left_out_lines(dataset)

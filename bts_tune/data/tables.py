@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,11 @@ _NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>")
 def is_nothing(cell: str) -> bool:
     """Return whether a cell is empty, or holds what programs write for an empty one."""
     return cell.strip().casefold() in _NOTHING
+
+
+def patient_in(cell: str) -> str:
+    """Return the patient that a cell names, its accents put together in one way; empty where it names none."""
+    return "" if is_nothing(cell) else unicodedata.normalize("NFC", cell.strip())
 
 
 class Table(NamedTuple):

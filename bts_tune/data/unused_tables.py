@@ -44,10 +44,10 @@ def with_unused_tables(dataset: Dataset) -> Dataset:
 def _of_table(path: Path, stems: Set[str], lacks_splits: bool, lacks_patients: bool) -> Iterator[Issue]:
     """Yield an issue where a table about these slices has what they lack."""
     try:
-        rows = read_table(path).rows[:_LOOKED_AT]
-        columns = columns_of(path)
+        table = read_table(path)
     except DataError:
         return
+    rows, columns = table.rows[:_LOOKED_AT], columns_of(table)
     if not any(_stem(cell) in stems for row in rows for cell in row):
         return
     splits = [row[columns["split"]] for row in rows if "split" in columns and columns["split"] < len(row)]

@@ -9,7 +9,7 @@ import pytest
 
 from bts_tune.api import Run
 from bts_tune.cli.outcome import conclude
-from bts_tune.cli.output import make_console
+from bts_tune.console import make_console
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_baselines, make_final, make_run, make_trial, write_run
 

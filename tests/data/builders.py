@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from bts_tune.data.open import open_dataset
+from bts_tune.data.prepared.images import read_mask
+
 CATEGORIES = [{"id": 0, "name": "Tumor"}, {"id": 1, "name": "0"}, {"id": 2, "name": "1"}]
 
 
@@ -107,3 +110,17 @@ def uncompressed(mask: np.ndarray) -> dict[str, Any]:
     edges = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
     return {"size": list(mask.shape), "counts": ([0] if flat[0] else []) + runs}
+
+
+def write_slices(root: Path, *names: tuple[str, str]) -> Path:
+    """Write a slice and its mask under each pair of names; the mask of number n has 10 (n + 1) pixels."""
+    for number, (image, mask) in enumerate(names):
+        write_image(root / image, noise(seed=number))
+        drawn = np.zeros((40, 60), dtype=np.uint8)
+        drawn[5 : 6 + number, 10:20] = 255
+        write_image(root / mask, drawn)
+    return root
+
+
+def areas(root: Path) -> dict[str, int]:
+    return {record.name: int(read_mask(record).sum()) for record in open_dataset(root)}

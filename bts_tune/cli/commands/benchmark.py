@@ -16,7 +16,8 @@ from bts_tune.cli.options import (
     load_given_plugins,
     names_of,
 )
-from bts_tune.cli.output import make_console, say, warn
+from bts_tune.cli.output import warn
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, ConfigError
 
 _OF_NEW_RUNS = ["weights_dir", "skip_missing_weights"]

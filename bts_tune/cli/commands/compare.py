@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_results
-from bts_tune.cli.output import make_console, say
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import print_json
 from bts_tune.cli.options import add_plugin, load_given_plugins
-from bts_tune.cli.output import make_console, say
+from bts_tune.console import make_console, say
 from bts_tune.data.volumes.planes import PLANES
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
 from bts_tune.registry import SPLIT_METHODS

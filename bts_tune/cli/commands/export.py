@@ -6,7 +6,7 @@ import argparse
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
-from bts_tune.cli.output import make_console, say
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 from bts_tune.registry import EXPORTS, TRACKERS
 

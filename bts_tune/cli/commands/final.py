@@ -14,7 +14,7 @@ from bts_tune.cli.options import (
     names_of,
 )
 from bts_tune.cli.outcome import conclude
-from bts_tune.cli.output import make_console
+from bts_tune.console import make_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
-from bts_tune.cli.output import make_console, say
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK
 
 

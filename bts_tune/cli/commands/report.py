@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json, rows_of
 from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
-from bts_tune.cli.output import make_console, print_ranking, say, warn
+from bts_tune.cli.output import print_ranking, warn
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from bts_tune.cli.options import (
     names_of,
 )
 from bts_tune.cli.outcome import conclude
-from bts_tune.cli.output import make_console, say
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 from bts_tune.experiment.planning.options import RunOptions, flag
+from bts_tune.text import scalar
 
 # Shorter words for fields of the configuration that are often set.
 _SHORTCUTS = {
@@ -134,19 +134,12 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"--set {setting!r}: must be KEY=VALUE, such as learning_rate=1e-3.")
         if key in overrides:
             raise ConfigError(f"--set {key}: given twice; give it once.")
-        overrides[key] = _scalar(text.strip())
+        overrides[key] = scalar(text.strip())
     return overrides
 
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _scalar(text: str) -> Any:
-    try:
-        return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
-    except ValueError:
-        return text
 
 
 def _number(text: str) -> int | float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
-from bts_tune.cli.output import make_console, say
+from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK
 
 if TYPE_CHECKING:

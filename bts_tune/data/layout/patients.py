@@ -26,8 +26,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bts_tune.data.layout.names import PLANES, SEQUENCES, examples, split_words, strata_of, tells_strata
-from bts_tune.data.records import Issue, SliceRecord
+from bts_tune.data.layout.names import PLANES, SEQUENCES, examples, folded, split_words, strata_of, tells_strata
+from bts_tune.data.records import Dataset, Issue, SliceRecord
 from bts_tune.text import plural
 
 _MOST = 6
@@ -238,6 +238,26 @@ def _count_anew(members: Mapping[str, Sequence[Placed]]) -> bool:
     return len(stems) > len(members) and 2 * sum(first) > len(first)
 
 
+def with_alike_patients_told(dataset: Dataset) -> Dataset:
+    """Return a dataset with a warning where names of patients differ in letter case or accents alone.
+
+    They may be one patient, whose slices a split would then tear apart.
+    """
+    groups = {one.group: one.name for members in dataset.records.values() for one in members if one.group is not None}
+    written: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(groups):
+        written[folded(group)].append(group)
+    alike = [names for names in written.values() if len(names) > 1]
+    if not alike:
+        return dataset
+    message = (
+        f"names of patients differ in letter case or accents alone ({examples([' and '.join(one) for one in alike])}), "
+        "and count as several; where they are one, write them alike or give the patients with --group-by."
+    )
+    issue = Issue("warning", "patients-alike", groups[alike[0][0]], None, message)
+    return replace(dataset, issues=(*dataset.issues, issue))
+
+
 def _told(name: str) -> Strata | None:
     """Return what a name that is known to be a kind tells; nothing where the slices' own names tell it."""
     if tells_strata(name):
@@ -248,7 +268,10 @@ def _told(name: str) -> Strata | None:
 
 
 def _has_number(name: str, *, alone: bool = False) -> bool:
-    """Return whether a number is left in a name beside the words for kinds; with `alone`, and no word beside it."""
+    """Return whether a number is left in a name beside the words for kinds.
+
+    With `alone`, only a bare number counts: `1` in `1_glioma`, not `P01` in `P01_glioma`.
+    """
     words = [word for word in split_words(name, digits=True) if word not in _KINDS]
     if _COUNTED & set(split_words(name)) or not any(character.isdigit() for word in words for character in word):
         return False
@@ -259,10 +282,8 @@ def _patient(folder: str, *, whole: bool = False) -> str:
     """Return the patient of a folder: without words for planes and sequences, and without BraTS's number of a visit."""
     name = unicodedata.normalize("NFC", folder)
     if not whole:
-        parts = re.split(r"([\W_]+)", name)
-        kept = [(word, between) for word, between in zip(parts[::2], [*parts[1::2], ""], strict=True)
-                if word.lower() not in _OF_ONE_PATIENT]  # fmt: skip
-        short = "".join(word + between for word, between in kept).strip("_-. ")
+        words = re.findall(r"([^\W_]*)([\W_]*)", name)  # each with what stands behind it
+        short = "".join(word + behind for word, behind in words if word.lower() not in _OF_ONE_PATIENT).strip("_-. ")
         name = short if any(map(str.isdigit, short)) else name
     visit = _TIME_POINT.fullmatch(name)
     return name if visit is None else visit[1]

@@ -173,7 +173,7 @@ class _Judge:
             )
             return MaskRule()
         self._labels_in_jpeg()
-        ignored = tuple(value for value in IGNORED if self._is_ignored(value))
+        ignored = tuple(value for value in IGNORED if self._judged_ignored(value))
         return MaskRule(ignored=tuple(sorted({*ignored, *(value for value in self.told if value in self.pixels)})))
 
     def _grey(self) -> dict[str, MaskValues]:
@@ -208,7 +208,7 @@ class _Judge:
                 "PNG.",
             )
 
-    def _is_ignored(self, value: float) -> bool:
+    def _judged_ignored(self, value: float) -> bool:
         """Return whether a value stands beside small labels in half or more of the masks that hold it; say so.
 
         A dataset of which some masks are 0 and 1 and others 0 and 255 has no mask with both. Speckles, and what lossy

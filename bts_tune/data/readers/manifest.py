@@ -19,7 +19,7 @@ from bts_tune.data.readers.base import Reader, ReaderOptions
 from bts_tune.data.readers.folders import with_lone_groups
 from bts_tune.data.readers.pairs import PairsReader
 from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord, image_files
-from bts_tune.data.tables import is_nothing, read_table
+from bts_tune.data.tables import Table, is_nothing, patient_in, read_table
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import quoted
@@ -145,9 +145,9 @@ class ManifestReader(Reader):
         return None
 
 
-def columns_of(path: Path) -> dict[str, int]:
+def columns_of(table: Table) -> dict[str, int]:
     """Return where a table has its columns, those of `image`, `mask`, `patient` and `split` that are there."""
-    titles = _titles(path)
+    titles = _plain_titles(table)
     places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
     return {wanted: place for wanted, place in places.items() if place is not None}
 
@@ -177,17 +177,20 @@ def _tables(root: Path, *, outside: bool = False) -> list[Path]:
 def _titles(path: Path, *, outside: bool = False) -> list[str]:
     """Return the titles of a table, as they are compared; none where it is no table."""
     try:
-        titles, rows, *_ = read_table(path)
+        return _plain_titles(read_table(path))
     except OutsideError:
         if outside:
             raise
         return []
     except DataError:
         return []
-    plain_titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in titles]
+
+
+def _plain_titles(table: Table) -> list[str]:
+    plain_titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
     # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
     place = _column(plain_titles, "mask")
-    cells = [row[place].strip() for row in rows[:_LOOKED_AT] if place is not None and place < len(row)]
+    cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place is not None and place < len(row)]
     if place is not None and plain_titles[place] in _PERHAPS_MASKS and not any(map(_is_file_name, cells)):
         plain_titles[place] = f"{plain_titles[place]} of a kind"
     return plain_titles
@@ -205,17 +208,16 @@ def _column(titles: Sequence[str], wanted: str) -> int | None:
 
 def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
     """Return the rows of a table."""
-    titles = _titles(path)
-    places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
     of_table = split_in(path.stem) if several else None
     table = path.relative_to(root).as_posix()
     found = []
     written = read_table(path)
+    columns = columns_of(written)
     for line, row in enumerate(written.rows, start=written.first_line):
-        cells = {
-            wanted: row[place].strip() if place is not None and place < len(row) and not is_nothing(row[place]) else ""
-            for wanted, place in places.items()
-        }
+        cells = dict.fromkeys(_COLUMNS, "")
+        for wanted, place in columns.items():
+            if place < len(row) and not is_nothing(row[place]):
+                cells[wanted] = row[place].strip()
         if not any(cells.values()):
             continue
         split = split_in(cells["split"]) if cells["split"] else of_table
@@ -227,7 +229,7 @@ def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
                     f"{path}: line {line}: {kind} {quoted(cells[kind])}: must be an image of a slice "
                     f"({', '.join(IMAGE_SUFFIXES)}); volumes are read in folders images/ and masks/."
                 )
-        found.append(_Row(table, line, split, cells["image"], cells["mask"], cells["patient"] or None))
+        found.append(_Row(table, line, split, cells["image"], cells["mask"], patient_in(cells["patient"]) or None))
     return found
 
 

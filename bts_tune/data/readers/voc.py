@@ -14,8 +14,9 @@ from bts_tune.data.files import read_file
 from bts_tune.data.layout.names import bare, folded, split_in, split_words
 from bts_tune.data.layout.patients import folders_between
 from bts_tune.data.layout.split_folders import Place, subfolders
+from bts_tune.data.readers._pairing import pair
 from bts_tune.data.readers.base import Reader, ReaderOptions
-from bts_tune.data.readers.folders import pair, with_lone_groups, with_patients
+from bts_tune.data.readers.folders import with_lone_groups, with_patients
 from bts_tune.data.records import IMAGE_SUFFIXES, SPLITS, Dataset, Issue, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from bts_tune.data.layout.names import folded
 from bts_tune.data.records import IMAGE_SUFFIXES
-from bts_tune.data.tables import Table, is_nothing, read_table
+from bts_tune.data.tables import Table, patient_in, read_table
 from bts_tune.data.volumes.dicom_files import DICOM_SUFFIXES
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES
 from bts_tune.errors import DataError
@@ -43,8 +43,7 @@ def read_group_table(names: Sequence[str], path: Path) -> list[str]:
     given: _Given = defaultdict(dict)
     for number, row in enumerate(table.rows, start=table.first_line):
         if len(row) > max(file, group) and row[file].strip():
-            patient = "" if is_nothing(row[group]) else row[group].strip()
-            given[_plain(row[file])].setdefault(patient, number)
+            given[_plain(row[file])].setdefault(patient_in(row[group]), number)
     _add_without_suffix(given, names)
     alike: _Given = defaultdict(dict)
     for written, of in given.items():

@@ -323,8 +323,7 @@ def _finite(metrics: Mapping[str, float | None], what: str, console: Console) ->
     """Return metrics with None for what is no finite number, which the record has no place for, and say which."""
     lost = [name for name, value in metrics.items() if value is not None and not math.isfinite(value)]
     if lost:
-        names = ", ".join(lost)
-        console.print(f"{what}: not a finite number, so left empty: {names}.", highlight=False, markup=False)
+        say(console, f"{what}: not a finite number, so left empty: {', '.join(lost)}.")
     return {name: None if name in lost else value for name, value in metrics.items()}
 
 

@@ -56,7 +56,7 @@ def estimate_disk_usage(
     if space.search is not None:
         averages |= space.search.all_weight_averages()
     # The average stands beside the weights that it is made of.
-    state = largest * (1 + OPTIMIZER_STATES + (bool(averages - {"none"})))
+    state = largest * (1 + OPTIMIZER_STATES + bool(averages - {"none"}))
     baselines = [named for named in space.named if named.baseline]
     seeds = Counter(named.name for named in space.named)
     kept = sum(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args
 from bts_tune.data.volumes.planes import Plane
 from bts_tune.errors import ConfigError
 from bts_tune.registry import READERS, SPLIT_METHODS
-from bts_tune.text import nearest, quoted
+from bts_tune.text import nearest, quoted, texts
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -223,7 +223,7 @@ class RunOptions:
         checked = {}
         for name, value in given.items():
             try:
-                checked[name] = _adapter(name).validate_python(_as_texts(value) if _is_texts(name) else value)
+                checked[name] = _adapter(name).validate_python(texts(value) if _is_texts(name) else value)
             except ValidationError as error:
                 raise ConfigError(explain(error, flag(name))) from None
         if checked.get("gpus_per_trial") is not None:
@@ -267,14 +267,6 @@ def declarations() -> dict[str, Option]:
 
 def _is_texts(name: str) -> bool:
     return declarations()[name].kind == "texts"
-
-
-def _as_texts(value: Any) -> Any:
-    """Return texts as the command line has them: one alone as a list, and labels that are given as numbers as text."""
-    if value is None:
-        return None
-    several = value if isinstance(value, list | tuple) else [value]
-    return [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in several]
 
 
 def flag(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -131,31 +132,36 @@ def _rows(name: str, ways: Sequence[_Way], split: str, groups: Mapping[str, str]
     images = {tuple(sorted(one.names)) for one in splits}
     names = images.pop()  # trainings of several folds have images of their own
     units = [groups[image] for image in names] if not images and groups.keys() >= set(names) else None
-    rows = []
-    for place, (way, plain, found) in enumerate(measured):
-        trainings = list(dict.fromkeys((*plain, *found)))
-        sums = np.full((2, len(trainings), len(names), len(SUMS)), np.nan)
-        for which, scores in enumerate((plain, found)):
-            for trial, one in scores.items():
-                sums[which, trainings.index(trial)] = _sums(one)
-        compared = resample(sums, groups=units)
-        gains = [MISSING] * 4
-        if place:
-            dice, iou = compared.dice_gain[1], compared.iou_gain[1]
-            gains = [gained(dice.value), interval(dice, signed=True), gained(iou.value), interval(iou, signed=True)]
-        loss = compared.dice_loss[1]
-        title = way.title if len(plain) == len(every) else f"{way.title} ({len(plain)} of {len(every)} trainings)"
-        cells = [metric(loss.value), interval(loss), metric(compared.iou[1].value)]
-        rows.append([name, title, *cells, *gains, MISSING if way.seconds is None else duration(way.seconds)])
-    return rows
+    of_trainings: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, (_, plain, _) in enumerate(measured):
+        of_trainings[tuple(plain)].append(number)
+    rows: dict[int, list[str]] = {}
+    for numbers in of_trainings.values():
+        plain = measured[numbers[0]][1]
+        compared = resample(_sums([plain, *(measured[number][2] for number in numbers)]), groups=units)
+        for place, number in enumerate(numbers, start=1):
+            way, loss = measured[number][0], compared.dice_loss[place]
+            gains = [MISSING] * 4
+            if number:
+                dice, iou = compared.dice_gain[place], compared.iou_gain[place]
+                gains = [gained(dice.value), interval(dice, signed=True), gained(iou.value), interval(iou, signed=True)]
+            title = way.title if len(plain) == len(every) else f"{way.title} ({len(plain)} of {len(every)} trainings)"
+            cells = [metric(loss.value), interval(loss), metric(compared.iou[place].value)]
+            time = MISSING if way.seconds is None else duration(way.seconds)
+            rows[number] = [name, title, *cells, *gains, time]
+    return [rows[number] for number in sorted(rows)]
 
 
 def _of_split(scores: Mapping[str, Scores], split: str) -> dict[str, SplitScores]:
     return {trial: one.splits[split] for trial, one in scores.items() if split in one.splits}
 
 
-def _sums(split: SplitScores) -> NDArray[np.float64]:
-    """Return the sums of the images, [N, 6], in the order of their names."""
-    found: NDArray[np.float64] = split.sums[np.argsort(split.names, kind="stable")]
-    assert found.shape[1] == len(SUMS)
-    return found
+def _sums(tables: Sequence[Mapping[str, SplitScores]]) -> NDArray[np.float64]:
+    """Return the sums of the images, [K, R, N, 6], in the order of their names; NaN where a training is not there."""
+    trainings = list(dict.fromkeys(trial for scores in tables for trial in scores))
+    images = len(next(iter(tables[0].values())).names)
+    sums = np.full((len(tables), len(trainings), images, len(SUMS)), np.nan)
+    for place, scores in enumerate(tables):
+        for trial, one in scores.items():
+            sums[place, trainings.index(trial)] = one.sums[np.argsort(one.names, kind="stable")]
+    return sums

@@ -155,9 +155,10 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
     found = configurations(trials)
     if result_stage(trials) == "search":
         found = [one for place, one in enumerate(found) if one.baseline or place == 0]
+    records = [record for one in found for record in one.trials]
     scores: dict[str, Scores] = {}
     missing = _never_measured(folder, found)
-    for record in (record for one in found for record in one.trials):
+    for record in records:
         if _is_not_measured(folder, record):
             continue
         try:
@@ -170,10 +171,10 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
         else:
             scores[record.trial] = read
     groups = _read_groups(folder, missing)
-    folds = {record.fold for one in found for record in one.trials}
+    folds = {record.fold for record in records}
     fold_of = {
         image: record.fold
-        for record in (record for one in found for record in one.trials)
+        for record in records
         if record.fold is not None and record.trial in scores and "valid" in scores[record.trial].splits
         for image in scores[record.trial].splits["valid"].names
     }
@@ -191,7 +192,7 @@ def compare_configurations(folder: RunFolder, trials: Sequence[TrialRecord]) -> 
             if name == "test":
                 clean = _clean_test(folder, measured, groups, missing)
     variants = {}
-    for record in (record for one in found for record in one.trials if record.trial in scores):
+    for record in (record for record in records if record.trial in scores):
         for name in record.variants:
             try:
                 variants[record.trial, name] = read_scores(folder.variant_scores_file(record.trial, name))
@@ -310,10 +311,9 @@ def _compare(
         if place != reference and (p_value := wilcoxon(sums[place], sums[reference], units)) is not None
     }
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
-    shows_tumour = has_tumour(next(iter(kept[0][1].values())))
     with_tumour = [has_tumour(next(iter(replicates.values()))) for _, replicates in kept]
-    for place, one in enumerate(found):
-        if vanished := int((with_tumour[place] != with_tumour[reference]).sum()):
+    for one, shown in zip(found, with_tumour, strict=True):
+        if vanished := int((shown != with_tumour[reference]).sum()):
             missing.append(
                 f"Images that show a tumour at the image size of only one of {one.name} and {found[reference].name} "
                 f"are left out of the paired test of the two on the {split} split: {vanished}."
@@ -322,9 +322,9 @@ def _compare(
         configurations=found,
         reference=reference,
         images=len(images),
-        tumours=int(shows_tumour.sum()),
+        tumours=int(with_tumour[0].sum()),
         groups=None if units is None else len(set(units)),
-        tumour_groups=None if units is None else len(set(itertools.compress(units, shows_tumour))),
+        tumour_groups=None if units is None else len(set(itertools.compress(units, with_tumour[0]))),
         objective=objective,
         resampled=resample(
             sums,
