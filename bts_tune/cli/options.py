@@ -22,7 +22,7 @@ def add_run_options(group: argparse._ArgumentGroup, names: Iterable[str]) -> Non
         else:
             how |= {"metavar": declared.metavar, "type": _TYPES.get(declared.kind, str)}
         if declared.kind in ("texts", "settings"):
-            how |= {"action": "append"} if declared.flag else {"nargs": "+"}
+            how |= {"action": "append"} if declared.flag else {"action": "extend", "nargs": "+"}
         group.add_argument(flag(name), **how)
 
 

@@ -1,7 +1,7 @@
 """Which values of mask files are tumour: one rule for a whole dataset, decided from the values that all its masks hold.
 
 - All values but 0 are tumour where masks hold two values, or a few labels. `--tumor-labels` chooses among labels; a 255
-  that stands beside regions of small labels, in half of the masks that hold it or more, marks what is to be ignored,
+  that stands beside regions of small labels, in half of the files that hold it or more, marks what is to be ignored,
   and is not tumour by default.
 - Where masks hold values in between, which lossy compression, smooth resizing and probabilities leave, they are cut at
   half of their range; unless there are regions of values in between too, which are labels.
@@ -30,6 +30,8 @@ _DRAWN = 0.3
 # Labels are regions, however thin; of what lossy compression leaves one pixel in a hundred has four equal neighbours at
 # most. Only a map of many values has plateaus.
 _FLAT_FEW, _FLAT_MANY = 0.1, 0.5
+FLAT_LABELS = 0.1
+"""Least share of a label's pixels that have four equal neighbours; speckles have none."""
 FEW = 32
 """Values that a drawing of labels holds at most."""
 # WebP leaves flat regions too, of values that crowd at the two ends of the scale; labels leave gaps there.

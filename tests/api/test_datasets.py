@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,6 +30,10 @@ def test_a_dataset_is_opened_and_checked(slices: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs" / "masks").mkdir()
     for folder in ("images", "masks"):
         Image.new("L", (32, 32)).save(tmp_path / "pairs" / folder / "a.png")
-    assert bt.open_dataset(tmp_path / "pairs", tumor_labels=1) == bt.open_dataset(tmp_path / "pairs", tumor_labels=[1])
+    labels = bt.open_dataset(tmp_path / "pairs", tumor_labels=["1"])
+    for one in (1, [1], np.int64(1), np.array([1])):
+        assert bt.open_dataset(tmp_path / "pairs", tumor_labels=one) == labels
+    with pytest.raises(DataError, match="'9'"):
+        bt.open_dataset(slices, tumor_categories=9)
     with pytest.raises(ConfigError, match="unknown reader 'minc'"):
         bt.open_dataset(slices, reader="minc")

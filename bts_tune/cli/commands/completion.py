@@ -30,7 +30,13 @@ VALUES
     [[ -n $words ]] || case "$command" in
 WORDS
     esac
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    COMPREPLY=($(compgen -W "${words//RUNS/}" -- "$current"))
+    if [[ $words == *RUNS* ]]; then  # names of folders are anybody's: they are never expanded, and quoted on the line
+        while IFS= read -r word; do
+            printf -v word %q "${word#results/}"
+            COMPREPLY+=("$word")
+        done < <(compgen -d -- "results/$current")
+    fi
 }
 complete -o default -F _bts_tune bts-tune
 """
@@ -43,7 +49,7 @@ autoload -U +X bashcompinit && bashcompinit
 """
 
 _OF_RUNS = ("run", "runs", "words", "resume", "extend", "warm_start")
-_RUNS = "$(command ls results 2>/dev/null)"
+_RUNS = "RUNS"  # in capitals, as no command or option is
 
 
 def add_arguments(parser: argparse.ArgumentParser, parsers: Parsers) -> None:

@@ -39,9 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--sequence", metavar="NAME", help="of several MRI sequences, the one to read, or all")
     check.add_argument("--channels", metavar="N", type=int, default=1, help="of an image, as a run is to read it (1)")
     check.add_argument(
-        "--tumor-categories", metavar="NAME", nargs="+", help="COCO categories that count as tumour (all)"
+        "--tumor-categories",
+        metavar="NAME",
+        action="extend",
+        nargs="+",
+        help="COCO categories that count as tumour (all)",
     )
-    check.add_argument("--tumor-labels", metavar="VALUE", nargs="+", help="values of mask files that are tumour")
+    check.add_argument(
+        "--tumor-labels", metavar="VALUE", action="extend", nargs="+", help="values of mask files that are tumour"
+    )
     check.add_argument(
         "--split-seed", metavar="N", type=int, default=0, help="seed of a split that the dataset does not have (0)"
     )

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how to run it")
     add_allow_changed(how)
     add_results(how)
-    add_run_options(how, ["plugins", *(name for name in names_of("how") if name != "time_budget")])
+    add_run_options(how, ["data", "plugins", *(name for name in names_of("how") if name != "time_budget")])
     parser.set_defaults(action=_final)
 
 

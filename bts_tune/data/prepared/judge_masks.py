@@ -13,6 +13,7 @@ import numpy as np
 from bts_tune.data.mask_rule import (
     EVEN,
     FEW,
+    FLAT_LABELS,
     FULL_SCALES,
     IGNORED,
     SHOWN_VALUES,
@@ -29,8 +30,6 @@ _MOST_BETWEEN = 2.0
 """Most pixels in the middle half of the range, as a multiple of those above half: blurred blobs have 1.6."""
 _LOSSY_ZERO = 2
 """Up to which value lossy compression fills whole blocks of an empty mask."""
-_FLAT_LABELS = 0.1
-"""Least share of a label's pixels that have four equal neighbours; speckles have none."""
 _ENDS, _LEAST_REGION, _MOST_OF_REGION = 0.1, 0.01, 0.7
 # Of all that is drawn in ellipses as JPEG (95, 75, 40) and WebP (90, 75, 40), 0.011 or more lay in even regions of a
 # label between; of ellipses of 0 and 255 nothing did, and of wide smooth borders 0.002 at most.
@@ -209,10 +208,10 @@ class _Judge:
             )
 
     def _judged_ignored(self, value: float) -> bool:
-        """Return whether a value stands beside small labels in half or more of the masks that hold it; say so.
+        """Return whether a value stands beside small labels in half or more of the mask files that hold it; say so.
 
-        A dataset of which some masks are 0 and 1 and others 0 and 255 has no mask with both. Speckles, and what lossy
-        compression leaves, are no labels.
+        A dataset of which some masks are 0 and 1 and others 0 and 255 has no file with both. Speckles, and what lossy
+        compression leaves, are no labels. Of a volume the file counts: its slices are chosen by what is ignored.
         """
         if value not in self.pixels:
             return False
@@ -220,26 +219,29 @@ class _Judge:
         small = [one for one in exact if _small_labels(one).any()]
         flat = sum(int(one.flat[_small_labels(one)].sum()) for one in small)
         pixels = sum(int(one.counts[_small_labels(one)].sum()) for one in small)
-        beside = [one for one in small if value in one.values]
-        if not beside or flat < _FLAT_LABELS * pixels:
+        holding = {one.file for one in self.masks.values() if value in one.values}
+        beside = [one for one in small if one.file in holding]
+        if not beside or flat < FLAT_LABELS * pixels:
             return False
         labels = sorted({float(label) for one in beside for label in one.values[_small_labels(one)]})
         some = f"the {'label' if len(labels) == 1 else 'labels'} {listed(labels)}"
         name = next(name for name, one in self.masks.items() if one is beside[0])
-        if 2 * len(beside) < self.holders[value]:
+        count = len({one.file for one in beside})
+        if 2 * count < len(holding):
             self._find(
                 "warning",
                 "mixed-labels",
                 name,
-                f"{value:g} stands beside {some} in {len(beside)} of the {plural(self.holders[value], 'mask')} that "
+                f"{value:g} stands beside {some} in {count} of the {plural(len(holding), 'mask')} that "
                 f"hold it, such as {beside[0].file}; all of them are taken for tumour. --tumor-labels chooses.",
             )
             return False
+        files = {one.file for one in self.masks.values()}
         self._find(
             "warning",
             "ignore-label",
             name,
-            f"{value:g} stands beside {some} in {len(beside)} of {plural(len(self.masks), 'mask')}, such as "
+            f"{value:g} stands beside {some} in {count} of {plural(len(files), 'mask')}, such as "
             f"{beside[0].file}, as 'ignore' values do: it is not taken for tumour; --tumor-labels "
             f"{' '.join(f'{v:g}' for v in (*labels, value))} takes it too.",
         )

@@ -9,7 +9,7 @@ from itertools import permutations
 
 import numpy as np
 
-from bts_tune.data.mask_rule import IGNORED, SMALL_LABEL, is_one_of
+from bts_tune.data.mask_rule import FLAT_LABELS, IGNORED, SMALL_LABEL, is_one_of
 from bts_tune.errors import DataError
 
 MAX_VOXELS = 200_000_000
@@ -126,8 +126,8 @@ def filled_slices(
         mask: the labels of a volume [I, J, K].
         plane: one of `PLANES`.
         labels: those that are tumour; None for all but 0 and those that are to be ignored.
-        ignored: those that the dataset says are to be ignored; a value that stands beside small labels is ignored too,
-            see `bts_tune.data.mask_rule`.
+        ignored: those that the dataset says are to be ignored; a 255 that stands beside regions of small labels is
+            ignored too, see `bts_tune.data.mask_rule`.
     """
     if labels is not None:
         tumour = is_one_of(mask, labels)
@@ -139,21 +139,18 @@ def filled_slices(
 
 
 def _ignored_in(mask: np.ndarray, plane: str) -> list[float]:
-    """Return the values of a mask that stand beside small labels in most slices that hold these, or that hold it."""
+    """Return the values of a mask that stand beside regions of small labels, and no others but 0."""
     ends = mask.min(), mask.max()
-    found = {value: mask == value for value in IGNORED if value in ends}
-    if not found:
-        return []
+    found = [value for value in IGNORED if value in ends]
     small = (mask > 0) & (mask <= SMALL_LABEL)
-    if not np.logical_or.reduce([small, mask == 0, *found.values()]).all():
+    if not found or not small.any() or not (small | np.isin(mask, (0, *found))).all():
         return []  # values between are those of a smooth mask
-    shows_small = small.any(axis=_others(plane))
-    shown = {value: places.any(axis=_others(plane)) for value, places in found.items()}
-    return [
-        value
-        for value, holds in shown.items()
-        if (beside := (holds & shows_small).sum()) and 2 * beside >= min(shows_small.sum(), holds.sum())
-    ]
+    inside = small.copy()
+    for axis in _others(plane):
+        along, whole = np.moveaxis(inside, axis, 0), np.moveaxis(small, axis, 0)
+        along[1:] &= whole[:-1]
+        along[:-1] &= whole[1:]
+    return found if inside.sum() >= FLAT_LABELS * small.sum() else []
 
 
 def pixel_spacing(spacing: tuple[float, float, float], plane: str) -> tuple[float, float]:

@@ -59,6 +59,23 @@ def test_an_empty_folder_offers_no_runs(script: str, tmp_path: Path) -> None:
     assert "--results" in completed(script, "bts-tune report ", tmp_path)
 
 
+def test_no_run_is_offered_where_there_is_none(script: str, tmp_path: Path) -> None:
+    assert completed(script, "bts-tune --resume ", tmp_path) == set()
+
+
+def test_names_of_runs_are_never_run(script: str, tmp_path: Path) -> None:
+    for name in ("$(touch${IFS}made)", "`touch made`", "two words", "plain"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    words = ("bts-tune", "report", "")
+    line = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD=2; _bts_tune; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{line}"], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=30
+    )
+    offered = [shlex.split(one)[0] for one in done.stdout.splitlines() if not one.startswith("-")]
+    assert set(offered) >= {"$(touch${IFS}made)", "`touch made`", "two words", "plain"}, "quoted, to be pasted"
+    assert not (tmp_path / "made").exists()
+
+
 def test_every_command_is_offered(script: str, tmp_path: Path) -> None:
     words = completed(script, "bts-tune ", tmp_path)
     assert {name.removeprefix("bts-tune ") for name in all_parsers() if name.count(" ") == 1} <= words

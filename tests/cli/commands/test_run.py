@@ -87,10 +87,12 @@ def test_values_are_read_as_what_they_look_like(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tuning, "start", start)
     settings = ["batch_size = 4", "learning_rate=1e-3", "decoder=fpn", "seed=-1"]
     typed = ["--space", "baseline", *(word for one in settings for word in ("--set", one)), "--epochs", "3"]
+    typed += ["--only", "unet-b0", "--only", "unet-b0-frozen", "--tumor-labels", "1", "--tumor-labels", "4"]
     assert main([*typed, "--name", "mine", "--results", "elsewhere"]) == 2
     options, how = begun
     assert options.overrides == {"epochs": 3, "batch_size": 4, "learning_rate": 1e-3, "decoder": "fpn", "seed": -1}
     assert [type(value) for value in options.overrides.values()] == [int, int, float, str, int]
+    assert (options.only, options.tumor_labels) == (["unet-b0", "unet-b0-frozen"], ["1", "4"])
     assert how["command"] == ["bts-tune", *typed, "--name", "mine", "--results", "elsewhere"]
     assert (how["name"], how["results"]) == ("mine", "elsewhere")
 

@@ -15,6 +15,7 @@ from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_mask, read_slice
 from bts_tune.data.readers import _nifti_slices
 from bts_tune.data.records import Dataset
+from bts_tune.data.scan.scan import scan_dataset
 from bts_tune.data.volumes import nifti
 from bts_tune.data.volumes.volume import chosen_slices
 from bts_tune.errors import DataError
@@ -90,6 +91,8 @@ def test_slices_of_an_ignored_label_alone_hold_no_tumour(tmp_path: Path) -> None
         save(tmp_path / "masks" / f"v{number}.nii.gz", mask)
     assert indices(open_dataset(tmp_path, empty_slices=0)) == [15, 16, 17, 18, 19]
     assert len(indices(open_dataset(tmp_path, empty_slices=0, tumor_labels=["255"]))) == 30
+    for share in (0.2, 1):  # what is ignored does not depend on how many slices are read
+        assert scan_dataset(open_dataset(tmp_path, empty_slices=share)).masks.rule.ignored == (255.0,)
 
 
 @pytest.mark.parametrize(

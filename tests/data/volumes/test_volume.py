@@ -42,20 +42,21 @@ def test_the_front_and_the_head_are_up_and_right_is_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lower", "labels", "ignored", "shown"),
+    ("lower", "size", "labels", "ignored", "shown"),
     [
-        (1, None, (), [0, 1]),  # 255 beside 1
-        (1, None, (1,), []),
-        (1, [255], (), [1, 2, 3]),
-        (0, None, (), [1, 2, 3]),  # 255 alone
-        (100, None, (), [0, 1, 2, 3]),  # values between
+        (1, 4, None, (), [0, 1]),  # 255 beside a region of 1
+        (1, 1, None, (), [0, 1, 2, 3]),  # a speck of 1
+        (1, 4, None, (1,), []),
+        (1, 4, [255], (), [1, 2, 3]),
+        (0, 4, None, (), [1, 2, 3]),  # 255 alone
+        (100, 4, None, (), [0, 1, 2, 3]),  # values between
     ],
 )
 def test_ignored_labels_fill_no_slice(
-    lower: int, labels: list[float] | None, ignored: tuple[float, ...], shown: list[int]
+    lower: int, size: int, labels: list[float] | None, ignored: tuple[float, ...], shown: list[int]
 ) -> None:
-    mask = np.zeros((4, 4, 5), dtype=np.uint8)
-    mask[0, 0, :2], mask[1, 1, 1:4] = lower, 255
+    mask = np.zeros((8, 8, 5), dtype=np.uint8)
+    mask[2 : 2 + size, 2 : 2 + size, :2], mask[7, 7, 1:4] = lower, 255
     assert np.flatnonzero(filled_slices(mask, "axial", labels, ignored)).tolist() == shown
 
 

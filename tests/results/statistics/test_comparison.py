@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.leaks import LeakPair, write_leaks
 from bts_tune.results.record.run_folder import RunFolder
-from bts_tune.results.record.scores import pooled_dice_loss
+from bts_tune.results.record.scores import Scores, pooled_dice_loss
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.testing.runs import make_scores, make_test, write_scores
+from bts_tune.testing.runs import make_row, make_scores, make_test, make_trial, write_run, write_scores
 from tests.results.scored import SEARCHED, of_seeds, trial, written
 
 
@@ -51,6 +53,31 @@ def test_what_was_never_measured_is_told_apart_from_what_is_lost(tmp_path: Path)
 def test_a_run_without_scores_has_no_comparison(tmp_path: Path) -> None:
     found = compare_configurations(written(tmp_path / "r", SEARCHED, {}), SEARCHED)
     assert (found.scores, found.splits) == ({}, {})
+
+
+def test_of_a_cross_validation_an_interval_is_of_the_figure_that_ranks(tmp_path: Path) -> None:
+    """The folds' tumours differ in size, so that the images of all folds together would give another figure."""
+    made, scores = [], {}
+    for fold, (quality, size) in enumerate(((0.5, 1), (0.9, 100), (0.7, 3)), start=1):
+        one = make_scores(quality, epoch=1, seed=fold, test=0).splits
+        part = one["valid"]
+        names = tuple(f"{fold}/{name}" for name in part.names)
+        valid = replace(part, names=names, sums=part.sums * size, shapes=None)
+        name = f"a-fold{fold}"
+        scores[name] = Scores(1, 64**2, {**one, "valid": valid})
+        loss = float(pooled_dice_loss(valid.sums.sum(axis=0)))
+        made.append(make_trial(name, name="a", fold=fold, rows=[make_row(name, 1, loss)], epochs=1))
+    folder = write_run(tmp_path / "r", made)
+    for name, one_score in scores.items():
+        folder.scores_file(name).parent.mkdir(exist_ok=True)
+        folder.scores_file(name).write_bytes(one_score.to_bytes())
+    found = compare_configurations(folder, made).splits["valid"]
+    (figure,), (ranked,) = found.resampled.dice_loss, configurations(made)
+    assert figure.value == pytest.approx(ranked.value)
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.low < ranked.value < figure.high
+    assert found.images == 3 * len(names)
 
 
 QUALITIES = {"t1": 0.8, "good": 0.7, "weak": 0.6}
