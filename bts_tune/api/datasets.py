@@ -19,7 +19,7 @@ def open_dataset(
     root: Path | str,
     *,
     tumor_categories: str | int | Sequence[str | int] | None = None,
-    tumor_labels: float | Sequence[float] | None = None,
+    tumor_labels: str | float | Sequence[str | float] | None = None,
     split_seed: int = 0,
     reader: str | None = None,
     plane: str = "axial",

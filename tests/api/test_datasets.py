@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def test_a_dataset_is_opened_and_checked(slices: Path, tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         Image.new("L", (32, 32)).save(tmp_path / "pairs" / folder / "a.png")
     labels = bt.open_dataset(tmp_path / "pairs", tumor_labels=["1"])
-    for one in (1, [1], np.int64(1), np.array([1])):
+    given: tuple[Any, ...] = (1, [1], np.int64(1), np.array([1]))
+    for one in given:
         assert bt.open_dataset(tmp_path / "pairs", tumor_labels=one) == labels
     with pytest.raises(DataError, match="'9'"):
         bt.open_dataset(slices, tumor_categories=9)
