@@ -216,8 +216,9 @@ def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues
     flat = even = counts
     if held.sum() > 1:
         flat = np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
-        is_wide = plane.dtype != np.uint8
-        even = flat if is_wide else np.bincount(plane[_flat(plane, EVEN)].ravel(), minlength=len(counts))
+        even = flat
+        if plane.dtype == np.uint8 and np.diff(values[held]).min() <= EVEN:  # of values further apart it is the same
+            even = np.bincount(plane[_flat(plane, EVEN)].ravel(), minlength=len(counts))
     return MaskValues(
         file,
         values[held].astype(np.float32),
