@@ -69,6 +69,22 @@ class _Loader(yaml.SafeLoader):
             _check_node(node, {})
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the keys that `<<` merges into a mapping: its own come first, then the merged mappings' in their order.
+
+        That is the rule of https://yaml.org/type/merge.html. PyYAML 6.0.4 breaks it where a merged mapping merges too.
+        """
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            for mapping in _mappings(value) if key.tag == _MERGE else ():
+                self.flatten_mapping(mapping)
+                for pair in mapping.value:
+                    merged.setdefault(pair[0].value, pair)
+        for key, _ in own:
+            merged.pop(key.value, None)
+        node.value = [*merged.values(), *own]
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep=deep)
@@ -83,6 +99,16 @@ _TEXT = "tag:yaml.org,2002:str"
 
 def _refused(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _mappings(node: yaml.Node) -> list[yaml.MappingNode]:
+    """Return the mappings that `<<: node` merges: one, or a list of them."""
+    mappings = []
+    for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        if not isinstance(each, yaml.MappingNode):
+            raise _refused(each, "`<<` merges a mapping or a list of mappings")
+        mappings.append(each)
+    return mappings
 
 
 def _check_node(node: yaml.Node, counted: dict[int, int]) -> int:

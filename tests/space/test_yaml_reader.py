@@ -96,6 +96,28 @@ def test_merges_follow_each_other(tmp_path_factory: pytest.TempPathFactory, laye
 
 
 @FUZZED
+@given(layers=layers, own=st.dictionaries(names, st.integers(0, 9)))
+def test_of_several_merged_mappings_the_first_that_has_a_key_gives_it(
+    tmp_path_factory: pytest.TempPathFactory, layers: list[dict[str, int]], own: dict[str, int]
+) -> None:
+    lines = [f"m{number}: &m{number} {json.dumps(layer)}\n" for number, layer in enumerate(layers)]
+    aliases = ", ".join(f"*m{number}" for number in range(len(layers)))
+    lines.append(
+        f"all: {{{', '.join(['<<: [' + aliases + ']', *(f'{name}: {given}' for name, given in own.items())])}}}\n"
+    )
+    expected: dict[str, int] = {}
+    for layer in (own, *layers):
+        expected = {**layer, **expected}
+    assert document(tmp_path_factory.getbasetemp(), "".join(lines))["all"] == expected
+
+
+@pytest.mark.parametrize("merged", ["3", "[{a: 1}, b]", "~"])
+def test_only_mappings_are_merged(tmp_path: Path, merged: str) -> None:
+    with pytest.raises(ConfigError, match=r"line 1, .* `<<` merges a mapping or a list of mappings"):
+        document(tmp_path, f"a: {{<<: {merged}}}\n")
+
+
+@FUZZED
 @given(layers=layers, data=st.data())
 def test_a_key_given_twice_is_refused_wherever_it_is_merged(
     tmp_path_factory: pytest.TempPathFactory, layers: list[dict[str, int]], data: st.DataObject
