@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import ray
 from rich.console import Console
@@ -20,14 +20,14 @@ from bts_tune.errors import BtsTuneError
 from bts_tune.experiment.execution.files.node_files import Shipping
 from bts_tune.experiment.execution.nodes.preflight import versions_here
 from bts_tune.experiment.execution.nodes.resources import TrialResources
-from bts_tune.experiment.execution.trials.node_watch import NodeWatch
-from bts_tune.experiment.execution.trials.trainable import (
+from bts_tune.experiment.execution.trials.faults import (
     BrokenProcessError,
     anywhere_but,
     node_faults,
     require_able_node,
     restore_on_node,
 )
+from bts_tune.experiment.execution.trials.node_watch import NodeWatch
 from bts_tune.experiment.planning.options import DEFAULT_MAX_FAILURES, RunOptions
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.plugins import plugins_to_restore, restore
@@ -39,13 +39,27 @@ from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.results.record.scores import SPLITS
 from bts_tune.text import last_line
 
-if TYPE_CHECKING:
-    # In the processes that measure alone: importing torch takes seconds.
-    from bts_tune.training.evaluation import Evaluation, Variant
-
 _PATIENCE = 5.0  # seconds between two looks at the nodes
 
 Subject = TypeVar("Subject")
+
+
+class Measured(NamedTuple):
+    """What a process that measures gives back.
+
+    Plain values: to unpickle an object of a module with torch would import it here, for seconds.
+
+    Attributes:
+        metrics: by column name.
+        scores: the file of every image's scores.
+        samples: the file of sample predictions.
+        more: what else goes on record.
+    """
+
+    metrics: dict[str, float | None]
+    scores: bytes
+    samples: bytes
+    more: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class Job(Generic[Subject]):
     Attributes:
         subject: what the result is of.
         name: how Ray shows it.
-        work: does it.
+        work: does it, and imports torch itself.
         models: folders of models.
         prepared: folder of the prepared data.
         more: what else `work` is given.
@@ -175,9 +189,9 @@ def evaluate_models(
     for record, result in nodes.measure(jobs, console):
         if record in kept:
             write_atomically(folder.samples_file(record.trial), result.samples)
-        if result.test:
-            folder.append_event("evaluated", record.trial, metrics=_finite(result.test, record.trial, console))
-        write_atomically(folder.scores_file(record.trial), result.scores.to_bytes())
+        if result.metrics:
+            folder.append_event("evaluated", record.trial, metrics=_finite(result.metrics, record.trial, console))
+        write_atomically(folder.scores_file(record.trial), result.scores)
     left.say_if_no_ensemble(console)
     _evaluate_variants(folder, _variants(folder, left.measured, left.members, options), inputs, nodes, console)
     _drop_others(folder, [*kept, *(one for one in left.measured if not folder.scores_file(one.trial).is_file())])
@@ -256,10 +270,11 @@ def _job(folder: RunFolder, record: TrialRecord, inputs: TrialInputs, resources:
     return Job(record, f"evaluate {record.trial}", _evaluate, models, prepared, (resources.device, resources.cpus))
 
 
-def _evaluate(models: list[Path], data: PreparedData, device: str, threads: int) -> Evaluation:
+def _evaluate(models: list[Path], data: PreparedData, device: str, threads: int) -> Measured:
     from bts_tune.training.evaluation import evaluate_model
 
-    return evaluate_model(models[0], data, device=device, threads=threads)
+    found = evaluate_model(models[0], data, device=device, threads=threads)
+    return Measured(found.test, found.scores.to_bytes(), found.samples, {})
 
 
 @dataclass(frozen=True)
@@ -341,27 +356,29 @@ def _evaluate_variants(
         prepared = inputs.prepared_for(config, first.fold)
         jobs.append(Job(one, f"evaluate {one.name} {one.trial}", _evaluate_variant, models, prepared, more))
     for one, found in nodes.measure(jobs, console):
-        write_atomically(folder.variant_scores_file(one.trial, one.name), found.scores.to_bytes())
+        write_atomically(folder.variant_scores_file(one.trial, one.name), found.scores)
         folder.append_event(
             "variant",
             one.trial,
             variant=one.name,
             metrics=_finite(found.metrics, f"{one.name} {one.trial}", console),
-            seconds=found.seconds,
             members=[record.trial for record in one.members],
-            **({} if found.postprocessing is None else asdict(found.postprocessing)),
+            **found.more,
         )
 
 
 def _evaluate_variant(
     models: list[Path], data: PreparedData, name: str, splits: list[str], device: str, threads: int
-) -> Variant:
+) -> Measured:
     from bts_tune.training.evaluation import evaluate_postprocessed, evaluate_variant
 
     if name == "postprocessed":
-        return evaluate_postprocessed(models[0], data, device=device, threads=threads)
-    augmented = name.endswith("tta")
-    return evaluate_variant(models, data, augmented=augmented, splits=splits, device=device, threads=threads)
+        found = evaluate_postprocessed(models[0], data, device=device, threads=threads)
+    else:
+        augmented = name.endswith("tta")
+        found = evaluate_variant(models, data, augmented=augmented, splits=splits, device=device, threads=threads)
+    chosen = {} if found.postprocessing is None else asdict(found.postprocessing)
+    return Measured(found.metrics, found.scores.to_bytes(), b"", {"seconds": found.seconds, **chosen})
 
 
 def _measured(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

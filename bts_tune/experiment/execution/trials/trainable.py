@@ -7,39 +7,26 @@ import gc
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from bts_tune.experiment.execution.trials.faults import (
+    BrokenProcessError,
+    anywhere_but,
+    is_of_this_node,
+    node_id,
+    require_able_node,
+    restore_on_node,
+)
 from bts_tune.experiment.execution.trials.retries import FaultKind, is_unwritable
 from bts_tune.results.record.objective import Objective
 
 if TYPE_CHECKING:
     from bts_tune.experiment.execution.files.node_files import TrialFiles
     from bts_tune.training.trial import Row, Trial
-
-
-class BrokenProcessError(Exception):
-    """A trial failed in a way that may have left its process in disorder; the message is the trial's reason.
-
-    Ray ends a process that raises, and reuses one that reports.
-
-    Attributes:
-        kind: 'oom', 'died' for what a fresh process may get past, 'node' for what another node gets past, or 'failed'
-            for what would only happen again.
-        node: the id of the node that it happened on.
-    """
-
-    def __init__(self, reason: str, kind: FaultKind = "failed", node: str = "") -> None:
-        super().__init__(reason, kind, node)
-        self.kind: FaultKind = kind
-        self.node = node
-
-    def __str__(self) -> str:
-        """The reason alone."""
-        return str(self.args[0])
 
 
 class TrialActor(tune.Trainable):
@@ -117,7 +104,7 @@ class TrialActor(tune.Trainable):
                 return self._ended("unwritable", f"{type(error).__name__}: {error}")
             print(traceback.format_exc(), flush=True)
             kind: FaultKind = "died" if _is_of_this_process(error) else "failed"
-            if self._plan["shipping"] is not None and _is_of_this_node(error):
+            if self._plan["shipping"] is not None and is_of_this_node(error):
                 kind = "node"
             reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
             raise BrokenProcessError(reason, kind, node_id()) from None
@@ -189,83 +176,6 @@ def out_of_memory(error: Exception) -> str:
     # PyTorch's allocators raise a plain RuntimeError on the CPU.
     cpu = isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
     return "memory" if isinstance(error, MemoryError) or cpu else ""
-
-
-def anywhere_but(left_out: Sequence[str]) -> dict[str, str]:
-    """Return Ray's label selector of every node but some, which it knows by their ids."""
-    return {"ray.io/node-id": f"!in({','.join(left_out)})"}
-
-
-def node_id() -> str:
-    """Return Ray's name of the node that this process runs on; empty outside of Ray."""
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
-
-
-@contextlib.contextmanager
-def node_faults() -> Iterator[None]:
-    """Tell what lies with this node from what lies with the model.
-
-    Raises:
-        BrokenProcessError: it lies with the node.
-    """
-    from bts_tune.experiment.execution.files.node_files import NodeFaultError
-    from bts_tune.text import first_line
-
-    try:
-        yield
-    except NodeFaultError as error:
-        raise BrokenProcessError(str(error), "node", node_id()) from None
-    except Exception as error:
-        if not _is_of_this_node(error):
-            raise
-        raise BrokenProcessError(
-            f"{type(error).__name__}: {first_line(error).rstrip('.')}", "node", node_id()
-        ) from None
-
-
-def restore_on_node(plugins: Sequence[dict[str, str]]) -> None:
-    """Load the plugins that the driver has loaded.
-
-    Raises:
-        NodeFaultError: they cannot be loaded here.
-    """
-    from bts_tune.errors import ConfigError
-    from bts_tune.experiment.execution.files.node_files import NodeFaultError
-    from bts_tune.plugins import restore
-
-    try:
-        restore(plugins)
-    except ConfigError as error:
-        raise NodeFaultError(str(error).rstrip(".")) from None
-
-
-def require_able_node(versions: Mapping[str, str], device: str) -> None:
-    """Refuse a node that differs from the driver, or has no CUDA where trials run on GPUs; it may have joined late.
-
-    Raises:
-        NodeFaultError: in what.
-    """
-    import torch
-
-    from bts_tune.experiment.execution.files.node_files import NodeFaultError
-    from bts_tune.experiment.execution.nodes.preflight import version_fault, versions_here
-
-    if fault := version_fault(versions_here(), versions):
-        raise NodeFaultError(fault)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise NodeFaultError("it has no CUDA")
-
-
-def _is_of_this_node(error: Exception) -> bool:
-    """Whether an error lies with the node: its disk, a file, a package or the driver of its GPUs."""
-    from ray.exceptions import RayError
-
-    if isinstance(error, ConnectionError | RayError):
-        return False
-    without_gpu = "No CUDA GPUs are available" in str(error) or "CUDA driver version is insufficient" in str(error)
-    return isinstance(error, OSError | ImportError) or without_gpu
 
 
 def _is_of_this_process(error: Exception) -> bool:

@@ -14,9 +14,9 @@ from ray import cloudpickle, tune
 
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.trials.faults import BrokenProcessError
 from bts_tune.experiment.execution.trials.node_watch import NodeWatch
 from bts_tune.experiment.execution.trials.retries import Fault, RetryPolicy, fault_of
-from bts_tune.experiment.execution.trials.trainable import BrokenProcessError
 from bts_tune.experiment.search.scheduler import ASHAWithProtectedTrials
 from bts_tune.experiment.search.searcher import PlanSearcher
 from bts_tune.text import plural

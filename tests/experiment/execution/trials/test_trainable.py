@@ -12,7 +12,8 @@ import pytest
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import prepare
-from bts_tune.experiment.execution.trials.trainable import BrokenProcessError, TrialActor
+from bts_tune.experiment.execution.trials.faults import BrokenProcessError
+from bts_tune.experiment.execution.trials.trainable import TrialActor
 from bts_tune.models.weights import EncoderWeights
 from bts_tune.results.record.objective import DICE_LOSS
 from tests.experiment.conftest import Watched

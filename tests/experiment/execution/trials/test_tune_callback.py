@@ -16,9 +16,9 @@ from ray.tune.experiment import Trial
 from ray.tune.utils import flatten_dict
 
 from bts_tune.experiment.callbacks.record import Recorder
+from bts_tune.experiment.execution.trials.faults import BrokenProcessError
 from bts_tune.experiment.execution.trials.node_watch import NodeWatch
 from bts_tune.experiment.execution.trials.retries import RetryPolicy
-from bts_tune.experiment.execution.trials.trainable import BrokenProcessError
 from bts_tune.experiment.execution.trials.tune_callback import StopTuning, TuneCallback, UnwritableRecord
 from bts_tune.experiment.planning.plan import Plan
 from bts_tune.experiment.search.searcher import PlanSearcher
