@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import re
@@ -13,6 +14,7 @@ from bts_tune.report.blocks import Cell, Code, Document, Table
 from bts_tune.report.wording import CHANGED
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -26,8 +28,27 @@ def to_html(document: Document) -> str:
 
     Everything that the document says is escaped. A policy in the page forbids any request and any script but its own.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
+
+    # What has no short form of its own is called by its first word.
+    tags = document.tags or tuple(banner.partition(":")[0] for banner in document.banners)
+    plots = {picture.plot.kind for picture in document.pictures if picture.plot}
+    drawn = document.trials is not None and bool(plots - {"gallery"})
+    page = _template().render(
+        document=document,
+        shown_tags=[[part.strip() for part in tag.partition(":")[::2]] for tag in tags],
+        style=Markup(_asset("page.css")),
+        trials=document.trials if plots else None,
+        library=Markup(_asset("echarts.min.js", _VENDOR / "echarts")) if drawn else None,
+        script=Markup(_asset("page.js")),
+    )
+    return page.lstrip()
+
+
+@functools.cache
+def _template() -> Template:
+    """Return the page's template; compiling it takes longer than filling it in."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -47,19 +68,7 @@ def to_html(document: Document) -> str:
     environment.filters["marked"] = lambda text: text.replace(f" {CHANGED}", f"\u00a0{CHANGED}")
     environment.filters["json"] = _json
     environment.filters["embedded"] = lambda png: f"data:image/png;base64,{base64.b64encode(_lighter(png)).decode()}"
-    # What has no short form of its own is called by its first word.
-    tags = document.tags or tuple(banner.partition(":")[0] for banner in document.banners)
-    plots = {picture.plot.kind for picture in document.pictures if picture.plot}
-    drawn = document.trials is not None and bool(plots - {"gallery"})
-    page = environment.get_template("report.html.j2").render(
-        document=document,
-        shown_tags=[[part.strip() for part in tag.partition(":")[::2]] for tag in tags],
-        style=Markup(_asset("page.css")),
-        trials=document.trials if plots else None,
-        library=Markup(_asset("echarts.min.js", _VENDOR / "echarts")) if drawn else None,
-        script=Markup(_asset("page.js")),
-    )
-    return page.lstrip()
+    return environment.get_template("report.html.j2")
 
 
 def _asset(name: str, folder: Path = _TEMPLATES) -> str:
