@@ -21,6 +21,7 @@ from bts_tune.plugins import full_name, load_plugins
 from bts_tune.registry import SPLIT_METHODS
 from bts_tune.results.find import find_run
 from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import holds_run
 from bts_tune.space import Space, load_space
 from bts_tune.space.file import Name, Seed, parse_space_file
 from bts_tune.space.layers import with_paths_beside
@@ -328,7 +329,7 @@ def _of_space(named: str, trial: str, beside: Path, where: str, run_plugins: boo
 def _of_run(named: str, name: str | None, beside: Path, results: Path, where: str) -> ChosenConfiguration:
     near = beside / user_path(named, f"{where}.run")
     try:
-        folder = find_run(str(near) if (near / "run.json").is_file() else named, results)
+        folder = find_run(str(near) if holds_run(near) else named, results)
         run, trials = folder.read_run(), folder.trials()
     except BtsTuneError as error:
         raise ConfigError(f"{where}.run: {error}") from None

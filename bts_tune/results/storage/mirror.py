@@ -20,7 +20,7 @@ from typing import Any
 
 from bts_tune.errors import RunError
 from bts_tune.results.record.files import write_atomically
-from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.results.storage.remote import RemoteFiles, require_writable
 from bts_tune.text import quoted
 
@@ -121,7 +121,7 @@ def pull(uri: str, target: Path, *, force: bool = False, say: Say = lambda text:
     files = _read_index(place, MIRROR)
     if files is None:
         raise RunError(f"pull {place}: holds no run that was pushed; {_runs_in(place)}.")
-    is_run = (target / "run.json").is_file()
+    is_run = holds_run(target)
     if target.exists() and not is_run and not (target.is_dir() and not any(target.iterdir())):
         raise RunError(f"{target}: exists already, and is not a run; name another folder.")
     with contextlib.ExitStack() as held:
