@@ -78,7 +78,8 @@ class Optuna(Export):
                     written.append(name)
             except BaseException as error:
                 for name in written:
-                    optuna.delete_study(study_name=name, storage=opened)
+                    with contextlib.suppress(optuna.exceptions.StorageInternalError, OSError):  # as below
+                        optuna.delete_study(study_name=name, storage=opened)
                 if isinstance(error, optuna.exceptions.StorageInternalError | OSError):
                     raise RunError(
                         f"--storage {_without_password(storage)}: cannot be written: {first_line(error)}"
@@ -170,7 +171,9 @@ def _write_study(
             study.set_user_attr(key, content)
         study.add_trials([_frozen(record, parameters) for record in _of(context, stage)])
     except BaseException:
-        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # it may be why nothing can be written
+        with contextlib.suppress(
+            optuna.exceptions.StorageInternalError, OSError
+        ):  # it may be why nothing can be written
             optuna.delete_study(study_name=name, storage=storage)
         raise
 
