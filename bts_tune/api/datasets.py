@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune import plugins
+from bts_tune.api.arguments import checked
 from bts_tune.api.plain import plain
+from bts_tune.paths import user_path
 from bts_tune.text import texts
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from bts_tune.data.records import Dataset
 
 
+@checked
 def open_dataset(
     root: Path | str,
     *,
@@ -50,7 +53,7 @@ def open_dataset(
 
     plugins.load_installed()
     return read(
-        Path(root),
+        user_path(root, "root"),
         tumor_categories=texts(plain(tumor_categories)),
         tumor_labels=texts(plain(tumor_labels)),
         split_seed=split_seed,
@@ -87,7 +90,9 @@ def check_dataset(data: Dataset | Path | str) -> CheckReport:
 
 def as_dataset(data: Dataset | Path | str) -> Dataset:
     """Return a dataset that is open already, or open the one of a folder."""
-    return open_dataset(data) if isinstance(data, str | Path) else data
+    from bts_tune.data.records import Dataset
+
+    return data if isinstance(data, Dataset) else open_dataset(user_path(data, "data"))
 
 
 def with_splits(dataset: Dataset, *, grouped: bool = False) -> Dataset:

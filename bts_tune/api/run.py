@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune import plugins
+from bts_tune.api.arguments import checked, name_or_path, one_or_several
 from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.paths import user_path
 from bts_tune.registry import EXPORTS
 from bts_tune.results.find import best_model, ensemble_models, find_run, plane_of_slices
 from bts_tune.results.record.run_folder import RunFolder
@@ -98,6 +99,7 @@ class Run:
         where = f"{self.path}: trial {ranked[0].trial}"
         return TrialConfig.parse(ranked[0].config, where).replaced(ranked[0].full, where)
 
+    @checked
     def best_model(
         self, trial: str | None = None, *, device: str = "auto", ensemble: bool = False, tta: bool = False
     ) -> Segmenter:
@@ -123,6 +125,7 @@ class Run:
         folders = ensemble_models(self.folder) if ensemble else [best_model(self.folder, trial)]
         return load_segmenter(folders, device, tta=tta)
 
+    @checked
     def predict(
         self,
         images: Path | str | Sequence[Path | str],
@@ -154,13 +157,13 @@ class Run:
         """
         from bts_tune.training.prediction.predict import predict
 
-        listed = [images] if isinstance(images, str | Path) else images
+        paths = [user_path(one, "images") for one in one_or_several(images, "images")]
+        asked, folder = one_or_several(formats, "formats"), user_path(out, "out")
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         plane = plane_of_slices(self.folder)
-        paths = [Path(one) for one in listed]
-        asked = [formats] if isinstance(formats, str) else formats
-        return list(predict(model, paths, Path(out), plane=plane, formats=asked, batch_size=batch_size))
+        return list(predict(model, paths, folder, plane=plane, formats=asked, batch_size=batch_size))
 
+    @checked
     def export(
         self,
         to: str,
@@ -194,9 +197,13 @@ class Run:
                 f"export to {others}."
             )
         context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
-        exported: Exported = export.write(context, os.fspath(output) if output else None)
+        where = None if output is None else name_or_path(output, "output")
+        if where is not None and "://" not in where:  # else it is the address of a storage
+            where = str(user_path(where, "output"))
+        exported: Exported = export.write(context, where)
         return exported
 
+    @checked
     def send(self, tracker: str) -> str:
         """Send what a tracker lacks of the run: trials, epochs, the report and the best model.
 
@@ -235,9 +242,10 @@ def open_run(run: Path | str, results: Path | str = "results") -> Run:
         >>> run.leaderboard[["rank", "trial", "val_dice_loss"]]  # doctest: +SKIP
     """
     plugins.load_installed()
-    return Run(find_run(str(run), Path(results)))
+    return Run(find_run(name_or_path(run, "run"), user_path(results, "results")))
 
 
+@checked
 def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
     """Return the model of a folder that `Run.export("folder")` wrote, as `Run.best_model` returns it.
 
@@ -255,7 +263,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
     from bts_tune.training.prediction.segmenter import Segmenter
 
     plugins.load_installed()
-    return Segmenter.load(Path(folder), device).eval()
+    return Segmenter.load(user_path(folder, "folder"), device).eval()
 
 
 class _Reporter:

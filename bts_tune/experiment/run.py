@@ -36,7 +36,7 @@ from bts_tune.experiment.planning.inputs import (
     require_batches,
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, require_weight_files
-from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.options import RunOptions, declarations
 from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -97,7 +97,7 @@ def lasting(results: Path, console: Console) -> Path:
 
     Its working folder is unpacked anew when it connects to the cluster, and removed when nobody uses it any more.
     """
-    if not in_submitted_job() or user_path(results, "--results").is_absolute():
+    if not in_submitted_job() or results.is_absolute():
         return results
     found = Path.home() / "bts-tune" / results
     say(
@@ -388,12 +388,8 @@ def _weights_used(inputs: TrialInputs) -> list[dict[str, Any]]:
 
 def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
-    paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
-    absolute = {
-        name: str(user_path(path, f"--{name.replace('_', '-')}").absolute())
-        for name, path in paths.items()
-        if path is not None
-    }
+    paths = {name: getattr(options, name) for name, one in declarations().items() if one.kind == "path"}
+    absolute = {name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
     if options.storage is not None and "://" not in options.storage:
         absolute["storage"] = str(user_path(options.storage, "--storage").absolute())
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])

@@ -32,6 +32,7 @@ from bts_tune.data.scan.scan import Scan
 from bts_tune.data.scan.similarity import Indices, correlations
 from bts_tune.data.splits.group_table import read_group_table
 from bts_tune.errors import DataError
+from bts_tune.paths import user_path
 from bts_tune.results.record.leaks import SAME_SCAN_ABOVE
 
 COPY = SAME_SCAN_ABOVE
@@ -143,6 +144,14 @@ def outside_share(scan: Scan, groups: Indices) -> float:
     return len(found) / len(groups) if len(groups) else 0.0
 
 
+def table_of_patients(group_by: str) -> Path | None:
+    """Return the table that `--group-by` names; None where it is a regular expression."""
+    if group_by.lower().endswith((".csv", ".tsv")):
+        return user_path(group_by, "--group-by")
+    path = user_path(group_by, "--group-by") if group_by.lower().endswith(".txt") else None
+    return path if path is not None and path.is_file() else None
+
+
 def read_patients(names: Sequence[str], group_by: str) -> list[str]:
     """Return the patient of each slice.
 
@@ -156,8 +165,8 @@ def read_patients(names: Sequence[str], group_by: str) -> list[str]:
     """
     if group_by.lower().endswith((".xlsx", ".xls", ".ods")):
         raise DataError(f"--group-by {group_by!r}: is a spreadsheet's own file, which is not read; save it as CSV.")
-    if group_by.lower().endswith((".csv", ".tsv")) or (group_by.lower().endswith(".txt") and Path(group_by).is_file()):
-        return read_group_table(names, Path(group_by))
+    if (table := table_of_patients(group_by)) is not None:
+        return read_group_table(names, table)
     try:
         pattern = re.compile(group_by)
     except re.error as error:
