@@ -72,10 +72,11 @@ def holds_run(path: Path) -> bool:
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse the path of a new run where something is there already, but for an empty folder.
+    """Refuse the path of a new run where something is there already, but for an empty folder, or nothing can be made.
 
     Raises:
         RunExistsError: there is something.
+        RunError: what it would lie in is no folder, or may not be written to.
         ConfigError: it is no path that a run can record.
     """
     user_path(path.absolute())  # absolute: a tilde in it is a name by now
@@ -87,6 +88,11 @@ def refuse_existing(path: Path) -> None:
         free = False
     if not free:
         raise RunExistsError(f"{path}: exists already, and is not a run; choose another --name.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise RunError(f"{path}: the run folder cannot be written: {parent} is no folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunError(f"{path}: the run folder cannot be written: {parent} may not be written to.")
 
 
 @dataclass
