@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bts_tune.config import TrialConfig, override
+from bts_tune.config import TrialConfig, check_field, override
 from bts_tune.errors import ConfigError
 from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
 from bts_tune.space.layers import cheaper_fields, scaled_grace_period, still_searched, within_budget
-from bts_tune.space.parameter import OF_THE_SPACE, check_fields
+from bts_tune.space.parameter import OF_THE_SPACE, check_value
 from bts_tune.space.search import ResolvedSearch
 from bts_tune.text import nearest, quoted
 
@@ -188,7 +188,7 @@ class Space:
         if overrides:
             how += " with " + ", ".join(f"{name}={value}" for name, value in overrides.items())
         objective = overrides.pop("objective", self.file.objective)
-        layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
+        layers = [self.file.demo if demo else {}, _checked(overrides)]
         fidelity: dict[str, Any] = {}
         if self.file.search and self.file.search.fidelity and not only:
             fidelity = self.file.search.fidelity.fields
@@ -211,8 +211,8 @@ class Space:
     def _seeds(self, overrides: Mapping[str, Any], seeds: Sequence[int] | None) -> list[int]:
         if "seed" in overrides:
             if seeds is not None:
-                raise ConfigError("override: seed and seeds are both given; give one of them.")
-            return [TrialConfig.parse({"seed": overrides["seed"]}, "override").seed]
+                raise ConfigError("--set seed and --seeds are both given; give one of them.")
+            return [TrialConfig.parse({"seed": overrides["seed"]}, "--set").seed]
         if seeds is None:
             return self.file.seeds
         if not seeds or len(set(seeds)) < len(seeds):
@@ -231,13 +231,13 @@ class Space:
 
     def _check_num_trials(self, num_trials: int, only: Sequence[str]) -> None:
         if not self.file.search:
-            raise ConfigError(f"num_trials: space {self.name!r} has no search; it runs its named trials alone.")
+            raise ConfigError(f"--num-trials: space {self.name!r} has no search; it runs its named trials alone.")
         if only:
-            raise ConfigError("num_trials: named trials are picked, so nothing is sampled; leave one of the two out.")
+            raise ConfigError("--num-trials: named trials are picked, so nothing is sampled; leave one of the two out.")
         if num_trials < 1:
-            raise ConfigError(f"num_trials: must be at least 1, got {num_trials!r}.")
+            raise ConfigError(f"--num-trials: must be at least 1, got {num_trials!r}.")
         if num_trials > MAX_SAMPLED:
-            raise ConfigError(f"num_trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
+            raise ConfigError(f"--num-trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
 
     def own_final(self, *, demo: bool) -> Final:
         """Return the final stage that the file asks for; the usual one where it has no search."""
@@ -333,3 +333,10 @@ class Space:
         )
         resolved.check()
         return resolved
+
+
+def _checked(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides in the types of their fields."""
+    for name in overrides:
+        check_field(str(name), "--set")
+    return {name: check_value(name, value, f"--set {name}") for name, value in overrides.items()}

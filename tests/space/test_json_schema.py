@@ -135,10 +135,11 @@ values = junk | st.sampled_from(
     ]
 )
 
-# What the reader says of rules between several values.
+# What the reader says of rules between several values, and of text that no file can hold.
 BEYOND = re.compile(
     "the lowest must be below the highest|input should be a multiple of|must lie whole steps above|"
-    "is not an earlier parameter with choices|must be among its choices|is searched too"
+    "is not an earlier parameter with choices|must be among its choices|is searched too|"
+    "unable to parse raw data as a unicode string"
 )
 
 
