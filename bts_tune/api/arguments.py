@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from bts_tune.api.plain import plain
 from bts_tune.errors import ConfigError
-from bts_tune.text import quoted
+from bts_tune.text import quoted, texts
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -68,6 +68,18 @@ def one_or_several(value: object, name: str) -> list[Any]:
     if not isinstance(value, Iterable):
         raise ConfigError(f"{name}: must be a text, a pathlib.Path or several of them, got {quoted(value)}.")
     return list(value)
+
+
+def texts_or_none(value: object, name: str) -> list[str] | None:
+    """Return an argument that takes texts or numbers, or one alone, as texts; None where it is None.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    listed: list[str] | None = texts(plain(value))
+    if listed is not None and not all(isinstance(one, str) for one in listed):
+        raise ConfigError(f"{name}: must be a text, a number or several of them, got {quoted(value)}.")
+    return listed
 
 
 def _of_type(value: object, allowed: tuple[type, ...], name: str) -> object:

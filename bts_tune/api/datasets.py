@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune import plugins
-from bts_tune.api.arguments import checked
-from bts_tune.api.plain import plain
+from bts_tune.api.arguments import checked, texts_or_none
 from bts_tune.paths import user_path
-from bts_tune.text import texts
 
 if TYPE_CHECKING:
     from bts_tune.data.checks.check import CheckReport
@@ -54,8 +52,8 @@ def open_dataset(
     plugins.load_installed()
     return read(
         user_path(root, "root"),
-        tumor_categories=texts(plain(tumor_categories)),
-        tumor_labels=texts(plain(tumor_labels)),
+        tumor_categories=texts_or_none(tumor_categories, "tumor_categories"),
+        tumor_labels=texts_or_none(tumor_labels, "tumor_labels"),
         split_seed=split_seed,
         reader=reader,
         plane=plane,

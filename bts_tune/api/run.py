@@ -152,7 +152,8 @@ class Run:
             batch_size: images, or slices of a volume, that go through the network together.
 
         Raises:
-            RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image.
+            RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image; a file cannot
+                be written.
             DataError: an image cannot be read (those before it are written), or would be overwritten.
         """
         from bts_tune.training.prediction.predict import predict

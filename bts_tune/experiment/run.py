@@ -293,6 +293,10 @@ def _recorded(folder: RunFolder, given: Mapping[str, Any]) -> tuple[dict[str, An
         stored["data"] = run["dataset"]["path"]  # an earlier version kept it as it was typed, in some other folder
     if given.get("data") is not None and run.get("profile") == "demo":
         raise ConfigError("--data: this run is a demo on generated slices; start a new run on the dataset.")
+    try:
+        RunOptions.parse({name: value for name, value in stored.items() if name not in given})
+    except ConfigError as error:
+        raise RunError(f"{folder.run_file}: options: {error}") from None
     options = _absolute(RunOptions.parse({**stored, **given}))
     load_installed()
     load_plugins(options.plugins)

@@ -102,6 +102,33 @@ UNTYPED: Any = bt
         (lambda: UNTYPED.open_dataset(".", split_seed="x"), "split_seed: must be a whole number, got 'x'."),
         (lambda: UNTYPED.open_dataset(".", empty_slices="x"), "empty_slices: must be a number, got 'x'."),
         (lambda: UNTYPED.check_dataset(5), "data: 5: is no path"),
+        (
+            lambda: UNTYPED.open_dataset(".", tumor_categories=True),
+            "tumor_categories: must be a text, a number or several",
+        ),
+        (lambda: UNTYPED.open_dataset(".", tumor_labels=[None]), "tumor_labels: must be a text, a number or several"),
+        (
+            lambda: UNTYPED.TrialConfig.parse(None),
+            "configuration: must be a mapping of fields to their values, got None.",
+        ),
+        (lambda: UNTYPED.train([1], "slices"), "configuration: must be a mapping of fields to their values, got [1]."),
+        (lambda: UNTYPED.Space.from_document(5), "the document of a search space must name its 'source'."),
+        (lambda: UNTYPED.load_space("baseline").resolve(only=5), "space 'baseline' has no named trial 5."),
+        (lambda: UNTYPED.load_space("baseline").resolve(overrides=["a"]), "--set: must be a mapping of fields"),
+        (
+            lambda: UNTYPED.load_space("baseline").resolve(seeds=3),
+            "seeds: must be one or more different numbers, got 3.",
+        ),
+        (
+            lambda: UNTYPED.load_space("extended").resolve(num_trials="x"),
+            "--num-trials: must be a whole number, got 'x'.",
+        ),
+        (
+            lambda: UNTYPED.load_space("extended").resolve(final_top="x"),
+            "final stage: top: input should be a valid integer",
+        ),
+        (lambda: UNTYPED.LOSSES.get(5), "unknown loss 5."),
+        (lambda: UNTYPED.open_run("run").export("folder", "s3://bucket/a"), "--output s3://bucket/a: is an address"),
         (lambda: UNTYPED.train({}, "slices", device=5), "device: must be a text, got 5."),
         (lambda: UNTYPED.train({}, "slices", cache=5), "cache: 5: is no path"),
     ],

@@ -150,6 +150,11 @@ def test_a_dry_run_refuses_a_broken_dataset_and_tells_what_this_machine_lacks(
     assert "Not on this machine: --concurrent 4096: there are" in capsys.readouterr().out
 
 
+def test_an_option_on_record_that_is_none_is_told_with_its_file(refused: Callable[..., str]) -> None:
+    write_run(Path("results") / "first", make_search(3), make_run(options={"space": "extended", "epochs": 3}))
+    assert "results/first/run.json: options: epochs: is no option of a run" in refused("--resume", "first")
+
+
 def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:
     given = ["--data", str(phantom), "--dry-run", "--no-timing", "--epochs", "3", "--num-trials", "5"]
     assert main(["--space", "extended", *given]) == 0
