@@ -9,7 +9,7 @@ from bts_tune.errors import ConfigError
 from bts_tune.text import quoted
 
 
-def user_path(written: str | os.PathLike[str], where: str = "") -> Path:
+def user_path(written: str | os.PathLike[str], where: str = "", *, recorded: bool = True) -> Path:
     """Return a path as a user means it: every path of an option, of an argument or in a file is read by this.
 
     A leading `~` or `~name` stands for a home folder, as in a shell; in `./~` it is a name.
@@ -17,10 +17,11 @@ def user_path(written: str | os.PathLike[str], where: str = "") -> Path:
     Args:
         written: the path.
         where: what it is given for, such as `--cache`; the error begins with it.
+        recorded: whether it goes into a run's record, which holds text in UTF-8 alone; names of files are any bytes.
 
     Raises:
         ConfigError: it is no text and no path, or names nothing; it names the home folder of nobody, or holds a
-            character that no path can hold, or no UTF-8.
+            character that no path can hold, or what a record cannot.
     """
     text = os.fspath(written) if isinstance(written, os.PathLike) else written
     named = f"{where}: {quoted(text)}" if where else quoted(text)
@@ -31,8 +32,8 @@ def user_path(written: str | os.PathLike[str], where: str = "") -> Path:
     if "\0" in text:
         raise ConfigError(f"{named}: is no path, as it holds a zero byte.")
     try:
-        text.encode()
-    except UnicodeEncodeError:  # the run records it
+        text.encode(errors="strict" if recorded else "surrogateescape")
+    except UnicodeEncodeError:
         raise ConfigError(f"{named}: is no text in UTF-8; rename it.") from None
     path = Path(text)
     if not text.startswith("~"):

@@ -23,6 +23,12 @@ def test_a_tilde_that_is_a_name_stays_one_however_often_it_is_read() -> None:
     assert user_path("./~/a") == user_path(user_path("./~/a")) == Path.cwd() / "~" / "a"
 
 
+def test_a_path_that_is_not_recorded_may_have_any_name() -> None:
+    assert user_path("r\udcff", recorded=False) == Path("r\udcff")
+    with pytest.raises(ConfigError, match=r"is no text in UTF-8"):
+        user_path("r\ud800", recorded=False)
+
+
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [

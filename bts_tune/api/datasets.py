@@ -51,7 +51,7 @@ def open_dataset(
 
     plugins.load_installed()
     return read(
-        user_path(root, "root"),
+        user_path(root, "root", recorded=False),
         tumor_categories=texts_or_none(tumor_categories, "tumor_categories"),
         tumor_labels=texts_or_none(tumor_labels, "tumor_labels"),
         split_seed=split_seed,
@@ -90,7 +90,7 @@ def as_dataset(data: Dataset | Path | str) -> Dataset:
     """Return a dataset that is open already, or open the one of a folder."""
     from bts_tune.data.records import Dataset
 
-    return data if isinstance(data, Dataset) else open_dataset(user_path(data, "data"))
+    return data if isinstance(data, Dataset) else open_dataset(user_path(data, "data", recorded=False))
 
 
 def with_splits(dataset: Dataset, *, grouped: bool = False) -> Dataset:

@@ -158,8 +158,8 @@ class Run:
         """
         from bts_tune.training.prediction.predict import predict
 
-        paths = [user_path(one, "images") for one in one_or_several(images, "images")]
-        asked, folder = one_or_several(formats, "formats"), user_path(out, "out")
+        paths = [user_path(one, "images", recorded=False) for one in one_or_several(images, "images")]
+        asked, folder = one_or_several(formats, "formats"), user_path(out, "out", recorded=False)
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         plane = plane_of_slices(self.folder)
         return list(predict(model, paths, folder, plane=plane, formats=asked, batch_size=batch_size))
@@ -200,7 +200,7 @@ class Run:
         context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
         where = None if output is None else name_or_path(output, "output")
         if where is not None and "://" not in where:  # else it is the address of a storage
-            where = str(user_path(where, "output"))
+            where = str(user_path(where, "output", recorded=False))
         exported: Exported = export.write(context, where)
         return exported
 
@@ -243,7 +243,7 @@ def open_run(run: Path | str, results: Path | str = "results") -> Run:
         >>> run.leaderboard[["rank", "trial", "val_dice_loss"]]  # doctest: +SKIP
     """
     plugins.load_installed()
-    return Run(find_run(name_or_path(run, "run"), user_path(results, "results")))
+    return Run(find_run(name_or_path(run, "run"), user_path(results, "results", recorded=False)))
 
 
 @checked
@@ -264,7 +264,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
     from bts_tune.training.prediction.segmenter import Segmenter
 
     plugins.load_installed()
-    return Segmenter.load(user_path(folder, "folder"), device).eval()
+    return Segmenter.load(user_path(folder, "folder", recorded=False), device).eval()
 
 
 class _Reporter:

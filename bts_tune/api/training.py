@@ -63,7 +63,7 @@ def train(
         raise ConfigError(f"threads: must be a whole number from 0 on, got {threads!r}.")
     resolve_device(device)
     folders = {"folder": folder, "weights_dir": weights_dir, "cache": cache}
-    given = {name: None if path is None else user_path(path, name) for name, path in folders.items()}
+    given = {name: None if path is None else user_path(path, name, recorded=False) for name, path in folders.items()}
     dataset = with_splits(as_dataset(data), grouped=config.train_share < 1)
     weights = resolve_weights(config.encoder, config.encoder_weights, given["weights_dir"], given["cache"])
     kept = given["folder"]

@@ -82,7 +82,7 @@ def add_retry_failed(group: argparse._ArgumentGroup) -> None:
 def as_path(text: str) -> Path:
     """Return the path that a user means: the type of an option or argument."""
     try:
-        return user_path(text)
+        return user_path(text, recorded=False)  # of a run, its options refuse what it cannot record
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 

@@ -20,7 +20,7 @@ def find_run(name: str, results: Path) -> RunFolder:
         RunError: there is none, or it cannot be read.
         ConfigError: it is no path.
     """
-    for path in (user_path(name), results / name):
+    for path in (user_path(name, recorded=False), results / name):
         if holds_run(path):
             return RunFolder.open(path)
     raise RunError(f"{name}: no such run; name a folder with a run.json in it, or a run in {results}/.")

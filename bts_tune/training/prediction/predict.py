@@ -166,7 +166,8 @@ def predict(
             yield one
     finally:  # what was written before an error or Ctrl-C is in the table too
         if done:
-            _write({out / TABLE_FILE: table(done).encode()})
+            # A name that is no UTF-8 stands there in its own bytes, by which the file is found.
+            _write({out / TABLE_FILE: table(done).encode(errors="surrogateescape")})
             with _told(out / COCO_FILE):
                 coco_file.write()
         coco_file.close()

@@ -111,7 +111,7 @@ class Segmenter(nn.Module):
         part = self.config.part(PreprocessingPart)
         channels = self.config.channels
         read = [
-            read_image(user_path(image, "image"), channels)
+            read_image(user_path(image, "image", recorded=False), channels)
             if isinstance(image, str | Path)
             else _channels(np.asarray(image), channels)
             for image in listed
