@@ -13,7 +13,7 @@ from bts_tune.errors import ConfigError, RunError
 from bts_tune.paths import user_path
 from bts_tune.registry import EXPORTS
 from bts_tune.results.find import best_model, ensemble_models, find_run, plane_of_slices
-from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,10 @@ class Run:
         """Return the call that opens it."""
         return f"open_run({str(self.path)!r})"
 
+    def _records(self) -> list[TrialRecord]:
+        self.folder.read_run()  # of a folder that has gone, nothing is told, and not that it has no trials
+        return self.folder.trials()
+
     @property
     def path(self) -> Path:
         """The run's folder."""
@@ -54,7 +58,7 @@ class Run:
     @property
     def trials(self) -> pd.DataFrame:
         """One row a trial, in the order of planning; the columns of `leaderboard`."""
-        order = {record.trial: record.index for record in self.folder.trials()}
+        order = {record.trial: record.index for record in self._records()}
         return self.leaderboard.sort_values("trial", key=lambda names: names.map(order), ignore_index=True)
 
     @property
@@ -62,7 +66,7 @@ class Run:
         """One row an epoch of a trial, with every metric; the same as `epochs.csv`."""
         from bts_tune.results.tables import epochs_table
 
-        return epochs_table(self.folder.trials())
+        return epochs_table(self._records())
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -72,7 +76,7 @@ class Run:
         """
         from bts_tune.results.tables import leaderboard
 
-        return leaderboard(self.folder.trials())
+        return leaderboard(self._records())
 
     @property
     def configurations(self) -> pd.DataFrame:
@@ -80,7 +84,7 @@ class Run:
         from bts_tune.results.statistics.comparison import compare_configurations
         from bts_tune.results.tables import configurations_table
 
-        trials = self.folder.trials()
+        trials = self._records()
         return configurations_table(trials, compare_configurations(self.folder, trials))
 
     @property
@@ -93,7 +97,7 @@ class Run:
         """
         from bts_tune.results.ranking.leaderboard import ranking
 
-        ranked = ranking(self.folder.trials())
+        ranked = ranking(self._records())
         if not ranked:
             raise RunError(f"{self.path}: no trial has been trained to the full budget yet, so that none is ranked.")
         where = f"{self.path}: trial {ranked[0].trial}"
