@@ -144,12 +144,17 @@ def outside_share(scan: Scan, groups: Indices) -> float:
     return len(found) / len(groups) if len(groups) else 0.0
 
 
-def table_of_patients(group_by: str) -> Path | None:
-    """Return the table that `--group-by` names; None where it is a regular expression."""
-    if group_by.lower().endswith((".csv", ".tsv")):
-        return user_path(group_by, "--group-by")
-    path = user_path(group_by, "--group-by") if group_by.lower().endswith(".txt") else None
-    return path if path is not None and path.is_file() else None
+def table_of_patients(group_by: str, beside: Path = Path()) -> Path | None:
+    """Return the table that `group_by` names; None where it is a regular expression.
+
+    Args:
+        group_by: as of `read_patients`.
+        beside: the folder that a path begins at; by default the working folder.
+    """
+    if not group_by.lower().endswith((".csv", ".tsv", ".txt")):
+        return None
+    path = beside / user_path(group_by, "--group-by", recorded=False)
+    return path if not group_by.lower().endswith(".txt") or path.is_file() else None
 
 
 def read_patients(names: Sequence[str], group_by: str) -> list[str]:

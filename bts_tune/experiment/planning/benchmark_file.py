@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from bts_tune.config import MetricName, TrialConfig, explain, override
+from bts_tune.data.splits.groups import table_of_patients
 from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.paths import user_path
@@ -384,8 +385,8 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
         raise ConfigError(f"{where}.data: must be the dataset's folder, got {quoted(options.get('data'))}.")
     options["data"] = str((beside / user_path(options["data"], f"{where}.data")).absolute())
     group_by = options.get("group_by")
-    if isinstance(group_by, str) and group_by.endswith(".csv"):
-        options["group_by"] = str((beside / user_path(group_by, f"{where}.group_by")).absolute())
+    if isinstance(group_by, str) and (table := table_of_patients(group_by, beside)) is not None:
+        options["group_by"] = str(table.absolute())
     if not Path(options["data"]).is_dir():
         raise ConfigError(f"{where}.data: there is no folder {options['data']}.")
     try:
