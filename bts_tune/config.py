@@ -344,6 +344,8 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
         Raises:
             ConfigError: one sentence with the field, its value and what is allowed.
         """
+        if not isinstance(fields, Mapping):
+            raise ConfigError(f"{where}: must be a mapping of fields to their values, got {quoted(fields)}.")
         for name in fields:
             check_field(str(name), where)
         try:

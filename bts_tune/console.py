@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -17,5 +20,9 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print a text as it is, whoever made the console: no markup, no emoji, no colours in it, no line broken."""
+    """Print a text as it is, whoever made the console: no markup, no emoji, no colours in it, no line broken.
+
+    Commands to the terminal, which the name of a file can hold, are escaped.
+    """
+    text = _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
     console.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)

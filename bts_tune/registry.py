@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         if name not in self._entries and name in self._own():
             importlib.import_module(self._module(name))
         if name not in self._entries:
-            raise ConfigError(f"unknown {self.kind} {name!r}.{nearest(name, self.names())} {self.allowed()}")
+            raise ConfigError(f"unknown {self.kind} {name!r}.{nearest(str(name), self.names())} {self.allowed()}")
         return self._entries[name]
 
     def registered(self) -> dict[str, type[T]]:

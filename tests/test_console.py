@@ -28,6 +28,11 @@ def test_a_terminal_gets_no_colours_in_it_either() -> None:
     assert terminal.getvalue() == ODD + "\n"
 
 
+def test_what_a_terminal_would_carry_out_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    say(make_console(), "a\x1b[2Jb\rc\x9bd\nf\xa0g")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\rc\\x9bd\nf\xa0g\n"
+
+
 def test_a_style_is_laid_over_the_whole_text() -> None:
     terminal = io.StringIO()
     say(Console(file=terminal, force_terminal=True, color_system="standard"), ODD, style="bold")

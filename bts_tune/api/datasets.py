@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune import plugins
-from bts_tune.api.plain import plain
-from bts_tune.text import texts
+from bts_tune.api.arguments import checked, texts_or_none
+from bts_tune.paths import user_path
 
 if TYPE_CHECKING:
     from bts_tune.data.checks.check import CheckReport
     from bts_tune.data.records import Dataset
 
 
+@checked
 def open_dataset(
     root: Path | str,
     *,
@@ -50,9 +51,9 @@ def open_dataset(
 
     plugins.load_installed()
     return read(
-        Path(root),
-        tumor_categories=texts(plain(tumor_categories)),
-        tumor_labels=texts(plain(tumor_labels)),
+        user_path(root, "root", recorded=False),
+        tumor_categories=texts_or_none(tumor_categories, "tumor_categories"),
+        tumor_labels=texts_or_none(tumor_labels, "tumor_labels"),
         split_seed=split_seed,
         reader=reader,
         plane=plane,
@@ -87,7 +88,9 @@ def check_dataset(data: Dataset | Path | str) -> CheckReport:
 
 def as_dataset(data: Dataset | Path | str) -> Dataset:
     """Return a dataset that is open already, or open the one of a folder."""
-    return open_dataset(data) if isinstance(data, str | Path) else data
+    from bts_tune.data.records import Dataset
+
+    return data if isinstance(data, Dataset) else open_dataset(user_path(data, "data", recorded=False))
 
 
 def with_splits(dataset: Dataset, *, grouped: bool = False) -> Dataset:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune import plugins
+from bts_tune.api.arguments import checked, name_or_path, one_or_several
 from bts_tune.config import TrialConfig
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.paths import user_path
 from bts_tune.registry import EXPORTS
 from bts_tune.results.find import best_model, ensemble_models, find_run, plane_of_slices
-from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,10 @@ class Run:
         """Return the call that opens it."""
         return f"open_run({str(self.path)!r})"
 
+    def _records(self) -> list[TrialRecord]:
+        self.folder.read_run()  # of a folder that has gone, nothing is told, and not that it has no trials
+        return self.folder.trials()
+
     @property
     def path(self) -> Path:
         """The run's folder."""
@@ -53,7 +58,7 @@ class Run:
     @property
     def trials(self) -> pd.DataFrame:
         """One row a trial, in the order of planning; the columns of `leaderboard`."""
-        order = {record.trial: record.index for record in self.folder.trials()}
+        order = {record.trial: record.index for record in self._records()}
         return self.leaderboard.sort_values("trial", key=lambda names: names.map(order), ignore_index=True)
 
     @property
@@ -61,7 +66,7 @@ class Run:
         """One row an epoch of a trial, with every metric; the same as `epochs.csv`."""
         from bts_tune.results.tables import epochs_table
 
-        return epochs_table(self.folder.trials())
+        return epochs_table(self._records())
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -71,7 +76,7 @@ class Run:
         """
         from bts_tune.results.tables import leaderboard
 
-        return leaderboard(self.folder.trials())
+        return leaderboard(self._records())
 
     @property
     def configurations(self) -> pd.DataFrame:
@@ -79,7 +84,7 @@ class Run:
         from bts_tune.results.statistics.comparison import compare_configurations
         from bts_tune.results.tables import configurations_table
 
-        trials = self.folder.trials()
+        trials = self._records()
         return configurations_table(trials, compare_configurations(self.folder, trials))
 
     @property
@@ -92,12 +97,13 @@ class Run:
         """
         from bts_tune.results.ranking.leaderboard import ranking
 
-        ranked = ranking(self.folder.trials())
+        ranked = ranking(self._records())
         if not ranked:
             raise RunError(f"{self.path}: no trial has been trained to the full budget yet, so that none is ranked.")
         where = f"{self.path}: trial {ranked[0].trial}"
         return TrialConfig.parse(ranked[0].config, where).replaced(ranked[0].full, where)
 
+    @checked
     def best_model(
         self, trial: str | None = None, *, device: str = "auto", ensemble: bool = False, tta: bool = False
     ) -> Segmenter:
@@ -123,6 +129,7 @@ class Run:
         folders = ensemble_models(self.folder) if ensemble else [best_model(self.folder, trial)]
         return load_segmenter(folders, device, tta=tta)
 
+    @checked
     def predict(
         self,
         images: Path | str | Sequence[Path | str],
@@ -149,18 +156,19 @@ class Run:
             batch_size: images, or slices of a volume, that go through the network together.
 
         Raises:
-            RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image.
+            RunError, ConfigError: as for `best_model`; there is no such format, or not for such an image; a file cannot
+                be written.
             DataError: an image cannot be read (those before it are written), or would be overwritten.
         """
         from bts_tune.training.prediction.predict import predict
 
-        listed = [images] if isinstance(images, str | Path) else images
+        paths = [user_path(one, "images", recorded=False) for one in one_or_several(images, "images")]
+        asked, folder = one_or_several(formats, "formats"), user_path(out, "out", recorded=False)
         model = self.best_model(trial, device=device, ensemble=ensemble, tta=tta)
         plane = plane_of_slices(self.folder)
-        paths = [Path(one) for one in listed]
-        asked = [formats] if isinstance(formats, str) else formats
-        return list(predict(model, paths, Path(out), plane=plane, formats=asked, batch_size=batch_size))
+        return list(predict(model, paths, folder, plane=plane, formats=asked, batch_size=batch_size))
 
+    @checked
     def export(
         self,
         to: str,
@@ -194,9 +202,13 @@ class Run:
                 f"export to {others}."
             )
         context = ExportContext(self.folder, trial, ensemble=ensemble, tta=tta)
-        exported: Exported = export.write(context, os.fspath(output) if output else None)
+        where = None if output is None else name_or_path(output, "output")
+        if where is not None and "://" not in where:  # else it is the address of a storage
+            where = str(user_path(where, "output", recorded=False))
+        exported: Exported = export.write(context, where)
         return exported
 
+    @checked
     def send(self, tracker: str) -> str:
         """Send what a tracker lacks of the run: trials, epochs, the report and the best model.
 
@@ -235,9 +247,10 @@ def open_run(run: Path | str, results: Path | str = "results") -> Run:
         >>> run.leaderboard[["rank", "trial", "val_dice_loss"]]  # doctest: +SKIP
     """
     plugins.load_installed()
-    return Run(find_run(str(run), Path(results)))
+    return Run(find_run(name_or_path(run, "run"), user_path(results, "results", recorded=False)))
 
 
+@checked
 def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
     """Return the model of a folder that `Run.export("folder")` wrote, as `Run.best_model` returns it.
 
@@ -255,7 +268,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> Segmenter:
     from bts_tune.training.prediction.segmenter import Segmenter
 
     plugins.load_installed()
-    return Segmenter.load(Path(folder), device).eval()
+    return Segmenter.load(user_path(folder, "folder", recorded=False), device).eval()
 
 
 class _Reporter:

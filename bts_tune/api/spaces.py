@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune import plugins
+from bts_tune.api.arguments import checked, name_or_path
 from bts_tune.api.plain import plain
 from bts_tune.space import Space, loader
 from bts_tune.space.file import parse_space_file
@@ -29,9 +29,10 @@ def load_plugin(plugin: Path | str) -> Plugin:
         >>> load_plugin("boundary_loss.py")  # doctest: +SKIP
         >>> run = tune("baseline", "slices", overrides={"loss": "boundary-bce"})  # doctest: +SKIP
     """
-    return plugins.load_plugin(os.fspath(plugin))
+    return plugins.load_plugin(name_or_path(plugin, "plugin"))
 
 
+@checked
 def load_space(space: Path | str, *, run_plugins: bool = False) -> Space:
     """Return a search space by its name, or by the path of its YAML file.
 
@@ -47,7 +48,7 @@ def load_space(space: Path | str, *, run_plugins: bool = False) -> Space:
         ['unet-b0', 'unet-b0-frozen', 'unetplusplus-b5']
     """
     plugins.load_installed()
-    return loader.load_space(os.fspath(space), run_plugins=run_plugins)
+    return loader.load_space(name_or_path(space, "space"), run_plugins=run_plugins)
 
 
 def build_space(**content: Any) -> Space:

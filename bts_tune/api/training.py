@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune import plugins
+from bts_tune.api.arguments import checked
 from bts_tune.api.datasets import as_dataset, with_splits
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.errors import ConfigError, RunError
+from bts_tune.paths import user_path
 
 if TYPE_CHECKING:
     from bts_tune.data.records import Dataset
     from bts_tune.training.trial import Row, TrialSetup
 
 
+@checked
 def train(
     config: TrialConfig | Mapping[str, Any],
     data: Dataset | Path | str,
@@ -56,19 +59,21 @@ def train(
     # What can be refused is refused here, not where the first epoch is asked for.
     if not isinstance(config, TrialConfig):
         config = TrialConfig.parse(config)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+    if threads < 0:
         raise ConfigError(f"threads: must be a whole number from 0 on, got {threads!r}.")
     resolve_device(device)
+    folders = {"folder": folder, "weights_dir": weights_dir, "cache": cache}
+    given = {name: None if path is None else user_path(path, name, recorded=False) for name, path in folders.items()}
     dataset = with_splits(as_dataset(data), grouped=config.train_share < 1)
-    folders = [Path(folder) if folder else None for folder in (weights_dir, cache)]
-    weights = resolve_weights(config.encoder, config.encoder_weights, *folders)
-    if folder:
+    weights = resolve_weights(config.encoder, config.encoder_weights, given["weights_dir"], given["cache"])
+    kept = given["folder"]
+    if kept is not None:
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            kept.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{folder}: cannot be a folder to keep the training in: {error.strerror}.") from None
-    setup = TrialSetup(weights, device=device, threads=threads, folder=Path(folder) if folder else None)
-    return _epochs(config, dataset, setup, Path(cache) if cache else None)
+            raise RunError(f"{kept}: cannot be a folder to keep the training in: {error.strerror}.") from None
+    setup = TrialSetup(weights, device=device, threads=threads, folder=kept)
+    return _epochs(config, dataset, setup, given["cache"])
 
 
 def _epochs(config: TrialConfig, dataset: Dataset, setup: TrialSetup, cache: Path | None) -> Iterator[Row]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune import plugins
+from bts_tune.api.arguments import checked, name_or_path
 from bts_tune.api.plain import plain
 from bts_tune.api.run import Run, open_run, reporter
 from bts_tune.console import make_console
 from bts_tune.errors import ConfigError
+from bts_tune.paths import user_path
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import Space
 from bts_tune.text import nearest, quoted
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from bts_tune.results.benchmark import BenchmarkFolder
 
 
+@checked
 def tune(
     space: Space | Path | str,
     data: Path | str | None = None,
@@ -65,7 +68,7 @@ def tune(
     built = space if isinstance(space, Space) else None
     if built is not None:
         plugins.load_plugins(built.file.plugins, relative_to=built.source.parent)
-    given = {"space": built.name if built else str(space), **plain(options)}
+    given = {"space": built.name if built else name_or_path(space, "space"), **plain(options)}
     if data is not None:
         given["data"] = str(data)
     command = ["bts_tune.tune", *(f"{option}={shlex.quote(str(value))}" for option, value in given.items())]
@@ -87,11 +90,18 @@ def start(
     from bts_tune.experiment.run import start as start_run
 
     finished = start_run(
-        options, results=Path(results), name=name, command=command, console=console, report=reporter, space=space
+        options,
+        results=user_path(results, "results"),
+        name=name,
+        command=command,
+        console=console,
+        report=reporter,
+        space=space,
     )
     return _finished(finished)
 
 
+@checked
 def resume(
     run: Run | Path | str,
     *,
@@ -121,9 +131,6 @@ def resume(
     """
     from bts_tune.experiment import run as experiment
 
-    num_trials = plain(num_trials)
-    if num_trials is not None and (isinstance(num_trials, bool) or not isinstance(num_trials, int)):
-        raise ConfigError(f"num_trials: must be a whole number, got {quoted(num_trials)}.")
     finished = experiment.resume(
         _folder(run),
         _given_anew(options),
@@ -136,6 +143,7 @@ def resume(
     return _finished(finished)
 
 
+@checked
 def extend(
     run: Run | Path | str,
     num_trials: int,
@@ -152,6 +160,7 @@ def extend(
     return resume(run, num_trials=num_trials, allow_changed=allow_changed, progress=progress, **options)
 
 
+@checked
 def train_final(
     run: Run | Path | str,
     *,
@@ -190,6 +199,7 @@ def train_final(
     return _finished(finished)
 
 
+@checked
 def benchmark(
     file: Path | str,
     *,
@@ -232,8 +242,8 @@ def benchmark(
         return write_benchmark_report(folder, reader)
 
     return run_benchmark(
-        Path(file),
-        results=Path(results),
+        user_path(file, "file"),
+        results=user_path(results, "results"),
         options=plain(options),
         console=_console(progress),
         report=reporter,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
+from bts_tune.errors import ConfigError
 from bts_tune.experiment.planning.options import declarations, flag
+from bts_tune.paths import user_path
 
 _LONGEST_TIME = 1e9  # of any unit; far beyond it clocks overflow
 
@@ -43,7 +46,9 @@ def given_options(parsed: argparse.Namespace, names: Iterable[str]) -> dict[str,
 
 def add_results(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """Add the option that says where runs are."""
-    group.add_argument("--results", metavar="DIR", default="results", help="where run folders are (results)")
+    group.add_argument(
+        "--results", metavar="DIR", type=as_path, default="results", help="where run folders are (results)"
+    )
 
 
 def add_plugin(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
@@ -72,6 +77,14 @@ def add_retry_failed(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--retry-failed", action="store_true", help="with --resume: run trials that failed again, from their beginning"
     )
+
+
+def as_path(text: str) -> Path:
+    """Return the path that a user means: the type of an option or argument."""
+    try:
+        return user_path(text, recorded=False)  # of a run, its options refuse what it cannot record
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def duration(text: str) -> float:

@@ -62,12 +62,12 @@ def open_dataset(
     options = ReaderOptions(tumor_categories, split_seed, plane, empty_slices, sequence, labels)
     # The lexical path: a link is followed by the system, and names stay those that the user sees.
     root = Path(root)
-    if not root.is_dir():
-        if root.is_file() and root.name.lower().endswith(ARCHIVES):
-            raise DataError(f"{root}: is an archive, which is not opened; unpack it and name the folder.")
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root}: {problem}; expected {_expected(_readers())}.")
     try:
+        if not root.is_dir():
+            if root.is_file() and root.name.lower().endswith(ARCHIVES):
+                raise DataError(f"{root}: is an archive, which is not opened; unpack it and name the folder.")
+            problem = "is not a folder" if root.exists() else "does not exist"
+            raise DataError(f"{root}: {problem}; expected {_expected(_readers())}.")
         with files_below(root):
             chosen = _recognising(root) if reader is None else READERS.get(reader)()
             for given, taken, what, option in (

@@ -20,7 +20,7 @@ from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.run import dry_run, lasting, resume, start
 from bts_tune.plugins import load_installed
 from bts_tune.results.benchmark import BenchmarkFolder
-from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.text import plural
 
 GO_ON = "The benchmark was interrupted; the same command goes on with it."
@@ -210,7 +210,7 @@ def _open(path: Path, results: Path, *, run_plugins: bool) -> tuple[BenchmarkFol
     recorded = None
     if folder.file.is_file():
         recorded = folder.read()
-        if not any((folder.run_path(run) / "run.json").is_file() for run in recorded["runs"]):
+        if not any(holds_run(folder.run_path(run)) for run in recorded["runs"]):
             recorded = None  # nothing has begun that would have to stay as it is
     elif folder.path.exists() and not (folder.path.is_dir() and not any(folder.path.iterdir())):
         raise ConfigError(f"{folder.path}: exists already, and is no benchmark; choose another 'name' in {path}.")
@@ -219,7 +219,7 @@ def _open(path: Path, results: Path, *, run_plugins: bool) -> tuple[BenchmarkFol
 
 def _begun(folder: BenchmarkFolder, run: PlannedRun) -> bool:
     path = folder.run_path(run.name)
-    if (path / "run.json").is_file():
+    if holds_run(path):
         return True
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise RunError(

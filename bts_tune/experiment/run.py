@@ -13,7 +13,6 @@ from rich.console import Console
 
 from bts_tune.console import say
 from bts_tune.data.records import Dataset
-from bts_tune.data.splits.make import PROVIDED
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import choose_trackers
@@ -21,7 +20,7 @@ from bts_tune.experiment.execution.cluster.address import cluster_address, in_su
 from bts_tune.experiment.execution.cluster.signals import signals_as_ctrl_c
 from bts_tune.experiment.execution.duration import duration_here
 from bts_tune.experiment.execution.final_stage import configurations_to_repeat
-from bts_tune.experiment.execution.nodes.resources import require_room_here
+from bts_tune.experiment.execution.nodes.resources import require_possible, require_room_here
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, free_path, now
 from bts_tune.experiment.planning.changes import changed_run_error, changes_since, code_hash
 from bts_tune.experiment.planning.definitions import definitions_of_losses, definitions_of_metrics, objective_of_space
@@ -29,14 +28,15 @@ from bts_tune.experiment.planning.environment import hardware, versions
 from bts_tune.experiment.planning.inputs import (
     cache_folder,
     check_and_split,
+    count_parameters,
     find_models,
     open_data,
     prepare_inputs,
     reopen_dataset,
     require_batches,
 )
-from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, require_weight_files
-from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing
+from bts_tune.experiment.planning.options import RunOptions, declarations
 from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
@@ -87,8 +87,7 @@ def start(
     """
     with signals_as_ctrl_c():
         results = lasting(results, console)
-        # Of a run that goes on they stay as they are on record, where configurations are told apart by them.
-        options = _absolute(options).replaced(overrides=with_paths_beside(options.overrides, Path.cwd()))
+        options = _from_here(options)
         return _start(options, results, name, command, console, report, space)
 
 
@@ -97,7 +96,7 @@ def lasting(results: Path, console: Console) -> Path:
 
     Its working folder is unpacked anew when it connects to the cluster, and removed when nobody uses it any more.
     """
-    if not in_submitted_job() or user_path(results, "--results").is_absolute():
+    if not in_submitted_job() or results.is_absolute():
         return results
     found = Path.home() / "bts-tune" / results
     say(
@@ -120,6 +119,7 @@ def _start(
     load_plugins(options.plugins)
     space = space or load_space(options.space, run_plugins=True)
     options.require_known_names()  # a method may come from a plugin of the space
+    require_possible(options)
     if cluster_address(options.address) is None:
         require_room_here(options)
     options = options.replaced(plugins=[plugin.name for plugin in loaded_plugins() if plugin.kind != "class"])
@@ -293,6 +293,10 @@ def _recorded(folder: RunFolder, given: Mapping[str, Any]) -> tuple[dict[str, An
         stored["data"] = run["dataset"]["path"]  # an earlier version kept it as it was typed, in some other folder
     if given.get("data") is not None and run.get("profile") == "demo":
         raise ConfigError("--data: this run is a demo on generated slices; start a new run on the dataset.")
+    try:
+        RunOptions.parse({name: value for name, value in stored.items() if name not in given})
+    except ConfigError as error:
+        raise RunError(f"{folder.run_file}: options: {error}") from None
     options = _absolute(RunOptions.parse({**stored, **given}))
     load_installed()
     load_plugins(options.plugins)
@@ -388,15 +392,19 @@ def _weights_used(inputs: TrialInputs) -> list[dict[str, Any]]:
 
 def _absolute(options: RunOptions) -> RunOptions:
     """Make paths independent of the folder that the command runs in: a resume may be given in another."""
-    paths = {name: getattr(options, name) for name in ("data", "weights_dir", "cache")}
-    absolute = {
-        name: str(user_path(path, f"--{name.replace('_', '-')}").absolute())
-        for name, path in paths.items()
-        if path is not None
-    }
+    paths = {name: getattr(options, name) for name, one in declarations().items() if one.kind == "path"}
+    absolute = {name: str(Path(path).absolute()) for name, path in paths.items() if path is not None}
     if options.storage is not None and "://" not in options.storage:
         absolute["storage"] = str(user_path(options.storage, "--storage").absolute())
     return options.replaced(**absolute, plugins=[full_name(name) for name in options.plugins])
+
+
+def _from_here(options: RunOptions) -> RunOptions:
+    """Make all paths of a new run absolute.
+
+    Those of overrides stay on record as they are: the configurations of a run that goes on are told apart by them.
+    """
+    return _absolute(options).replaced(overrides=with_paths_beside(options.overrides, Path.cwd()))
 
 
 def dry_run(
@@ -410,7 +418,9 @@ def dry_run(
 ) -> DryRun:
     """Return what a run would do and cost; train nothing, write nothing but into the cache.
 
-    What a run refuses is refused here too; whether a storage elsewhere can be written, only a run tries.
+    What a run refuses before its first trial is refused here too, but for what a dry run cannot know: whether a storage
+    elsewhere can be written, weights can be downloaded and a cluster answers; and what this machine lacks is told, as
+    the run may be for another one.
 
     Args:
         options: what is asked for.
@@ -425,7 +435,10 @@ def dry_run(
     """
     load_installed()
     load_plugins(options.plugins)
+    options = _from_here(options)
     options.require_known_names()
+    require_possible(options)
+    cluster = cluster_address(options.address)
     space = space or load_space(options.space)
     _trackers(space, options)
     resolved = _resolve(space, options)
@@ -434,26 +447,24 @@ def dry_run(
         find_run(options.warm_start, results)
     if options.storage is not None:
         require_place(options.storage, "--storage")
-    require_weight_files(resolved, options, cache_folder(options))
     downloads = encoders_to_download(resolved, options, cache_folder(options))
+    count_parameters(resolved, options)
     dataset = open_data(options, console)
-    folds: Mapping[int | None, Dataset] = {None: dataset}
-    # What a grouped split or a fold is depends on every image, and so does whether an earlier run had the same split;
-    # the split that the dataset has does not.
-    own = options.split in (None, PROVIDED) and options.folds is None and not dataset.needs_splitting
-    if not own or options.warm_start is not None:
-        channels = {part.channels for part in preprocessings(resolved)}
-        opened = check_and_split(dataset, options, console, channels)
-        folds = opened.folds
-        # Without the weights that are not here yet, a run may have to search fewer encoders than this.
-        if not downloads:
-            _warm_start(options, resolved, opened.dataset, results, console)
-    require_batches(resolved, list(folds.values()))
-    splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds.values()]
-    duration = None
-    if cluster_address(options.address) is None:  # of a cluster, this machine tells nothing
+    opened = check_and_split(dataset, options, console, {part.channels for part in preprocessings(resolved)})
+    # Without the weights that are not here yet, a run may have to search fewer encoders than this.
+    if not downloads:
+        _warm_start(options, resolved, opened.dataset, results, console)
+    folds = list(opened.folds.values())
+    require_batches(resolved, folds)
+    splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds]
+    duration, lacking = None, ""
+    if cluster is None:  # of a cluster, this machine tells nothing
+        try:
+            require_room_here(options)
+        except ConfigError as error:
+            lacking = str(error)
         duration = duration_here(resolved, splits, options, console, timed=timed)
-    return DryRun(space.name, resolved, [train for train, _ in splits], duration, downloads)
+    return DryRun(space.name, resolved, [train for train, _ in splits], duration, downloads, lacking)
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:

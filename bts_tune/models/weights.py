@@ -69,18 +69,49 @@ def resolve_weights(
         MissingWeightsError: they are not here and cannot be downloaded; the sentence lists the ways out.
         WeightsError: they do not fit, or are not what was asked for.
     """
+    if to_download(encoder, encoder_weights, weights_dir, cache):
+        _, file = _kept(encoder, cache)
+        _download(encoder, file, weights_dir)
+        return _from_file(encoder, file, cache)
+    file_here = None if encoder_weights == "none" else weights_here(encoder, encoder_weights, weights_dir, cache)
+    return EncoderWeights(encoder) if file_here is None else _from_file(encoder, file_here, cache)
+
+
+def to_download(encoder: str, encoder_weights: str, weights_dir: Path | None = None, cache: Path | None = None) -> bool:
+    """Whether `resolve_weights` would download the weights of an encoder; arguments as there.
+
+    Raises:
+        ConfigError: there is no such encoder.
+        WeightsError: `weights_dir` is no folder; or nobody offers such weights.
+    """
     if not recall(cache, encoder=encoder):
         check_encoder(encoder)
         keep(cache, True, encoder=encoder)
     if encoder == NO_ENCODER and encoder_weights != "none":
         raise ConfigError(f"encoder_weights: {encoder_weights!r} with encoder: {NO_ENCODER}; allowed: 'none'.")
-    if encoder_weights == "none":
-        return EncoderWeights(encoder)
-    file = weights_here(encoder, encoder_weights, weights_dir, cache)
-    if file is None:
-        _, file = _kept(encoder, cache)
-        _download(encoder, file, weights_dir)
-    return _from_file(encoder, file, cache)
+    if encoder_weights == "none" or weights_here(encoder, encoder_weights, weights_dir, cache) is not None:
+        return False
+    if not recall(cache, pretrained=encoder):
+        _require_pretrained(encoder)
+        keep(cache, True, pretrained=encoder)
+    return True
+
+
+def _require_pretrained(encoder: str) -> None:
+    """Refuse an encoder without ImageNet weights in the library that it comes from."""
+    import segmentation_models_pytorch as smp
+    import timm
+
+    if encoder.startswith("tu-"):
+        library, there = "timm", timm.models.is_model_pretrained(encoder.removeprefix("tu-"))
+    else:  # of its old names SMP knows which is which
+        known = smp.encoders.encoders.get(encoder)
+        library, there = "SMP", known is None or "imagenet" in known["pretrained_settings"]
+    if not there:
+        raise WeightsError(
+            f"encoder_weights: encoder {encoder!r} has no ImageNet weights in {library}; give a file of weights, or "
+            "'none' to train from random weights."
+        )
 
 
 def weights_here(
@@ -216,10 +247,6 @@ def _download(encoder: str, file: Path, weights_dir: Path | None) -> None:
                 pretrained = timm.create_model(encoder.removeprefix("tu-"), pretrained=True)
             else:
                 pretrained = smp.encoders.get_encoder(encoder, weights="imagenet")
-    except KeyError as error:
-        raise WeightsError(
-            f"encoder_weights: encoder {encoder!r} has no ImageNet weights in SMP: {first_line(error)}"
-        ) from None
     except Exception as error:  # the hub's client raises errors of three libraries when it is out of reach
         looked = f" and {weights_dir} holds no {encoder}.safetensors or .pth" if weights_dir is not None else ""
         raise MissingWeightsError(

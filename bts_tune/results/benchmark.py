@@ -23,7 +23,7 @@ from bts_tune.errors import RunError
 from bts_tune.results.ranking.configurations import Configuration, configurations
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.objective import DICE_LOSS, Objective
-from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.results.statistics.comparison import Comparison, SplitComparison, compare_configurations
 from bts_tune.results.statistics.intervals import LEVEL, Interval, favours_first, holm, wilcoxon
 from bts_tune.results.statistics.rank_tests import RankTest, agreement, rank_test, ranks
@@ -381,7 +381,7 @@ class BenchmarkReader:
 
     def _read(self, name: str, dataset: str, split: str | None) -> BenchmarkRun:
         path = self._folder.run_path(name)
-        if not (path / "run.json").is_file():
+        if not holds_run(path):
             return BenchmarkRun(name, dataset, split)
         folder = RunFolder.open(path)
         run = folder.read_run()

@@ -8,18 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.errors import RunError
+from bts_tune.paths import user_path
 from bts_tune.results.ranking.configurations import Configuration, configurations
-from bts_tune.results.record.run_folder import RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord, holds_run
 
 
 def find_run(name: str, results: Path) -> RunFolder:
     """Return a run by the path of its folder or by its name in `results`.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, or it cannot be read.
+        ConfigError: it is no path.
     """
-    for path in (Path(name), results / name):
-        if (path / "run.json").is_file():
+    for path in (user_path(name, recorded=False), results / name):
+        if holds_run(path):
             return RunFolder.open(path)
     raise RunError(f"{name}: no such run; name a folder with a run.json in it, or a run in {results}/.")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from bts_tune.errors import RunError
 from bts_tune.results.ranking.configurations import configurations
-from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord
+from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord, holds_run
 
 KILLED, UNREADABLE = "killed", "unreadable"
 """States beside those that a run records: its process has gone without a word; its record cannot be read."""
@@ -64,10 +64,10 @@ def list_runs(results: Path) -> list[ListedRun]:
         RunError: there is no such folder, or it cannot be read.
     """
     try:
-        folders = sorted(path.parent for path in results.iterdir() for path in [path / "run.json"] if path.is_file())
+        folders = sorted(results.iterdir())
     except OSError as error:
         raise RunError(f"{results}: cannot be read: {error.strerror}.") from None
-    listed = [_listed(folder) for folder in folders]
+    listed = [found for folder in folders if (found := _listed(folder)) is not None]
     return sorted(listed, key=lambda one: (one.state != UNREADABLE, one.created), reverse=True)
 
 
@@ -107,8 +107,11 @@ def best_so_far(trials: list[TrialRecord]) -> tuple[str, bool, float | None, flo
     return first.name, False, best["val_dice_loss"], best["val_iou"]
 
 
-def _listed(path: Path) -> ListedRun:
+def _listed(path: Path) -> ListedRun | None:
+    """Return what is known of a run; None of what is no run."""
     try:
+        if not holds_run(path):
+            return None
         folder = RunFolder.open(path)
         run, trials = folder.read_run(), folder.trials()
     except RunError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -57,7 +57,10 @@ Prose = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class Section(BaseModel):
-    """A mapping in the file: unknown keys are refused with the nearest names, and nothing is converted silently."""
+    """A mapping in the file: unknown keys are refused with the nearest names, and nothing is converted silently.
+
+    But 40.0 is the whole number 40, as in a JSON Schema and in the fields of a configuration.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -68,7 +71,20 @@ class Section(BaseModel):
         for key in data if isinstance(data, Mapping) else ():
             if key not in known:
                 raise ValueError(f"unknown key {quoted(key)}.{nearest(str(key), known)} Known keys: {', '.join(known)}")
-        return data
+        if not isinstance(data, Mapping):
+            return data
+        whole = {field.alias or name for name, field in cls.model_fields.items() if _holds_integers(field.annotation)}
+        return {key: _with_integers(value) if key in whole else value for key, value in data.items()}
+
+
+def _holds_integers(annotation: Any) -> bool:
+    return annotation is int or any(map(_holds_integers, get_args(annotation)))
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_integers(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Parameter(Section):

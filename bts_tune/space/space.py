@@ -6,16 +6,18 @@ gives a `ResolvedSpace`: the trials as they are run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bts_tune.config import TrialConfig, override
+from pydantic import ValidationError
+
+from bts_tune.config import TrialConfig, check_field, explain, override
 from bts_tune.errors import ConfigError
 from bts_tune.space.file import MAX_NAMED_TRIALS, MAX_SAMPLED, Final, SpaceFile, Trial, parse_space_file
 from bts_tune.space.layers import cheaper_fields, scaled_grace_period, still_searched, within_budget
-from bts_tune.space.parameter import OF_THE_SPACE, check_fields
+from bts_tune.space.parameter import OF_THE_SPACE, check_value
 from bts_tune.space.search import ResolvedSearch
 from bts_tune.text import nearest, quoted
 
@@ -138,7 +140,7 @@ class Space:
         Raises:
             ConfigError: it is not the document of a space.
         """
-        content = dict(document)
+        content = dict(document) if isinstance(document, Mapping) else {}
         source = content.pop("source", None)
         if not isinstance(source, str):
             raise ConfigError("the document of a search space must name its 'source'.")
@@ -180,15 +182,18 @@ class Space:
         Raises:
             ConfigError: an override or a name is unknown, or a configuration would be invalid.
         """
-        overrides = dict(overrides or {})
-        only = [only] if isinstance(only, str) else only
+        overrides = {} if overrides is None else overrides
+        if not isinstance(overrides, Mapping):
+            raise ConfigError(f"--set: must be a mapping of fields to their values, got {quoted(overrides)}.")
+        overrides = dict(overrides)
+        only = [only] if isinstance(only, str) or not isinstance(only, Iterable) else list(only)
         chosen_seeds = self._seeds(overrides, seeds)
         overrides.pop("seed", None)
         how = " in the demo profile" if demo else ""
         if overrides:
             how += " with " + ", ".join(f"{name}={value}" for name, value in overrides.items())
         objective = overrides.pop("objective", self.file.objective)
-        layers = [self.file.demo if demo else {}, check_fields(overrides, "override")]
+        layers = [self.file.demo if demo else {}, _checked(overrides)]
         fidelity: dict[str, Any] = {}
         if self.file.search and self.file.search.fidelity and not only:
             fidelity = self.file.search.fidelity.fields
@@ -211,12 +216,12 @@ class Space:
     def _seeds(self, overrides: Mapping[str, Any], seeds: Sequence[int] | None) -> list[int]:
         if "seed" in overrides:
             if seeds is not None:
-                raise ConfigError("override: seed and seeds are both given; give one of them.")
-            return [TrialConfig.parse({"seed": overrides["seed"]}, "override").seed]
+                raise ConfigError("--set seed and --seeds are both given; give one of them.")
+            return [TrialConfig.parse({"seed": overrides["seed"]}, "--set").seed]
         if seeds is None:
             return self.file.seeds
-        if not seeds or len(set(seeds)) < len(seeds):
-            raise ConfigError(f"seeds: must be one or more different numbers, got {list(seeds)!r}.")
+        if not isinstance(seeds, list | tuple | range) or not seeds or len(set(seeds)) < len(seeds):
+            raise ConfigError(f"seeds: must be one or more different numbers, got {quoted(seeds)}.")
         return [TrialConfig.parse({"seed": seed}, "seeds").seed for seed in seeds]
 
     def _chosen(self, only: Sequence[str]) -> list[str]:
@@ -225,19 +230,22 @@ class Space:
             if name not in names:
                 known = ", ".join(names) or "none"
                 raise ConfigError(
-                    f"space {self.name!r} has no named trial {name!r}.{nearest(name, names)} Its named trials: {known}."
+                    f"space {self.name!r} has no named trial {name!r}.{nearest(str(name), names)} Its named trials: "
+                    f"{known}."
                 )
         return [name for name in names if not only or name in only]
 
     def _check_num_trials(self, num_trials: int, only: Sequence[str]) -> None:
         if not self.file.search:
-            raise ConfigError(f"num_trials: space {self.name!r} has no search; it runs its named trials alone.")
+            raise ConfigError(f"--num-trials: space {self.name!r} has no search; it runs its named trials alone.")
         if only:
-            raise ConfigError("num_trials: named trials are picked, so nothing is sampled; leave one of the two out.")
+            raise ConfigError("--num-trials: named trials are picked, so nothing is sampled; leave one of the two out.")
+        if isinstance(num_trials, bool) or not isinstance(num_trials, int):
+            raise ConfigError(f"--num-trials: must be a whole number, got {quoted(num_trials)}.")
         if num_trials < 1:
-            raise ConfigError(f"num_trials: must be at least 1, got {num_trials!r}.")
+            raise ConfigError(f"--num-trials: must be at least 1, got {num_trials!r}.")
         if num_trials > MAX_SAMPLED:
-            raise ConfigError(f"num_trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
+            raise ConfigError(f"--num-trials: must be at most {MAX_SAMPLED}, got {quoted(num_trials)}.")
 
     def own_final(self, *, demo: bool) -> Final:
         """Return the final stage that the file asks for; the usual one where it has no search."""
@@ -251,7 +259,11 @@ class Space:
         if not searches and top is None and seeds is None:
             return None
         own = self.own_final(demo=demo)
-        final = Final(top=own.top if top is None else top, seeds=own.seeds if seeds is None else seeds)
+        given = {"top": own.top if top is None else top, "seeds": own.seeds if seeds is None else seeds}
+        try:
+            final = Final.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(f"final stage: {explain(error)}") from None
         return final if final.top else None
 
     def _named(
@@ -333,3 +345,10 @@ class Space:
         )
         resolved.check()
         return resolved
+
+
+def _checked(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides in the types of their fields."""
+    for name in overrides:
+        check_field(str(name), "--set")
+    return {name: check_value(name, value, f"--set {name}") for name, value in overrides.items()}

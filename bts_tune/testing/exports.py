@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
+import resource
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -118,6 +121,10 @@ class ExportContract:
         export: Export = EXPORTS.get(self.name)()
         return export
 
+    def _trial(self) -> str | None:
+        """Return the trial whose model it writes; None where it writes the run."""
+        return None if type(self).probabilities is ExportContract.probabilities else "plain"
+
     def test_it_is_declared(self) -> None:
         """By the name that it is chosen by, with a line for the help."""
         export = self.make()
@@ -151,6 +158,19 @@ class ExportContract:
             self.make().write(ExportContext(empty), self.output(tmp_path / "out"))
         assert "\n" not in str(refused.value)
         assert not list((tmp_path / "out").iterdir())
+
+    def test_a_full_disk_leaves_nothing(self, tmp_path: Path) -> None:
+        """It is told in one sentence, unless what it writes is so small that it still finds room."""
+        context = ExportContext(example_run(), self._trial())
+        with _full_disk():
+            try:
+                self.make().write(context, self.output(tmp_path))
+            except BtsTuneError as error:
+                refused = str(error)
+            else:
+                return
+        assert "\n" not in refused
+        assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(("ensemble", "tta"), [(True, False), (False, True)])
     def test_an_average_that_it_cannot_hold_is_refused(self, tmp_path: Path, ensemble: bool, tta: bool) -> None:
@@ -191,10 +211,20 @@ def exported_once(contract: type[ExportContract]) -> ExportedOnce:
     if contract not in _exported:
         tests, folder = contract(), Path(tempfile.mkdtemp(dir=_home().name))
         run_before = _content(example_run().path)
-        trial = None if contract.probabilities is ExportContract.probabilities else "plain"
-        exported = tests.make().write(ExportContext(example_run(), trial), tests.output(folder))
+        exported = tests.make().write(ExportContext(example_run(), tests._trial()), tests.output(folder))
         _exported[contract] = ExportedOnce(folder, exported, run_before)
     return _exported[contract]
+
+
+@contextlib.contextmanager
+def _full_disk() -> Iterator[None]:
+    """Let this process write no file of more than a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _content(folder: Path) -> dict[str, str]:

@@ -139,4 +139,6 @@ def load_model(folder: Path) -> SavedModel:
         return SavedModel(model.eval(), config, mean, std, int(card["epoch"]), cpu_precision)
     except Exception as error:  # missing, truncated and foreign files raise errors of four libraries
         hint = missing_plugins(card.get("plugins") if isinstance(card, dict) else None)
-        raise RunError(f"{folder}: the saved model cannot be read: {first_line(error)} {hint}".rstrip()) from None
+        lacking = error.filename if isinstance(error, FileNotFoundError | NotADirectoryError) else None
+        cause = f"there is no {Path(str(lacking)).name} in it." if lacking else first_line(error)
+        raise RunError(f"{folder}: the saved model cannot be read: {cause} {hint}".rstrip()) from None

@@ -191,6 +191,15 @@ def test_trials_are_added_to_a_search(study: Study, tmp_path: Path) -> None:
     assert extended.status == "complete"
 
 
+@pytest.mark.parametrize("name", ["leaderboard", "trials", "epochs", "configurations", "best_config", "status"])
+def test_of_a_folder_that_has_gone_nothing_is_told(tmp_path: Path, name: str) -> None:
+    write_run(Path("results") / "run", [], make_run())
+    run = bt.open_run("run")
+    os.chdir(tmp_path.parent)
+    with pytest.raises(RunError, match=r"results/run/run\.json: cannot be read: No such file or directory\."):
+        getattr(run, name)
+
+
 def test_a_run_without_a_trial_to_the_full_budget_has_no_best_configuration(tmp_path: Path) -> None:
     run = api.Run(write_run(tmp_path / "run", [], make_run(status="interrupted")))
     assert run.status == "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,97 @@ def test_what_is_no_folder_and_no_run_is_refused(slices: Path, tmp_path: Path) -
             call("nothing")
     with pytest.raises(ConfigError, match="num_trials: must be a whole number, got 'many'"):
         bt.extend("run", "many")  # type: ignore[arg-type]
+
+
+UNTYPED: Any = bt
+"""The API for those who do not check types."""
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: UNTYPED.tune("baseline", name=5), "name: must be a text or None, got 5."),
+        (lambda: UNTYPED.tune(5), "space: must be a text or a pathlib.Path, got 5."),
+        (lambda: UNTYPED.tune("baseline", results=5), "results: 5: is no path; give a text or a pathlib.Path."),
+        (lambda: UNTYPED.open_run(None), "run: must be a text or a pathlib.Path, got None."),
+        (lambda: UNTYPED.open_run("run").best_model(5), "trial: must be a text or None, got 5."),
+        (
+            lambda: UNTYPED.open_run("run").predict(5, "out"),
+            "images: must be a text, a pathlib.Path or several of them, got 5.",
+        ),
+        (
+            lambda: UNTYPED.open_run("run").predict("a.png", "out", formats=5),
+            "formats: must be a text, a pathlib.Path or",
+        ),
+        (lambda: UNTYPED.open_run("run").predict("a.png", 5), "out: 5: is no path"),
+        (
+            lambda: UNTYPED.open_run("run").predict("a.png", "out", batch_size=2.5),
+            "batch_size: must be a whole number, got 2.5.",
+        ),
+        (lambda: UNTYPED.open_run("run").export(5), "to: must be a text, got 5."),
+        (lambda: UNTYPED.open_run("run").export("optuna", 5), "output: must be a text or a pathlib.Path, got 5."),
+        (lambda: UNTYPED.open_run("run").send(5), "tracker: must be a text, got 5."),
+        (lambda: UNTYPED.resume("run", retry_failed="no"), "retry_failed: must be True or False, got 'no'."),
+        (lambda: UNTYPED.extend("run", True), "num_trials: must be a whole number, got True."),
+        (lambda: UNTYPED.train_final("run", top=1.5), "top: must be a whole number or None, got 1.5."),
+        (lambda: UNTYPED.load_model(5), "folder: 5: is no path"),
+        (lambda: UNTYPED.load_plugin(5), "plugin: must be a text or a pathlib.Path, got 5."),
+        (lambda: UNTYPED.load_space(5), "space: must be a text or a pathlib.Path, got 5."),
+        (lambda: UNTYPED.benchmark(5), "file: 5: is no path"),
+        (lambda: UNTYPED.open_dataset(None), "root: None: is no path"),
+        (lambda: UNTYPED.open_dataset(".", split_seed="x"), "split_seed: must be a whole number, got 'x'."),
+        (lambda: UNTYPED.open_dataset(".", empty_slices="x"), "empty_slices: must be a number, got 'x'."),
+        (lambda: UNTYPED.check_dataset(5), "data: 5: is no path"),
+        (
+            lambda: UNTYPED.open_dataset(".", tumor_categories=True),
+            "tumor_categories: must be a text, a number or several",
+        ),
+        (lambda: UNTYPED.open_dataset(".", tumor_labels=[None]), "tumor_labels: must be a text, a number or several"),
+        (
+            lambda: UNTYPED.TrialConfig.parse(None),
+            "configuration: must be a mapping of fields to their values, got None.",
+        ),
+        (lambda: UNTYPED.train([1], "slices"), "configuration: must be a mapping of fields to their values, got [1]."),
+        (lambda: UNTYPED.Space.from_document(5), "the document of a search space must name its 'source'."),
+        (lambda: UNTYPED.load_space("baseline").resolve(only=5), "space 'baseline' has no named trial 5."),
+        (lambda: UNTYPED.load_space("baseline").resolve(overrides=["a"]), "--set: must be a mapping of fields"),
+        (
+            lambda: UNTYPED.load_space("baseline").resolve(seeds=3),
+            "seeds: must be one or more different numbers, got 3.",
+        ),
+        (
+            lambda: UNTYPED.load_space("extended").resolve(num_trials="x"),
+            "--num-trials: must be a whole number, got 'x'.",
+        ),
+        (
+            lambda: UNTYPED.load_space("extended").resolve(final_top="x"),
+            "final stage: top: input should be a valid integer",
+        ),
+        (lambda: UNTYPED.LOSSES.get(5), "unknown loss 5."),
+        (lambda: UNTYPED.open_run("run").export("folder", "s3://bucket/a"), "--output s3://bucket/a: is an address"),
+        (lambda: UNTYPED.train({}, "slices", device=5), "device: must be a text, got 5."),
+        (lambda: UNTYPED.train({}, "slices", cache=5), "cache: 5: is no path"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_in_one_sentence(
+    tmp_path: Path, call: Callable[[], object], sentence: str
+) -> None:
+    write_run(tmp_path / "results" / "run", make_baselines(epochs=2), make_run())
+    with pytest.raises(ConfigError) as refused:
+        call()
+    assert str(refused.value).startswith(sentence)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_home_folder_is_found_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_run(tmp_path / "home" / "runs" / "mine", make_baselines(epochs=2), make_run())
+    assert bt.open_run("~/runs/mine").path == bt.open_run("mine", "~/runs").path
+    bt.open_run("~/runs/mine").export("optuna", "~/mine.journal")
+    assert (tmp_path / "home" / "mine.journal").is_file()
+    for call in (bt.open_dataset, bt.check_dataset, bt.load_model, lambda path: bt.train({}, path), bt.benchmark):
+        with pytest.raises(BtsTuneError, match=f"^{tmp_path}/home/nothing"):
+            call("~/nothing")
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from bts_tune import api
 from bts_tune.api import tuning
-from bts_tune.cli.main import main
-from bts_tune.cli.options import duration, given_options, names_for_resume, names_of
+from bts_tune.cli.main import all_parsers, main
+from bts_tune.cli.options import as_path, duration, given_options, names_for_resume, names_of
 from bts_tune.errors import RunError
 from bts_tune.experiment.planning.options import RunOptions, declarations, flag
 from bts_tune.registry import METRICS
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 # Of each kind: what is typed after the flag, and what the field then is.
 SAMPLES: dict[str, tuple[list[str], Any]] = {
     "text": (["word"], "word"),
+    "path": (["word"], "word"),
     "integer": (["3"], 3),
     "number": (["1.5"], 1.5),
     "time": (["90m"], 5400.0),
@@ -82,6 +83,40 @@ def test_the_help_has_every_option_once(capsys: pytest.CaptureFixture[str], name
     text = capsys.readouterr().out
     assert len(re.findall(rf"^  {re.escape(flag(name))}(?= |$)", text, flags=re.MULTILINE)) == 1
     assert "".join(declarations()[name].help.split()) in "".join(text.split())  # wherever lines are broken
+
+
+@pytest.mark.parametrize("command", all_parsers())
+def test_every_path_is_read_by_one_rule(command: str) -> None:
+    for action in all_parsers()[command]._actions:
+        declared = declarations().get(action.dest)
+        names_a_path = str(action.metavar).startswith(("DIR", "FILE")) and action.dest not in ("plugins", "uri")
+        assert action.type is not Path, action.dest
+        if names_a_path and action.type is not as_path:
+            assert declared is not None, action.dest
+            assert declared.kind == "path", action.dest
+
+
+@pytest.mark.parametrize("name", [name for name, declared in declarations().items() if declared.kind == "path"])
+def test_a_home_folder_is_found_in_every_path_of_a_run(
+    begun: dict[str, Any], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/mine")
+    assert "It begins." in refused("--space", "baseline", f"{flag(name)}=~/a")
+    assert begun[name] == "/home/mine/a"
+    assert f"{flag(name)}: '': is empty, hence no path." in refused("--space", "baseline", f"{flag(name)}=")
+
+
+def test_a_home_folder_is_found_in_the_paths_of_commands(
+    capsys: pytest.CaptureFixture[str], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_run(tmp_path / "home" / "runs" / "mine", make_baselines(epochs=2), make_run())
+    assert main(["list", "--results=~/runs"]) == 0
+    assert "unetplusplus-b5" in capsys.readouterr().out
+    for run in (["mine", "--results", "~/runs"], ["~/runs/mine"]):
+        assert main(["export", *run, "--to", "optuna", "--output", f"~/{len(run)}.journal"]) == 0
+        assert (tmp_path / "home" / f"{len(run)}.journal").is_file()
+    assert "argument --results: '~nobody-here': there is no home folder" in refused("list", "--results", "~nobody-here")
 
 
 def test_no_two_options_have_the_same_flag() -> None:

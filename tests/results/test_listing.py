@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,23 @@ def test_the_latest_first_and_what_cannot_be_read_last(tmp_path: Path) -> None:
     assert [one.path.name for one in listed] == ["b", "c", "a", "d"]
     assert listed[-1].state == "unreadable"
     assert "rows.jsonl, line 1" in listed[-1].problem
+
+
+def test_a_run_that_may_not_be_looked_into_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "mine", make_baselines(epochs=2), make_run())
+    for name in ("hers", "no run"):
+        (tmp_path / name).mkdir()
+    refused, ask = str(tmp_path / "hers"), os.stat
+
+    def stat(path: int | str | os.PathLike[str], **how: Any) -> os.stat_result:
+        if not isinstance(path, int) and str(path).startswith(f"{refused}/"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return ask(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    mine, hers = list_runs(tmp_path)
+    assert (mine.path.name, mine.problem) == ("mine", "")
+    assert (hers.state, hers.problem) == ("unreadable", f"{refused}: cannot be read: Permission denied.")
 
 
 def test_a_run_whose_process_has_gone_was_killed(tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def test_values_take_the_type_of_their_field() -> None:
     assert repr(file.defaults) == "{'batch_size': 8, 'head_dropout': 0.0}"
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    search = {"num_trials": 40.0, "parameters": {"batch_size": {"choices": [4.0, 8]}}, "final": {"seeds": 2.0}}
+    file = parse_space_file(document(seeds=[0.0, 1], search=search), "x.yaml")
+    assert file.search is not None
+    assert repr((file.seeds, file.search.num_trials, file.search.final.seeds)) == "([0, 1], 40, 2)"
+    assert repr(file.search.parameters["batch_size"].choices) == "[4, 8]"
+    with pytest.raises(ConfigError, match=r"search\.num_trials: input should be a valid integer, got 40\.5"):
+        parse_space_file(document(search={**search, "num_trials": 40.5}), "x.yaml")
+
+
 def test_a_file_written_by_hand_equals_one_written_by_a_program(tmp_path: Path, small: Space) -> None:
     content = small.document
     content.pop("source")

@@ -78,7 +78,7 @@ class TestNamedTrials:
 
     def test_seed_as_an_override_stands_for_seeds(self, small: Space) -> None:
         assert small.resolve(overrides={"seed": 4}) == small.resolve(seeds=[4])
-        with pytest.raises(ConfigError, match="seed and seeds are both given"):
+        with pytest.raises(ConfigError, match="--set seed and --seeds are both given"):
             small.resolve(overrides={"seed": 4}, seeds=[4])
 
     @pytest.mark.parametrize("seeds", [[], [1, 1], [-1], [2**31]])
@@ -104,11 +104,11 @@ class TestNamedTrials:
         assert searching(small.resolve(num_trials=2)).num_trials == 2
         assert searching(small.resolve(demo=True)).num_trials == 2
         assert searching(small.resolve(demo=True, num_trials=9)).num_trials == 9
-        with pytest.raises(ConfigError, match="num_trials: must be at least 1, got 0"):
+        with pytest.raises(ConfigError, match="--num-trials: must be at least 1, got 0"):
             small.resolve(num_trials=0)
-        with pytest.raises(ConfigError, match="num_trials: named trials are picked"):
+        with pytest.raises(ConfigError, match="--num-trials: named trials are picked"):
             small.resolve(num_trials=3, only=["plain"])
-        with pytest.raises(ConfigError, match="num_trials: space 'baseline' has no search"):
+        with pytest.raises(ConfigError, match="--num-trials: space 'baseline' has no search"):
             load_space("baseline").resolve(num_trials=3)
 
 
@@ -144,11 +144,11 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("overrides", "sentence"),
         [
-            ({"optimiser": "adam"}, "override: unknown key 'optimiser'. Did you mean 'optimizer'"),
-            ({"epochs": 0}, "override.epochs: input should be greater than or equal to 1, got 0."),
-            ({"image_size": "big"}, "override.image_size: input should be a valid integer"),
-            ({"seed": -1}, "override: seed: input should be greater than or equal to 0, got -1."),
-            ({"epochs": True}, "override.epochs: should be a number or a word, got True."),
+            ({"optimiser": "adam"}, "--set: unknown key 'optimiser'. Did you mean 'optimizer'"),
+            ({"epochs": 0}, "--set epochs: input should be greater than or equal to 1, got 0."),
+            ({"image_size": "big"}, "--set image_size: input should be a valid integer"),
+            ({"seed": -1}, "--set: seed: input should be greater than or equal to 0, got -1."),
+            ({"epochs": True}, "--set epochs: should be a number or a word, got True."),
             ({"freeze": "stages"}, "trials.plain with freeze=stages: freeze_stages is 0 with freeze: stages"),
             ({"freeze_epochs": 2}, "trials.plain with freeze_epochs=2: freeze_epochs is 2 with freeze: none"),
             ({"dice_weight": 0, "bce_weight": 0}, "with dice_weight=0, bce_weight=0: dice_weight and bce_weight are"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ class Bright(Segmenter):
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
+    def probability_batch(self, images: Iterable[Any]) -> list[np.ndarray]:
         """Return the grey values from 0 to 1."""
-        self.batches.append(len(images))
-        return [image.astype(np.float32) / 255 for image in images]
+        found = [image.astype(np.float32) / 255 for image in images]
+        self.batches.append(len(found))
+        return found

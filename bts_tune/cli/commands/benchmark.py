@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json
@@ -12,6 +11,7 @@ from bts_tune.cli.options import (
     add_plugin,
     add_results,
     add_run_options,
+    as_path,
     given_options,
     load_given_plugins,
     names_of,
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "bts-tune benchmark study.yaml": "train what is not trained yet, and compare",
         },
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="what to compare, and on what (docs/benchmark.md)")
+    parser.add_argument("file", metavar="FILE", type=as_path, help="what to compare, and on what (docs/benchmark.md)")
     what = parser.add_argument_group("what to run")
     add_allow_changed(what)
     what.add_argument("--retry-failed", action="store_true", help="run trials that failed again, from their beginning")
@@ -62,7 +62,7 @@ def _benchmark(parsed: argparse.Namespace, _command: list[str]) -> int:
     options = given_options(parsed, [*_OF_NEW_RUNS, *_HOW])
     if parsed.dry_run:
         console = make_console(stderr=True) if parsed.json else make_console()
-        planned = dry_run_benchmark(parsed.file, results=Path(parsed.results), options=options, console=console)
+        planned = dry_run_benchmark(parsed.file, results=parsed.results, options=options, console=console)
         if parsed.json:
             print_json("benchmark", planned.to_dict())
         else:

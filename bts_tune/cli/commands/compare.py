@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import add_json, print_json, rows_of
-from bts_tune.cli.options import add_results
+from bts_tune.cli.options import add_results, as_path
 from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM
 
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders or names of at least two runs")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="write compare.html and compare.md into this folder")
+    parser.add_argument("--out", metavar="DIR", type=as_path, help="write compare.html and compare.md into this folder")
     add_results(parser)
     add_json(parser)
     parser.set_defaults(action=_compare)
@@ -38,8 +37,7 @@ def _compare(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.results.find import find_run
 
     console = make_console()
-    results = Path(parsed.results)
-    comparison = compare([find_run(name, results) for name in parsed.runs])
+    comparison = compare([find_run(name, parsed.results) for name in parsed.runs])
     if not parsed.json:
         say(console, to_text(comparison_document(comparison)))
     written = [] if parsed.out is None else write_comparison(comparison, parsed.out)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.json_output import print_json
-from bts_tune.cli.options import add_plugin, load_given_plugins
+from bts_tune.cli.options import add_plugin, as_path, load_given_plugins
 from bts_tune.console import make_console, say
 from bts_tune.data.volumes.planes import PLANES
 from bts_tune.errors import EXIT_OK, EXIT_PROBLEM, DataError
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "bts-tune data check DIR --leaks leaks.csv": "which images have a twin in training",
         },
     )
-    check.add_argument("folder", type=Path, help="the dataset's folder")
+    check.add_argument("folder", type=as_path, help="the dataset's folder")
     check.add_argument("--reader", metavar="NAME", help="how the folder is laid out (found by itself)")
     check.add_argument("--plane", choices=PLANES, default=PLANES[0], help="how volumes are cut into slices (axial)")
     check.add_argument("--empty-slices", metavar="X", type=float, default=0.2, help="share without a tumour (0.2)")
@@ -57,18 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--group-by", metavar="HOW", help="patients: a regular expression on file names, a CSV file, or none"
     )
-    check.add_argument("--pairs", metavar="FILE.png", type=Path, help="draw the worst pairs across splits")
+    check.add_argument("--pairs", metavar="FILE.png", type=as_path, help="draw the worst pairs across splits")
     check.add_argument(
         "--leaks",
         metavar="FILE.csv",
-        type=Path,
+        type=as_path,
         help="write each image outside train that has an identical, same-scan or similar one there",
     )
     check.add_argument(
-        "--preview", metavar="FILE", type=Path, help="draw slices with their masks, suspicious first (.png or .html)"
+        "--preview",
+        metavar="FILE",
+        type=as_path,
+        help="draw slices with their masks, suspicious first (.png or .html)",
     )
     check.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    check.add_argument("--cache", metavar="DIR", type=Path, help="where to keep what opening every image showed")
+    check.add_argument("--cache", metavar="DIR", type=as_path, help="where to keep what opening every image showed")
     check.add_argument("--verbose", action="store_true", help="list every issue")
     add_plugin(check)
     check.set_defaults(action=_check)
@@ -80,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "bts-tune data phantom DIR --annotation box": "rectangles in place of outlines",
         },
     )
-    phantom.add_argument("folder", type=Path, help="where to write it; a new folder")
+    phantom.add_argument("folder", type=as_path, help="where to write it; a new folder")
     phantom.add_argument("--count", metavar="N", type=int, default=240, help="number of slices (240)")
     phantom.add_argument("--image-size", metavar="N", type=int, default=256, help="side in pixels (256)")
     phantom.add_argument(
@@ -103,7 +105,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     cache.add_argument("--clear", action="store_true", help="remove what nothing uses")
-    cache.add_argument("--cache", metavar="DIR", type=Path, help="where it is (BTS_TUNE_CACHE, or the system's place)")
+    cache.add_argument(
+        "--cache", metavar="DIR", type=as_path, help="where it is (BTS_TUNE_CACHE, or the system's place)"
+    )
     cache.set_defaults(action=_cache)
 
 

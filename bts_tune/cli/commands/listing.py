@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _list(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.results.listing import list_runs
 
-    runs = list_runs(Path(parsed.results))
+    runs = list_runs(parsed.results)
     if parsed.json:
-        print_json("list", {"results": Path(parsed.results), "runs": [asdict(run) for run in runs]})
+        print_json("list", {"results": parsed.results, "runs": [asdict(run) for run in runs]})
         return EXIT_OK
     console = make_console()
     if not runs:

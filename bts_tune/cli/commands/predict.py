@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
-from pathlib import Path
 
 from bts_tune.cli.help import add_examples
-from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
+from bts_tune.cli.options import add_plugin, add_results, as_path, load_given_plugins
 from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 from bts_tune.text import percent
@@ -23,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     parser.add_argument("run", help="a run's folder or name")
-    parser.add_argument("images", nargs="+", help="images and volumes (NIfTI, DICOM), or folders of them", type=Path)
-    parser.add_argument("--out", required=True, type=Path, help="folder for masks and overlays")
+    parser.add_argument("images", nargs="+", help="images and volumes (NIfTI, DICOM), or folders of them", type=as_path)
+    parser.add_argument("--out", required=True, type=as_path, help="folder for masks and overlays")
     parser.add_argument("--trial", metavar="NAME", help="use this trial's model instead of the best one")
     parser.add_argument(
         "--ensemble", action="store_true", help="the mean of all trainings of the winner, where the run kept them"
@@ -65,7 +64,7 @@ def _predict(parsed: argparse.Namespace, _command: list[str]) -> int:
     load_given_plugins(parsed)
     if parsed.ensemble and parsed.trial:
         raise ConfigError("--ensemble and --trial: give one of the two.")
-    run = find_run(parsed.run, Path(parsed.results))
+    run = find_run(parsed.run, parsed.results)
     models = ensemble_models(run) if parsed.ensemble else [best_model(run, parsed.trial)]
     print("\n".join(f"Model: {model}" for model in models))
     segmenter = load_segmenter(models, parsed.device, tta=parsed.tta)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bts_tune.cli.help import add_examples
-from bts_tune.cli.options import add_results
+from bts_tune.cli.options import add_results, as_path
 from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK
 
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         },
     )
     parser.add_argument("uri", metavar="URI", help="the run's folder there")
-    parser.add_argument("folder", metavar="DIR", nargs="?", help="where to (its name in results/)")
+    parser.add_argument("folder", metavar="DIR", nargs="?", type=as_path, help="where to (its name in results/)")
     parser.add_argument("--force", action="store_true", help="write over a newer state of the run")
     add_results(parser)
     parser.set_defaults(action=_pull)
@@ -39,7 +38,7 @@ def _pull(parsed: argparse.Namespace, _command: list[str]) -> int:
 
     console = make_console()
     name = RemoteFiles(parsed.uri).name
-    target = Path(parsed.folder) if parsed.folder is not None else Path(parsed.results) / name
+    target = parsed.folder if parsed.folder is not None else parsed.results / name
     done = pull(parsed.uri, target, force=parsed.force, say=lambda text: say(console, text))
     what = (
         f"{plural(done.moved, 'file')} of {done.files} brought, {size_text(done.size)}" if done.moved else "as it was"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
 from bts_tune.cli.help import add_examples
 from bts_tune.cli.options import add_results
@@ -39,7 +38,7 @@ def _push(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.text import plural
 
     console = make_console()
-    folder = find_run(parsed.run, Path(parsed.results))
+    folder = find_run(parsed.run, parsed.results)
     done = push(folder, parsed.uri, force=parsed.force, say=lambda text: say(console, text))
     sent = f"{plural(done.moved, 'file')} of {done.files} sent, {size_text(done.size)}"
     back = shlex.join(["bts-tune", "pull", done.uri])

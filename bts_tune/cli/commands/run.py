@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from bts_tune.cli.json_output import add_json, print_json
@@ -70,7 +69,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
 
         _refuse_with_resume(parsed)
         run = api.resume(
-            api.open_run(parsed.resume or parsed.extend, lasting(Path(parsed.results), console)),
+            api.open_run(parsed.resume or parsed.extend, lasting(parsed.results, console)),
             progress=console,
             num_trials=parsed.num_trials,
             allow_changed=parsed.allow_changed,
@@ -88,7 +87,7 @@ def _run(parsed: argparse.Namespace, command: list[str]) -> int:
         from bts_tune.experiment.run import dry_run
 
         shown = make_console(stderr=True) if parsed.json else console
-        planned = dry_run(options, shown, results=Path(parsed.results), name=parsed.name, timed=not parsed.no_timing)
+        planned = dry_run(options, shown, results=parsed.results, name=parsed.name, timed=not parsed.no_timing)
         if parsed.json:
             print_json("dry-run", planned.to_dict())
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts_tune.cli.help import add_examples
@@ -42,7 +41,7 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.results.find import find_run
     from bts_tune.results.listing import next_command, run_state
 
-    folder = find_run(parsed.run, Path(parsed.results))
+    folder = find_run(parsed.run, parsed.results)
     console = make_console()
     if parsed.once or not console.is_terminal:
         if not console.is_terminal:

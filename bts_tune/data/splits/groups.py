@@ -32,6 +32,7 @@ from bts_tune.data.scan.scan import Scan
 from bts_tune.data.scan.similarity import Indices, correlations
 from bts_tune.data.splits.group_table import read_group_table
 from bts_tune.errors import DataError
+from bts_tune.paths import user_path
 from bts_tune.results.record.leaks import SAME_SCAN_ABOVE
 
 COPY = SAME_SCAN_ABOVE
@@ -143,6 +144,19 @@ def outside_share(scan: Scan, groups: Indices) -> float:
     return len(found) / len(groups) if len(groups) else 0.0
 
 
+def table_of_patients(group_by: str, beside: Path = Path()) -> Path | None:
+    """Return the table that `group_by` names; None where it is a regular expression.
+
+    Args:
+        group_by: as of `read_patients`.
+        beside: the folder that a path begins at; by default the working folder.
+    """
+    if not group_by.lower().endswith((".csv", ".tsv", ".txt")):
+        return None
+    path = beside / user_path(group_by, "--group-by", recorded=False)
+    return path if not group_by.lower().endswith(".txt") or path.is_file() else None
+
+
 def read_patients(names: Sequence[str], group_by: str) -> list[str]:
     """Return the patient of each slice.
 
@@ -156,8 +170,8 @@ def read_patients(names: Sequence[str], group_by: str) -> list[str]:
     """
     if group_by.lower().endswith((".xlsx", ".xls", ".ods")):
         raise DataError(f"--group-by {group_by!r}: is a spreadsheet's own file, which is not read; save it as CSV.")
-    if group_by.lower().endswith((".csv", ".tsv")) or (group_by.lower().endswith(".txt") and Path(group_by).is_file()):
-        return read_group_table(names, Path(group_by))
+    if (table := table_of_patients(group_by)) is not None:
+        return read_group_table(names, table)
     try:
         pattern = re.compile(group_by)
     except re.error as error:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from bts_tune.config import MetricName, TrialConfig, explain, override
+from bts_tune.data.splits.groups import table_of_patients
 from bts_tune.errors import BtsTuneError, ConfigError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.paths import user_path
@@ -21,6 +22,7 @@ from bts_tune.plugins import full_name, load_plugins
 from bts_tune.registry import SPLIT_METHODS
 from bts_tune.results.find import find_run
 from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.run_folder import holds_run
 from bts_tune.space import Space, load_space
 from bts_tune.space.file import Name, Seed, parse_space_file
 from bts_tune.space.layers import with_paths_beside
@@ -328,7 +330,7 @@ def _of_space(named: str, trial: str, beside: Path, where: str, run_plugins: boo
 def _of_run(named: str, name: str | None, beside: Path, results: Path, where: str) -> ChosenConfiguration:
     near = beside / user_path(named, f"{where}.run")
     try:
-        folder = find_run(str(near) if (near / "run.json").is_file() else named, results)
+        folder = find_run(str(near) if holds_run(near) else named, results)
         run, trials = folder.read_run(), folder.trials()
     except BtsTuneError as error:
         raise ConfigError(f"{where}.run: {error}") from None
@@ -383,8 +385,8 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
         raise ConfigError(f"{where}.data: must be the dataset's folder, got {quoted(options.get('data'))}.")
     options["data"] = str((beside / user_path(options["data"], f"{where}.data")).absolute())
     group_by = options.get("group_by")
-    if isinstance(group_by, str) and group_by.endswith(".csv"):
-        options["group_by"] = str((beside / user_path(group_by, f"{where}.group_by")).absolute())
+    if isinstance(group_by, str) and (table := table_of_patients(group_by, beside)) is not None:
+        options["group_by"] = str(table.absolute())
     if not Path(options["data"]).is_dir():
         raise ConfigError(f"{where}.data: there is no folder {options['data']}.")
     try:

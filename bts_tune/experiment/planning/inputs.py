@@ -221,11 +221,19 @@ def find_models(space: ResolvedSpace, options: RunOptions, weights: Weights | No
         ConfigError: SMP cannot build one.
         WeightsError: weights cannot be had.
     """
-    cache = cache_folder(options)
     return FoundModels(
-        {pair: parameters_of(*pair, cache) for pair in models(space)},
-        find_weights(space, options, cache) if weights is None else weights,
+        count_parameters(space, options),
+        find_weights(space, options, cache_folder(options)) if weights is None else weights,
     )
+
+
+def count_parameters(space: ResolvedSpace, options: RunOptions) -> dict[tuple[str, str], int]:
+    """Return the number of parameters of every model that a trial may ask for, by decoder and encoder.
+
+    Raises:
+        ConfigError: SMP cannot build one.
+    """
+    return {pair: parameters_of(*pair, cache_folder(options)) for pair in models(space)}
 
 
 def require_batches(space: ResolvedSpace, datasets: Sequence[Dataset]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from bts_tune.errors import MissingWeightsError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders
-from bts_tune.models.weights import EncoderWeights, resolve_weights, weights_here
+from bts_tune.models.weights import EncoderWeights, resolve_weights, to_download
 from bts_tune.results.warnings import left_out_sentence
 from bts_tune.space import ResolvedSpace, Space
 from bts_tune.space.layers import without_choices
@@ -59,21 +59,17 @@ def encoders_to_download(space: ResolvedSpace, options: RunOptions, cache: Path)
     """Return the encoders of a space whose weights are not on this machine, in the order of the space.
 
     Raises:
-        WeightsError: the folder of `--weights-dir` is not there.
+        ConfigError: there is no such encoder.
+        WeightsError: the folder of `--weights-dir` is not there; weights that are here do not fit, or are not what was
+            asked for; or nobody offers such weights.
     """
-    wanted = [encoder for encoder, weights in encoders(space) if weights == "imagenet"]
-    return [one for one in wanted if weights_here(one, "imagenet", _weights_dir(options), cache) is None]
-
-
-def require_weight_files(space: ResolvedSpace, options: RunOptions, cache: Path) -> None:
-    """Refuse files of weights that a trial of the space names and that cannot be its encoder's.
-
-    Raises:
-        WeightsError: one is not there, or does not fit.
-    """
+    lacking = []
     for encoder, weights in encoders(space):
-        if weights not in ("imagenet", "none"):
+        if to_download(encoder, weights, _weights_dir(options), cache):
+            lacking.append(encoder)
+        else:
             resolve_weights(encoder, weights, _weights_dir(options), cache)
+    return lacking
 
 
 def leave_out_missing(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args
 
 from bts_tune.data.volumes.planes import Plane
 from bts_tune.errors import ConfigError
+from bts_tune.paths import user_path
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.text import nearest, quoted, texts
 
@@ -30,7 +31,7 @@ DEFAULT_MAX_FAILURES = 2
 """A death by chance rarely strikes one trial twice; a trial that kills its own process does so each time, and each
 attempt costs the start of a process and at most one epoch."""
 
-Kind = Literal["text", "integer", "number", "time", "texts", "settings", "switch", "off-switch", "share"]
+Kind = Literal["text", "path", "integer", "number", "time", "texts", "settings", "switch", "off-switch", "share"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ class RunOptions:
         flag="--plugin",
     )
     data: str | None = option(
-        "dataset; without it, a demo on generated slices. With --resume: where it is now", "DIR", anew=True
+        "dataset; without it, a demo on generated slices. With --resume: where it is now",
+        "DIR",
+        kind="path",
+        anew=True,
     )
     reader: str | None = option("how the dataset's folder is laid out (found by itself)", "NAME")
     plane: Plane = option(
@@ -134,7 +138,7 @@ class RunOptions:
         default=False,
         kind="switch",
     )
-    weights_dir: str | None = option("folder with <encoder>.safetensors or .pth files", "DIR")
+    weights_dir: str | None = option("folder with <encoder>.safetensors or .pth files", "DIR", kind="path")
     storage: str | None = option(
         "keep models and checkpoints of the running trials at s3://…, gs://… or in a folder (in the run's own)", "URI"
     )
@@ -188,7 +192,7 @@ class RunOptions:
         group="how",
         flag="--tracker",
     )
-    cache: str | None = option("folder of prepared data and downloaded weights", "DIR", group="how")
+    cache: str | None = option("folder of prepared data and downloaded weights", "DIR", kind="path", group="how")
     tta: bool = option("measure the models with test-time augmentation too", default=False, kind="switch", group="how")
     ensemble: bool = option(
         "measure the winner's trainings as one model too, and keep them all", default=False, kind="switch", group="how"
@@ -222,10 +226,13 @@ class RunOptions:
                 raise ConfigError(f"{name}: is no option of a run; those are {', '.join(declared)}.")
         checked = {}
         for name, value in given.items():
+            kind = declared[name].kind
             try:
-                checked[name] = _adapter(name).validate_python(texts(value) if _is_texts(name) else value)
+                checked[name] = _adapter(name).validate_python(texts(value) if kind == "texts" else value)
             except ValidationError as error:
                 raise ConfigError(explain(error, flag(name))) from None
+            if kind == "path" and value is not None:
+                checked[name] = str(user_path(value, flag(name)))
         if checked.get("gpus_per_trial") is not None:
             _require_share(checked["gpus_per_trial"])
         return cls(**checked)
@@ -263,10 +270,6 @@ class RunOptions:
 def declarations() -> dict[str, Option]:
     """Return how the command line has each option, by the field's name, in order."""
     return {one.name: one.metadata["option"] for one in fields(RunOptions)}
-
-
-def _is_texts(name: str) -> bool:
-    return declarations()[name].kind == "texts"
 
 
 def flag(name: str) -> str:

@@ -23,6 +23,7 @@ class DryRun:
         train_images: training images of each fold; of the one split where there are no folds.
         duration: how long it takes on this machine; None where nothing is known of its speed.
         downloads: encoders whose weights a run downloads first.
+        lacking: a sentence, where this machine lacks what is asked for and would refuse the run.
     """
 
     name: str
@@ -30,6 +31,7 @@ class DryRun:
     train_images: Sequence[int]
     duration: Duration | None = None
     downloads: Sequence[str] = ()
+    lacking: str = ""
 
     def text(self) -> str:
         """Return it in words."""
@@ -39,6 +41,8 @@ class DryRun:
                 f"Weights that a run downloads first: of {', '.join(self.downloads)}. Without internet, put them into "
                 "a folder and give it as --weights-dir DIR."
             )
+        if self.lacking:
+            lines.append(f"Not on this machine: {self.lacking}")
         if self.duration is not None:
             lines.append(f"Time on this machine: {self.duration.text()}, {self.duration.how}.")
         return "\n".join(lines)
@@ -77,6 +81,7 @@ class DryRun:
             "folds": folds if folds > 1 else None,
             "train_images": list(self.train_images),
             "downloads": list(self.downloads),
+            "lacking": self.lacking or None,
             "cost": {
                 "trials": trials * folds,
                 "epochs_at_most": epochs * folds,

@@ -85,6 +85,10 @@ class FileExport(Export):
 
     def write(self, context: ExportContext, output: str | None) -> Exported:
         """Export into `output`, by default `exports/<trial><suffix>` in the run's folder; whole or not at all."""
+        if output and "://" in output:
+            raise ConfigError(
+                f"--output {output}: is an address; --to {self.name} writes a file or folder of this machine."
+            )
         target = Path(output) if output else self.default_output(context)
         with whole(target) as path:
             notes = tuple(self.write_to(context, path))

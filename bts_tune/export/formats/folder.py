@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from bts_tune.export.context import ExportContext
 from bts_tune.export.formats.base import EXPORTS, FileExport
 from bts_tune.export.model_card import model_card
 from bts_tune.results.record.model_files import CARD, WEIGHTS
+from bts_tune.text import first_line
 
 SMP_CONFIG = "config.json"
 
@@ -60,7 +62,10 @@ def _write_smp_config(network: Any, target: Path) -> bool:
 
     if getattr(smp, type(network).__name__, None) is not type(network):
         return False
-    network.save_pretrained(target)
+    try:
+        network.save_pretrained(target)
+    except SafetensorError as error:  # where the disk is full, for one
+        raise OSError(first_line(error).rstrip(".")) from None
     (target / WEIGHTS).unlink()  # those of the run take its place
     return True
 

@@ -32,6 +32,7 @@ from bts_tune.results.ranking.settings import setting, varied_fields
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import Stage, TrialRecord
 from bts_tune.results.record.status import TrialStatus
+from bts_tune.results.storage.sqlite import file_of, sqlite_url
 from bts_tune.space import Space
 from bts_tune.space.parameter import Parameter
 from bts_tune.text import first_line, plural
@@ -64,7 +65,7 @@ class Optuna(Export):
         """Write the studies; `output` is the URL of a storage, or the path of a journal file."""
         if context.trial is not None:
             raise ConfigError("--trial: a study has all trials of the run; leave the option out.")
-        storage = output or f"sqlite:///{context.folder.path / 'exports' / 'optuna.db'}"
+        storage = output or sqlite_url(context.folder.path / "exports" / "optuna.db")
         parameters, notes = _parameters(context)
         stages: list[Stage] = [stage for stage in ("search", "final") if _of(context, stage)]
         if not stages:
@@ -78,7 +79,8 @@ class Optuna(Export):
                     written.append(name)
             except BaseException as error:
                 for name in written:
-                    optuna.delete_study(study_name=name, storage=opened)
+                    with contextlib.suppress(optuna.exceptions.StorageInternalError, OSError):  # as below
+                        optuna.delete_study(study_name=name, storage=opened)
                 if isinstance(error, optuna.exceptions.StorageInternalError | OSError):
                     raise RunError(
                         f"--storage {_without_password(storage)}: cannot be written: {first_line(error)}"
@@ -170,7 +172,9 @@ def _write_study(
             study.set_user_attr(key, content)
         study.add_trials([_frozen(record, parameters) for record in _of(context, stage)])
     except BaseException:
-        with contextlib.suppress(optuna.exceptions.StorageInternalError):  # it may be why nothing can be written
+        with contextlib.suppress(
+            optuna.exceptions.StorageInternalError, OSError
+        ):  # it may be why nothing can be written
             optuna.delete_study(study_name=name, storage=storage)
         raise
 
@@ -263,13 +267,13 @@ def _attributes(record: TrialRecord) -> dict[str, Any]:
 def _opened(address: str) -> Iterator[BaseStorage]:
     """Open a storage; a file of SQLite or a journal that is new appears when all is in it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sqlite = re.fullmatch(r"sqlite:///([^?]+)", address)
-    file = Path(sqlite.group(1)) if sqlite else None if "://" in address else Path(address)
+    is_url = "://" in address
+    file = file_of(address) if is_url else Path(address)
     if file is None or file.exists():
         with _storage(address, address) as storage:
             yield storage
         return
-    with whole(file) as path, _storage(f"sqlite:///{path}" if sqlite else str(path), address) as storage:
+    with whole(file) as path, _storage(sqlite_url(path) if is_url else str(path), address) as storage:
         yield storage
 
 

@@ -5,6 +5,7 @@ TorchScript, which used to do this, is deprecated in PyTorch.
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -35,7 +36,10 @@ class TorchExport(PortableExport):
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
-            torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(description)})
+            # Into memory, since PyTorch ends the process where a disk is full.
+            content = io.BytesIO()
+            torch.export.save(program, content, extra_files={DESCRIPTION: json.dumps(description)})
+        path.write_bytes(content.getbuffer())
 
     def load(self, path: Path) -> Calculate:
         """Return the model that was written."""

@@ -22,6 +22,7 @@ import secrets
 import shlex
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ __all__ = [
     "Stage",
     "TrialRecord",
     "TrialStatus",
+    "holds_run",
     "refuse_existing",
 ]
 
@@ -54,15 +56,31 @@ class RunExistsError(RunError):
     """The name of a new run is taken."""
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a folder holds a run.
+
+    Raises:
+        RunError: nobody can tell, as it may not be looked into or its disk fails.
+    """
+    try:
+        # Not `is_file`, which of a folder that may not be looked into says no in some versions of Python.
+        return stat.S_ISREG(os.stat(path / "run.json").st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}.") from None
+
+
 def refuse_existing(path: Path) -> None:
-    """Refuse the path of a new run where something is there already, but for an empty folder.
+    """Refuse the path of a new run where something is there already, but for an empty folder, or nothing can be made.
 
     Raises:
         RunExistsError: there is something.
+        RunError: what it would lie in is no folder, or may not be written to.
         ConfigError: it is no path that a run can record.
     """
     user_path(path.absolute())  # absolute: a tilde in it is a name by now
-    if (path / "run.json").exists():
+    if holds_run(path):
         raise RunExistsError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
     try:
         free = not os.path.lexists(path) or not any(path.iterdir())
@@ -70,6 +88,11 @@ def refuse_existing(path: Path) -> None:
         free = False
     if not free:
         raise RunExistsError(f"{path}: exists already, and is not a run; choose another --name.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise RunError(f"{path}: the run folder cannot be written: {parent} is no folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RunError(f"{path}: the run folder cannot be written: {parent} may not be written to.")
 
 
 @dataclass
@@ -255,7 +278,7 @@ class RunFolder:
             RunError: `path` is not a run folder, or its `run.json` cannot be read.
         """
         folder = cls(path)
-        if not folder.run_file.is_file():
+        if not holds_run(path):
             raise RunError(f"{path}: not a run folder (it has no run.json); name a folder such as results/<run>.")
         folder._refuse_links()
         folder.read_run()

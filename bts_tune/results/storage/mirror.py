@@ -20,7 +20,7 @@ from typing import Any
 
 from bts_tune.errors import RunError
 from bts_tune.results.record.files import write_atomically
-from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.results.storage.remote import RemoteFiles, require_writable
 from bts_tune.text import quoted
 
@@ -115,13 +115,20 @@ def pull(uri: str, target: Path, *, force: bool = False, say: Say = lambda text:
         say: is told of each large file.
 
     Raises:
-        RunError: there is no run, it is not what was pushed, or `target` holds a newer state of it.
+        RunError: there is no run, it is not what was pushed; or `target` holds a newer state of it, or is or holds the
+            working folder.
     """
+    home = target.resolve()  # '.' has no name, and a link leads to the folder that is meant
+    if Path.cwd().is_relative_to(home):
+        raise RunError(
+            f"pull: {target} is or holds the working folder, which would be moved away; name another folder, or call "
+            "it from elsewhere."
+        )
     place = RemoteFiles(uri)
     files = _read_index(place, MIRROR)
     if files is None:
         raise RunError(f"pull {place}: holds no run that was pushed; {_runs_in(place)}.")
-    is_run = (target / "run.json").is_file()
+    is_run = holds_run(target)
     if target.exists() and not is_run and not (target.is_dir() and not any(target.iterdir())):
         raise RunError(f"{target}: exists already, and is not a run; name another folder.")
     with contextlib.ExitStack() as held:
@@ -132,7 +139,7 @@ def pull(uri: str, target: Path, *, force: bool = False, say: Say = lambda text:
             if all(own.get(name) == what for name, what in files.items()):
                 return Mirrored(str(target), str(target), 0, 0, len(files))
         # Of this name, so that a pull that was cut off goes on.
-        new = target.with_name(f".{target.name}.pull")
+        new = home.with_name(f".{home.name}.pull")
         moved = 0, 0
         for name in [one for one in _RECORD if one in files]:
             moved = _plus(moved, _bring(name, files[name], place, new, target, own, say))
@@ -142,7 +149,7 @@ def pull(uri: str, target: Path, *, force: bool = False, say: Say = lambda text:
             raise _is_newer(str(target), str(place))
         for name in sorted(files.keys() - set(_RECORD)):
             moved = _plus(moved, _bring(name, files[name], place, new, target, own, say))
-        _take_place(new, target, files, own)
+        _take_place(new, home, files, own)
     return Mirrored(str(target), str(target), *moved, len(files))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -17,7 +18,7 @@ from bts_tune.data.records import all_files, image_files
 from bts_tune.data.volumes.dicom_files import is_dicom
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, volume_stem
 from bts_tune.data.volumes.planes import PLANES
-from bts_tune.errors import ConfigError, DataError
+from bts_tune.errors import ConfigError, DataError, RunError
 from bts_tune.results.record.files import write_atomically
 from bts_tune.training.prediction.formats import (
     CocoFile,
@@ -134,7 +135,7 @@ def predict(
         progress: called with how many images and volumes are done, and how many there are.
 
     Raises:
-        RunError: the model cannot be read.
+        RunError: the model cannot be read, or a file cannot be written.
         ConfigError: there is no such format, or an image cannot be written in it.
         DataError: an image cannot be read (those before it are written), or would be overwritten.
     """
@@ -157,15 +158,18 @@ def predict(
     coco_file = CocoFile(out / COCO_FILE)
     try:
         for one in _predicted(segmenter, jobs, plane, batch_size):
-            coco_file.add(one)
+            with _told(out / COCO_FILE):
+                coco_file.add(one)
             done.append(replace(one, annotations=None))
             if progress is not None:
                 progress(len(done), len(jobs))
             yield one
     finally:  # what was written before an error or Ctrl-C is in the table too
         if done:
-            write_atomically(out / TABLE_FILE, table(done))
-            coco_file.write()
+            # A name that is no UTF-8 stands there in its own bytes, by which the file is found.
+            _write({out / TABLE_FILE: table(done).encode(errors="surrogateescape")})
+            with _told(out / COCO_FILE):
+                coco_file.write()
         coco_file.close()
 
 
@@ -260,7 +264,16 @@ def _volume(segmenter: Segmenter, job: _Job, plane: str, batch_size: int) -> Pre
 
 def _write(files: Mapping[Path, bytes]) -> None:
     for path, content in files.items():
-        write_atomically(path, content)
+        with _told(path):
+            write_atomically(path, content)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}.") from None
 
 
 def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,8 @@ from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.images import preprocess, read_image, to_channels
 from bts_tune.errors import DataError
 from bts_tune.models.build import to_device
+from bts_tune.paths import user_path
+from bts_tune.text import quoted
 from bts_tune.training.checkpoint import SavedModel, load_model
 from bts_tune.training.device import MixedPrecision, resolve_device
 from bts_tune.training.loader import channels_first, standardize
@@ -99,17 +101,20 @@ class Segmenter(nn.Module):
         """Return the predicted tumour, uint8 0 and 1, [H, W]; arguments as for `probability`."""
         return self.predict_batch([image])[0]
 
-    def probability_batch(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+    def probability_batch(self, images: Iterable[Image]) -> list[NDArray[np.float32]]:
         """Return what `probability` does for images, of any sizes, that go through the network together."""
-        if not len(images):  # an array of images has no truth value
+        if isinstance(images, str | Path) or not isinstance(images, Iterable):
+            raise DataError(f"images: must be several images, got {quoted(images)}; predict takes one.")
+        listed = list(images)
+        if not listed:
             return []
         part = self.config.part(PreprocessingPart)
         channels = self.config.channels
         read = [
-            read_image(Path(image), channels)
+            read_image(user_path(image, "image", recorded=False), channels)
             if isinstance(image, str | Path)
             else _channels(np.asarray(image), channels)
-            for image in images
+            for image in listed
         ]
         found = self.prepared_probabilities(np.stack([preprocess(one, part) for one in read]))
         return [
@@ -117,7 +122,7 @@ class Segmenter(nn.Module):
             for probability, one in zip(found, read, strict=True)
         ]
 
-    def predict_batch(self, images: Sequence[Image]) -> list[NDArray[np.uint8]]:
+    def predict_batch(self, images: Iterable[Image]) -> list[NDArray[np.uint8]]:
         """Return what `predict` does for images, of any sizes, that go through the network together."""
         return [self.postprocessing.mask(one) for one in self.probability_batch(images)]
 

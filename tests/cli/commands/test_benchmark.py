@@ -51,7 +51,7 @@ def test_options_are_handed_on(refused: Callable[..., str], file: Path, monkeypa
         assert "It begins." in refused("benchmark", file, *words), flag(name)
         assert received[name] == value
     assert "It begins." in refused("benchmark", file, "--allow-changed", "--retry-failed", "--results", "there")
-    assert (received["allow_changed"], received["retry_failed"], received["results"]) == (True, True, "there")
+    assert (received["allow_changed"], received["retry_failed"], received["results"]) == (True, True, Path("there"))
 
 
 def test_a_dry_run_says_what_it_costs(file: Path, capsys: pytest.CaptureFixture[str], empty_folder: Path) -> None:

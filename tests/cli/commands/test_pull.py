@@ -27,10 +27,16 @@ def test_a_run_comes_back_under_its_name_or_where_it_is_told(there: Path, tmp_pa
         assert (back / "rows.jsonl").read_bytes() == (tmp_path / "sent" / "mine" / "rows.jsonl").read_bytes()
 
 
-def test_a_mistake_is_one_sentence(there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_sentence(
+    there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine" / "inner")
     for arguments, said in [
         ([str(there)], "it has the runs mine, so add the name of one"),
-        ([str(there / "mine"), str(tmp_path)], "exists already, and is not a run"),
+        ([str(there / "mine"), str(there)], "exists already, and is not a run"),
+        ([str(there / "mine"), "."], "pull: . is or holds the working folder"),
+        ([str(there / "mine"), ".."], "pull: .. is or holds the working folder"),
     ]:
         assert main(["pull", *arguments]) == EXIT_USAGE
         (sentence,) = capsys.readouterr().err.splitlines()

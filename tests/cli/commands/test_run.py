@@ -67,7 +67,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--space", "extended", "--final-seeds", "0"], "--final-seeds: input should be greater than or equal to 1"),
         (
             ["--space", "baseline", "--set", "train_share=0.0001", "--dry-run"],
-            "train_share 0.0001: leaves 1 training image, fewer than the batch_size of 8",
+            "train_share 0.0001: leaves 2 training images, fewer than the batch_size of 8",
         ),
         (["--space", "baseline", "--plugin", "mine.py"], "mine.py: cannot be read: No such file or directory"),
     ],
@@ -94,7 +94,7 @@ def test_values_are_read_as_what_they_look_like(monkeypatch: pytest.MonkeyPatch)
     assert [type(value) for value in options.overrides.values()] == [int, int, float, str, int]
     assert (options.only, options.tumor_labels) == (["unet-b0", "unet-b0-frozen"], ["1", "4"])
     assert how["command"] == ["bts-tune", *typed, "--name", "mine", "--results", "elsewhere"]
-    assert (how["name"], how["results"]) == ("mine", "elsewhere")
+    assert (how["name"], how["results"]) == ("mine", Path("elsewhere"))
 
 
 def test_weights_that_cannot_be_had_stop_the_run_before_it_begins(refused: Callable[..., str], phantom: Path) -> None:
@@ -111,6 +111,48 @@ def test_a_dry_run_refuses_what_the_run_would(refused: Callable[..., str], phant
     assert "a run of this name exists already" in refused(*given, "--name", "first")
     said = refused(*given, "--warm-start", "first")
     assert "--warm-start results/first: it was made on another dataset" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--set", "encoder=resnet19"], "encoder: unknown encoder 'resnet19'. Did you mean 'resnet18'"),
+        (["--set", "decoder=dpt", "--set", "encoder=resnet18"], "decoder 'dpt'"),
+        (["--set", "encoder=dpn92", "--set", "encoder_weights=imagenet"], "'dpn92' has no ImageNet weights in SMP"),
+        (["--group-by", "nowhere.csv"], "nowhere.csv: cannot be read: No such file or directory"),
+        (["--address", "local", "--autoscaling"], "--autoscaling needs --concurrent N and --cpus-per-trial N"),
+        (["--address", "head:6379", "--autoscaling"], "--autoscaling needs --concurrent N and --cpus-per-trial N"),
+        (["--address", "head"], "--address head: must be HOST:PORT"),
+        (["--device", "cpu", "--gpus-per-trial", "0.5"], "--gpus-per-trial 0.5: there is no GPU to share"),
+        (["--gpus-per-trial", "1.5"], "--gpus-per-trial 1.5: must be a fraction below 1 or a whole number"),
+        (["--results", "file"], "the run folder cannot be written: "),
+    ],
+)
+def test_a_dry_run_refuses_at_once_what_the_run_would(
+    refused: Callable[..., str], phantom: Path, arguments: list[str], sentence: str
+) -> None:
+    Path("file").touch()
+    on_data = ["--space", "baseline", "--data", phantom, "--set", "encoder_weights=none"]
+    given = [one for one in on_data if not ("imagenet" in str(arguments) and one in ("--set", "encoder_weights=none"))]
+    for dry in ([], ["--dry-run", "--no-timing"]):
+        assert sentence in refused(*given, *arguments, *dry)
+
+
+def test_a_dry_run_refuses_a_broken_dataset_and_tells_what_this_machine_lacks(
+    capsys: pytest.CaptureFixture[str], phantom: Path
+) -> None:
+    given = ["--space", "baseline", "--set", "encoder_weights=none", "--dry-run", "--no-timing"]
+    shutil.copytree(phantom, "broken")
+    next(Path("broken/train").glob("*.png")).write_bytes(b"no image")
+    assert main([*given, "--data", "broken"]) == 1
+    assert "nothing was trained" in capsys.readouterr().err
+    assert main([*given, "--data", str(phantom), "--concurrent", "4096"]) == 0
+    assert "Not on this machine: --concurrent 4096: there are" in capsys.readouterr().out
+
+
+def test_an_option_on_record_that_is_none_is_told_with_its_file(refused: Callable[..., str]) -> None:
+    write_run(Path("results") / "first", make_search(3), make_run(options={"space": "extended", "epochs": 3}))
+    assert "results/first/run.json: options: epochs: is no option of a run" in refused("--resume", "first")
 
 
 def test_a_dry_run_prints_the_cost_and_writes_no_run(capsys: pytest.CaptureFixture[str], phantom: Path) -> None:

@@ -57,6 +57,16 @@ def test_a_run_for_each_dataset_and_split_with_every_configuration_and_seed(fold
     assert resolved.named[0].changed == ("epochs",)
 
 
+@pytest.mark.parametrize("name", ["patients.csv", "PATIENTS.TSV", "patients.txt"])
+def test_a_table_of_patients_begins_at_the_benchmark_s_folder(folder: Path, name: str) -> None:
+    (folder / name).touch()
+    found = load(folder, datasets={"a": {"data": "clinic_a", "group_by": name}})
+    assert found.runs[0].options["group_by"] == str(folder / name)
+    for other in ("none", "(p[0-9]+)[.]txt"):
+        found = load(folder, datasets={"a": {"data": "clinic_a", "group_by": other}})
+        assert found.runs[0].options["group_by"] == other
+
+
 def test_without_splits_each_dataset_has_its_own(folder: Path) -> None:
     found = load(folder)
     assert [(run.name, run.split, "split" in run.options) for run in found.runs] == [

@@ -89,7 +89,7 @@ def test_what_would_be_downloaded_is_known_without_a_network(tmp_path: Path) -> 
     options = RunOptions.parse({"space": "encoders"})
     assert encoders_to_download(space, options, cache) == ["resnet18"]  # the other one's are installed
     (cache / "weights").mkdir(parents=True)
-    (cache / "weights" / "resnet18.safetensors").touch()
+    save_file(build_encoder("resnet18").state_dict(), cache / "weights" / "resnet18.safetensors")
     assert encoders_to_download(space, options, cache) == []
     (cache / "weights" / "resnet18.safetensors").rename(tmp_path / "resnet18.safetensors")
     assert encoders_to_download(space, options, cache) == ["resnet18"]

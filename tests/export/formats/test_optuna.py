@@ -143,6 +143,13 @@ def test_plugins_without_which_the_space_cannot_be_read_are_named(tmp_path: Path
     assert exported.notes[-1].endswith("if you trust their code, add --plugin 'my losses.py'.")
 
 
+def test_a_run_in_a_folder_whose_name_means_something_in_a_url(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "what? 50%#1", make_search(epochs=3), make_run())
+    exported = api.Run(folder).export("optuna")
+    assert (folder.path / "exports" / "optuna.db").is_file()
+    assert list(studies(exported.output)) == ["spring-search"]
+
+
 def test_a_journal_file(folder: RunFolder, tmp_path: Path) -> None:
     journal = tmp_path / "new" / "study.log"
     api.Run(folder).export("optuna", journal)

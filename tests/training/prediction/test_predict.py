@@ -173,6 +173,20 @@ def test_a_run_without_a_model_is_refused(tmp_path: Path) -> None:
         list(predict(tmp_path / "model", [image], tmp_path / "out", device="cpu"))
 
 
+def test_a_name_that_is_no_text_stands_in_the_table_as_it_is(folder: Path, tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png", slice_of()).rename(tmp_path / "a\udcff.png")
+    (found,) = predict(folder, [image], tmp_path / "out", device="cpu")
+    assert found.mask.is_file()
+    assert b"/a\xff.png," in (tmp_path / "out" / "predictions.csv").read_bytes()
+
+
+def test_where_nothing_can_be_written_one_sentence_says_so(folder: Path, tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png", slice_of())
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file/a_mask\.png: cannot be written: .*\.$"):
+        list(predict(folder, [image], tmp_path / "file", device="cpu"))
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
 def test_masks_lie_on_the_image_as_a_viewer_shows_it(folder: Path, tmp_path: Path, suffix: str) -> None:
     """A turned photograph and the same one saved upright get the same mask, without a tag."""

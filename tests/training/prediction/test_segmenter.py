@@ -76,6 +76,14 @@ def test_no_images_give_no_masks(segmenter: Segmenter) -> None:
     assert segmenter.predict_batch([]) == []
 
 
+def test_images_may_come_one_by_one(segmenter: Segmenter) -> None:
+    images = list(np.random.default_rng(0).integers(0, 256, (2, 20, 30), dtype=np.uint8))
+    np.testing.assert_array_equal(segmenter.predict_batch(iter(images)), segmenter.predict_batch(images))
+    for one in ("scan.png", Path("scan.png"), 5):
+        with pytest.raises(DataError, match=r"images: must be several images, got .*; predict takes one\."):
+            segmenter.predict_batch(one)  # type: ignore[arg-type]
+
+
 def test_images_may_be_one_array(segmenter: Segmenter) -> None:
     images: Any = np.random.default_rng(0).integers(0, 256, (2, 20, 24), dtype=np.uint8)
     masks = segmenter.predict_batch(images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +116,10 @@ def test_the_volumes_of_one_file_are_the_channels_of_a_model(tmp_path: Path, num
     class OneOfThree(Bright):
         config = tiny(channels=3)
 
-        def probability_batch(self, images: Sequence[Any]) -> list[np.ndarray]:
-            assert {image.shape[2] for image in images} == {3}
-            return super().probability_batch([image[..., number] for image in images])
+        def probability_batch(self, images: Iterable[Any]) -> list[np.ndarray]:
+            listed = list(images)
+            assert {image.shape[2] for image in listed} == {3}
+            return super().probability_batch([image[..., number] for image in listed])
 
     volumes = [blocks(seed=seed) for seed in range(3)]
     path = save(tmp_path / "scan.nii.gz", np.stack(volumes, axis=-1))

@@ -15,6 +15,7 @@ from typing import Any
 
 from bts_tune.experiment.callbacks.trackers._service import RUN, ServiceTracker, without_secrets
 from bts_tune.experiment.callbacks.trackers.base import TRACKERS
+from bts_tune.results.storage.sqlite import sqlite_url
 
 _LONGEST_VALUE = 500
 _PARAMS, _METRICS = 100, 1000
@@ -66,7 +67,7 @@ class MLflow(ServiceTracker):
 
     @property
     def _own_store(self) -> str:
-        return f"sqlite:///{self.folder.parent.absolute()}/mlflow.db"
+        return sqlite_url(self.folder.parent.absolute() / "mlflow.db")
 
     @property
     def _experiment_name(self) -> str:

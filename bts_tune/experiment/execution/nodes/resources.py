@@ -69,6 +69,7 @@ def allocate(options: RunOptions, *, nodes: Sequence[Node], trials: int) -> Tria
     Raises:
         ConfigError: what is asked for is not there, or fits no node; the sentence says what each node has.
     """
+    require_possible(options)
     asked = options.gpus_per_trial
     gpus = sum(node.gpus for node in nodes)
     use_gpu = gpus > 0 if options.device == "auto" else options.device == "cuda"
@@ -83,16 +84,11 @@ def allocate(options: RunOptions, *, nodes: Sequence[Node], trials: int) -> Tria
     if use_gpu:
         # 'auto' has been replaced by a number before anything is trained; see `packing.with_measured_gpus_per_trial`.
         per_trial = asked if isinstance(asked, float) else 1.0
-        if per_trial > 1 and not per_trial.is_integer():
-            raise ConfigError(f"--gpus-per-trial {per_trial:g}: must be a fraction below 1 or a whole number.")
     memory = (options.memory_per_trial or 0.0) * 2**30
     device = "cuda" if use_gpu else "cpu"
     if options.autoscaling:
-        if options.concurrent is None or options.cpus_per_trial is None:
-            raise ConfigError(
-                "--autoscaling needs --concurrent N and --cpus-per-trial N: what the nodes that come will have, nobody "
-                "can count yet."
-            )
+        assert options.concurrent is not None
+        assert options.cpus_per_trial is not None
         return TrialResources(
             options.cpus_per_trial, per_trial, max(1, min(options.concurrent, trials)), device, memory
         )
@@ -108,6 +104,25 @@ def allocate(options: RunOptions, *, nodes: Sequence[Node], trials: int) -> Tria
     concurrent = max(1, min(concurrent, trials))
     cpus = options.cpus_per_trial or _largest_share(nodes, per_trial, memory, concurrent)
     return TrialResources(cpus, per_trial, concurrent, device, memory)
+
+
+def require_possible(options: RunOptions) -> None:
+    """Refuse what no machine can give.
+
+    Raises:
+        ConfigError: an option contradicts another, or lacks one that it needs.
+    """
+    asked = options.gpus_per_trial
+    if asked is not None and options.device == "cpu":
+        given = asked if isinstance(asked, str) else f"{asked:g}"
+        raise ConfigError(f"--gpus-per-trial {given}: there is no GPU to share with --device cpu; leave one out.")
+    if isinstance(asked, float) and asked > 1 and not asked.is_integer():
+        raise ConfigError(f"--gpus-per-trial {asked:g}: must be a fraction below 1 or a whole number.")
+    if options.autoscaling and (options.concurrent is None or options.cpus_per_trial is None):
+        raise ConfigError(
+            "--autoscaling needs --concurrent N and --cpus-per-trial N: what the nodes that come will have, nobody can "
+            "count yet."
+        )
 
 
 def require_room_here(options: RunOptions) -> None:

@@ -1,0 +1,34 @@
+"""The URL of a file of SQLite, as SQLAlchemy takes it apart; MLflow and Optuna name their databases by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of a file, which need not be there, whatever characters its path has."""
+    plain = f"sqlite:///{file}"
+    if not set("?#%") & set(plain):
+        return plain
+    from sqlalchemy.engine import make_url
+
+    # SQLAlchemy decodes percent signs from version 2.1 on, and MLflow cuts a '#' off in any.
+    for url in (f"sqlite:///{quote(str(file))}", plain):
+        found = make_url(url)
+        if found.database == str(file) and not found.query:
+            return url
+    return f"sqlite:///file:{quote(str(file))}?uri=true"
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file that a URL names; None where it is no file of SQLite."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    is_file = found.get_backend_name() == "sqlite" and found.database and not found.query
+    return Path(str(found.database)) if is_file and found.database != ":memory:" else None
