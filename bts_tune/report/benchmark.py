@@ -5,7 +5,6 @@ The report of each of its runs is in the run's own folder.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,19 +172,18 @@ def _answer(result: BenchmarkResult) -> Iterator[Block]:
         yield paragraph(f"Mean ranks over {_over(ranking)}, best first: {listed}.{sure}", strong=True)
     for sentence in dict.fromkeys(_sure(ranking) for ranking in ranked if ranking.test is None):
         yield paragraph(sentence)
-    lines = []
-    for run in result.runs:
-        found = run.results.get(result.split)
-        if found is not None and len(found.entries) > 1 and run.status == "complete":
-            lines.append(f"{run.name}: {_leader(result, found)}")
-    if lines:
+    complete = [run for run in result.runs if run.status == "complete"]
+    if complete:
         yield paragraph(f"On each dataset, {_TITLES[result.split].lower()}:")
-        yield Bullets(tuple(lines))
+        yield Bullets(tuple(f"{run.name}: {_leader(result, run)}" for run in complete))
     else:
         yield paragraph("No run is complete yet, so that nothing is ranked.")
 
 
-def _leader(result: BenchmarkResult, found: SplitResult) -> str:
+def _leader(result: BenchmarkResult, run: BenchmarkRun) -> str:
+    found = run.results.get(result.split)
+    if found is None:
+        return f"{result.why_unmeasured(run)}."
     first = found.entries[0]
     open_: list[str] = []
     favoured: list[str] = []
@@ -195,7 +193,10 @@ def _leader(result: BenchmarkResult, found: SplitResult) -> str:
         unknown = unknown or pair is None or pair.p_value is None
         if pair is not None and not pair.sure:
             (favoured if pair.is_significant else open_).append(other.name)
-    words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
+    measured = f"({result.objective.title} {metric(first.value)})"
+    if len(found.entries) == 1:
+        return f"{first.name} alone was measured {measured}, so that nothing is ranked."
+    words = f"{first.name} is first {measured}"
     if unknown:
         return f"{words}; without scores of single images nothing says how sure that is."
     if not open_ and not favoured:
@@ -412,12 +413,13 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
         "more, split alike, whose images differ."
     )
     yield paragraph(
-        "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark ", _source(result)
+        "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark, with the file "
+        f"{_source(result)}."
     )
 
 
 def _source(result: BenchmarkResult) -> str:
-    return shlex.quote(Path(str(result.record.get("source", "FILE.yaml"))).name)
+    return Path(str(result.record.get("source", "FILE.yaml"))).name
 
 
 def _rank_of(result: BenchmarkResult, run: BenchmarkRun, name: str) -> str:
