@@ -32,7 +32,7 @@ from bts_tune.results.ranking.settings import setting, varied_fields
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import Stage, TrialRecord
 from bts_tune.results.record.status import TrialStatus
-from bts_tune.results.storage.sqlite import file_of, sqlite_url
+from bts_tune.results.storage.sqlite import file_of, is_in_memory, sqlite_url
 from bts_tune.space import Space
 from bts_tune.space.parameter import Parameter
 from bts_tune.text import first_line, plural
@@ -66,6 +66,8 @@ class Optuna(Export):
         if context.trial is not None:
             raise ConfigError("--trial: a study has all trials of the run; leave the option out.")
         storage = output or sqlite_url(context.folder.path / "exports" / "optuna.db")
+        if is_in_memory(storage):
+            raise ConfigError(f"--storage {storage}: keeps nothing; name a file, such as sqlite:///study.db.")
         parameters, notes = _parameters(context)
         stages: list[Stage] = [stage for stage in ("search", "final") if _of(context, stage)]
         if not stages:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+_IN_MEMORY = ":memory:"
+
 
 def sqlite_url(file: Path) -> str:
     """Return the URL of a file, which need not be there, whatever characters its path has."""
@@ -23,6 +25,17 @@ def sqlite_url(file: Path) -> str:
 
 def file_of(url: str) -> Path | None:
     """Return the file that a URL names; None where it is no file of SQLite."""
+    database = _database(url)
+    return Path(database) if database and database != _IN_MEMORY else None
+
+
+def is_in_memory(url: str) -> bool:
+    """Whether a URL names a database of SQLite that ends with the process."""
+    return _database(url) in ("", _IN_MEMORY)
+
+
+def _database(url: str) -> str | None:
+    """Return what a URL of SQLite without a query names; None of any other."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -30,5 +43,4 @@ def file_of(url: str) -> Path | None:
         found = make_url(url)
     except (ArgumentError, ValueError):
         return None
-    is_file = found.get_backend_name() == "sqlite" and found.database and not found.query
-    return Path(str(found.database)) if is_file and found.database != ":memory:" else None
+    return str(found.database or "") if found.get_backend_name() == "sqlite" and not found.query else None

@@ -189,6 +189,8 @@ def test_what_breaks_off_leaves_no_study(folder: RunFolder, tmp_path: Path, monk
     ("storage", "sentence"),
     [
         ("nothing://user:secret@host/db", "--storage nothing://…@host/db: cannot be opened"),
+        ("sqlite://", "--storage sqlite://: keeps nothing; name a file, such as sqlite:///study.db"),
+        ("sqlite:///:memory:", "--storage sqlite:///:memory:: keeps nothing"),
         ("postgresql://user:secret@127.0.0.1:9/db", "cannot be opened"),
     ],
 )
