@@ -20,13 +20,11 @@ class DecoderContract:
     Attributes:
         name: the name that the decoder is registered under.
         encoder: a small encoder that it can be built on; 'none' for a decoder that has none.
-        smallest: side of the smallest images that it takes, in pixels.
         parameters: further fields of the configuration.
     """
 
     name: ClassVar[str]
     encoder: ClassVar[str] = "resnet18"
-    smallest: ClassVar[int] = 32
     parameters: ClassVar[dict[str, Any]] = {}
 
     def build(self, **fields: Any) -> nn.Module:
@@ -35,6 +33,11 @@ class DecoderContract:
         config = TrialConfig.parse({**chosen, **self.parameters, **fields})
         torch.manual_seed(config.seed)
         return build_model(config, EncoderWeights(config.encoder))
+
+    def images(self, more: int = 0) -> torch.Tensor:
+        """Return two images of the smallest size that the decoder takes, and some pixels more."""
+        size = DECODERS.get(self.name).smallest_image + more
+        return torch.randn(2, 1, size, size)
 
     def test_it_is_declared(self) -> None:
         """Its parameters have names of their own."""
@@ -45,10 +48,11 @@ class DecoderContract:
     def test_logits_have_the_size_of_the_images(self) -> None:
         """Whatever the size, a multiple of 32."""
         model = self.build().eval()
-        for size in (self.smallest, self.smallest + 32):
+        for more in (0, 32):
+            images = self.images(more)
             with torch.no_grad():
-                logits = model(torch.randn(2, 1, size, size))
-            assert logits.shape == (2, 1, size, size)
+                logits = model(images)
+            assert logits.shape == images.shape
             assert torch.isfinite(logits).all()
 
     def test_the_same_seed_gives_the_same_weights(self) -> None:
@@ -60,7 +64,7 @@ class DecoderContract:
     def test_every_parameter_is_trained(self) -> None:
         """A gradient reaches each of them, but for parts of an encoder that no decoder uses."""
         model = self.build()
-        model(torch.randn(2, 1, self.smallest, self.smallest)).square().sum().backward()
+        model(self.images()).square().sum().backward()
         without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
         assert not [name for name in without if not name.startswith("encoder.")], without
 
@@ -69,7 +73,7 @@ class DecoderContract:
         decoder = DECODERS.get(self.name)
         model = self.build(**dict.fromkeys(decoder.dropout, 0.5))
         set_mode(model, training=False)
-        image = torch.randn(2, 1, self.smallest, self.smallest)
+        image = self.images()
         with torch.no_grad():
             assert torch.equal(model(image), model(image))
 
@@ -81,6 +85,6 @@ class DecoderContract:
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-            image = torch.randn(2, 1, self.smallest, self.smallest)
+            image = self.images()
             with torch.no_grad():
                 assert not torch.equal(model(image), model(image)), field

@@ -12,11 +12,11 @@ import torch
 from bts_tune.config import OptimizationPart, TrialConfig
 from bts_tune.data.prepared.prepare import PreparedData
 from bts_tune.data.training_share import require_batch
-from bts_tune.errors import RunError
+from bts_tune.errors import ConfigError, RunError
 from bts_tune.metrics.base import objective
 from bts_tune.models.build import build_model, count_parameters, to_device
 from bts_tune.models.freezing import EncoderFreeze, set_mode
-from bts_tune.registry import LOSSES
+from bts_tune.registry import DECODERS, LOSSES
 from bts_tune.results.record.scores import pooled_dice_loss
 from bts_tune.training import checkpoint
 from bts_tune.training.averaging import WeightAverage
@@ -70,6 +70,12 @@ def open_trial(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Tr
 
 def _build(config: TrialConfig, data: PreparedData, setup: TrialSetup) -> Trial:
     require_batch(config.train_share, len(data.train), config.batch_size)
+    smallest = DECODERS.get(config.decoder).smallest_image
+    if config.image_size < smallest:
+        raise ConfigError(
+            f"image_size is {config.image_size} with decoder: {config.decoder}, which takes images of {smallest} px "
+            "and more."
+        )
     if setup.threads:
         torch.set_num_threads(setup.threads)
     amp = MixedPrecision.choose(resolve_device(setup.device), config.precision, setup.cpu_precision)

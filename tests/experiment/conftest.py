@@ -64,9 +64,9 @@ BAD_TRIALS = """
   wild:
     description: It diverges.
     config: {decoder: unet, optimizer: sgd, learning_rate: 10.0, bce_weight: 1.0e+38}
-  broken:
-    description: Its decoder cannot take images this small.
-    config: {decoder: pan, encoder: resnet18}
+  raises:
+    description: It raises what nobody foresaw, in its second epoch.
+    config: {decoder: linknet}
   killed-once:
     description: Its process is killed in the second epoch of its first attempt.
     config: {decoder: linknet}

@@ -25,6 +25,7 @@ class Decoder(ABC):
         source: the paper that it comes from.
         uses_encoder: whether the network has an `encoder`, a module with the parameters that `encoder_weights` are
             loaded into and that `freeze` acts on. One that has none is chosen with `encoder: none`.
+        smallest_image: the smallest `image_size` that it takes.
         dropout: which of the fields `decoder_dropout` and `head_dropout` `build` takes into account; the others must
             be 0 in a configuration that chooses it.
         Parameters: its own parameters, fields of the configurations that choose it. Their names begin with the name of
@@ -34,6 +35,7 @@ class Decoder(ABC):
     name: ClassVar[str]
     source: ClassVar[str] = ""
     uses_encoder: ClassVar[bool] = True
+    smallest_image: ClassVar[int] = 32
     dropout: ClassVar[tuple[str, ...]] = ()
     Parameters: ClassVar[type[Part]]
 

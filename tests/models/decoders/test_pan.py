@@ -9,4 +9,3 @@ pytestmark = pytest.mark.slow  # tests/models/test_build.py builds every decoder
 
 class TestPan(DecoderContract):
     name = "pan"
-    smallest = 128

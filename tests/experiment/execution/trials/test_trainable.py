@@ -132,10 +132,22 @@ def test_an_ended_trial_gives_its_memory_back_before_the_next_begins(plan: Calla
     assert held() < before + 100_000
 
 
-def test_a_failure_that_nobody_foresaw_ends_the_process(plan: Callable[..., dict[str, Any]]) -> None:
-    actor = TrialActor(plan("pan", {"encoder": "resnet18", "decoder": "pan"}))
-    with pytest.raises(BrokenProcessError, match="RuntimeError: Given input size"):
+def test_a_failure_that_nobody_foresaw_ends_the_process(
+    plan: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a matrix that cannot be inverted")
+
+    monkeypatch.setattr("bts_tune.training.loop._train_epoch", fail)
+    actor = TrialActor(plan("a", {}))
+    with pytest.raises(BrokenProcessError, match="RuntimeError: a matrix that cannot be inverted"):
         actor.step()
+
+
+def test_a_network_that_cannot_take_such_images_fails_with_a_sentence(plan: Callable[..., dict[str, Any]]) -> None:
+    report = TrialActor(plan("pan", {"encoder": "resnet18", "decoder": "pan", "image_size": 64})).step()
+    assert (report["outcome"], report["done"]) == ("failed", True)
+    assert "image_size is 64 with decoder: pan, which takes images of 128 px and more" in report["reason"]
 
 
 def test_trials_of_a_run_share_a_process_until_one_fails_in_it(with_bad_trials: Watched) -> None:
@@ -146,15 +158,15 @@ def test_trials_of_a_run_share_a_process_until_one_fails_in_it(with_bad_trials: 
         "plain": "complete",
         "frozen": "complete",
         "wild": "diverged",
-        "broken": "failed",
+        "raises": "failed",
         "killed-once": "complete",
         "last": "complete",
     }
     assert "epoch" in trials["wild"].reason
     report = (with_bad_trials.folder.path / "report.md").read_text()
     assert trials["wild"].reason in report
-    assert trials["broken"].reason in report
-    assert trials["broken"].reason.startswith("RuntimeError: Given input size")
+    assert trials["raises"].reason in report
+    assert trials["raises"].reason.startswith("ValueError: a matrix that cannot be inverted")
     assert trials["plain"].started["pid"] == trials["frozen"].started["pid"] != trials["last"].started["pid"]
     assert trials["plain"].started["pid"] != os.getpid()
     # Between two steps the title is Ray's own, and a short epoch may be over before it is seen.
