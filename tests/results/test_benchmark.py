@@ -11,7 +11,7 @@ from bts_tune.errors import RunError
 from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader, BenchmarkResult, partial_sentence
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.results.statistics.intervals import holm, wilcoxon
+from bts_tune.results.statistics.intervals import Interval, holm, wilcoxon
 from tests.results.benchmarks import make_benchmark
 
 ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}
@@ -155,8 +155,7 @@ def test_without_scores_there_are_ranks_and_no_intervals(tmp_path: Path) -> None
     for entry in found.entries:
         assert entry.dice_loss is not None
         assert entry.iou is not None
-        assert entry.dice_loss.value == pytest.approx(entry.value)
-        assert entry.dice_loss.low is None
+        assert (entry.dice_loss.value, entry.dice_loss.low) == (pytest.approx(entry.value), None)
         assert 0 < entry.iou.value < 1
 
 
@@ -168,9 +167,7 @@ def test_where_the_scores_of_a_training_are_missing_there_are_values_and_no_inte
     assert before is not None
     assert after is not None
     assert (after.value, after.interval) == (before.value, None)
-    assert after.dice_loss is not None
-    assert after.dice_loss.value == pytest.approx(before.value)
-    assert after.dice_loss.low is None
+    assert after.dice_loss == Interval(pytest.approx(before.value), None, None)
     assert after.iou is not None
 
 
