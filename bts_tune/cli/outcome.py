@@ -34,17 +34,18 @@ def conclude(ended: Run, console: Console) -> int:
     if outcome != "complete":
         why = "interrupted" if outcome == "interrupted" else "out of time"
         say(console, f"The run was {why}: the report is partial. Go on with:")
-        say(console, f"  {folder.resume_command}")
+        say(console, f"  bts-tune --resume {shlex.quote(str(folder.path))}")
         if outcome == "interrupted":
             return EXIT_INTERRUPTED
         if any(record.rows for record in trials):
             return EXIT_OK
         warn("nothing was trained: no trial came to the end of an epoch within the time budget.")
         return EXIT_PROBLEM
+    quoted = shlex.quote(str(folder.path))
     if any(record.full_budget for record in trials):
-        say(console, f"Segment images with the best model:  {folder.predict_command}")
+        say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
     if run.get("profile") == "demo":
-        say(console, f"Run it on your own data:  bts-tune --space {shlex.quote(run['options']['space'])} --data DIR")
+        say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
     lacking = run.get("models_lacking") or []
     if lacking:
         warn(

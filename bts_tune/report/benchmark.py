@@ -5,6 +5,7 @@ The report of each of its runs is in the run's own folder.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,18 +173,19 @@ def _answer(result: BenchmarkResult) -> Iterator[Block]:
         yield paragraph(f"Mean ranks over {_over(ranking)}, best first: {listed}.{sure}", strong=True)
     for sentence in dict.fromkeys(_sure(ranking) for ranking in ranked if ranking.test is None):
         yield paragraph(sentence)
-    complete = [run for run in result.runs if run.status == "complete"]
-    if complete:
+    lines = []
+    for run in result.runs:
+        found = run.results.get(result.split)
+        if found is not None and len(found.entries) > 1 and run.status == "complete":
+            lines.append(f"{run.name}: {_leader(result, found)}")
+    if lines:
         yield paragraph(f"On each dataset, {_TITLES[result.split].lower()}:")
-        yield Bullets(tuple(f"{run.name}: {_leader(result, run)}" for run in complete))
+        yield Bullets(tuple(lines))
     else:
         yield paragraph("No run is complete yet, so that nothing is ranked.")
 
 
-def _leader(result: BenchmarkResult, run: BenchmarkRun) -> str:
-    found = run.results.get(result.split)
-    if found is None:
-        return f"{result.why_unmeasured(run)}."
+def _leader(result: BenchmarkResult, found: SplitResult) -> str:
     first = found.entries[0]
     open_: list[str] = []
     favoured: list[str] = []
@@ -193,10 +195,7 @@ def _leader(result: BenchmarkResult, run: BenchmarkRun) -> str:
         unknown = unknown or pair is None or pair.p_value is None
         if pair is not None and not pair.sure:
             (favoured if pair.is_significant else open_).append(other.name)
-    measured = f"({result.objective.title} {metric(first.value)})"
-    if len(found.entries) == 1:
-        return f"{first.name} alone was measured {measured}, so that nothing is ranked."
-    words = f"{first.name} is first {measured}"
+    words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
     if unknown:
         return f"{words}; without scores of single images nothing says how sure that is."
     if not open_ and not favoured:
@@ -413,13 +412,12 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
         "more, split alike, whose images differ."
     )
     yield paragraph(
-        "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark, with the file "
-        f"{_source(result)}."
+        "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark ", _source(result)
     )
 
 
 def _source(result: BenchmarkResult) -> str:
-    return Path(str(result.record.get("source", "FILE.yaml"))).name
+    return shlex.quote(Path(str(result.record.get("source", "FILE.yaml"))).name)
 
 
 def _rank_of(result: BenchmarkResult, run: BenchmarkRun, name: str) -> str:

@@ -31,7 +31,6 @@ from bts_tune.text import plural, quoted
 
 FORMAT = 1
 SPLITS = ("test", "valid")
-_METRICS = {"test": "test metrics", "valid": "validation metrics"}
 
 
 class BenchmarkFolder:
@@ -315,7 +314,9 @@ class BenchmarkResult:
         common = self.names
         for run in counted:
             lacking = [name for name in common if run.results[self.split].entry(name) is None]
-            left_out += [f"{name} does not count: {self._without_value(run, name)}." for name in lacking]
+            left_out += [
+                f"{name} does not count: {run.name} has no training of it that came to its end." for name in lacking
+            ]
             common = [name for name in common if name not in lacking]
         if not counted or len(common) < 2:
             return Ranking(split, tuple(counted), (), (), None, tuple(left_out))
@@ -335,22 +336,11 @@ class BenchmarkResult:
         if run.status != "complete":
             return "it has not begun" if run.run is None else f"it is not complete ({run.status})"
         if self.split not in run.results:
-            return self.why_unmeasured(run)
+            return "none of its trainings came to its end"
         if counted and (differences := _differences(counted[0], run)):
             return f"it was not measured as {counted[0].name}: {', '.join(differences)}"
         same = [other.name for other in counted if run.content is not None and other.content == run.content]
         return f"its images are those of {same[0]}, which would count twice" if same else ""
-
-    def why_unmeasured(self, run: BenchmarkRun) -> str:
-        """Say why a complete run has no values on the split that ranks are of."""
-        if any(run.trained.values()):
-            return f"its trainings have no {_METRICS[self.split]}"
-        return "none of its trainings came to its end"
-
-    def _without_value(self, run: BenchmarkRun, name: str) -> str:
-        if run.trained.get(name):
-            return f"its trainings of {run.name} have no {_METRICS[self.split]}"
-        return f"{run.name} has no training of it that came to its end"
 
     def _ranks(self, run: BenchmarkRun, names: Sequence[str]) -> Any:
         entries = [run.results[self.split].entry(name) for name in names]
@@ -442,8 +432,6 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
             resampled = compared.resampled
             own = resampled.value[place] if compared.objective == objective else None
             dice_loss, iou = resampled.dice_loss[place], resampled.iou[place]
-        else:
-            dice_loss, iou = (_mean(one.values(f"{prefix}_{metric}")) for metric in ("dice_loss", "iou"))
         entries.append(Entry(one.name, trainings, value, own, dice_loss, iou, float(rank)))
     entries.sort(key=lambda one: (one.rank, one.name))
     return SplitResult(
@@ -454,10 +442,6 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
         entries=tuple(entries),
         pairs=_pairs(entries, compared, objective),
     )
-
-
-def _mean(values: Sequence[float]) -> Interval | None:
-    return Interval(statistics.fmean(values), None, None) if values else None
 
 
 def _pairs(entries: Sequence[Entry], compared: SplitComparison | None, objective: Objective) -> tuple[Pair, ...]:

@@ -92,7 +92,7 @@ def next_command(folder: RunFolder, state: str, *, model: bool) -> str:
         return f"bts-tune watch {name}"
     if state != "complete":
         return folder.resume_command
-    return folder.predict_command if model else f"bts-tune report {name}"
+    return f"bts-tune predict {name} IMAGES --out DIR" if model else f"bts-tune report {name}"
 
 
 def best_so_far(trials: list[TrialRecord]) -> tuple[str, bool, float | None, float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,22 +138,6 @@ def test_nothing_has_begun(tmp_path: Path) -> None:
     result = BenchmarkReader(folder).read()
     assert benchmark_table(result).empty
     assert pairs_table(result).empty
-
-
-def test_a_single_configuration_is_told_and_not_ranked(tmp_path: Path) -> None:
-    words = text(make_benchmark(tmp_path / "b", {"one": {"plain": 0.2}, "two": {"plain": 0.3}}))
-    assert re.search(r"one: plain alone was measured \(Dice loss 0\.\d+\), so that nothing is ranked\.", words)
-    assert "No run is complete" not in words
-
-
-def test_a_complete_run_of_which_no_training_ended_is_told(tmp_path: Path) -> None:
-    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER})
-    trials = folder.run_path("two") / "trials.jsonl"
-    ended = [line.replace('"complete"', '"failed"') for line in trials.read_text().splitlines(keepends=True)]
-    trials.write_text("".join(ended))
-    words = text(folder)
-    assert "two: none of its trainings came to its end." in words
-    assert "No run is complete" not in words
 
 
 def test_the_winner_of_a_run_on_the_same_images_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bts_tune.errors import RunError
 from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader, BenchmarkResult, partial_sentence
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.results.statistics.intervals import Interval, holm, wilcoxon
+from bts_tune.results.statistics.intervals import holm, wilcoxon
 from tests.results.benchmarks import make_benchmark
 
 ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}
@@ -152,32 +152,6 @@ def test_without_scores_there_are_ranks_and_no_intervals(tmp_path: Path) -> None
     assert [pair.p_value for pair in found.pairs] == [None] * 3
     assert result.rankings[0].mean_ranks == (1, 2, 3)
     assert result.runs[0].missing
-    for entry in found.entries:
-        assert entry.dice_loss is not None
-        assert entry.iou is not None
-        assert (entry.dice_loss.value, entry.dice_loss.low) == (pytest.approx(entry.value), None)
-        assert 0 < entry.iou.value < 1
-
-
-def test_where_the_scores_of_a_training_are_missing_there_are_values_and_no_intervals(tmp_path: Path) -> None:
-    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER})
-    before = read(folder).runs[0].results["test"].entry("nested")
-    RunFolder.open(folder.run_path("one")).scores_file("nested-seed1").unlink()
-    after = read(folder).runs[0].results["test"].entry("nested")
-    assert before is not None
-    assert after is not None
-    assert (after.value, after.interval) == (before.value, None)
-    assert after.dice_loss == Interval(pytest.approx(before.value), None, None)
-    assert after.iou is not None
-
-
-def test_trainings_without_test_metrics_are_told_from_those_that_did_not_end(tmp_path: Path) -> None:
-    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER}, scored=False)
-    events = folder.run_path("two") / "trials.jsonl"
-    lines = events.read_text().splitlines(keepends=True)
-    events.write_text("".join(line for line in lines if not ('"evaluated"' in line and "nested" in line)))
-    (ranking,) = read(folder).rankings
-    assert ranking.left_out == ("nested does not count: its trainings of two have no test metrics.",)
 
 
 def test_what_has_not_begun_is_named(tmp_path: Path) -> None:

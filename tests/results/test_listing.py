@@ -128,16 +128,8 @@ def test_looking_at_a_run_leaves_its_lock_alone(tmp_path: Path) -> None:
     ],
 )
 def test_how_to_go_on(tmp_path: Path, state: str, model: bool, command: str) -> None:
-    folder = write_run(tmp_path / "my run", [])
+    folder = RunFolder(tmp_path / "my run")
     assert next_command(folder, state, model=model) == command.format(path=folder.path)
-
-
-def test_the_command_names_the_plugins_that_are_not_installed(tmp_path: Path) -> None:
-    kinds = {"/own loss.py": "file", "own_module": "module", "installed": "module", "f:Loss": "class"}
-    plugins = [{"name": name, "kind": kind, "sha256": "0" * 64} for name, kind in kinds.items()]
-    run = make_run(plugins=plugins, options={"plugins": ["own_module"]})
-    command = next_command(write_run(tmp_path / "run", [], run), "complete", model=True)
-    assert command.endswith(" IMAGES --out DIR --plugin '/own loss.py' --plugin own_module")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

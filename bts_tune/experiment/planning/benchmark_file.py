@@ -6,7 +6,6 @@ every configuration as a named trial, so that all of them are measured on the sa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -399,9 +398,7 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
 
 def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Path) -> None:
     """Refuse to go on with what did not begin so; datasets and splits may be added."""
-    # What the file names may move with it.
-    was, here = Path(str(recorded.get("source", ""))).parent, benchmark.source.parent
-    before, now = _beside(recorded["definition"], was), _beside(benchmark.definition, here)
+    before, now = recorded["definition"], benchmark.definition
     changed = [key for key in now if before.get(key) != now[key]]
     if "configurations" in changed:
         names = sorted({*before["configurations"], *now["configurations"]})
@@ -411,7 +408,7 @@ def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Pat
     for name, one in recorded["runs"].items():
         if name not in runs:
             changed.append(f"the run {name}, whose dataset or split is missing,")
-        elif _beside(_fixed(one["options"]), was) != _beside(_fixed(runs[name].options), here):
+        elif _fixed(one["options"]) != _fixed(runs[name].options):
             changed.append(f"datasets.{one['dataset']}")
     if changed:
         raise ConfigError(
@@ -423,12 +420,3 @@ def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Pat
 def _fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a run that may not change: a dataset may move, and its content is checked."""
     return {name: value for name, value in options.items() if name not in ("data", "plugins")}
-
-
-def _beside(content: Any, folder: Path) -> Any:
-    """Return content with the paths in a folder as they are seen from there."""
-    if isinstance(content, Mapping):
-        return {name: _beside(value, folder) for name, value in content.items()}
-    if isinstance(content, list):
-        return [_beside(value, folder) for value in content]
-    return content.removeprefix(f"{folder}{os.sep}") if isinstance(content, str) else content

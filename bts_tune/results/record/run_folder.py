@@ -189,17 +189,6 @@ class RunFolder:
         return f"bts-tune --resume {shlex.quote(str(self.path))}"
 
     @property
-    def predict_command(self) -> str:
-        """The command that segments images with the best model, with the plugins that the model was made with."""
-        run = self.read_run()
-        given = run.get("options", {}).get("plugins")
-        named = given if isinstance(given, list) else []
-        # What an installed package registers is loaded in any case.
-        needed = [one["name"] for one in run.get("plugins", ()) if one.get("kind") == "file" or one["name"] in named]
-        plugins = "".join(f" --plugin {shlex.quote(name)}" for name in needed)
-        return f"bts-tune predict {shlex.quote(str(self.path))} IMAGES --out DIR{plugins}"
-
-    @property
     def rows_file(self) -> Path:
         """The append-only file of rows."""
         return self.path / "rows.jsonl"

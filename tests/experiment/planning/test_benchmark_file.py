@@ -140,23 +140,6 @@ def test_datasets_and_splits_may_be_added_and_a_dataset_may_move(folder: Path) -
     assert len(again.runs) == 4
 
 
-def test_the_folder_of_the_file_may_move_with_all_that_the_file_names(folder: Path) -> None:
-    given: dict[str, Any] = {
-        "configurations": {
-            name: {"config": {"decoder": name, "encoder_weights": "mine.pth"}} for name in ("fpn", "unet")
-        },
-        "datasets": {"a": {"data": "clinic_a", "group_by": "patients.csv"}},
-        "set": {"epochs": 2},
-    }
-    began = load(folder, **given).to_dict()
-    moved = folder.parent / "moved"
-    folder.rename(moved)
-    assert load(moved, began, **given).runs[0].options["group_by"] == str(moved / "patients.csv")
-    given["datasets"]["a"]["group_by"] = "others.csv"
-    with pytest.raises(ConfigError, match=r"datasets\.a is not as it was"):
-        load(moved, began, **given)
-
-
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
