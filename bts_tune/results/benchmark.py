@@ -95,7 +95,7 @@ class Entry:
         trainings: how many are behind it.
         value: the mean of the objective over them.
         interval: of that value; None where it cannot be told from the scores of single images.
-        dice_loss, iou: likewise, with their intervals, which are values alone where there are no scores.
+        dice_loss, iou: likewise, with their intervals; values alone where the scores of one training are not there.
         rank: among those of the run, 1 for the best.
     """
 
@@ -422,16 +422,19 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
         return None
     objective = found[0].objective
     places = ranks([value for _, value, _ in measured], lower_is_better=objective.direction == "minimize")
+    folds = {record.fold for one in found for record in one.trials} - {None}
     entries = []
     for (one, value, trainings), rank in zip(measured, places, strict=True):
         place = compared.place(one) if compared else None
-        own = dice_loss = iou = None
-        # An interval from fewer trainings than the mean would be another value's.
-        whole = all(record.trial in comparison.scores for record in one.trials)
-        if compared is not None and place is not None and whole:
-            resampled = compared.resampled
-            own = resampled.value[place] if compared.objective == objective else None
-            dice_loss, iou = resampled.dice_loss[place], resampled.iou[place]
+        own = None
+        dice_loss, iou = (_mean(one.values(f"{prefix}_{metric}")) for metric in ("dice_loss", "iou"))
+        if compared is not None and place is not None:
+            replicates = int((~np.isnan(compared.sums[place, :, 0, 0])).sum())
+            # An interval from fewer trainings than the mean would be another value's.
+            if replicates * (len(folds) if folds and split == "valid" else 1) == trainings:
+                resampled = compared.resampled
+                own = resampled.value[place] if compared.objective == objective else None
+                dice_loss, iou = resampled.dice_loss[place], resampled.iou[place]
         entries.append(Entry(one.name, trainings, value, own, dice_loss, iou, float(rank)))
     entries.sort(key=lambda one: (one.rank, one.name))
     return SplitResult(
@@ -442,6 +445,10 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
         entries=tuple(entries),
         pairs=_pairs(entries, compared, objective),
     )
+
+
+def _mean(values: Sequence[float]) -> Interval | None:
+    return Interval(statistics.fmean(values), None, None) if values else None
 
 
 def _pairs(entries: Sequence[Entry], compared: SplitComparison | None, objective: Objective) -> tuple[Pair, ...]:

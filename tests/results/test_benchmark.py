@@ -11,7 +11,7 @@ from bts_tune.errors import RunError
 from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader, BenchmarkResult, partial_sentence
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.results.statistics.intervals import holm, wilcoxon
+from bts_tune.results.statistics.intervals import Interval, holm, wilcoxon
 from tests.results.benchmarks import make_benchmark
 
 ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}
@@ -152,6 +152,24 @@ def test_without_scores_there_are_ranks_and_no_intervals(tmp_path: Path) -> None
     assert [pair.p_value for pair in found.pairs] == [None] * 3
     assert result.rankings[0].mean_ranks == (1, 2, 3)
     assert result.runs[0].missing
+
+
+@pytest.mark.parametrize("lost", ["plain-seed0", "plain-seed1"])
+def test_a_training_without_scores_costs_the_interval_and_no_value(tmp_path: Path, lost: str) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER})
+    RunFolder.open(folder.run_path("one")).scores_file(lost).unlink()
+    (run,) = read(folder).runs
+    for measured_on, prefix in (("test", "test"), ("valid", "val")):
+        entry, other = (run.results[measured_on].entry(name) for name in ("plain", "nested"))
+        assert entry is not None
+        assert other is not None
+        assert (entry.trainings, entry.interval) == (2, None)
+        assert entry.dice_loss == Interval(pytest.approx(entry.value), None, None)
+        records = [record for record in RunFolder.open(folder.run_path("one")).trials() if record.name == "plain"]
+        rows = [record.test if prefix == "test" else record.best_row for record in records]
+        assert entry.iou == Interval(pytest.approx(np.mean([row[f"{prefix}_iou"] for row in rows if row])), None, None)
+        assert other.interval is not None
+    assert any(lost in sentence for sentence in run.missing)
 
 
 def test_what_has_not_begun_is_named(tmp_path: Path) -> None:
