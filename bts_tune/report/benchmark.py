@@ -173,16 +173,24 @@ def _answer(result: BenchmarkResult) -> Iterator[Block]:
         yield paragraph(f"Mean ranks over {_over(ranking)}, best first: {listed}.{sure}", strong=True)
     for sentence in dict.fromkeys(_sure(ranking) for ranking in ranked if ranking.test is None):
         yield paragraph(sentence)
-    lines = []
-    for run in result.runs:
-        found = run.results.get(result.split)
-        if found is not None and len(found.entries) > 1 and run.status == "complete":
-            lines.append(f"{run.name}: {_leader(result, found)}")
-    if lines:
-        yield paragraph(f"On each dataset, {_TITLES[result.split].lower()}:")
-        yield Bullets(tuple(lines))
+    complete = [run for run in result.runs if run.status == "complete"]
+    if complete:
+        yield paragraph(f"On each dataset whose run is complete, {_TITLES[result.split].lower()}:")
+        yield Bullets(tuple(f"{run.name}: {_outcome(result, run)}" for run in complete))
     else:
         yield paragraph("No run is complete yet, so that nothing is ranked.")
+
+
+def _outcome(result: BenchmarkResult, run: BenchmarkRun) -> str:
+    found = run.results.get(result.split)
+    if found is None or not found.entries:
+        words = "nothing is ranked."
+    elif len(found.entries) == 1:
+        words = f"nothing to compare {found.entries[0].name} with."
+    else:
+        words = _leader(result, found)
+    lacking = [(name, run.lack(name, result.split)) for name in result.names]
+    return " ".join([words, *(f"{name}: {clause}." for name, clause in lacking if clause)])
 
 
 def _leader(result: BenchmarkResult, found: SplitResult) -> str:

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from bts_tune.errors import RunError
-from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.objective import DICE_LOSS, Objective
 from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.results.record.status import in_group
 from bts_tune.results.statistics.comparison import Comparison, SplitComparison, compare_configurations
 from bts_tune.results.statistics.intervals import LEVEL, Interval, favours_first, holm, wilcoxon
 from bts_tune.results.statistics.rank_tests import RankTest, agreement, rank_test, ranks
@@ -31,6 +32,7 @@ from bts_tune.text import plural, quoted
 
 FORMAT = 1
 SPLITS = ("test", "valid")
+_WORDS = {"test": "test split", "valid": "validation split"}
 
 
 class BenchmarkFolder:
@@ -176,6 +178,7 @@ class BenchmarkRun:
         results: by split, `test` and `valid`; only those that were measured.
         planned: how many trainings of each configuration were planned.
         trained: how many of them came to their end.
+        failed: how many of them failed, ran out of memory or diverged.
         missing: sentences on scores that are not there or cannot be used.
     """
 
@@ -186,6 +189,7 @@ class BenchmarkRun:
     results: Mapping[str, SplitResult] = field(default_factory=dict)
     planned: Mapping[str, int] = field(default_factory=dict)
     trained: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -197,6 +201,16 @@ class BenchmarkRun:
     def lacking(self) -> list[str]:
         """The configurations of which not all trainings came to their end."""
         return [name for name, planned in self.planned.items() if self.trained.get(name, 0) < planned]
+
+    def lack(self, name: str, split: str) -> str:
+        """Return why it has no value of a configuration on a split, as a clause; "" where it has one."""
+        if split in self.results and self.results[split].entry(name) is not None:
+            return ""
+        trained, planned, failed = (of.get(name, 0) for of in (self.trained, self.planned, self.failed))
+        if trained:
+            end = "came to its end" if trained == 1 else "came to their end"
+            return f"{plural(trained, 'training')} of it {end}, without a {self.objective.title} on the {_WORDS[split]}"
+        return f"no training of it came to its end{f' ({failed} of {planned} failed)' if failed else ''}"
 
     @property
     def objective(self) -> Objective:
@@ -314,9 +328,7 @@ class BenchmarkResult:
         common = self.names
         for run in counted:
             lacking = [name for name in common if run.results[self.split].entry(name) is None]
-            left_out += [
-                f"{name} does not count: {run.name} has no training of it that came to its end." for name in lacking
-            ]
+            left_out += [f"{name} does not count: in {run.name} {run.lack(name, self.split)}." for name in lacking]
             common = [name for name in common if name not in lacking]
         if not counted or len(common) < 2:
             return Ranking(split, tuple(counted), (), (), None, tuple(left_out))
@@ -335,6 +347,8 @@ class BenchmarkResult:
     def _why_not(self, run: BenchmarkRun, counted: Sequence[BenchmarkRun]) -> str:
         if run.status != "complete":
             return "it has not begun" if run.run is None else f"it is not complete ({run.status})"
+        if self.split not in run.results and any(run.trained.values()):
+            return f"none of its trainings has a {self.objective.title} on the {_WORDS[self.split]}"
         if self.split not in run.results:
             return "none of its trainings came to its end"
         if counted and (differences := _differences(counted[0], run)):
@@ -405,9 +419,11 @@ def read_run(folder: RunFolder, name: str, dataset: str, split: str | None) -> B
         result = _split_result(found, comparison, measured)
         if result is not None:
             results[measured] = result
-    planned = Counter(record.name for record in trials)
+    of_result = [record for record in trials if record.stage == result_stage(trials)]
+    planned = Counter(record.name for record in of_result)
+    failed = Counter(record.name for record in of_result if record.status in in_group("failed"))
     trained = {one.name: len(one.trials) for one in found}
-    return BenchmarkRun(name, dataset, split, run, results, planned, trained, comparison.missing)
+    return BenchmarkRun(name, dataset, split, run, results, planned, trained, failed, comparison.missing)
 
 
 def _split_result(found: Sequence[Configuration], comparison: Comparison, split: str) -> SplitResult | None:

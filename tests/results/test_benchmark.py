@@ -136,7 +136,7 @@ def test_a_configuration_that_one_run_lacks_does_not_count(tmp_path: Path) -> No
     (ranking,) = read(folder).rankings
     assert set(ranking.names) == {"plain", "light"}
     assert ranking.mean_ranks == (1.5, 1.5)
-    assert ranking.left_out == ("nested does not count: two has no training of it that came to its end.",)
+    assert ranking.left_out == ("nested does not count: in two no training of it came to its end.",)
 
 
 def test_without_a_test_split_everywhere_ranks_are_of_the_validation_split(tmp_path: Path) -> None:
