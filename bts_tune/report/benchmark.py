@@ -5,7 +5,6 @@ The report of each of its runs is in the run's own folder.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pandas as pd
 
 from bts_tune.config import TrialConfig
 from bts_tune.errors import RunError
-from bts_tune.report.blocks import Block, Bullets, Cell, Document, Picture, TitledBlocks, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, Cell, CodeBlock, Document, Picture, TitledBlocks, paragraph, table
 from bts_tune.report.cells import MAX_ROWS, more_rows
 from bts_tune.report.definitions import definition
 from bts_tune.report.figures.critical_difference import critical_difference_diagram
@@ -419,13 +418,8 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
         f"2006), and is given where the p value of that test is below {LEVEL}. Both are for {MIN_DATASETS} datasets or "
         "more, split alike, whose images differ."
     )
-    yield paragraph(
-        "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark ", _source(result)
-    )
-
-
-def _source(result: BenchmarkResult) -> str:
-    return shlex.quote(Path(str(result.record.get("source", "FILE.yaml"))).name)
+    yield paragraph("Go on with it, or make this report anew:")
+    yield CodeBlock(result.command, "sh")
 
 
 def _rank_of(result: BenchmarkResult, run: BenchmarkRun, name: str) -> str:

@@ -8,6 +8,7 @@ the same objective, the same folds and the same configurations, each on images o
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bts_tune.errors import RunError
+from bts_tune.plugins import plugin_options
 from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.objective import DICE_LOSS, Objective
@@ -275,10 +277,20 @@ class BenchmarkResult:
     Attributes:
         record: the content of `benchmark.json`.
         runs: in the order of its file.
+        folder: where it is.
     """
 
     record: Mapping[str, Any]
     runs: tuple[BenchmarkRun, ...]
+    folder: BenchmarkFolder
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with it, from any folder."""
+        plugins = [one for run in self.runs for one in (run.run or {}).get("plugins") or ()]
+        results = self.folder.path.absolute().parent
+        words = [str(self.record.get("source", "FILE.yaml")), "--results", str(results), *plugin_options(plugins)]
+        return shlex.join(["bts-tune", "benchmark", *words])
 
     @property
     def names(self) -> list[str]:
@@ -391,7 +403,7 @@ class BenchmarkReader:
         """
         record = self._folder.read()
         runs = [self._read(name, one["dataset"], one["split"]) for name, one in record["runs"].items()]
-        return BenchmarkResult(record, tuple(runs))
+        return BenchmarkResult(record, tuple(runs), self._folder)
 
     def _read(self, name: str, dataset: str, split: str | None) -> BenchmarkRun:
         path = self._folder.run_path(name)

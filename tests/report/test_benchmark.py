@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -173,6 +174,16 @@ def test_a_complete_run_in_which_all_failed_is_not_called_incomplete(tmp_path: P
     words = text(folder)
     assert "one: nothing is ranked. plain: no training of it came to its end (2 of 2 failed)." in words
     assert "No run is complete" not in words
+
+
+def test_the_command_to_go_on_works_in_any_folder(tmp_path: Path) -> None:
+    plugins = [{"name": "/my own/loss.py", "kind": "file", "sha256": "0"}]
+    folder = make_benchmark(tmp_path / "two words" / "b", {"one": ORDER}, changes={"one": {"plugins": plugins}})
+    content = {name: value for name, value in folder.read().items() if name != "format"}
+    folder.write({**content, "source": "/some where/b.yaml"})
+    results = shlex.quote(str(tmp_path / "two words"))
+    command = f"bts-tune benchmark '/some where/b.yaml' --results {results} --plugin '/my own/loss.py'"
+    assert command in text(folder)
 
 
 def test_the_winner_of_a_run_on_the_same_images_is_named(tmp_path: Path) -> None:
