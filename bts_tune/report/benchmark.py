@@ -196,19 +196,24 @@ def _leader(result: BenchmarkResult, found: SplitResult) -> str:
     first = found.entries[0]
     open_: list[str] = []
     favoured: list[str] = []
-    unknown = False
+    unknown: list[str] = []
     for other in found.entries[1:]:
         pair = found.pair(first.name, other.name)
-        unknown = unknown or pair is None or pair.p_value is None
-        if pair is not None and not pair.sure:
+        if pair is None or pair.p_value is None:
+            unknown.append(other.name)
+        elif not pair.sure:
             (favoured if pair.is_significant else open_).append(other.name)
     words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
-    if unknown:
+    others = len(found.entries) - 1
+    if len(unknown) == others:
         return f"{words}; without scores of single images nothing says how sure that is."
-    if not open_ and not favoured:
+    if not open_ and not favoured and not unknown:
         return f"{words}, and better than each of the others (Wilcoxon's test, Holm's correction)."
-    told = [f"it cannot be told from {', '.join(open_)}"] if open_ else []
+    sure = [one.name for one in found.entries[1:] if one.name not in (*open_, *favoured, *unknown)]
+    told = [f"better than {', '.join(sure)}"] if sure and unknown else []
+    told += [f"it cannot be told from {', '.join(open_)}"] if open_ else []
     told += [f"compared image by image, {', '.join(favoured)} {_is(favoured)} better"] if favoured else []
+    told += [f"without scores of single images it is not compared with {', '.join(unknown)}"] if unknown else []
     return f"{words}; {'; '.join(told)} (Wilcoxon's test, Holm's correction)."
 
 
@@ -286,6 +291,9 @@ def _datasets(result: BenchmarkResult) -> Iterator[Block]:
                 f"{run.name}: not all trainings of {', '.join(run.lacking)} came to their end; see its report."
             )
         warnings += [f"{run.name}: {sentence}" for sentence in run.missing[:_MAX_SENTENCES]]
+        if len(run.missing) > _MAX_SENTENCES:
+            more = len(run.missing) - _MAX_SENTENCES
+            warnings.append(f"{run.name}: of {more} more, scores are missing or left out.")
     if warnings:
         yield Bullets(tuple(warnings))
     yield paragraph("The folder of each run has its own report.html: learning curves, predictions, kinds of images.")

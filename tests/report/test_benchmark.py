@@ -176,6 +176,15 @@ def test_a_complete_run_in_which_all_failed_is_not_called_incomplete(tmp_path: P
     assert "No run is complete" not in words
 
 
+def test_what_lacks_scores_leaves_the_other_tests_as_they_are(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER})
+    for seed in range(2):
+        RunFolder.open(folder.run_path("one")).scores_file(f"light-seed{seed}").unlink()
+    words = text(folder)
+    assert "one: plain is first (Dice loss 0.2020)" in words
+    assert "better than nested; without scores of single images it is not compared with light (Wilcoxon's" in words
+
+
 def test_the_command_to_go_on_works_in_any_folder(tmp_path: Path) -> None:
     plugins = [{"name": "/my own/loss.py", "kind": "file", "sha256": "0"}]
     folder = make_benchmark(tmp_path / "two words" / "b", {"one": ORDER}, changes={"one": {"plugins": plugins}})
