@@ -252,7 +252,15 @@ def _configurations(result: BenchmarkResult) -> Iterator[Block]:
         config = trained[name]
         fields = [field for field in config if len({repr(other.get(field)) for other in trained.values()}) > 1]
         own = ", ".join(f"{field} {value(config[field])}" for field in fields if field not in ("decoder", "encoder"))
-        rows.append([name, one["origin"], f"{config['decoder']} / {config['encoder']}", own, ", ".join(one["changed"])])
+        rows.append(
+            [
+                name,
+                one["origin"],
+                f"{config.get('decoder', MISSING)} / {config.get('encoder', MISSING)}",
+                own,
+                ", ".join(one["changed"]),
+            ]
+        )
     header = ["name", "from", "decoder / encoder", "where they differ", "changed there"]
     shown = [place for place in range(len(header)) if place < 3 or any(row[place] for row in rows)]
     yield table([header[place] for place in shown], [[row[place] for place in shown] for row in rows])

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
+from bts_tune.config import explain
 from bts_tune.errors import RunError
 from bts_tune.plugins import plugin_options
 from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
@@ -35,6 +37,32 @@ from bts_tune.text import plural, quoted
 FORMAT = 1
 SPLITS = ("test", "valid")
 _WORDS = {"test": "test split", "valid": "validation split"}
+
+
+class _Configuration(BaseModel):
+    config: dict[str, Any]
+    origin: str
+    changed: list[str]
+    chosen_on: str | None
+
+
+class _PlannedRun(BaseModel):
+    dataset: str
+    split: str | None
+    options: dict[str, Any]
+
+
+class _Definition(BaseModel):
+    configurations: dict[str, dict[str, Any]]
+    set: dict[str, Any] = {}
+
+
+class _Record(BaseModel):
+    """What of `benchmark.json` is relied on; whatever else is there is passed over."""
+
+    definition: _Definition
+    configurations: dict[str, _Configuration]
+    runs: dict[str, _PlannedRun]
 
 
 class BenchmarkFolder:
@@ -67,14 +95,17 @@ class BenchmarkFolder:
             raise RunError(f"{self.file}: cannot be read: {error.strerror}.") from None
         except ValueError:
             raise RunError(f"{self.file}: is not JSON; put it back, or begin a new benchmark.") from None
-        known = isinstance(content, dict) and all(
-            isinstance(content.get(key), dict) for key in ("definition", "configurations", "runs")
-        )
-        if not known or content.get("format") != FORMAT:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else content
             raise RunError(
                 f"{self.file}: format is {quoted(found)}; this version of bts-tune reads benchmarks of format {FORMAT}."
             )
+        try:
+            _Record.model_validate(content, strict=True)
+        except ValidationError as error:
+            raise RunError(
+                f"{self.file}: {explain(error)} Put the file back as it was, or begin a new benchmark."
+            ) from None
         return content
 
     def write(self, content: Mapping[str, Any]) -> None:

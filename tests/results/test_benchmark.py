@@ -201,6 +201,26 @@ def test_a_broken_record_is_refused(tmp_path: Path, content: str) -> None:
         BenchmarkFolder(tmp_path).read()
 
 
+@pytest.mark.parametrize(
+    ("key", "content", "where"),
+    [
+        ("definition", {"configurations": []}, "definition.configurations"),
+        ("configurations", {"plain": {"config": {}, "origin": "x", "changed": [], "chosen_on": 1}}, "chosen_on"),
+        ("configurations", {"plain": {}}, "configurations.plain.config"),
+        ("runs", {"one": {"split": None, "options": {}}}, "runs.one.dataset"),
+        ("runs", [], "runs"),
+    ],
+)
+def test_a_record_that_was_edited_is_refused_with_the_place(
+    tmp_path: Path, key: str, content: object, where: str
+) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, begun=0)
+    folder.write({**folder.read(), key: content})
+    with pytest.raises(RunError, match=rf"benchmark\.json: {where}|benchmark\.json: .*{where}") as error:
+        folder.read()
+    assert "\n" not in str(error.value)
+
+
 def test_ranks_follow_the_objective(tmp_path: Path) -> None:
     objective = {"metric": "iou", "direction": "maximize", "title": "IoU", "worst": 0.0, "perfect": 1.0}
     changes = {name: {"objective": objective} for name in ("one", "two")}
