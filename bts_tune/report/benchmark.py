@@ -50,6 +50,7 @@ class BenchmarkReportFiles:
         page, report: `report.html` and the same as `report.md`.
         table, pairs: `benchmark.csv` and `pairs.csv`.
         lacking: runs that are complete, but for trainings that did not come to their end.
+        models_lacking: runs that are complete, but for models that are not there.
     """
 
     page: Path
@@ -57,6 +58,7 @@ class BenchmarkReportFiles:
     table: Path
     pairs: Path
     lacking: tuple[str, ...] = ()
+    models_lacking: tuple[str, ...] = ()
 
 
 def write_benchmark_report(folder: BenchmarkFolder, reader: BenchmarkReader | None = None) -> BenchmarkReportFiles:
@@ -73,7 +75,8 @@ def write_benchmark_report(folder: BenchmarkFolder, reader: BenchmarkReader | No
     page, report, of_all, of_pairs = (
         folder.path / name for name in ("report.html", "report.md", "benchmark.csv", "pairs.csv")
     )
-    files = BenchmarkReportFiles(page, report, of_all, of_pairs, tuple(lacking))
+    unmeasured = [run.name for run in result.runs if run.status == "complete" and run.models_lacking]
+    files = BenchmarkReportFiles(page, report, of_all, of_pairs, tuple(lacking), tuple(unmeasured))
     written: dict[Path, str | bytes] = {folder.path / picture.path: picture.png for picture in document.pictures}
     written |= {
         files.page: to_html(document),
@@ -297,6 +300,10 @@ def _datasets(result: BenchmarkResult) -> Iterator[Block]:
         if run.lacking and run.status == "complete":
             warnings.append(
                 f"{run.name}: not all trainings of {', '.join(run.lacking)} came to their end; see its report."
+            )
+        if run.models_lacking and run.status == "complete":
+            warnings.append(
+                f"{run.name}: the models of {', '.join(run.models_lacking)} are not there, or not what was saved."
             )
         warnings += [f"{run.name}: {sentence}" for sentence in run.missing[:_MAX_SENTENCES]]
         if len(run.missing) > _MAX_SENTENCES:

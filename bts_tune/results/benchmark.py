@@ -235,6 +235,11 @@ class BenchmarkRun:
         """The configurations of which not all trainings came to their end."""
         return [name for name, planned in self.planned.items() if self.trained.get(name, 0) < planned]
 
+    @property
+    def models_lacking(self) -> list[str]:
+        """The trainings whose models are not there, or not as they were saved, where it is complete."""
+        return [str(one) for one in (self.run or {}).get("models_lacking") or ()]
+
     def lack(self, name: str, split: str) -> str:
         """Return why it has no value of a configuration on a split, as a clause; "" where it has one."""
         if split in self.results and self.results[split].entry(name) is not None:

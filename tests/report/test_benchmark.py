@@ -213,6 +213,12 @@ def test_trainings_that_did_not_come_to_their_end_are_told(tmp_path: Path) -> No
     assert "two: not all trainings of light came to their end" in text(folder)
 
 
+def test_models_that_are_not_there_are_told(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, changes={"one": {"models_lacking": ["plain-seed1"]}})
+    assert write_benchmark_report(folder).models_lacking == ("one",)
+    assert "one: the models of plain-seed1 are not there, or not what was saved." in text(folder)
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER}, begun=0)
     (folder.path / "report.html").mkdir()
