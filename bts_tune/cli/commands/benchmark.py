@@ -92,6 +92,7 @@ def _benchmark(parsed: argparse.Namespace, _command: list[str]) -> int:
     unmeasured = ended.report.models_lacking
     if unmeasured:
         warn(
-            f"{ended.folder}: models are not there, or not what was saved: {', '.join(unmeasured)}; see the reports of these runs."
+            f"{ended.folder}: models are not there, or not what was saved: {', '.join(unmeasured)}; see the reports of "
+            "these runs."
         )
     return EXIT_PROBLEM if lacking or unmeasured else EXIT_OK
