@@ -158,6 +158,19 @@ def missing_plugins(recorded: Any) -> str:
     return " ".join(filter(None, sentences))
 
 
+def plugin_options(recorded: Any) -> list[str]:
+    """Return the words of a command line that load what a run was made with: `--plugin NAME` of each file and module.
+
+    Installed packages load by themselves, and what Python code registered cannot be loaded so.
+
+    Args:
+        recorded: what a run's record says of its plugins; of an earlier version it may be None.
+    """
+    installed = {point.module for point in entry_points(group=ENTRY_POINTS)}
+    named = [one["name"] for one in recorded or () if one.get("kind") in ("file", "module")]
+    return [word for name in dict.fromkeys(named) if name not in installed for word in ("--plugin", name)]
+
+
 def plugins_to_restore() -> list[dict[str, str]]:
     """Return what `restore` needs in another process to load the plugins of this one."""
     return [plugin.to_dict() for plugin in loaded_plugins()]

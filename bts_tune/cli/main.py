@@ -87,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; `exit_codes` says what each means."""
+    """Run the command line and return its exit code; `errors` says what each means."""
     if arguments is None:
         arguments = sys.argv[1:]
         leave_out_working_folder()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bts_tune.cli.output import print_ranking, warn
 from bts_tune.console import say
 from bts_tune.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
+from bts_tune.plugins import plugin_options
 from bts_tune.results.record.status import in_group
 
 if TYPE_CHECKING:
@@ -34,18 +35,20 @@ def conclude(ended: Run, console: Console) -> int:
     if outcome != "complete":
         why = "interrupted" if outcome == "interrupted" else "out of time"
         say(console, f"The run was {why}: the report is partial. Go on with:")
-        say(console, f"  bts-tune --resume {shlex.quote(str(folder.path))}")
+        say(console, f"  {folder.resume_command}")
         if outcome == "interrupted":
             return EXIT_INTERRUPTED
         if any(record.rows for record in trials):
             return EXIT_OK
         warn("nothing was trained: no trial came to the end of an epoch within the time budget.")
         return EXIT_PROBLEM
-    quoted = shlex.quote(str(folder.path))
+    plugins = plugin_options(run.get("plugins"))
     if any(record.full_budget for record in trials):
-        say(console, f"Segment images with the best model:  bts-tune predict {quoted} IMAGES --out DIR")
+        command = shlex.join(["bts-tune", "predict", str(folder.path), "IMAGES", "--out", "DIR", *plugins])
+        say(console, f"Segment images with the best model:  {command}")
     if run.get("profile") == "demo":
-        say(console, f"Run it on your own data:  bts-tune --space {run['options']['space']} --data DIR")
+        command = shlex.join(["bts-tune", "--space", str(run["options"]["space"]), "--data", "DIR", *plugins])
+        say(console, f"Run it on your own data:  {command}")
     lacking = run.get("models_lacking") or []
     if lacking:
         warn(

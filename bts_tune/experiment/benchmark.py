@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import RETRIED
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.run import dry_run, lasting, resume, start
-from bts_tune.plugins import load_installed
+from bts_tune.plugins import load_installed, loaded_plugins
 from bts_tune.results.benchmark import BenchmarkFolder
 from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.text import plural
@@ -174,7 +175,7 @@ def run_benchmark(
                 anew = {name: value for name, value in options.items() if name not in OF_NEW_RUNS}
                 ended = resume(
                     begun,
-                    {**anew, "data": run.options["data"]},
+                    {**anew, "data": run.options["data"], "plugins": _plugins_of(begun)},
                     console=console,
                     report=report,
                     allow_changed=allow_changed,
@@ -245,6 +246,19 @@ def _measures_more(folder: RunFolder, options: Mapping[str, Any]) -> bool:
     recorded = folder.read_run().get("options") or {}
     ways = ("tta", "postprocess", "ensemble", "ensemble_top")
     return any(options.get(name) and options[name] != recorded.get(name) for name in ways)
+
+
+def _plugins_of(folder: RunFolder) -> list[str]:
+    """Return the plugins that a run goes on with: those that are loaded, and its own but for what is gone or moved."""
+    loaded = [plugin for plugin in loaded_plugins() if plugin.kind != "class"]
+    here = {plugin.sha256 for plugin in loaded}
+    own = [
+        one["name"]
+        for one in folder.read_run().get("plugins") or ()
+        if one.get("kind") != "class" and one["sha256"] not in here
+    ]
+    kept = [name for name in own if not os.path.isabs(name) or Path(name).is_file()]
+    return list(dict.fromkeys([*(plugin.name for plugin in loaded), *kept]))
 
 
 def _changed(fields: tuple[str, ...]) -> str:

@@ -5,7 +5,6 @@ The report of each of its runs is in the run's own folder.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pandas as pd
 
 from bts_tune.config import TrialConfig
 from bts_tune.errors import RunError
-from bts_tune.report.blocks import Block, Bullets, Cell, Document, Picture, TitledBlocks, paragraph, table
+from bts_tune.report.blocks import Block, Bullets, Cell, CodeBlock, Document, Picture, TitledBlocks, paragraph, table
 from bts_tune.report.cells import MAX_ROWS, more_rows
 from bts_tune.report.definitions import definition
 from bts_tune.report.figures.critical_difference import critical_difference_diagram
@@ -51,6 +50,7 @@ class BenchmarkReportFiles:
         page, report: `report.html` and the same as `report.md`.
         table, pairs: `benchmark.csv` and `pairs.csv`.
         lacking: runs that are complete, but for trainings that did not come to their end.
+        models_lacking: runs that are complete, but for models that are not there.
     """
 
     page: Path
@@ -58,6 +58,7 @@ class BenchmarkReportFiles:
     table: Path
     pairs: Path
     lacking: tuple[str, ...] = ()
+    models_lacking: tuple[str, ...] = ()
 
 
 def write_benchmark_report(folder: BenchmarkFolder, reader: BenchmarkReader | None = None) -> BenchmarkReportFiles:
@@ -74,7 +75,8 @@ def write_benchmark_report(folder: BenchmarkFolder, reader: BenchmarkReader | No
     page, report, of_all, of_pairs = (
         folder.path / name for name in ("report.html", "report.md", "benchmark.csv", "pairs.csv")
     )
-    files = BenchmarkReportFiles(page, report, of_all, of_pairs, tuple(lacking))
+    unmeasured = [run.name for run in result.runs if run.status == "complete" and run.models_lacking]
+    files = BenchmarkReportFiles(page, report, of_all, of_pairs, tuple(lacking), tuple(unmeasured))
     written: dict[Path, str | bytes] = {folder.path / picture.path: picture.png for picture in document.pictures}
     written |= {
         files.page: to_html(document),
@@ -173,35 +175,48 @@ def _answer(result: BenchmarkResult) -> Iterator[Block]:
         yield paragraph(f"Mean ranks over {_over(ranking)}, best first: {listed}.{sure}", strong=True)
     for sentence in dict.fromkeys(_sure(ranking) for ranking in ranked if ranking.test is None):
         yield paragraph(sentence)
-    lines = []
-    for run in result.runs:
-        found = run.results.get(result.split)
-        if found is not None and len(found.entries) > 1 and run.status == "complete":
-            lines.append(f"{run.name}: {_leader(result, found)}")
-    if lines:
-        yield paragraph(f"On each dataset, {_TITLES[result.split].lower()}:")
-        yield Bullets(tuple(lines))
+    complete = [run for run in result.runs if run.status == "complete"]
+    if complete:
+        yield paragraph(f"On each dataset whose run is complete, {_TITLES[result.split].lower()}:")
+        yield Bullets(tuple(f"{run.name}: {_outcome(result, run)}" for run in complete))
     else:
         yield paragraph("No run is complete yet, so that nothing is ranked.")
+
+
+def _outcome(result: BenchmarkResult, run: BenchmarkRun) -> str:
+    found = run.results.get(result.split)
+    if found is None or not found.entries:
+        words = "nothing is ranked."
+    elif len(found.entries) == 1:
+        words = f"nothing to compare {found.entries[0].name} with."
+    else:
+        words = _leader(result, found)
+    lacking = [(name, run.lack(name, result.split)) for name in result.names]
+    return " ".join([words, *(f"{name}: {clause}." for name, clause in lacking if clause)])
 
 
 def _leader(result: BenchmarkResult, found: SplitResult) -> str:
     first = found.entries[0]
     open_: list[str] = []
     favoured: list[str] = []
-    unknown = False
+    unknown: list[str] = []
     for other in found.entries[1:]:
         pair = found.pair(first.name, other.name)
-        unknown = unknown or pair is None or pair.p_value is None
-        if pair is not None and not pair.sure:
+        if pair is None or pair.p_value is None:
+            unknown.append(other.name)
+        elif not pair.sure:
             (favoured if pair.is_significant else open_).append(other.name)
     words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
-    if unknown:
+    others = len(found.entries) - 1
+    if len(unknown) == others:
         return f"{words}; without scores of single images nothing says how sure that is."
-    if not open_ and not favoured:
+    if not open_ and not favoured and not unknown:
         return f"{words}, and better than each of the others (Wilcoxon's test, Holm's correction)."
-    told = [f"it cannot be told from {', '.join(open_)}"] if open_ else []
+    sure = [one.name for one in found.entries[1:] if one.name not in (*open_, *favoured, *unknown)]
+    told = [f"better than {', '.join(sure)}"] if sure and unknown else []
+    told += [f"it cannot be told from {', '.join(open_)}"] if open_ else []
     told += [f"compared image by image, {', '.join(favoured)} {_is(favoured)} better"] if favoured else []
+    told += [f"without scores of single images it is not compared with {', '.join(unknown)}"] if unknown else []
     return f"{words}; {'; '.join(told)} (Wilcoxon's test, Holm's correction)."
 
 
@@ -240,7 +255,15 @@ def _configurations(result: BenchmarkResult) -> Iterator[Block]:
         config = trained[name]
         fields = [field for field in config if len({repr(other.get(field)) for other in trained.values()}) > 1]
         own = ", ".join(f"{field} {value(config[field])}" for field in fields if field not in ("decoder", "encoder"))
-        rows.append([name, one["origin"], f"{config['decoder']} / {config['encoder']}", own, ", ".join(one["changed"])])
+        rows.append(
+            [
+                name,
+                one["origin"],
+                f"{config.get('decoder', MISSING)} / {config.get('encoder', MISSING)}",
+                own,
+                ", ".join(one["changed"]),
+            ]
+        )
     header = ["name", "from", "decoder / encoder", "where they differ", "changed there"]
     shown = [place for place in range(len(header)) if place < 3 or any(row[place] for row in rows)]
     yield table([header[place] for place in shown], [[row[place] for place in shown] for row in rows])
@@ -278,7 +301,14 @@ def _datasets(result: BenchmarkResult) -> Iterator[Block]:
             warnings.append(
                 f"{run.name}: not all trainings of {', '.join(run.lacking)} came to their end; see its report."
             )
+        if run.models_lacking and run.status == "complete":
+            warnings.append(
+                f"{run.name}: the models of {', '.join(run.models_lacking)} are not there, or not what was saved."
+            )
         warnings += [f"{run.name}: {sentence}" for sentence in run.missing[:_MAX_SENTENCES]]
+        if len(run.missing) > _MAX_SENTENCES:
+            more = len(run.missing) - _MAX_SENTENCES
+            warnings.append(f"{run.name}: of {more} more, scores are missing or left out.")
     if warnings:
         yield Bullets(tuple(warnings))
     yield paragraph("The folder of each run has its own report.html: learning curves, predictions, kinds of images.")
@@ -411,13 +441,8 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
         f"2006), and is given where the p value of that test is below {LEVEL}. Both are for {MIN_DATASETS} datasets or "
         "more, split alike, whose images differ."
     )
-    yield paragraph(
-        "Go on with it, or make this report anew, by the command that began it: bts-tune benchmark ", _source(result)
-    )
-
-
-def _source(result: BenchmarkResult) -> str:
-    return shlex.quote(Path(str(result.record.get("source", "FILE.yaml"))).name)
+    yield paragraph("Go on with it, or make this report anew:")
+    yield CodeBlock(result.command, "sh")
 
 
 def _rank_of(result: BenchmarkResult, run: BenchmarkRun, name: str) -> str:

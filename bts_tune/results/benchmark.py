@@ -8,6 +8,7 @@ the same objective, the same folds and the same configurations, each on images o
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
+from bts_tune.config import explain
 from bts_tune.errors import RunError
-from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.plugins import plugin_options
+from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.objective import DICE_LOSS, Objective
 from bts_tune.results.record.run_folder import RunFolder, holds_run
+from bts_tune.results.record.status import in_group
 from bts_tune.results.statistics.comparison import Comparison, SplitComparison, compare_configurations
 from bts_tune.results.statistics.intervals import LEVEL, Interval, favours_first, holm, wilcoxon
 from bts_tune.results.statistics.rank_tests import RankTest, agreement, rank_test, ranks
@@ -31,6 +36,33 @@ from bts_tune.text import plural, quoted
 
 FORMAT = 1
 SPLITS = ("test", "valid")
+_WORDS = {"test": "test split", "valid": "validation split"}
+
+
+class _Configuration(BaseModel):
+    config: dict[str, Any]
+    origin: str
+    changed: list[str]
+    chosen_on: str | None
+
+
+class _PlannedRun(BaseModel):
+    dataset: str
+    split: str | None
+    options: dict[str, Any]
+
+
+class _Definition(BaseModel):
+    configurations: dict[str, dict[str, Any]]
+    set: dict[str, Any] = {}
+
+
+class _Record(BaseModel):
+    """What of `benchmark.json` is relied on; whatever else is there is passed over."""
+
+    definition: _Definition
+    configurations: dict[str, _Configuration]
+    runs: dict[str, _PlannedRun]
 
 
 class BenchmarkFolder:
@@ -63,14 +95,17 @@ class BenchmarkFolder:
             raise RunError(f"{self.file}: cannot be read: {error.strerror}.") from None
         except ValueError:
             raise RunError(f"{self.file}: is not JSON; put it back, or begin a new benchmark.") from None
-        known = isinstance(content, dict) and all(
-            isinstance(content.get(key), dict) for key in ("definition", "configurations", "runs")
-        )
-        if not known or content.get("format") != FORMAT:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else content
             raise RunError(
                 f"{self.file}: format is {quoted(found)}; this version of bts-tune reads benchmarks of format {FORMAT}."
             )
+        try:
+            _Record.model_validate(content, strict=True)
+        except ValidationError as error:
+            raise RunError(
+                f"{self.file}: {explain(error)} Put the file back as it was, or begin a new benchmark."
+            ) from None
         return content
 
     def write(self, content: Mapping[str, Any]) -> None:
@@ -95,7 +130,7 @@ class Entry:
         trainings: how many are behind it.
         value: the mean of the objective over them.
         interval: of that value; None where it cannot be told from the scores of single images.
-        dice_loss, iou: likewise, with their intervals, which are values alone where there are no scores.
+        dice_loss, iou: likewise, with their intervals; values alone where the scores of one training are not there.
         rank: among those of the run, 1 for the best.
     """
 
@@ -176,6 +211,7 @@ class BenchmarkRun:
         results: by split, `test` and `valid`; only those that were measured.
         planned: how many trainings of each configuration were planned.
         trained: how many of them came to their end.
+        failed: how many of them failed, ran out of memory or diverged.
         missing: sentences on scores that are not there or cannot be used.
     """
 
@@ -186,6 +222,7 @@ class BenchmarkRun:
     results: Mapping[str, SplitResult] = field(default_factory=dict)
     planned: Mapping[str, int] = field(default_factory=dict)
     trained: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -197,6 +234,21 @@ class BenchmarkRun:
     def lacking(self) -> list[str]:
         """The configurations of which not all trainings came to their end."""
         return [name for name, planned in self.planned.items() if self.trained.get(name, 0) < planned]
+
+    @property
+    def models_lacking(self) -> list[str]:
+        """The trainings whose models are not there, or not as they were saved, where it is complete."""
+        return [str(one) for one in (self.run or {}).get("models_lacking") or ()]
+
+    def lack(self, name: str, split: str) -> str:
+        """Return why it has no value of a configuration on a split, as a clause; "" where it has one."""
+        if split in self.results and self.results[split].entry(name) is not None:
+            return ""
+        trained, planned, failed = (of.get(name, 0) for of in (self.trained, self.planned, self.failed))
+        if trained:
+            end = "came to its end" if trained == 1 else "came to their end"
+            return f"{plural(trained, 'training')} of it {end}, without a {self.objective.title} on the {_WORDS[split]}"
+        return f"no training of it came to its end{f' ({failed} of {planned} failed)' if failed else ''}"
 
     @property
     def objective(self) -> Objective:
@@ -261,10 +313,20 @@ class BenchmarkResult:
     Attributes:
         record: the content of `benchmark.json`.
         runs: in the order of its file.
+        folder: where it is.
     """
 
     record: Mapping[str, Any]
     runs: tuple[BenchmarkRun, ...]
+    folder: BenchmarkFolder
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with it, from any folder."""
+        plugins = [one for run in self.runs for one in (run.run or {}).get("plugins") or ()]
+        results = self.folder.path.absolute().parent
+        words = [str(self.record.get("source", "FILE.yaml")), "--results", str(results), *plugin_options(plugins)]
+        return shlex.join(["bts-tune", "benchmark", *words])
 
     @property
     def names(self) -> list[str]:
@@ -314,9 +376,7 @@ class BenchmarkResult:
         common = self.names
         for run in counted:
             lacking = [name for name in common if run.results[self.split].entry(name) is None]
-            left_out += [
-                f"{name} does not count: {run.name} has no training of it that came to its end." for name in lacking
-            ]
+            left_out += [f"{name} does not count: in {run.name} {run.lack(name, self.split)}." for name in lacking]
             common = [name for name in common if name not in lacking]
         if not counted or len(common) < 2:
             return Ranking(split, tuple(counted), (), (), None, tuple(left_out))
@@ -335,6 +395,8 @@ class BenchmarkResult:
     def _why_not(self, run: BenchmarkRun, counted: Sequence[BenchmarkRun]) -> str:
         if run.status != "complete":
             return "it has not begun" if run.run is None else f"it is not complete ({run.status})"
+        if self.split not in run.results and any(run.trained.values()):
+            return f"none of its trainings has a {self.objective.title} on the {_WORDS[self.split]}"
         if self.split not in run.results:
             return "none of its trainings came to its end"
         if counted and (differences := _differences(counted[0], run)):
@@ -377,7 +439,7 @@ class BenchmarkReader:
         """
         record = self._folder.read()
         runs = [self._read(name, one["dataset"], one["split"]) for name, one in record["runs"].items()]
-        return BenchmarkResult(record, tuple(runs))
+        return BenchmarkResult(record, tuple(runs), self._folder)
 
     def _read(self, name: str, dataset: str, split: str | None) -> BenchmarkRun:
         path = self._folder.run_path(name)
@@ -405,9 +467,11 @@ def read_run(folder: RunFolder, name: str, dataset: str, split: str | None) -> B
         result = _split_result(found, comparison, measured)
         if result is not None:
             results[measured] = result
-    planned = Counter(record.name for record in trials)
+    of_result = [record for record in trials if record.stage == result_stage(trials)]
+    planned = Counter(record.name for record in of_result)
+    failed = Counter(record.name for record in of_result if record.status in in_group("failed"))
     trained = {one.name: len(one.trials) for one in found}
-    return BenchmarkRun(name, dataset, split, run, results, planned, trained, comparison.missing)
+    return BenchmarkRun(name, dataset, split, run, results, planned, trained, failed, comparison.missing)
 
 
 def _split_result(found: Sequence[Configuration], comparison: Comparison, split: str) -> SplitResult | None:
@@ -422,16 +486,19 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
         return None
     objective = found[0].objective
     places = ranks([value for _, value, _ in measured], lower_is_better=objective.direction == "minimize")
+    folds = {record.fold for one in found for record in one.trials} - {None}
     entries = []
     for (one, value, trainings), rank in zip(measured, places, strict=True):
         place = compared.place(one) if compared else None
-        own = dice_loss = iou = None
-        # An interval from fewer trainings than the mean would be another value's.
-        whole = all(record.trial in comparison.scores for record in one.trials)
-        if compared is not None and place is not None and whole:
-            resampled = compared.resampled
-            own = resampled.value[place] if compared.objective == objective else None
-            dice_loss, iou = resampled.dice_loss[place], resampled.iou[place]
+        own = None
+        dice_loss, iou = (_mean(one.values(f"{prefix}_{metric}")) for metric in ("dice_loss", "iou"))
+        if compared is not None and place is not None:
+            replicates = int((~np.isnan(compared.sums[place, :, 0, 0])).sum())
+            # An interval from fewer trainings than the mean would be another value's.
+            if replicates * (len(folds) if folds and split == "valid" else 1) == trainings:
+                resampled = compared.resampled
+                own = resampled.value[place] if compared.objective == objective else None
+                dice_loss, iou = resampled.dice_loss[place], resampled.iou[place]
         entries.append(Entry(one.name, trainings, value, own, dice_loss, iou, float(rank)))
     entries.sort(key=lambda one: (one.rank, one.name))
     return SplitResult(
@@ -442,6 +509,10 @@ def _split_result(found: Sequence[Configuration], comparison: Comparison, split:
         entries=tuple(entries),
         pairs=_pairs(entries, compared, objective),
     )
+
+
+def _mean(values: Sequence[float]) -> Interval | None:
+    return Interval(statistics.fmean(values), None, None) if values else None
 
 
 def _pairs(entries: Sequence[Entry], compared: SplitComparison | None, objective: Objective) -> tuple[Pair, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import RunError
+from bts_tune.plugins import plugin_options
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord, holds_run
 
@@ -85,14 +86,14 @@ def run_state(folder: RunFolder, run: Mapping[str, Any]) -> str:
     return KILLED if gone else recorded
 
 
-def next_command(folder: RunFolder, state: str, *, model: bool) -> str:
+def next_command(folder: RunFolder, run: Mapping[str, Any], state: str, *, model: bool) -> str:
     """Return the command that one would give next; `model` is whether there is one to predict with."""
-    name = shlex.quote(str(folder.path))
     if state == "running":
-        return f"bts-tune watch {name}"
+        return shlex.join(["bts-tune", "watch", str(folder.path)])
     if state != "complete":
-        return folder.resume_command
-    return f"bts-tune predict {name} IMAGES --out DIR" if model else f"bts-tune report {name}"
+        return folder.resume_command  # which loads the run's plugins itself
+    words = ["predict", str(folder.path), "IMAGES", "--out", "DIR"] if model else ["report", str(folder.path)]
+    return shlex.join(["bts-tune", *words, *plugin_options(run.get("plugins"))])
 
 
 def best_so_far(trials: list[TrialRecord]) -> tuple[str, bool, float | None, float | None]:
@@ -135,7 +136,7 @@ def _listed(path: Path) -> ListedRun | None:
         val_iou=iou,
         created=str(run.get("created") or ""),
         ended=str(run.get("ended") or ""),
-        next=next_command(folder, state, model=model),
+        next=next_command(folder, run, state, model=model),
     )
 
 

@@ -36,6 +36,19 @@ def test_a_complete_run_names_its_files_and_what_comes_next(capsys: pytest.Captu
     assert "--resume" not in output
 
 
+def test_the_next_command_is_quoted_and_loads_the_plugins_that_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    plugins = [
+        {"name": "/my own/loss.py", "kind": "file", "sha256": "0"},
+        {"name": "losses:mine", "kind": "class", "sha256": "0"},
+    ]
+    options = {"space": "my spaces/own.yaml"}
+    run = ended(make_baselines(epochs=2), profile="demo", options=options, plugins=plugins)
+    assert conclude(run, make_console()) == 0
+    output = capsys.readouterr().out
+    assert "bts-tune predict 'results/my run' IMAGES --out DIR --plugin '/my own/loss.py'\n" in output
+    assert "bts-tune --space 'my spaces/own.yaml' --data DIR --plugin '/my own/loss.py'\n" in output
+
+
 def test_a_demo_says_how_to_use_one_s_own_data(capsys: pytest.CaptureFixture[str]) -> None:
     run = ended(make_baselines(epochs=2), profile="demo", options={"space": "baseline"})
     assert conclude(run, make_console()) == 0

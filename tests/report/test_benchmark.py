@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +142,59 @@ def test_nothing_has_begun(tmp_path: Path) -> None:
     assert pairs_table(result).empty
 
 
+def rewritten(folder: BenchmarkFolder, run: str, change: Callable[[str], str]) -> None:
+    trials = folder.run_path(run) / "trials.jsonl"
+    trials.write_text("".join(map(change, trials.read_text().splitlines(keepends=True))))
+
+
+def test_a_complete_run_says_what_it_cannot_compare_and_why(tmp_path: Path) -> None:
+    """One configuration has failed and one was never measured on the test split, which is not the same."""
+
+    def change(line: str) -> str:
+        if "light" in line and '"ended"' in line:
+            return line.replace('"complete"', '"failed"')
+        unmeasured = '"evaluated"' in line and ("nested" in line or "light" in line)
+        return "" if unmeasured else line
+
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER}, scored=False)
+    rewritten(folder, "two", change)
+    words = text(folder)
+    assert "one: plain is first" in words
+    unmeasured = "2 trainings of it came to their end, without a Dice loss on the test split."
+    failed = "no training of it came to its end (2 of 2 failed)."
+    assert f"two: nothing to compare plain with. nested: {unmeasured} light: {failed}" in words
+    assert f"nested does not count: in two {unmeasured}" in words
+    assert f"light does not count: in two {failed}" in words
+    assert "No run is complete" not in words
+
+
+def test_a_complete_run_in_which_all_failed_is_not_called_incomplete(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, scored=False)
+    rewritten(folder, "one", lambda line: line.replace('"complete"', '"failed"') if '"ended"' in line else line)
+    words = text(folder)
+    assert "one: nothing is ranked. plain: no training of it came to its end (2 of 2 failed)." in words
+    assert "No run is complete" not in words
+
+
+def test_what_lacks_scores_leaves_the_other_tests_as_they_are(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER})
+    for seed in range(2):
+        RunFolder.open(folder.run_path("one")).scores_file(f"light-seed{seed}").unlink()
+    words = text(folder)
+    assert "one: plain is first (Dice loss 0.2020)" in words
+    assert "better than nested; without scores of single images it is not compared with light (Wilcoxon's" in words
+
+
+def test_the_command_to_go_on_works_in_any_folder(tmp_path: Path) -> None:
+    plugins = [{"name": "/my own/loss.py", "kind": "file", "sha256": "0"}]
+    folder = make_benchmark(tmp_path / "two words" / "b", {"one": ORDER}, changes={"one": {"plugins": plugins}})
+    content = {name: value for name, value in folder.read().items() if name != "format"}
+    folder.write({**content, "source": "/some where/b.yaml"})
+    results = shlex.quote(str(tmp_path / "two words"))
+    command = f"bts-tune benchmark '/some where/b.yaml' --results {results} --plugin '/my own/loss.py'"
+    assert command in text(folder)
+
+
 def test_the_winner_of_a_run_on_the_same_images_is_named(tmp_path: Path) -> None:
     losses = {"one": ORDER, "two": ORDER}
     words = text(make_benchmark(tmp_path / "b", losses, chosen_on={"nested": "c-two", "light": "elsewhere"}))
@@ -149,15 +204,19 @@ def test_the_winner_of_a_run_on_the_same_images_is_named(tmp_path: Path) -> None
 
 def test_trainings_that_did_not_come_to_their_end_are_told(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "b", {"one": ORDER, "two": ORDER})
-    trials = folder.run_path("two") / "trials.jsonl"
-    trials.write_text(
-        "".join(
-            line.replace('"complete"', '"failed"') if '"ended"' in line and "light-seed1" in line else line
-            for line in trials.read_text().splitlines(keepends=True)
-        )
+    rewritten(
+        folder,
+        "two",
+        lambda line: line.replace('"complete"', '"failed"') if '"ended"' in line and "light-seed1" in line else line,
     )
     assert write_benchmark_report(folder).lacking == ("two",)
     assert "two: not all trainings of light came to their end" in text(folder)
+
+
+def test_models_that_are_not_there_are_told(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, changes={"one": {"models_lacking": ["plain-seed1"]}})
+    assert write_benchmark_report(folder).models_lacking == ("one",)
+    assert "one: the models of plain-seed1 are not there, or not what was saved." in text(folder)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bts_tune.errors import RunError
 from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader, BenchmarkResult, partial_sentence
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.results.statistics.intervals import holm, wilcoxon
+from bts_tune.results.statistics.intervals import Interval, holm, wilcoxon
 from tests.results.benchmarks import make_benchmark
 
 ORDER = {"plain": 0.20, "nested": 0.25, "light": 0.40}
@@ -136,7 +136,7 @@ def test_a_configuration_that_one_run_lacks_does_not_count(tmp_path: Path) -> No
     (ranking,) = read(folder).rankings
     assert set(ranking.names) == {"plain", "light"}
     assert ranking.mean_ranks == (1.5, 1.5)
-    assert ranking.left_out == ("nested does not count: two has no training of it that came to its end.",)
+    assert ranking.left_out == ("nested does not count: in two no training of it came to its end.",)
 
 
 def test_without_a_test_split_everywhere_ranks_are_of_the_validation_split(tmp_path: Path) -> None:
@@ -152,6 +152,26 @@ def test_without_scores_there_are_ranks_and_no_intervals(tmp_path: Path) -> None
     assert [pair.p_value for pair in found.pairs] == [None] * 3
     assert result.rankings[0].mean_ranks == (1, 2, 3)
     assert result.runs[0].missing
+
+
+@pytest.mark.parametrize("lost", ["plain-seed0", "plain-seed1"])
+def test_a_training_without_scores_costs_the_interval_and_no_value(tmp_path: Path, lost: str) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER})
+    RunFolder.open(folder.run_path("one")).scores_file(lost).unlink()
+    (run,) = read(folder).runs
+    for measured_on, prefix in (("test", "test"), ("valid", "val")):
+        entry, other = (run.results[measured_on].entry(name) for name in ("plain", "nested"))
+        assert entry is not None
+        assert other is not None
+        assert (entry.trainings, entry.interval) == (2, None)
+        assert entry.dice_loss == Interval(entry.value, None, None)
+        records = [record for record in RunFolder.open(folder.run_path("one")).trials() if record.name == "plain"]
+        rows = [record.test if prefix == "test" else record.best_row for record in records]
+        assert entry.iou is not None
+        assert entry.iou.value == pytest.approx(np.mean([row[f"{prefix}_iou"] for row in rows if row]))
+        assert entry.iou.low is None
+        assert other.interval is not None
+    assert any(lost in sentence for sentence in run.missing)
 
 
 def test_what_has_not_begun_is_named(tmp_path: Path) -> None:
@@ -179,6 +199,26 @@ def test_a_broken_record_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "benchmark.json").write_text(content)
     with pytest.raises(RunError, match=r"benchmark\.json"):
         BenchmarkFolder(tmp_path).read()
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "where"),
+    [
+        ("definition", {"configurations": []}, "definition.configurations"),
+        ("configurations", {"plain": {"config": {}, "origin": "x", "changed": [], "chosen_on": 1}}, "chosen_on"),
+        ("configurations", {"plain": {}}, "configurations.plain.config"),
+        ("runs", {"one": {"split": None, "options": {}}}, "runs.one.dataset"),
+        ("runs", [], "runs"),
+    ],
+)
+def test_a_record_that_was_edited_is_refused_with_the_place(
+    tmp_path: Path, key: str, content: object, where: str
+) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": ORDER}, begun=0)
+    folder.write({**folder.read(), key: content})
+    with pytest.raises(RunError, match=rf"benchmark\.json: {where}|benchmark\.json: .*{where}") as error:
+        folder.read()
+    assert "\n" not in str(error.value)
 
 
 def test_ranks_follow_the_objective(tmp_path: Path) -> None:

@@ -123,13 +123,14 @@ def test_looking_at_a_run_leaves_its_lock_alone(tmp_path: Path) -> None:
         ("running", False, "bts-tune watch '{path}'"),
         ("killed", True, "bts-tune --resume '{path}'"),
         ("out-of-time", False, "bts-tune --resume '{path}'"),
-        ("complete", True, "bts-tune predict '{path}' IMAGES --out DIR"),
-        ("complete", False, "bts-tune report '{path}'"),
+        ("complete", True, "bts-tune predict '{path}' IMAGES --out DIR --plugin '/my own.py'"),
+        ("complete", False, "bts-tune report '{path}' --plugin '/my own.py'"),
     ],
 )
 def test_how_to_go_on(tmp_path: Path, state: str, model: bool, command: str) -> None:
     folder = RunFolder(tmp_path / "my run")
-    assert next_command(folder, state, model=model) == command.format(path=folder.path)
+    run = {"plugins": [{"name": "/my own.py", "kind": "file", "sha256": "0"}]}
+    assert next_command(folder, run, state, model=model) == command.format(path=folder.path)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -89,4 +89,10 @@ def _benchmark(parsed: argparse.Namespace, _command: list[str]) -> int:
         warn(
             f"{ended.folder}: not all trainings came to their end: {', '.join(lacking)}; see the reports of their runs."
         )
-    return EXIT_PROBLEM if lacking else EXIT_OK
+    unmeasured = ended.report.models_lacking
+    if unmeasured:
+        warn(
+            f"{ended.folder}: models are not there, or not what was saved: {', '.join(unmeasured)}; see the reports of "
+            "these runs."
+        )
+    return EXIT_PROBLEM if lacking or unmeasured else EXIT_OK

@@ -63,7 +63,8 @@ def _watch(parsed: argparse.Namespace, _command: list[str]) -> int:
         except KeyboardInterrupt:  # how one stops watching
             return EXIT_OK
     if state != "running":
-        say(console, f"Go on with:  {next_command(folder, state, model=any(folder.path.glob('models/*/model.json')))}")
+        model = any(folder.path.glob("models/*/model.json"))
+        say(console, f"Go on with:  {next_command(folder, folder.read_run(), state, model=model)}")
     return EXIT_OK
 
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import shutil
 import threading
 from dataclasses import dataclass, field, replace
@@ -124,7 +125,7 @@ def prepare(
         where = first.file if first.annotation is None else f"{first.file}, annotation {first.annotation}"
         raise DataError(
             f"{dataset.root}: {len(dataset.errors)} error(s), the first one in {where}: {first.message} "
-            f"`bts-tune data check {dataset.root}` lists them all."
+            f"`{shlex.join(['bts-tune', 'data', 'check', str(dataset.root)])}` lists them all."
         )
     for split in ("train", "valid"):
         if not dataset.records[split]:

@@ -6,6 +6,7 @@ every configuration as a named trial, so that all of them are measured on the sa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -247,13 +248,14 @@ def load_benchmark(
     if len(set(seeds)) < len(seeds) or not seeds:
         raise ConfigError(f"{path}: seeds: must be one or more different numbers, got {quoted(file.seeds)}.")
     for_all = check_fields(file.set_, f"{path}: set")
+    folders = _folders(recorded, source)
     chosen = {}
     given = {}
     for name, one in file.configurations.items():
         where = f"{path}: configurations.{name}"
         words = one.model_dump(mode="json", by_alias=True, exclude_none=True)
         kept = ((recorded or {}).get("definition") or {}).get("configurations", {}).get(name)
-        if one.run is not None and kept == words and recorded is not None:
+        if one.run is not None and recorded is not None and _same(kept, words, folders):
             chosen[name] = ChosenConfiguration.from_dict(recorded["configurations"][name])
         else:
             chosen[name] = _chosen(name, one, source.parent, results, where, run_plugins)
@@ -399,16 +401,18 @@ def _dataset_options(given: str | Mapping[str, Any], where: str, beside: Path) -
 def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Path) -> None:
     """Refuse to go on with what did not begin so; datasets and splits may be added."""
     before, now = recorded["definition"], benchmark.definition
-    changed = [key for key in now if before.get(key) != now[key]]
+    folders = _folders(recorded, benchmark.source)
+    changed = [key for key in now if not _same(before.get(key), now[key], folders)]
     if "configurations" in changed:
         names = sorted({*before["configurations"], *now["configurations"]})
-        differ = [name for name in names if before["configurations"].get(name) != now["configurations"].get(name)]
+        pairs = {name: (before["configurations"].get(name), now["configurations"].get(name)) for name in names}
+        differ = [name for name, pair in pairs.items() if not _same(*pair, folders)]
         changed = [f"configurations.{differ[0]}"] if differ else ["configurations"]
     runs = {run.name: run for run in benchmark.runs}
     for name, one in recorded["runs"].items():
         if name not in runs:
             changed.append(f"the run {name}, whose dataset or split is missing,")
-        elif _fixed(one["options"]) != _fixed(runs[name].options):
+        elif not _same(_fixed(one["options"]), _fixed(runs[name].options), folders):
             changed.append(f"datasets.{one['dataset']}")
     if changed:
         raise ConfigError(
@@ -420,3 +424,24 @@ def _refuse_changed(benchmark: Benchmark, recorded: Mapping[str, Any], path: Pat
 def _fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a run that may not change: a dataset may move, and its content is checked."""
     return {name: value for name, value in options.items() if name not in ("data", "plugins")}
+
+
+def _folders(recorded: Mapping[str, Any] | None, source: Path) -> tuple[Path, Path]:
+    """Return the folder that the benchmark's file was in when it was recorded, and the one that it is in now."""
+    return Path(str((recorded or {}).get("source") or source)).parent, source.parent
+
+
+def _same(before: Any, now: Any, folders: tuple[Path, Path]) -> bool:
+    """Whether two values say the same, where the benchmark's file was in the first folder and now is in the second.
+
+    A path that was given relative to the file is recorded in full: moved with the file, it names the same.
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return before.keys() == now.keys() and all(_same(before[name], now[name], folders) for name in now)
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return len(before) == len(now) and all(_same(*pair, folders) for pair in zip(before, now, strict=True))
+    if before == now or not isinstance(before, str) or not isinstance(now, str):
+        return bool(before == now)
+    if not os.path.isabs(before) or not os.path.isabs(now):
+        return False
+    return os.path.relpath(before, folders[0]) == os.path.relpath(now, folders[1])

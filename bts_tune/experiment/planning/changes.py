@@ -130,6 +130,8 @@ def _of_plugins(before: Any, now: Sequence[Plugin]) -> Iterator[str]:
         return
     recorded = {one["name"]: one["sha256"] for one in before}
     loaded = {plugin.name: plugin.sha256 for plugin in now}
+    moved = set(recorded.values()) & set(loaded.values())  # the same code is the same plugin, wherever its file lies
+    recorded, loaded = ({name: sha for name, sha in of.items() if sha not in moved} for of in (recorded, loaded))
     for name in sorted({*recorded, *loaded}):
         if recorded.get(name) != loaded.get(name):
             what = "is new" if name not in recorded else "is not loaded" if name not in loaded else "has changed"

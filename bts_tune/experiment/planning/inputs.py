@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,7 +141,8 @@ def check_and_split(
         folds = dict(enumerate(datasets, start=1))
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
     warnings = len(checked.warnings)
-    also = f"; {warnings} warning{'s' if warnings != 1 else ''}: bts-tune data check {dataset.root}" if warnings else ""
+    check = shlex.join(["bts-tune", "data", "check", str(dataset.root)])
+    also = f"; {plural(warnings, 'warning')}: {check}" if warnings else ""
     title = READERS.get(dataset.layout).title
     for line in (
         f"Dataset {dataset.root}: {counts}; read as {title}{also}",

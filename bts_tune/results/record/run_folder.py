@@ -81,7 +81,10 @@ def refuse_existing(path: Path) -> None:
     """
     user_path(path.absolute())  # absolute: a tilde in it is a name by now
     if holds_run(path):
-        raise RunExistsError(f"{path}: a run of this name exists already; choose another --name, or --resume {path}.")
+        raise RunExistsError(
+            f"{path}: a run of this name exists already; choose another --name, or go on with it: "
+            f"{RunFolder(path).resume_command}"
+        )
     try:
         free = not os.path.lexists(path) or not any(path.iterdir())
     except OSError:  # a file, or a folder of somebody else

@@ -12,7 +12,12 @@ from bts_tune import api
 from bts_tune.cli.main import main
 from bts_tune.cli.options import names_of
 from bts_tune.errors import RunError
+from bts_tune.experiment.planning.benchmark_file import load_benchmark
 from bts_tune.experiment.planning.options import flag
+from bts_tune.plugins import loaded_plugins
+from bts_tune.results.benchmark import BenchmarkFolder
+from bts_tune.results.record.run_folder import RunFolder
+from bts_tune.testing.runs import make_run, write_run
 from tests.cli.test_options import sample
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -88,3 +93,30 @@ def test_a_folder_in_the_way_is_refused(refused: Callable[..., str], file: Path)
 def test_an_option_that_is_none_is_refused(file: Path) -> None:
     with pytest.raises(Exception, match="time_budget: is no option here"):
         api.benchmark(file, time_budget=3.0)
+
+
+def test_a_run_goes_on_with_the_plugins_of_the_file_where_that_is_now(
+    forget_plugins: Callable[[], None], monkeypatch: pytest.MonkeyPatch, empty_folder: Path, phantom: Path
+) -> None:
+    moved, extra = empty_folder / "moved" / "own.py", empty_folder / "extra.py"
+    for path in (moved, extra):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"NAME = {path.name!r}\n")
+    file = moved.with_name("small.yaml")
+    file.write_text(FILE.replace("DATA", str(phantom)) + "plugins: [own.py]\n")
+    benchmark = load_benchmark(file, Path("results"), run_plugins=True)
+    own = {"name": "/gone/own.py", "kind": "file", "sha256": loaded_plugins()[-1].sha256}
+    other = {"name": str(extra), "kind": "file", "sha256": "1"}
+    folder = BenchmarkFolder(Path("results/small"))
+    write_run(folder.run_path("phantom"), [], make_run(status="interrupted", plugins=[own, other]))
+    folder.write(benchmark.to_dict())
+    received: dict[str, Any] = {}
+
+    def resume(_: RunFolder, given: dict[str, Any], **__: Any) -> NoReturn:
+        received.update(given)
+        raise RunError("It goes on.")
+
+    monkeypatch.setattr("bts_tune.experiment.benchmark.resume", resume)
+    with pytest.raises(RunError, match="It goes on"):
+        api.benchmark(file)
+    assert received["plugins"] == [str(moved), str(extra)]

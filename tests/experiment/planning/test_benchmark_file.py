@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,25 @@ def test_datasets_and_splits_may_be_added_and_a_dataset_may_move(folder: Path) -
     began = load(folder, datasets={"a": "clinic_a"}, splits=["provided"]).to_dict()
     again = load(folder, began, datasets={"a": "clinic_b", "b": "clinic_b"}, splits=["provided", "grouped"])
     assert len(again.runs) == 4
+
+
+def test_the_file_may_move_with_what_lies_beside_it(folder: Path) -> None:
+    given: dict[str, Any] = {
+        "configurations": {
+            "own": {"config": {"encoder_weights": "mine.pth"}},
+            "light": {"config": {}, "set": {"decoder": "fpn"}},
+        },
+        "datasets": {"a": {"data": "clinic_a", "group_by": "patients.csv"}},
+        "set": {"encoder_weights": "weights/theirs.pth"},
+    }
+    began = load(folder, **given).to_dict()
+    moved = folder / "moved" / "study"
+    shutil.copytree(folder / "clinic_a", moved / "clinic_a")
+    (options,) = [run.options for run in load(moved, began, **given).runs]
+    assert options["group_by"] == str(moved / "patients.csv")
+    given["datasets"]["a"]["group_by"] = "others.csv"
+    with pytest.raises(ConfigError, match=r"datasets\.a is not as it was"):
+        load(moved, began, **given)
 
 
 @pytest.mark.parametrize(

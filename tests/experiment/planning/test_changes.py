@@ -11,6 +11,7 @@ import bts_tune
 from bts_tune.experiment.planning.changes import SOURCES, changed_run_error, changes_since, code_hash, device_changes
 from bts_tune.experiment.planning.environment import versions
 from bts_tune.experiment.planning.plan import named_trials
+from bts_tune.plugins import Plugin
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.space import load_space
 
@@ -52,6 +53,12 @@ def test_another_minor_version_of_what_figures_depend_on_is_a_change_and_a_patch
 @pytest.mark.parametrize("package", ["python", "pandas"])
 def test_what_no_figure_depends_on_may_change(package: str) -> None:
     assert found(began(), versions={**versions(), package: "99.0"}) == []
+
+
+def test_a_plugin_that_has_moved_is_the_same_one() -> None:
+    before = [{"name": f"/old/{name}.py", "kind": "file", "sha256": name} for name in ("loss", "metric")]
+    now = [Plugin("/new/loss.py", "file", "loss"), Plugin("/old/metric.py", "file", "another")]
+    assert found(began(plugins=before), plugins=now) == ["plugin /old/metric.py, which has changed"]
 
 
 def test_any_other_version_of_bts_tune_is_a_change() -> None:

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import threading
 import time
 from abc import abstractmethod
@@ -255,7 +256,7 @@ class ServiceTracker(Tracker):
             self._told = True
             self.warn(
                 f"tracker {self.name!r}: {self._problem} The run goes on; what is missed is sent when it answers, or "
-                f"by 'bts-tune export {self.folder} --to {self.name}'."
+                f"by: {shlex.join(['bts-tune', 'export', str(self.folder), '--to', self.name])}"
             )
 
     def _wait(self, patience: float | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -239,6 +240,6 @@ def test_a_server_that_goes_away_for_a_while_misses_nothing(
     assert runs("flood")["a"].info.status == "FINISHED"
     assert warnings == [
         f"tracker 'mlflow': {server.address} does not answer. The run goes on; what is missed is sent when it answers, "
-        f"or by 'bts-tune export {folder.path} --to mlflow'."
+        f"or by: bts-tune export {shlex.quote(str(folder.path))} --to mlflow"
     ]
     assert capfd.readouterr().out == ""
