@@ -3,7 +3,8 @@
 A name that is a file's is that file. Any other is taken for the one file that fits it, if no second one does and no
 other name means it, in this order: backslashes, letter case and how accents are put together do not count; then the
 file's suffix does not count (`0.jpg` for `0.png`); then of the folders before the name the last ones count, as many as
-fit; then none; then neither.
+fit; then none; then neither. Where the folders of other names are those of their files, folders that are not the file's
+are another patient's, and its file is another image.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from bts_tune.data.layout.names import examples, folded
+from bts_tune.data.layout.names import examples, folded, meaning
 from bts_tune.data.records import IMAGE_SUFFIXES
 from bts_tune.text import plural, printable, quoted
 
@@ -58,12 +59,16 @@ class FileNames:
         usual = len(resolved)
         open_names = {name: written for name, written in open_names.items() if name not in resolved}
         free -= set(resolved.values())
+
+        def folders_tell(still_open: Mapping[str, str]) -> bool:
+            return any(map(_places, listed.keys() - still_open.keys()))
+
         steps: tuple[Callable[[Mapping[str, str], set[str]], dict[str, str]], ...] = (
             lambda names, files: self._fit(names, files, _alike),
             lambda names, files: self._fit(names, files, _without_suffix),
             self._ending_alike,
-            lambda names, files: self._fit(names, files, _last),
-            lambda names, files: self._fit(names, files, lambda name: _without_suffix(_last(name))),
+            lambda names, files: self._fit(names, files, _last, folders_tell(names)),
+            lambda names, files: self._fit(names, files, lambda one: _without_suffix(_last(one)), folders_tell(names)),
         )
         for step in steps:
             resolved.update(step(open_names, free))
@@ -86,8 +91,8 @@ class FileNames:
                 found[name] = fitting.pop()
         return found
 
-    def _fit(self, names: Mapping[str, str], free: set[str], key: _Key) -> dict[str, str]:
-        """Return the names that fit one free file that no other name fits."""
+    def _fit(self, names: Mapping[str, str], free: set[str], key: _Key, folders_tell: bool = False) -> dict[str, str]:
+        """Return the names that fit one free file that no other name fits, in no other folder where folders tell."""
         by_key: dict[str, list[str]] = defaultdict(list)
         for file in sorted(free):
             by_key[key(file)].append(file)
@@ -95,7 +100,7 @@ class FileNames:
         for name, written in names.items():
             # Written relative to the annotation file's folder, or to the dataset's.
             fitting = {file for form in (name, plain(written)) for file in by_key.get(key(form), [])}
-            if len(fitting) == 1:
+            if len(fitting) == 1 and not (folders_tell and _lie_apart(name, next(iter(fitting)))):
                 wanted[fitting.pop()].append(name)
         return {found[0]: file for file, found in wanted.items() if len(found) == 1}
 
@@ -163,6 +168,16 @@ def _without_suffix(name: str) -> str:
 
 def _last(name: str) -> str:
     return _alike(name).rpartition("/")[2]
+
+
+def _places(name: str) -> frozenset[str]:
+    """Return the folders of a name that may be a patient's, and not those of a split or of images."""
+    return frozenset(part for part in _alike(name).split("/")[:-1] if meaning(part) is None and part != ".")
+
+
+def _lie_apart(name: str, file: str) -> bool:
+    named, of_file = _places(name), _places(file)
+    return not (named <= of_file or of_file <= named)
 
 
 def _difference(written: str, file: str, folder: str) -> str:

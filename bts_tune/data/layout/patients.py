@@ -55,7 +55,12 @@ _KINDS = {
 }
 _OF_ONE_PATIENT = {word for word, (stratum, _) in _KINDS.items() if stratum in ("plane", "sequence")} | PLANES
 _NAMING = ("tumour", "grade", "folder")
-_TIME_POINT = re.compile(r"(BraTS-[A-Z]+-\d{5})-\d{3}")
+# A patient's name in collections that name each visit: BraTS from 2023 on, UPENN-GBM, UCSF-PDGM, TCGA, and BIDS.
+_VISIT = re.compile(
+    r"(?:(BraTS-[A-Z]+-\d{5})-\d{3}|(UPENN-GBM-\d{5})_\d\d|(UCSF-PDGM-\d{3,4})(?:_FU\d+d)?(?:_nifti)?"
+    r"|(TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})[-_]\d{8}|(sub-[A-Z0-9]+)_ses-.+)",
+    re.IGNORECASE,
+)
 
 Folders = tuple[str, ...]
 Strata = tuple[tuple[str, str], ...]
@@ -105,7 +110,7 @@ class FolderMeanings:
     def patient(self, folders: Folders) -> str | None:
         """Return the patient, None where no folder is one."""
         folder = self._patients_folder(folders)
-        return None if folder is None else _patient(folder)
+        return None if folder is None else patient_of(folder)
 
     def group(self, folders: Folders, otherwise: str | None = None) -> str | None:
         """Return what a patient's slices are kept together by.
@@ -116,7 +121,7 @@ class FolderMeanings:
         """
         patient, kind = self.patient(folders), self._kind(folders)
         if patient is None:
-            patient = None if otherwise is None else _patient(otherwise, whole=True)
+            patient = None if otherwise is None else patient_of(otherwise)
             return f"{kind}/{patient}" if patient is not None and kind else patient
         return f"{kind}/{patient}" if kind and len(self._kinds[patient]) > 1 else patient
 
@@ -278,15 +283,14 @@ def _has_number(name: str, *, alone: bool = False) -> bool:
     return not alone or all(word.isdecimal() or not any(map(str.isdigit, word)) for word in words)
 
 
-def _patient(folder: str, *, whole: bool = False) -> str:
-    """Return the patient of a folder: without words for planes and sequences, and without BraTS's number of a visit."""
-    name = unicodedata.normalize("NFC", folder)
-    if not whole:
-        words = re.findall(r"([^\W_]*)([\W_]*)", name)  # each with what stands behind it
-        short = "".join(word + behind for word, behind in words if word.lower() not in _OF_ONE_PATIENT).strip("_-. ")
-        name = short if any(map(str.isdigit, short)) else name
-    visit = _TIME_POINT.fullmatch(name)
-    return name if visit is None else visit[1]
+def patient_of(name: str) -> str:
+    """Return the patient of a folder or a volume: without words for planes and sequences, and without the visit."""
+    name = unicodedata.normalize("NFC", name)
+    words = re.findall(r"([^\W_]*)([\W_]*)", name)  # each with what stands behind it
+    short = "".join(word + behind for word, behind in words if word.lower() not in _OF_ONE_PATIENT).strip("_-. ")
+    name = short if any(map(str.isdigit, short)) else name
+    visit = _VISIT.fullmatch(name)
+    return name if visit is None else next(filter(None, visit.groups()))
 
 
 def _strata_of_patient(folder: str) -> Strata:

@@ -18,6 +18,7 @@ from typing import Any
 from bts_tune.data.extras import import_extra
 from bts_tune.data.files import read_file
 from bts_tune.data.layout.names import examples
+from bts_tune.data.layout.patients import patient_of
 from bts_tune.data.layout.split_folders import split_without_masks
 from bts_tune.data.readers._nifti_slices import Case, slices_of
 from bts_tune.data.readers.base import ALL_SEQUENCES, Reader, ReaderOptions
@@ -114,12 +115,12 @@ def _read(
         others = tuple(of_case[case][number] for number in further)
         if is_nifti(image):
             inside = tuple(read) if together > 1 else ()
-            volumes.append(Case(image, masks[case], split, case, others, inside))
+            volumes.append(Case(image, masks[case], split, patient_of(case), others, inside))
         elif others:
             raise DataError(f"{root}: --sequence all: is for volumes; save the sequences of an image in one file.")
         else:
             name = image.relative_to(root).as_posix()
-            plain.append(SliceRecord(name, split, image, case, mask=masks[case]))
+            plain.append(SliceRecord(name, split, image, patient_of(case), mask=masks[case]))
     return (*plain, *slices_of(root, volumes, options, issues, ignored))
 
 

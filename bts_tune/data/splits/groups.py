@@ -4,6 +4,7 @@
 2. Slices of one scan by their appearance (see `results/record/leaks.py`); where patients are given, a correlation
    above 0.98.
 3. Neighbours: slices of one series whose numbers differ by at most 5 and whose correlation exceeds 0.8.
+4. Versions that Roboflow made of one image, by their names: at most 10, as more files of one name are other images.
 
 For a split, near-duplicates above 0.9 are joined as well, unless patients are given. That is left off where it would
 chain more than 30 % of all slices into one group: slices of different patients then resemble each other by chance, as
@@ -41,6 +42,7 @@ COPY_OF_KNOWN = 0.98
 NEIGHBOR = 0.8
 NEIGHBOR_DISTANCE = 5
 MAX_SHARE = 0.3
+_MOST_VERSIONS = 10
 
 _ROBOFLOW = re.compile(r"_[A-Za-z]+\.rf\.[0-9A-Za-z]+$")
 _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
@@ -111,6 +113,23 @@ def neighbor_pairs(scan: Scan) -> tuple[Indices, Indices]:
     return pairs[similar, 0], pairs[similar, 1]
 
 
+def versions_of_one(names: Sequence[str]) -> tuple[Indices, Indices]:
+    """Return the pairs of files that Roboflow made of one image: places int64 [P] in `names`.
+
+    It names each version of an image, such as a rotated one, after it; versions need not be similar to each other.
+    """
+    versions: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        path = PurePosixPath(name)
+        if _stem(path) != path.stem:
+            folders = [part for part in path.parts[:-1] if not _says_no_series(part)]
+            versions["/".join([*folders, _stem(path)])].append(place)
+    # Of more files of one name, such as `image`, each was another image.
+    made = [places for places in versions.values() if len(places) <= _MOST_VERSIONS]
+    pairs = np.array([(places[0], place) for places in made for place in places[1:]], dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
 def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_near_duplicates: bool = False) -> Indices:
     """Return the group of each slice, int64 [N], numbered from 0 in the order of `scan.names`.
 
@@ -121,8 +140,7 @@ def group_slices(scan: Scan, patients: Sequence[str] | None = None, *, join_near
     """
     pairs = scan.pairs
     copies = pairs.same_scan if patients is None else pairs.correlation > COPY_OF_KNOWN
-    first, second = neighbor_pairs(scan)
-    links = [(pairs.first[copies], pairs.second[copies]), (first, second)]
+    links = [(pairs.first[copies], pairs.second[copies]), neighbor_pairs(scan), versions_of_one(scan.names)]
     if patients is not None:
         # Linking every slice to the first one of its patient joins them all.
         _, first_of, patient = np.unique(np.asarray(patients, dtype=str), return_index=True, return_inverse=True)

@@ -141,6 +141,20 @@ def test_a_file_is_given_to_one_name_alone(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_file_in_another_patients_folder_is_another_image(tmp_path: Path, suffix: str) -> None:
+    images, annotations = [], []
+    for number in range(1, 4):
+        images.append({"id": number, "file_name": f"P{number}/1.{suffix}", "width": WIDTH, "height": HEIGHT})
+        annotations.append(annotation(number, number, [rectangle(10, 5, 20, 15)]))
+        # The second patient's image is gone, and one of a fourth is listed nowhere.
+        write_image(tmp_path / "train" / f"P{number if number != 2 else 4}" / "1.png", noise(HEIGHT, WIDTH, number))
+    write_json(tmp_path / "train", coco_content(images, annotations))
+    dataset = open_dataset(tmp_path)
+    assert [issue.code for issue in dataset.errors] == ["missing-image"]
+    assert {record.name for record in dataset if record.image.is_file()} == {"train/P1/1.png", "train/P3/1.png"}
+
+
 def test_the_last_folders_tell_files_of_one_name_apart(tmp_path: Path) -> None:
     files = [write_image(tmp_path / folder / "s0.png", noise()) for folder in ("scans/a", "scans/b", "drawn/a")]
     names = FileNames(tmp_path, tmp_path, [tmp_path], files)

@@ -78,7 +78,7 @@ def test_guessed_kinds_are_said_with_how_to_say_otherwise(members: list[Placed],
     [
         placed(*(f"P{number:02}" for number in range(3))),
         placed(*(f"P{number:02}" for number in range(3)), splits=("train", "valid")),
-        placed("TCGA_CS_4941_19960909", "TCGA_CS_4942_19970222"),
+        placed("TCGA_CS_4941", "TCGA_CS_4942"),
         placed(*(str(number) for number in range(1, 12)), stem="{index}"),
         placed("Anna", "Ben", "Carla", "Dora", "Emil", "Fritz", "Gerd"),
     ],
@@ -160,6 +160,19 @@ def groups(*folders: str) -> list[str | None]:
             ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000"),
             [*["BraTS-GLI-00005"] * 2, "BraTS-GLI-00006"],
         ),
+        (
+            ("UPENN-GBM-00001_11", "UPENN-GBM-00001_21", "UPENN-GBM-00002_11"),
+            [*["UPENN-GBM-00001"] * 2, "UPENN-GBM-00002"],
+        ),
+        (
+            ("UCSF-PDGM-0429_nifti", "UCSF-PDGM-0429_FU001d_nifti", "UCSF-PDGM-0430_nifti"),
+            [*["UCSF-PDGM-0429"] * 2, "UCSF-PDGM-0430"],
+        ),
+        (
+            ("TCGA_CS_4941_19960909", "TCGA_CS_4941_19970101", "TCGA_CS_4942_19970222"),
+            [*["TCGA_CS_4941"] * 2, "TCGA_CS_4942"],
+        ),
+        (("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"), ["sub-01", "sub-01", "sub-02"]),
         (("Jose\u0301", "Jos\u00e9", "P1"), ["Jos\u00e9", "Jos\u00e9", "P1"]),
     ],
 )
@@ -170,6 +183,11 @@ def test_what_slices_are_kept_together_by(folders: tuple[str, ...], expected: li
 def test_a_volume_in_no_patients_folder_is_called_after_its_kind_too() -> None:
     meanings = FolderMeanings(placed("glioma", "meningioma"), [], "x")
     assert [meanings.group((kind,), "v0") for kind in ("glioma", "meningioma")] == ["glioma/v0", "meningioma/v0"]
+
+
+@pytest.mark.parametrize("name", ["P01_T1", "P01_axial_FLAIR", "P01-t2f"])
+def test_sequences_and_planes_are_no_part_of_a_volumes_patient(name: str) -> None:
+    assert FolderMeanings(placed(""), [], "x").group((), name) == "P01"
 
 
 def test_folders_within_those_of_patients_that_may_be_the_patients_are_said() -> None:

@@ -63,6 +63,16 @@ def test_series_and_number(name: str, expected: tuple[str, int] | None) -> None:
     assert series_and_number(name) == expected
 
 
+def test_versions_that_roboflow_made_of_one_image_stay_together(textures: np.ndarray) -> None:
+    """Whatever they look like, but not where each of many files has one name."""
+    names = [f"{stem}_jpg.rf.{letter * 8}" for stem in ("scan-1", "scan-2") for letter in "abc"]
+    scan = scan_of(**dict(zip(names, textures, strict=False)))
+    assert list(group_slices(scan)) == [0, 0, 0, 1, 1, 1]
+    assert list(group_slices(scan, patients=list("uvwxyz"))) == [0, 0, 0, 1, 1, 1]
+    many = scan_of(**{f"image_jpg.rf.{number:08}": one for number, one in enumerate(textures[:12])})
+    assert list(group_slices(many)) == list(range(12))
+
+
 @pytest.mark.parametrize(
     ("names", "ending", "number"),
     [
