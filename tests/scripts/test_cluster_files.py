@@ -63,7 +63,7 @@ def test_slurm_starts_a_head_the_other_nodes_and_the_run() -> None:
         assert {"--num-cpus=8", "--num-gpus=2"} <= set(command)
     assert {"--nodes=3", "--ntasks=3", "--block"} <= set(others)
     parsed = _run_parser().parse_args(run[1:])
-    assert (parsed.space, parsed.results, parsed.name) == ("extended", "/shared/my results", "mine")
+    assert (parsed.space, parsed.results, parsed.name) == ("extended", Path("/shared/my results"), "mine")
     assert cluster_address(parsed.address) == parsed.address
     assert f"--address={parsed.address}" in others
 

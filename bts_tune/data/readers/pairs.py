@@ -10,13 +10,24 @@ cut into slices; each volume is a patient, where no folder is. A validation or t
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
-from bts_tune.data.layout.names import examples, folded, is_mask_alone, mask_of, masks_among, meaning, pair_key
+from bts_tune.data.layout.names import (
+    SEQUENCES,
+    examples,
+    folded,
+    is_mask_alone,
+    mask_of,
+    masks_among,
+    meaning,
+    pair_key,
+    split_words,
+)
 from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed
 from bts_tune.data.layout.split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
@@ -27,7 +38,10 @@ from bts_tune.data.records import SPLITS, Dataset, Issue, SliceRecord, image_fil
 from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, is_nifti, volume_stem
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
+from bts_tune.text import plural
 
+_BRAIN_MASK = re.compile(r"(?:^|[_\-. ])(?:brain|bet|skull)[_\-. ]?masks?$", re.IGNORECASE)
+"""A mask of the brain, as FSL and HD-BET call it."""
 _DEPTH = 3
 """Folders below the dataset's in which pairs are looked for: a split, a patient, and one more."""
 
@@ -81,7 +95,7 @@ class PairsReader(Reader):
             )
             for split, folder in folders.items()
         }
-        told = {"unsafe-path", "unreadable-volume"} & {issue.code for issue in issues}
+        told = {"unsafe-path", "unreadable-volume", "duplicate-stem"} & {issue.code for issue in issues}
         if not any(records.values()) and not told:
             raise DataError(f"{root}: holds no image with its mask beside it, such as x.png and x_mask.png.")
         return Dataset(
@@ -144,25 +158,40 @@ def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:
 def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     """Return the volumes of each sequence by their mask, of files in one folder.
 
-    A mask that is called `mask` or `seg` alone is that of all volumes beside it, where it is the only one.
+    A mask that is called `mask` or `seg` alone is that of all volumes beside it, where it is the only one. Of the masks
+    of `P1_flair_mask` and `P1_seg` either may be that of `P1_flair`, which is then given to both.
     """
     volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
     masks = masks_among(volumes.values())
+    brains = [path for path, stem in volumes.items() if stem in masks and _BRAIN_MASK.search(stem)]
+    if len(brains) < len([stem for stem in volumes.values() if stem in masks or is_mask_alone(stem)]):
+        volumes = {path: stem for path, stem in volumes.items() if path not in brains}
     cases = {path: case for path, stem in volumes.items() if stem in masks and (case := mask_of(stem)) is not None}
     images = {path: stem for path, stem in volumes.items() if path not in cases and not is_mask_alone(stem)}
+    alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for image, stem in images.items():
         # Of `P1`, `P10` and `P1_2` in one folder, neither `P10_t1` nor `P1_2_t1` is a sequence of the first.
         of = [
             case for case in cases.values() if stem.startswith(case) and not stem[len(case) : len(case) + 1].isalnum()
         ]
-        case = max(of, key=len, default=None)
-        for mask in (path for path, one in cases.items() if one == case):
-            found[mask][stem[len(case or "") :].strip("_-. ") or "image"] = image
-    alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
+        longest = max(of, key=len, default=None)
+        if longest is None:
+            continue
+        shorter = [case for case in of if _is_sequence(longest.removeprefix(case))]
+        for mask in (path for path, one in cases.items() if one in (longest, *shorter)):
+            found[mask][stem[len(cases[mask]) :].strip("_-. ") or "image"] = image
+        if len(alone) == 1 and _is_sequence(longest):
+            found[alone[0]][stem] = image
     if len(alone) == 1 and not found and images:
         found[alone[0]] = {stem: image for image, stem in images.items()}
     return dict(found)
+
+
+def _is_sequence(name: str) -> bool:
+    """Return whether a name holds words for sequences, and nothing else."""
+    words = split_words(name, digits=True)
+    return bool(words) and SEQUENCES.issuperset(words)
 
 
 def _cases(
@@ -174,6 +203,8 @@ def _cases(
         DataError: there are several sequences, and none of them is chosen.
     """
     found = {split: _volumes_below(folder) for split, folder in folders.items()}
+    for masks in found.values():
+        _refuse_several_masks(root, masks, issues)
     # Of all splits together: one sequence must not be trained on and another one validated.
     names = _distinct(name for cases in found.values() for of in cases.values() for name in of)
     wanted = options.sequence
@@ -185,6 +216,7 @@ def _cases(
     chosen = names if wanted is None or wanted.casefold() == ALL_SEQUENCES else [wanted]
     if names and not set(map(str.casefold, chosen)) <= set(map(str.casefold, names)):
         raise DataError(f"{root}: --sequence {wanted!r}: must be one of {examples(names, 8)}.")
+    _tell_of_lone(root, folders, found, chosen, issues)
     cases: dict[str, list[Case]] = {split: [] for split in folders}
     for split, masks in found.items():
         for mask, of in sorted(masks.items()):
@@ -205,6 +237,55 @@ def _volumes_below(folder: Path) -> dict[Path, dict[str, Path]]:
     for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
         by_parent[path.parent].append(path)
     return {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+
+
+def _refuse_several_masks(root: Path, masks: dict[Path, dict[str, Path]], issues: list[Issue]) -> None:
+    """Note the volumes that several masks fit, and take these masks away."""
+    of_image: dict[Path, list[Path]] = defaultdict(list)
+    for mask, of in masks.items():
+        for image in of.values():
+            of_image[image].append(mask)
+    for image, several in sorted(of_image.items()):
+        if len(several) > 1 and any(mask in masks for mask in several):
+            listed = ", ".join(sorted(path.name for path in several))
+            message = f"several masks fit it: {listed}; keep one of them beside it."
+            issues.append(Issue("error", "duplicate-stem", image.relative_to(root).as_posix(), None, message))
+            for mask in several:
+                masks.pop(mask, None)
+
+
+def _tell_of_lone(
+    root: Path,
+    folders: Mapping[str, Path],
+    found: Mapping[str, Mapping[Path, Mapping[str, Path]]],
+    chosen: Sequence[str],
+    issues: list[Issue],
+) -> None:
+    """Warn of volumes of the chosen sequence that no mask lies beside."""
+    # Without the suffix: of `x_flair.nii` and `x_flair.nii.gz` one is a copy.
+    used = {
+        (path.parent, volume_stem(path))
+        for masks in found.values()
+        for mask, of in masks.items()
+        for path in (mask, *of.values())
+    }
+    if not used:
+        return
+    ends = tuple(f"_{name.casefold()}" for name in chosen)
+    lone = []
+    for folder in folders.values():
+        for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
+            stem = folded(volume_stem(path)) if is_nifti(path) else ""
+            is_wanted = "image" in chosen or f"_{stem}".replace("-", "_").endswith(ends)
+            is_used = (path.parent, volume_stem(path)) in used
+            if stem and is_wanted and not is_used and not masks_among([stem]):
+                lone.append(path.relative_to(root).as_posix())
+    if lone:
+        message = (
+            f"no mask lies beside {plural(len(lone), 'volume')} ({examples(lone)}), as x_seg.nii.gz does beside "
+            "x_flair.nii.gz; left out."
+        )
+        issues.append(Issue("warning", "volume-without-mask", lone[0], None, message))
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -46,7 +46,7 @@ class TestContract(ReaderContract):
 def test_patients_are_groups_and_masks_are_those_beside(tmp_path: Path) -> None:
     dataset = open_dataset(write_patients(tmp_path))
     assert (dataset.layout, len(dataset), dataset.own_splits) == ("pairs", 12, ())
-    assert {record.group for record in dataset} == {f"TCGA_CS_494{number}_19960909" for number in range(3)}
+    assert {record.group for record in dataset} == {f"TCGA_CS_494{number}" for number in range(3)}  # without the visit
     for record in dataset:
         index = int(record.image.stem.rsplit("_", 1)[1])
         assert read_mask(record).sum() == (4 + index) * 20
@@ -148,6 +148,46 @@ def test_a_split_without_any_mask_is_left_out(tmp_path: Path) -> None:
     assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [12, 0, 0]
     assert dataset.own_splits == ()
     assert sorted(issue.code for issue in dataset.issues) == ["left-out", "split-without-masks"]
+
+
+@pytest.mark.parametrize(
+    ("files", "mask"),
+    [
+        (("P_FLAIR", "P_seg", "P_FLAIR_bet", "P_FLAIR_bet_mask"), "P_seg.nii.gz"),
+        (("P_FLAIR", "P_brain_mask", "P_mask"), "P_mask.nii.gz"),
+        (("FLAIR", "brain_mask", "tumor"), "tumor.nii.gz"),
+        (("P_FLAIR", "P_FLAIR_mask", "P_seg"), "several masks fit it: P_FLAIR_mask.nii.gz, P_seg.nii.gz; keep one"),
+        (("FLAIR", "FLAIR_mask", "tumor"), "several masks fit it: FLAIR_mask.nii.gz, tumor.nii.gz; keep one"),
+        (("P_FLAIR", "P_mask", "P_seg"), "several masks fit it: P_mask.nii.gz, P_seg.nii.gz; keep one"),
+    ],
+)
+def test_a_mask_of_the_brain_is_not_taken_for_that_of_the_tumour(
+    tmp_path: Path, files: tuple[str, ...], mask: str
+) -> None:
+    image, tumour = volume()
+    for name in files:
+        is_mask = any(word in name for word in ("seg", "mask", "tumor"))
+        save(tmp_path / "P" / f"{name}.nii.gz", tumour if is_mask else image)
+    dataset = open_dataset(tmp_path, sequence=None if mask.startswith("several") else "FLAIR")
+    if mask.startswith("several"):
+        (error,) = dataset.errors
+        assert error.message.startswith(mask)
+    else:
+        assert dataset.errors == ()
+        assert {record.mask.name for record in dataset if record.mask is not None} == {mask}
+
+
+def test_volumes_without_a_mask_are_told(tmp_path: Path) -> None:
+    image, mask = volume()
+    for patient in ("P1", "P2", "P3"):
+        for name in ("flair", "t1"):
+            save(tmp_path / patient / f"{patient}_{name}.nii.gz", image)
+    save(tmp_path / "P1" / "P1_seg.nii.gz", mask)
+    save(tmp_path / "P3" / "Old_1998_Segm_of_P3.nii.gz", mask)
+    dataset = open_dataset(tmp_path, sequence="flair")
+    (told,) = [issue for issue in dataset.issues if issue.code == "volume-without-mask"]
+    assert told.level == "warning"
+    assert told.message.startswith("no mask lies beside 2 volumes (P2/P2_flair.nii.gz, P3/P3_flair.nii.gz)")
 
 
 def test_visits_whose_names_begin_alike_have_volumes_of_their_own(tmp_path: Path) -> None:
