@@ -85,12 +85,10 @@ _BRISC_WORDS = {
 }
 
 _OF_WHAT = r"(?:tumou?rs?|lesions?|rois?)"
-_AFFIX = (
-    rf"(?:(?:{_OF_WHAT}[_\-. ]?)?"
-    r"(?:masks?|msk|segm?s?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
-    rf"|{_OF_WHAT})"
-)
+_IS_MASK = r"(?:masks?|msk|segm?s?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
+_AFFIX = rf"(?:(?:{_OF_WHAT}[_\-. ]?)?{_IS_MASK}|{_OF_WHAT})"
 _MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
+_LAST_AFFIX = re.compile(rf"(.+)[_\-. ]+{_IS_MASK}", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
 _NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
 _SUFFIX = re.compile(r"\.(?:png|jpe?g|tiff?|gif|bmp|webp|npy)", re.IGNORECASE)
@@ -224,12 +222,22 @@ def pair_key(stem: str) -> tuple[str, bool]:
 def masks_among(stems: Iterable[str]) -> dict[str, str]:
     """Return which of the stems in one folder are those of masks, each with what `pair_key` says that it shares.
 
-    A stem that another one names is an image's, though it may look like a mask's: `tumor_1` beside `tumor_1_mask`.
+    A stem that another one names is an image's, though it may look like a mask's: `tumor_1` beside `tumor_1_mask`, and
+    `x_tumor` beside `x_tumor_mask`, though this is the mask of `x` elsewhere.
     """
     keys = {stem: pair_key(stem) for stem in stems}
+    whole = {
+        stem: match[1]
+        for stem, (key, _) in keys.items()
+        if (match := _LAST_AFFIX.fullmatch(stem)) and match[1] in keys and match[1] != key
+    }
+    keys |= {stem: (image, True) for stem, image in whole.items()}
     named = {key for key, is_mask in keys.values() if is_mask}
+    images = set(whole.values())
     return {
-        stem: key for stem, (key, is_mask) in keys.items() if is_mask and (stem not in named or key in keys or not key)
+        stem: key
+        for stem, (key, is_mask) in keys.items()
+        if is_mask and stem not in images and (stem not in named or key in keys or not key)
     }
 
 

@@ -25,8 +25,18 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
-from bts_tune.data.layout.names import PLANES, SEQUENCES, examples, folded, split_words, strata_of, tells_strata
+from bts_tune.data.layout.names import (
+    PLANES,
+    SEQUENCES,
+    examples,
+    folded,
+    meaning,
+    split_words,
+    strata_of,
+    tells_strata,
+)
 from bts_tune.data.records import Dataset, Issue, SliceRecord
 from bts_tune.text import plural
 
@@ -159,6 +169,9 @@ class FolderMeanings:
         # `1_glioma` beside `2_meningioma` is a kind; of `glioma_1` beside `glioma_2` each is a patient.
         if not all(kinds[known[name]] == 1 and _has_number(name, alone=True) for name in numbered):
             known = {name: strata for name, strata in known.items() if name not in numbered}
+        # Of `T1` to `T9` no two are sequences.
+        alike = {_shape(name) for name in members.keys() - known.keys()}
+        known = {name: strata for name, strata in known.items() if not _has_digit(name) or _shape(name) not in alike}
         others = sorted(members.keys() - known.keys())
         if known and len(members) <= _MOST:  # what stands beside `no_tumor` is a kind too
             has_tumours = any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
@@ -301,12 +314,26 @@ def _strata_of_patient(folder: str) -> Strata:
     return (*strata_of(f"{folder}/0"), *(_KINDS[word] for word in words if word in _KINDS))
 
 
+def _shape(name: str) -> str:
+    """Return a name with one digit for each number."""
+    return re.sub(r"\d+", "0", name)
+
+
+def _has_digit(name: str) -> bool:
+    return any(map(str.isdigit, name))
+
+
 def _is_worded(name: str) -> bool:
-    return len(name) > 1 and not any(character.isdigit() for character in name)
+    return len(name) > 1 and not _has_digit(name)
 
 
 def _is_number(name: str) -> bool:
     return name.isdecimal() and len(name) <= 2
+
+
+def folders_of_name(name: str) -> Folders:
+    """Return the folders of a slice's name that say more than a split, images or masks."""
+    return tuple(part for part in PurePosixPath(name).parent.parts if meaning(part) is None)
 
 
 def folders_between(folders: Iterable[str]) -> Folders:

@@ -30,6 +30,7 @@ from bts_tune.data.layout.annotation_files import (
 )
 from bts_tune.data.layout.file_names import FileNames, plain
 from bts_tune.data.layout.names import examples
+from bts_tune.data.layout.patients import folders_of_name
 from bts_tune.data.layout.split_folders import (
     require_training,
     split_folders,
@@ -41,6 +42,7 @@ from bts_tune.data.readers._outlines import RunsByRow, ScaledOutlines
 from bts_tune.data.readers._polygons import crosses_itself
 from bts_tune.data.readers._segmentations import BrokenError, Strict, explain, segmentation_of, without_fraction
 from bts_tune.data.readers.base import Reader, ReaderOptions
+from bts_tune.data.readers.folders import with_lone_groups, with_patients
 from bts_tune.data.records import MAX_PIXELS, SPLITS, Annotation, Dataset, Issue, Level, SliceRecord
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
@@ -159,11 +161,12 @@ class CocoReader(Reader):
                     reported.add(name)
                     message = f"not listed in {files[split].relative_to(root).as_posix()}, hence not used."
                     issues.append(Issue("warning", "unlisted-file", name, None, message))
+        within = {one.name: folders_of_name(one.name) for members in records.values() for one in members}
         return Dataset(
             root=root,
             layout=self.name,
             categories=dict(sorted(categories.items())),
-            records=records,
+            records=with_lone_groups(with_patients(records, within, issues), issues),
             issues=tuple(issues),
             tumor_categories=chosen,
             annotation_counts=counts,

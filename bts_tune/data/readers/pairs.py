@@ -24,11 +24,10 @@ from bts_tune.data.layout.names import (
     is_mask_alone,
     mask_of,
     masks_among,
-    meaning,
     pair_key,
     split_words,
 )
-from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed
+from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed, folders_of_name
 from bts_tune.data.layout.split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
 from bts_tune.data.readers._nifti_slices import Case, slices_of
@@ -147,7 +146,7 @@ def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> di
 
 def _way(folder: Path, path: Path) -> Folders:
     """Return the folders between a split's folder and a file, without those that say no more than images or masks."""
-    return tuple(part for part in path.parent.relative_to(folder).parts if meaning(part) is None)
+    return folders_of_name(path.relative_to(folder).as_posix())
 
 
 def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:

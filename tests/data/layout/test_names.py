@@ -105,6 +105,10 @@ def test_what_an_image_and_its_mask_side_by_side_share(stem: str, expected: tupl
         (("x", "x_mask_1", "x_mask_2"), {"x_mask_1": "x", "x_mask_2": "x"}),
         (("tumor_1", "tumor_1_mask"), {"tumor_1_mask": "tumor_1"}),
         (("1", "tumor_1"), {"tumor_1": "1"}),
+        (("x_tumor", "x_tumor_mask"), {"x_tumor_mask": "x_tumor"}),
+        (("x", "x_mask", "x_tumor", "x_tumor_mask"), {"x_mask": "x", "x_tumor_mask": "x_tumor"}),
+        (("x", "x_tumor_mask"), {"x_tumor_mask": "x"}),
+        (("x", "x_seg", "x_seg_mask"), {"x_seg": "x", "x_seg_mask": "x_seg"}),
         (("tumor_1", "tumor_2"), {"tumor_1": "1", "tumor_2": "2"}),
     ],
 )

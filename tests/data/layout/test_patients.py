@@ -80,6 +80,7 @@ def test_guessed_kinds_are_said_with_how_to_say_otherwise(members: list[Placed],
         placed(*(f"P{number:02}" for number in range(3)), splits=("train", "valid")),
         placed("TCGA_CS_4941", "TCGA_CS_4942"),
         placed(*(str(number) for number in range(1, 12)), stem="{index}"),
+        placed(*(f"T{number}" for number in range(1, 10))),
         placed("Anna", "Ben", "Carla", "Dora", "Emil", "Fritz", "Gerd"),
     ],
 )

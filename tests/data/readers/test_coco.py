@@ -54,6 +54,20 @@ class TestCoco(ReaderContract):
         return write_coco(tmp_path / "dataset", annotations=[annotation(1, 0, None)])
 
 
+def test_folders_of_patients_in_the_names_are_groups(tmp_path: Path) -> None:
+    images = [
+        {"id": number, "file_name": f"images/P{number // 2}/{number % 2}.png", "width": WIDTH, "height": HEIGHT}
+        for number in range(8)
+    ]
+    for number, image in enumerate(images):
+        write_image(tmp_path / str(image["file_name"]), noise(HEIGHT, WIDTH, number))
+    annotations = [annotation(number, number, [rectangle(10, 5, 20, 15)]) for number in range(8)]
+    write_json(tmp_path, coco_content(images, annotations))
+    dataset = open_dataset(tmp_path)
+    assert dataset.errors == ()
+    assert [record.group for record in dataset] == ["P0", "P0", "P1", "P1", "P2", "P2", "P3", "P3"]
+
+
 KNOWN = {0: "Tumor", 1: "0", 2: "1", 3: "oedema", 4: "oedema"}
 
 
