@@ -24,7 +24,7 @@ from bts_tune.data.unsafe_names import without_unsafe_names
 from bts_tune.data.unused_tables import with_unused_tables
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import quoted
+from bts_tune.text import plural, quoted
 
 _DEPTH, _FOLDERS = 3, 100
 """How deep, and in how many folders of a level, a dataset is looked for below a folder that is none."""
@@ -80,6 +80,7 @@ def open_dataset(
                     )
             dataset = _read(chosen, root, options)
             _require_own_names(dataset)
+            _refuse_a_copy_within(dataset)
             dataset = with_alike_patients_told(with_unused_tables(with_left_out_files(dataset)))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}.") from None
@@ -145,6 +146,24 @@ def _require_own_names(dataset: Dataset) -> None:
         raise DataError(
             f"{dataset.root}: the reader {dataset.layout!r} gives {counts[several[0]]} slices the name "
             f"{quoted(several[0])}; each slice needs a name of its own."
+        )
+
+
+def _refuse_a_copy_within(dataset: Dataset) -> None:
+    """Refuse a folder that holds its dataset a second time, a folder deeper, as Kaggle's archive of the LGG set does.
+
+    Raises:
+        DataError: it does.
+    """
+    images = {record.name: record.image for members in dataset.records.values() for record in members}
+    again = {name: within for name in images if (within := name.partition("/")[2]) in images}
+    if not again or 2 * len(again) != len(images):
+        return
+    if all(images[name].stat().st_size == images[within].stat().st_size for name, within in again.items()):
+        name, within = next(iter(again.items()))
+        raise DataError(
+            f"{dataset.root}: holds the same {plural(len(again), 'slice')} twice, such as {within} and {name}; name "
+            f"the folder of one copy: {dataset.root / name.partition('/')[0]}."
         )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,15 @@ def test_volumes_without_a_mask_are_told(tmp_path: Path) -> None:
     (told,) = [issue for issue in dataset.issues if issue.code == "volume-without-mask"]
     assert told.level == "warning"
     assert told.message.startswith("no mask lies beside 2 volumes (P2/P2_flair.nii.gz, P3/P3_flair.nii.gz)")
+
+
+def test_a_dataset_that_its_folder_holds_twice_is_refused(tmp_path: Path) -> None:
+    """As Kaggle's archive of the LGG set is unpacked."""
+    write_patients(tmp_path / "kaggle_3m")
+    shutil.copytree(tmp_path / "kaggle_3m", tmp_path / "lgg-mri-segmentation" / "kaggle_3m")
+    with pytest.raises(DataError, match=r"holds the same \d+ slices twice.*: .*/lgg-mri-segmentation\."):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path / "lgg-mri-segmentation").errors == ()
 
 
 def test_visits_whose_names_begin_alike_have_volumes_of_their_own(tmp_path: Path) -> None:
