@@ -52,6 +52,10 @@ class VocReader(Reader):
         if "train" not in lists:
             pairs = pair(root, "train", _of_same_names(images, _stems_in(masks)), Place(masks))
             records["train"], issues = tuple(pairs.records), pairs.issues
+            for path in (path for paths in lists.values() for path in paths):
+                name = path.relative_to(root).as_posix()
+                message = "is not used, as there is no list of the training split, train.txt, beside it."
+                issues.append(Issue("warning", "unused-list", name, None, message))
         else:
             taken: dict[str, str] = {}
             known = _stems_in(images)
@@ -108,7 +112,10 @@ def _of_same_names(folder: Path, stems: frozenset[str]) -> Place:
 
 
 def _lists(root: Path) -> dict[str, list[Path]]:
-    """Return the lists of each split, several where each is of a class; `trainval.txt` is of two and is passed over."""
+    """Return the lists of each split, several where each is of a class.
+
+    `trainval.txt` is of two splits and is passed over, unless it is what there is beside the list of the test split.
+    """
     for place in _LISTS:
         folder = _below(root, *place)
         files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
@@ -118,6 +125,9 @@ def _lists(root: Path) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = defaultdict(list)
         for path, split in (plain or lists).items():
             found[split].append(path)
+        both = [path for path in files if path.stem.casefold() == "trainval"]
+        if found and both and not found.keys() & {"train", "valid"}:
+            found["train"] = both
         if found:
             return dict(found)
     return {}

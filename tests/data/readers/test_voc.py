@@ -62,6 +62,18 @@ def test_lists_are_the_splits_and_what_none_names_is_left_out(tmp_path: Path) ->
     assert read_mask(dataset.records["train"][0], rule).sum() == 36
 
 
+def test_trainval_is_the_training_split_beside_the_list_of_the_test_split_alone(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path, trainval="0123", test="45"))
+    assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 0, 2]
+
+
+def test_a_list_that_is_not_used_is_told(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path, test="45"))
+    assert len(dataset.records["train"]) == 6
+    (told,) = [issue for issue in dataset.issues if issue.code == "unused-list"]
+    assert told.file == "ImageSets/Segmentation/test.txt"
+
+
 def test_without_lists_a_split_is_made_of_what_has_a_mask(tmp_path: Path) -> None:
     root = write_voc(tmp_path)
     for _ in range(2):
