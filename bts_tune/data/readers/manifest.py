@@ -99,10 +99,9 @@ class ManifestReader(Reader):
         files = image_files(root, recursive=True)
         issues: list[Issue] = []
         rows = _with_splits(rows, issues)
-        images, masks = (
-            _files(root, files, [(row, row.image if kind == "image" else row.mask) for row in rows], kind, issues)
-            for kind in ("image", "mask")
-        )
+        images = _files(root, files, [(row, row.image) for row in rows], "image", issues)
+        others = [path for path in files if path.relative_to(root).as_posix() not in images]
+        masks = _files(root, others, [(row, row.mask) for row in rows], "mask", issues)
         records: dict[str, list[SliceRecord]] = defaultdict(list)
         seen: dict[str, _Row] = {}
         for row, image, mask in zip(rows, images, masks, strict=True):
@@ -188,10 +187,14 @@ def _titles(path: Path, *, outside: bool = False) -> list[str]:
 
 def _plain_titles(table: Table) -> list[str]:
     plain_titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
-    # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
-    place = _column(plain_titles, "mask")
-    cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place is not None and place < len(row)]
-    if place is not None and plain_titles[place] in _PERHAPS_MASKS and not any(map(_is_file_name, cells)):
+    # A column `label` may hold the kind of tumour, and `mask` beside `mask_path` whether there is any: the column of
+    # masks is the one whose cells are names of files.
+    while (place := _column(plain_titles, "mask")) is not None:
+        cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place < len(row)]
+        others = [title for title in plain_titles if title != plain_titles[place]]
+        is_sure = plain_titles[place] not in _PERHAPS_MASKS and _column(others, "mask") is None
+        if is_sure or any(map(_is_file_name, cells)):
+            break
         plain_titles[place] = f"{plain_titles[place]} of a kind"
     return plain_titles
 
