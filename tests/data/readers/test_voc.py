@@ -70,6 +70,30 @@ def test_without_lists_a_split_is_made_of_what_has_a_mask(tmp_path: Path) -> Non
         shutil.rmtree(root / "ImageSets", ignore_errors=True)
 
 
+@pytest.mark.parametrize(
+    ("lists", "sizes"),
+    [
+        ({"trainval": "0123", "test": "45"}, {"train": 4, "valid": 0, "test": 2}),
+        ({"train_val": "01234", "val": "4", "test": "5"}, {"train": 4, "valid": 1, "test": 1}),
+        ({"glioma_trainval": "01", "tumor_trainval": "23", "glioma_test": "45"}, {"train": 4, "valid": 0, "test": 2}),
+    ],
+)
+def test_training_and_validation_in_one_list_are_the_training_split(
+    tmp_path: Path, lists: dict[str, str], sizes: dict[str, int]
+) -> None:
+    dataset = open_dataset(write_voc(tmp_path, **lists))
+    assert {split: len(members) for split, members in dataset.records.items()} == sizes
+    assert "test" in (dataset.own_splits or dataset.records)
+    assert not dataset.errors
+
+
+def test_lists_without_training_images_are_named_as_unused(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path, val="4", test="5"))
+    (warning,) = (issue for issue in dataset.issues if issue.code == "unused-splits")
+    assert "test.txt, ImageSets/Segmentation/val.txt are not used" in warning.message
+    assert len(dataset.records["train"]) == 6
+
+
 def test_a_stem_in_two_lists_and_one_without_a_file_are_errors(tmp_path: Path) -> None:
     issues = open_dataset(write_voc(tmp_path, train="0129", val="23")).errors
     assert [(issue.code, issue.file) for issue in issues] == [
