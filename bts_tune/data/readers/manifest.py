@@ -130,14 +130,15 @@ class ManifestReader(Reader):
     def hint(self, root: Path) -> str | None:
         """Tell of a table without paths of masks."""
         for path in _csv_files(root):
-            titles = _titles(path)
+            table = _table_in(path)
+            titles = _plain_titles(table)
             rle = [title for title in titles if title in _RUN_LENGTHS]
             if rle:
                 return (
                     f"{path.name} holds run lengths (column {quoted(rle[0])}), which are not read; write each as a "
                     "mask file, into masks/ beside images/, or all as a COCO file."
                 )
-            if _column(titles, "image") is not None:
+            if "image" in columns_of(table):
                 return (
                     f"{path.name} has no column for masks, found are {', '.join(map(quoted, titles[:8]))}; a table "
                     "needs the columns image and mask, and may have patient and split."
@@ -147,8 +148,7 @@ class ManifestReader(Reader):
 
 def columns_of(table: Table) -> dict[str, int]:
     """Return where a table has its columns, those of `image`, `mask`, `patient` and `split` that are there."""
-    titles = _plain_titles(table)
-    places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
+    places = {wanted: _place(table, wanted) for wanted in _COLUMNS}
     return {wanted: place for wanted, place in places.items() if place is not None}
 
 
@@ -168,42 +168,43 @@ def _tables(root: Path, *, outside: bool = False) -> list[Path]:
         outside: whether a table behind a link that leads out is an error; else it is none.
     """
     return [
-        path
-        for path in _csv_files(root)
-        if all(_column(_titles(path, outside=outside), wanted) is not None for wanted in ("image", "mask"))
+        path for path in _csv_files(root) if columns_of(_table_in(path, outside=outside)).keys() >= {"image", "mask"}
     ]
 
 
-def _titles(path: Path, *, outside: bool = False) -> list[str]:
-    """Return the titles of a table, as they are compared; none where it is no table."""
+def _table_in(path: Path, *, outside: bool = False) -> Table:
+    """Return the table in a file; an empty one where it is none."""
     try:
-        return _plain_titles(read_table(path))
+        return read_table(path)
     except OutsideError:
         if outside:
             raise
-        return []
     except DataError:
-        return []
+        pass
+    return Table([], [], ",")
 
 
 def _plain_titles(table: Table) -> list[str]:
-    plain_titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
-    # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
-    place = _column(plain_titles, "mask")
-    cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place is not None and place < len(row)]
-    if place is not None and plain_titles[place] in _PERHAPS_MASKS and not any(map(_is_file_name, cells)):
-        plain_titles[place] = f"{plain_titles[place]} of a kind"
-    return plain_titles
+    """Return the titles of a table, as they are compared."""
+    return [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
 
 
-def _is_file_name(cell: str) -> bool:
-    return "/" in cell or "\\" in cell or cell.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _column(titles: Sequence[str], wanted: str) -> int | None:
+def _place(table: Table, wanted: str) -> int | None:
+    """Return where the column is; of several that may be it, the first whose cells are names of files."""
+    titles = _plain_titles(table)
     endings = _ENDINGS if wanted in ("image", "mask") else _ID_ENDINGS
     forms = (f"{word}{ending}" for word in _COLUMNS[wanted] for ending in endings)
-    return next((titles.index(title) for title in forms if title in titles), None)
+    places = [titles.index(title) for title in forms if title in titles]
+    if wanted in ("image", "mask"):
+        named = [place for place in places if _names_files(table, place)]
+        # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
+        places = named + [place for place in places if titles[place] not in _PERHAPS_MASKS]
+    return places[0] if places else None
+
+
+def _names_files(table: Table, place: int) -> bool:
+    cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place < len(row)]
+    return any("/" in cell or "\\" in cell or cell.lower().endswith(IMAGE_SUFFIXES) for cell in cells)
 
 
 def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:

@@ -175,6 +175,22 @@ def test_usual_titles(tmp_path: Path, titles: str) -> None:
     assert (dataset.issues, len(dataset), {record.group for record in dataset}) == ((), 8, {f"p{n}" for n in range(4)})
 
 
+@pytest.mark.parametrize(
+    ("titles", "cells"),
+    [
+        ("patient_id,image_path,mask_path,mask", "p,a/s{0}.png,b/drawn {0}.png,1"),
+        ("image,mask,image_file,label", "{0},0,a/s{0}.png,b/drawn {0}.png"),
+    ],
+)
+def test_of_several_columns_the_one_with_names_of_files_is_read(tmp_path: Path, titles: str, cells: str) -> None:
+    text = f"{titles}\n" + "".join(f"{cells.format(number)}\n" for number in range(8))
+    dataset = read(write_files(tmp_path), text)
+    assert dataset.issues == ()
+    assert [(one.name, one.mask) for one in dataset] == [
+        (f"a/s{n}.png", tmp_path / "b" / f"drawn {n}.png") for n in range(8)
+    ]
+
+
 def test_a_column_of_kinds_is_none_of_masks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no column for masks"):
         read(write_files(tmp_path), "image,label\na/s0.png,glioma\na/s1.png,meningioma\n")
