@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,19 +99,20 @@ class ManifestReader(Reader):
         files = image_files(root, recursive=True)
         issues: list[Issue] = []
         rows = _with_splits(rows, issues)
-        images, masks = (
-            _files(root, files, [(row, row.image if kind == "image" else row.mask) for row in rows], kind, issues)
-            for kind in ("image", "mask")
-        )
+        # Beside a missing file of one kind there often is one of its name of the other kind.
+        others = {root / _relative(row.mask) for row in rows if row.mask and row.mask != row.image}
+        images = _files(root, files, others, [(row, row.image) for row in rows], "image", issues)
+        others = {root / image for image in images if image is not None}
+        masks = _files(root, files, others, [(row, row.mask) for row in rows], "mask", issues)
         records: dict[str, list[SliceRecord]] = defaultdict(list)
         seen: dict[str, _Row] = {}
         for row, image, mask in zip(rows, images, masks, strict=True):
             if image is None or mask is None:
                 continue
             if image in seen:
-                message = (
-                    f"{row.table}, line {row.line}: lists it again after line {seen[image].line}; once is allowed."
-                )
+                first = seen[image]
+                before = f"line {first.line}" if first.table == row.table else f"{first.table}, line {first.line}"
+                message = f"{row.table}, line {row.line}: lists it again after {before}; once is allowed."
                 issues.append(Issue("error", "duplicate-entry", image, None, message))
                 continue
             seen[image] = row
@@ -250,10 +251,25 @@ def _with_splits(rows: Sequence[_Row], issues: list[Issue]) -> list[_Row]:
 
 
 def _files(
-    root: Path, files: Sequence[Path], written: Sequence[tuple[_Row, str]], kind: str, issues: list[Issue]
+    root: Path,
+    files: Sequence[Path],
+    others: Set[Path],
+    written: Sequence[tuple[_Row, str]],
+    kind: str,
+    issues: list[Issue],
 ) -> list[str | None]:
-    """Return the file of each row, relative to the root; None, and an issue, where there is none."""
-    names = FileNames(root, root, [root], files)
+    """Return the file of each row, relative to the root; None, and an issue, where there is none.
+
+    Args:
+        root: the dataset's folder.
+        files: the image files in it.
+        others: those of the other kind, which no name is taken for that only nearly fits.
+        written: each row, and what it names.
+        kind: `image` or `mask`.
+        issues: what is missing is added to them.
+    """
+    left = [path for path in files if path not in others]
+    names = FileNames(root, root, [root], left)
     entries = [(text, _relative(text)) for _, text in written if text]
     nearly = names.resolve(entries)
     found: list[str | None] = []
@@ -271,7 +287,9 @@ def _files(
         row, text = missing[0]
         listed = examples([other or f"none in line {one.line}" for one, other in missing])
         message = f"{len(missing)} of its {len(written)} rows name no {kind} that is there ({listed})"
-        message += names.cause([_relative(other) for _, other in missing if other], {one for one in found if one})
+        absent = [_relative(other) for _, other in missing if other]
+        if absent and (left or not files):
+            message += names.cause(absent, {one for one in found if one})
         if kind == "mask":
             message += "; a slice without a tumour needs an all-zero mask"
         issues.append(Issue("error", f"missing-{kind}", row.table, None, f"{message}."))
