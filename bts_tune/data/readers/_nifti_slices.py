@@ -23,10 +23,11 @@ from bts_tune.data.prepared.arrays import narrowed
 from bts_tune.data.readers.base import ReaderOptions
 from bts_tune.data.records import Issue, PixelSource, SliceRecord
 from bts_tune.data.unsafe_names import inside
-from bts_tune.data.volumes.nifti import has_affine, read_header, read_nifti, volume_stem
-from bts_tune.data.volumes.volume import Volume, chosen_slices, cut, filled_slices, pixel_spacing
+from bts_tune.data.volumes.nifti import Header, has_affine, read_header, read_nifti, volume_stem
+from bts_tune.data.volumes.volume import Volume, chosen_slices, cut, filled_slices, on_same_voxels, pixel_spacing
 from bts_tune.errors import DataError
 
+_ROUNDED = 1e-2
 _HELD, _HELD_CHANNELS = 4, 8
 _loading = threading.Lock()
 
@@ -150,11 +151,11 @@ def _slices(name: str, case: Case, options: ReaderOptions, ignored: Sequence[flo
     if image.shape != mask.values.shape:
         sizes = [" x ".join(map(str, shape)) for shape in (mask.values.shape, image.shape)]
         raise DataError(f"{case.image}: its mask {case.mask.name} has {sizes[0]} voxels, the image {sizes[1]}.")
-    if not np.allclose(image.affine, mask.affine, atol=1e-2):
+    if not _on_same_voxels(image, mask.affine):
         raise DataError(f"{case.image}: its mask {case.mask.name} lies elsewhere in space; {_cure(case.mask)}.")
     for path in case.further:
         other = read_header(path)
-        if other.shape != image.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
+        if other.shape != image.shape or not _on_same_voxels(image, other.affine):
             raise DataError(
                 f"{case.image}: does not lie on the voxels of {path.name} (another shape or affine); resample one of "
                 "them."
@@ -175,6 +176,12 @@ def _slices(name: str, case: Case, options: ReaderOptions, ignored: Sequence[flo
         )
         for index in chosen_slices(filled, options.empty_slices)
     ]
+
+
+def _on_same_voxels(image: Header, affine: np.ndarray) -> bool:
+    # Sides that are rounded to two decimals add up to more than a quarter of a voxel in a large volume.
+    rounded = np.allclose(affine, image.affine, atol=_ROUNDED)
+    return rounded or on_same_voxels(image.affine, affine, image.shape)
 
 
 def _cure(mask: Path) -> str:

@@ -31,11 +31,14 @@ from bts_tune.data.unsafe_names import inside
 from bts_tune.data.volumes.dicom_files import DICOM_SUFFIXES, Header, is_dicom, read_header
 from bts_tune.data.volumes.dicom_masks import labels_of
 from bts_tune.data.volumes.dicom_series import content_digest, stacked, volume_of
-from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, volume_stem
+from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, read_nifti, volume_stem
 from bts_tune.data.volumes.volume import chosen_slices, cut, filled_slices, nearest_turn, pixel_spacing
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import plural
+
+_FEW_LABELS = 20
+"""Distinct values of a mask, with the background's 0."""
 
 _DEPTH = 6
 """Folders below the dataset's in which files are looked for to recognise it: patient, study, series and some more."""
@@ -262,7 +265,9 @@ def _masks_of(root: Path, members: Sequence[Header], segmentations: Sequence[Pat
             found.append(path)
     if alone and folder != root:
         for path in sorted(path for path in folder.parent.iterdir() if path.name.lower().endswith(NIFTI_SUFFIXES)):
-            if folder.name in (volume_stem(path), mask_of(volume_stem(path))):
+            stem = volume_stem(path)
+            # What is called like the series alone is a copy of it, as dcm2niix writes one, or its mask.
+            if mask_of(stem) == folder.name or (stem == folder.name and _may_be_mask(root, path)):
                 found.append(path)
     beside = _images_of(members)
     several = next((of for of in beside if len(of) > 1), None)
@@ -282,6 +287,21 @@ def _masks_of(root: Path, members: Sequence[Header], segmentations: Sequence[Pat
         if path.is_symlink() and leads_out(root, path):
             raise DataError(f"{first}: its mask {path.name} is a link that leads out of the dataset's folder.")
     return tuple(images or found)
+
+
+def _may_be_mask(root: Path, path: Path) -> bool:
+    """Return whether a volume holds few labels and mostly background; so may one that cannot be read."""
+    if path.is_symlink() and leads_out(root, path):
+        return True
+    try:
+        values = read_nifti(path)[0].values
+    except DataError:
+        return True
+    drawn = values[values != 0]
+    if drawn.size > values.size / 2:
+        return False
+    labels = np.unique(drawn)
+    return labels.size < _FEW_LABELS and bool((labels == np.round(labels)).all())
 
 
 def _images_of(members: Sequence[Header]) -> list[list[Path]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,18 +99,20 @@ class ManifestReader(Reader):
         files = image_files(root, recursive=True)
         issues: list[Issue] = []
         rows = _with_splits(rows, issues)
-        images = _files(root, files, [(row, row.image) for row in rows], "image", issues)
-        others = [path for path in files if path.relative_to(root).as_posix() not in images]
-        masks = _files(root, others, [(row, row.mask) for row in rows], "mask", issues)
+        # Beside a missing file of one kind there often is one of its name of the other kind.
+        others = {root / _relative(row.mask) for row in rows if row.mask and row.mask != row.image}
+        images = _files(root, files, others, [(row, row.image) for row in rows], "image", issues)
+        others = {root / image for image in images if image is not None}
+        masks = _files(root, files, others, [(row, row.mask) for row in rows], "mask", issues)
         records: dict[str, list[SliceRecord]] = defaultdict(list)
         seen: dict[str, _Row] = {}
         for row, image, mask in zip(rows, images, masks, strict=True):
             if image is None or mask is None:
                 continue
             if image in seen:
-                message = (
-                    f"{row.table}, line {row.line}: lists it again after line {seen[image].line}; once is allowed."
-                )
+                first = seen[image]
+                before = f"line {first.line}" if first.table == row.table else f"{first.table}, line {first.line}"
+                message = f"{row.table}, line {row.line}: lists it again after {before}; once is allowed."
                 issues.append(Issue("error", "duplicate-entry", image, None, message))
                 continue
             seen[image] = row
@@ -129,14 +131,15 @@ class ManifestReader(Reader):
     def hint(self, root: Path) -> str | None:
         """Tell of a table without paths of masks."""
         for path in _csv_files(root):
-            titles = _titles(path)
+            table = _table_in(path)
+            titles = _plain_titles(table)
             rle = [title for title in titles if title in _RUN_LENGTHS]
             if rle:
                 return (
                     f"{path.name} holds run lengths (column {quoted(rle[0])}), which are not read; write each as a "
                     "mask file, into masks/ beside images/, or all as a COCO file."
                 )
-            if _column(titles, "image") is not None:
+            if "image" in columns_of(table):
                 return (
                     f"{path.name} has no column for masks, found are {', '.join(map(quoted, titles[:8]))}; a table "
                     "needs the columns image and mask, and may have patient and split."
@@ -146,8 +149,7 @@ class ManifestReader(Reader):
 
 def columns_of(table: Table) -> dict[str, int]:
     """Return where a table has its columns, those of `image`, `mask`, `patient` and `split` that are there."""
-    titles = _plain_titles(table)
-    places = {wanted: _column(titles, wanted) for wanted in _COLUMNS}
+    places = {wanted: _place(table, wanted) for wanted in _COLUMNS}
     return {wanted: place for wanted, place in places.items() if place is not None}
 
 
@@ -167,46 +169,43 @@ def _tables(root: Path, *, outside: bool = False) -> list[Path]:
         outside: whether a table behind a link that leads out is an error; else it is none.
     """
     return [
-        path
-        for path in _csv_files(root)
-        if all(_column(_titles(path, outside=outside), wanted) is not None for wanted in ("image", "mask"))
+        path for path in _csv_files(root) if columns_of(_table_in(path, outside=outside)).keys() >= {"image", "mask"}
     ]
 
 
-def _titles(path: Path, *, outside: bool = False) -> list[str]:
-    """Return the titles of a table, as they are compared; none where it is no table."""
+def _table_in(path: Path, *, outside: bool = False) -> Table:
+    """Return the table in a file; an empty one where it is none."""
     try:
-        return _plain_titles(read_table(path))
+        return read_table(path)
     except OutsideError:
         if outside:
             raise
-        return []
     except DataError:
-        return []
+        pass
+    return Table([], [], ",")
 
 
 def _plain_titles(table: Table) -> list[str]:
-    plain_titles = [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
-    # A column `label` may hold the kind of tumour, and `mask` beside `mask_path` whether there is any: the column of
-    # masks is the one whose cells are names of files.
-    while (place := _column(plain_titles, "mask")) is not None:
-        cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place < len(row)]
-        others = [title for title in plain_titles if title != plain_titles[place]]
-        is_sure = plain_titles[place] not in _PERHAPS_MASKS and _column(others, "mask") is None
-        if is_sure or any(map(_is_file_name, cells)):
-            break
-        plain_titles[place] = f"{plain_titles[place]} of a kind"
-    return plain_titles
+    """Return the titles of a table, as they are compared."""
+    return [title.casefold().replace(" ", "_").replace("-", "_") for title in table.titles]
 
 
-def _is_file_name(cell: str) -> bool:
-    return "/" in cell or "\\" in cell or cell.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _column(titles: Sequence[str], wanted: str) -> int | None:
+def _place(table: Table, wanted: str) -> int | None:
+    """Return where the column is; of several that may be it, the first whose cells are names of files."""
+    titles = _plain_titles(table)
     endings = _ENDINGS if wanted in ("image", "mask") else _ID_ENDINGS
     forms = (f"{word}{ending}" for word in _COLUMNS[wanted] for ending in endings)
-    return next((titles.index(title) for title in forms if title in titles), None)
+    places = [titles.index(title) for title in forms if title in titles]
+    if wanted in ("image", "mask"):
+        named = [place for place in places if _names_files(table, place)]
+        # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
+        places = named + [place for place in places if titles[place] not in _PERHAPS_MASKS]
+    return places[0] if places else None
+
+
+def _names_files(table: Table, place: int) -> bool:
+    cells = [row[place].strip() for row in table.rows[:_LOOKED_AT] if place < len(row)]
+    return any("/" in cell or "\\" in cell or cell.lower().endswith(IMAGE_SUFFIXES) for cell in cells)
 
 
 def _rows(root: Path, path: Path, *, several: bool) -> list[_Row]:
@@ -252,10 +251,25 @@ def _with_splits(rows: Sequence[_Row], issues: list[Issue]) -> list[_Row]:
 
 
 def _files(
-    root: Path, files: Sequence[Path], written: Sequence[tuple[_Row, str]], kind: str, issues: list[Issue]
+    root: Path,
+    files: Sequence[Path],
+    others: Set[Path],
+    written: Sequence[tuple[_Row, str]],
+    kind: str,
+    issues: list[Issue],
 ) -> list[str | None]:
-    """Return the file of each row, relative to the root; None, and an issue, where there is none."""
-    names = FileNames(root, root, [root], files)
+    """Return the file of each row, relative to the root; None, and an issue, where there is none.
+
+    Args:
+        root: the dataset's folder.
+        files: the image files in it.
+        others: those of the other kind, which no name is taken for that only nearly fits.
+        written: each row, and what it names.
+        kind: `image` or `mask`.
+        issues: what is missing is added to them.
+    """
+    left = [path for path in files if path not in others]
+    names = FileNames(root, root, [root], left)
     entries = [(text, _relative(text)) for _, text in written if text]
     nearly = names.resolve(entries)
     found: list[str | None] = []
@@ -273,7 +287,9 @@ def _files(
         row, text = missing[0]
         listed = examples([other or f"none in line {one.line}" for one, other in missing])
         message = f"{len(missing)} of its {len(written)} rows name no {kind} that is there ({listed})"
-        message += names.cause([_relative(other) for _, other in missing if other], {one for one in found if one})
+        absent = [_relative(other) for _, other in missing if other]
+        if absent and (left or not files):
+            message += names.cause(absent, {one for one in found if one})
         if kind == "mask":
             message += "; a slice without a tumour needs an all-zero mask"
         issues.append(Issue("error", f"missing-{kind}", row.table, None, f"{message}."))

@@ -85,9 +85,14 @@ def _read(
 ) -> tuple[SliceRecord, ...]:
     masks = {_stem(path): path for path in image_files(root / labels, more=NIFTI_SUFFIXES)}
     of_case: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path in image_files(root / images, more=NIFTI_SUFFIXES):
-        # The name of a case itself may end in a number of four digits.
-        match = None if _stem(path) in masks else _CHANNEL.fullmatch(_stem(path))
+    files = image_files(root / images, more=NIFTI_SUFFIXES)
+    matches = {path: None if _stem(path) in masks else _CHANNEL.fullmatch(_stem(path)) for path in files}
+    # The name of a case itself may end in a number of four digits, as those tell that have a label.
+    numbered = all(_stem(path) not in masks for path in files) or any(
+        match is not None and match[1] in masks for match in matches.values()
+    )
+    for path in files:
+        match = matches[path] if numbered else None
         case, number = (match[1], int(match[2])) if match else (_stem(path), 0)
         of_case[case][number] = path
     together = _volumes_of_a_file(root, of_case)

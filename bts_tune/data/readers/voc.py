@@ -1,17 +1,19 @@
 """Pascal VOC: `JPEGImages/`, `SegmentationClass/`, and lists of stems in `ImageSets/Segmentation/`.
 
 The lists `train.txt`, `val.txt` and `test.txt` are the splits, also in `ImageSets/Main/` or `ImageSets/` itself;
-those of classes (`glioma_train.txt`) are united where there are no others. Without a list of training images there are
-none, and the slices are split later. Images that no list names are left out, as VOC has more of them than masks.
+those of classes (`glioma_train.txt`) are united where there are no others. Without `train.txt`, the training images
+are those of `trainval.txt` that `val.txt` does not name. Without either there are no splits, and the slices are split
+later. Images that no list names are left out, as VOC has more of them than masks.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from bts_tune.data.files import read_file
-from bts_tune.data.layout.names import bare, folded, split_in, split_words
+from bts_tune.data.layout.names import bare, examples, folded, split_in, split_words
 from bts_tune.data.layout.patients import folders_between
 from bts_tune.data.layout.split_folders import Place, subfolders
 from bts_tune.data.readers._pairing import pair
@@ -23,6 +25,7 @@ from bts_tune.registry import READERS
 from bts_tune.text import quoted
 
 _IMAGES, _MASKS = "jpegimages", "segmentationclass"
+_BOTH = "trainval"
 _LISTS = (("imagesets", "segmentation"), ("imagesets", "main"), ("imagesets",))
 
 
@@ -52,16 +55,21 @@ class VocReader(Reader):
         if "train" not in lists:
             pairs = pair(root, "train", _of_same_names(images, _stems_in(masks)), Place(masks))
             records["train"], issues = tuple(pairs.records), pairs.issues
-            for path in (path for paths in lists.values() for path in paths):
-                name = path.relative_to(root).as_posix()
-                message = "is not used, as there is no list of the training split, train.txt, beside it."
-                issues.append(Issue("warning", "unused-list", name, None, message))
+            if lists:
+                unused = sorted(path.relative_to(root).as_posix() for paths in lists.values() for path in paths)
+                message = (
+                    f"the lists of splits {examples(unused)} are not used, as none lists the training images; add "
+                    "train.txt or trainval.txt."
+                )
+                issues.append(Issue("warning", "unused-splits", unused[0], None, message))
         else:
             taken: dict[str, str] = {}
             known = _stems_in(images)
             for split in (one for one in SPLITS if one in lists):
                 name = lists[split][0].relative_to(root).as_posix()
-                stems = frozenset[str]().union(*(_stems(path, known) for path in lists[split]))
+                stems = _listed(lists[split], known)
+                if split == "train" and _is_of_both(lists[split][0]):
+                    stems -= _listed(lists.get("valid", []), known)
                 for stem in sorted(stems & taken.keys()):
                     message = f"lists {quoted(stem)}, which {taken[stem]} lists too; a slice has one split."
                     issues.append(Issue("error", "several-splits", name, None, message))
@@ -112,25 +120,40 @@ def _of_same_names(folder: Path, stems: frozenset[str]) -> Place:
 
 
 def _lists(root: Path) -> dict[str, list[Path]]:
-    """Return the lists of each split, several where each is of a class.
+    """Return the lists of each split, several where each is of a class; of training `trainval.txt` for want of others.
 
-    `trainval.txt` is of two splits and is passed over, unless it is what there is beside the list of the test split.
+    Those of the first folder that has a list of training images, else of the first that has any.
     """
-    for place in _LISTS:
-        folder = _below(root, *place)
-        files = [] if folder is None else sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
-        # Other words than the split's are those of a class, as in `tumor_train.txt`.
-        lists = {path: split for path in files if (split := split_in(path.stem)) is not None}
-        plain = {path: split for path, split in lists.items() if len(split_words(path.stem)) == 1}
-        found: dict[str, list[Path]] = defaultdict(list)
-        for path, split in (plain or lists).items():
-            found[split].append(path)
-        both = [path for path in files if path.stem.casefold() == "trainval"]
-        if found and both and not found.keys() & {"train", "valid"}:
-            found["train"] = both
-        if found:
-            return dict(found)
-    return {}
+    folders = [folder for place in _LISTS if (folder := _below(root, *place)) is not None]
+    found = [lists for folder in folders if (lists := _lists_in(folder))]
+    with_training = [lists for lists in found if not _is_of_both(lists.get("train", [Path(_BOTH)])[0])]
+    with_both = [lists for lists in found if "train" in lists]
+    return next(iter((*with_training, *with_both, *found)), {})
+
+
+def _lists_in(folder: Path) -> dict[str, list[Path]]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    splits = {path: split for path in files if (split := split_in(path.stem)) is not None}
+    splits = splits if "train" in splits.values() else splits | {path: "train" for path in files if _is_of_both(path)}
+    # Other words than the split's are those of a class, as in `tumor_train.txt`.
+    plain = {path: split for path, split in splits.items() if _word(path) == _BOTH or len(split_words(path.stem)) == 1}
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path, split in (plain or splits).items():
+        found[split].append(path)
+    return dict(found)
+
+
+def _is_of_both(path: Path) -> bool:
+    """Return whether a list is of the images for training and for validation, as `trainval.txt` is."""
+    return _word(path).endswith(_BOTH)
+
+
+def _word(path: Path) -> str:
+    return "".join(split_words(path.stem))
+
+
+def _listed(paths: Sequence[Path], known: frozenset[str]) -> frozenset[str]:
+    return frozenset[str]().union(*(_stems(path, known) for path in paths))
 
 
 def _stems(path: Path, known: frozenset[str]) -> frozenset[str]:

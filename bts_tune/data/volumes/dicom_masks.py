@@ -16,7 +16,7 @@ from bts_tune.data.records import IMAGE_SUFFIXES
 from bts_tune.data.volumes.dicom_files import SAME, Header, read_header, stored_pixels
 from bts_tune.data.volumes.dicom_series import HELD, Series, read_series
 from bts_tune.data.volumes.nifti import is_nifti, read_nifti
-from bts_tune.data.volumes.volume import nearest_turn
+from bts_tune.data.volumes.volume import nearest_turn, on_same_voxels
 from bts_tune.errors import DataError
 from bts_tune.text import first_line
 from bts_tune.version import __version__
@@ -109,7 +109,8 @@ def _labels_of_nifti(series: Series, path: Path) -> np.ndarray:
     labels = turn.to_body(mask.values)
     shape = series.turn.to_body(np.empty(series.shape, dtype=bool)).shape
     affine = series.turn.affine(series.affine, series.shape)
-    if labels.shape != shape or not np.allclose(turn.affine(mask.affine, mask.values.shape), affine, atol=SAME):
+    own = turn.affine(mask.affine, mask.values.shape)
+    if labels.shape != shape or not (np.allclose(own, affine, atol=SAME) or on_same_voxels(affine, own, shape)):
         raise DataError(
             f"{path}: does not lie on the voxels of its series {series.headers[0].path.parent.name}/ (another shape or "
             "affine); resample it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 
@@ -16,6 +16,7 @@ MAX_VOXELS = 200_000_000
 """Largest volume; anything above is taken for a mistake or an attack."""
 
 _SAMPLED = 5_000_000
+_NEAR = 0.25
 _QUANTILES = (0.005, 0.995)
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -108,6 +109,19 @@ def slice_count(shape: tuple[int, ...], plane: str) -> int:
 def cut(values: np.ndarray, plane: str, index: int) -> np.ndarray:
     """Return a slice as it is looked at: the front, or the top of the head, is up."""
     return np.ascontiguousarray(np.rot90(np.take(values, index, axis=_AXES[plane])))
+
+
+def on_same_voxels(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bool:
+    """Return whether two volumes of one shape lie on the same voxels, as far as programs round their places.
+
+    Args:
+        affine: of one, [4, 4].
+        other: of the other one.
+        shape: of both; at its corners no voxel may be further away than a quarter of the shortest side of a voxel.
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in shape))])
+    away = np.linalg.norm((corners @ (other - affine).T)[:, :3], axis=1).max()
+    return bool(away <= _NEAR * np.linalg.norm(affine[:3, :3], axis=0).min())
 
 
 def paste(values: np.ndarray, plane: str, index: int, pixels: np.ndarray) -> None:

@@ -157,6 +157,15 @@ def test_all_sequences_are_channels(tmp_path: Path, layout: str) -> None:
     assert "does not lie on the voxels of" in error.message
 
 
+@pytest.mark.parametrize(("away", "errors"), [(0.02, 0), (0.2, 0), (0.3, 1)])
+def test_a_mask_whose_place_was_rounded_is_its_images(tmp_path: Path, away: float, errors: int) -> None:
+    root = write_volumes(tmp_path)
+    moved = OBLIQUE.copy()
+    moved[0, 3] += away
+    save(root / "masks" / "v1_seg.nii", volume(1)[1], moved)
+    assert len(open_dataset(root).errors) == errors
+
+
 @pytest.mark.parametrize(
     ("values", "affine", "sentence"),
     [

@@ -126,7 +126,7 @@ def test_segments_are_labels(tmp_path: Path) -> None:
     assert np.array_equal(record.source.mask(), mask[3][:, ::-1])
 
 
-@pytest.mark.parametrize("place", ["t1/mask.nii.gz", "t1_mask.nii"])
+@pytest.mark.parametrize("place", ["t1/mask.nii.gz", "t1_mask.nii", "t1.nii.gz"])
 def test_a_nifti_mask_beside_the_series(tmp_path: Path, place: str) -> None:
     image, mask = stack()
     files = write_series(tmp_path / "t1", image)
@@ -137,6 +137,20 @@ def test_a_nifti_mask_beside_the_series(tmp_path: Path, place: str) -> None:
     nibabel.save(nibabel.Nifti1Image(mask.transpose(2, 1, 0), moved), tmp_path / place)
     (error,) = open_dataset(tmp_path).errors
     assert "does not lie on the voxels of its series" in error.message
+
+
+def test_a_converted_copy_of_a_series_is_not_its_mask(tmp_path: Path) -> None:
+    image, mask = stack()
+    for name, description in (("t1", "T1"), ("t2", "T2")):
+        files = write_series(tmp_path / name, image, description=description)
+        copy = nibabel.Nifti1Image(image.astype(np.int16).transpose(2, 1, 0), read_series(files).affine)
+        nibabel.save(copy, tmp_path / f"{name}.nii.gz")
+        for path, pixels in zip(files, mask, strict=True) if name == "t1" else ():
+            write_image(path.with_name(f"{path.stem}_mask.png"), pixels * 255)
+    dataset = open_dataset(tmp_path, empty_slices=1)
+    expect(dataset, image, mask)
+    assert dataset.errors == ()
+    assert any("1 of 2 series without a segmentation left out: T2" in issue.message for issue in dataset.issues)
 
 
 def test_no_mask_is_taken_from_outside_of_the_dataset(tmp_path: Path) -> None:

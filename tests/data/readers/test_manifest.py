@@ -114,6 +114,34 @@ def test_what_is_missing_or_twice_is_told_once_with_its_number(tmp_path: Path) -
     assert "none in line 5" in told["missing-mask"]
 
 
+def test_a_row_without_a_mask_says_nothing_of_renamed_files(tmp_path: Path) -> None:
+    dataset = read(write_files(tmp_path), "image,mask\n" + row(0) + "a/s1.png,\na/s2.png,\n")
+    (error,) = dataset.errors
+    assert error.message == (
+        "2 of its 3 rows name no mask that is there (none in line 3, none in line 4); a slice without a tumour needs "
+        "an all-zero mask."
+    )
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_missing_file_is_none_of_the_other_kind(tmp_path: Path, kind: str) -> None:
+    for folder in ("a", "b"):
+        for number in range(3):
+            write_image(tmp_path / folder / f"{number}.png", noise(seed=number))
+    (tmp_path / ("a" if kind == "image" else "b") / "1.png").unlink()
+    dataset = read(tmp_path, "image,mask\n" + "".join(f"a/{n}.png,b/{n}.png\n" for n in range(3)))
+    (error,) = dataset.errors
+    assert (error.code, len(dataset)) == (f"missing-{kind}", 2)
+    assert "entr" not in error.message
+
+
+def test_an_image_in_two_tables_is_told_with_both(tmp_path: Path) -> None:
+    root = write_files(tmp_path)
+    (root / "train_small.csv").write_text("image,mask\n" + row(0))
+    (error,) = read(root, "image,mask\n" + row(1) + row(0)).errors
+    assert error.message == "train_small.csv, line 2: lists it again after train.csv, line 3; once is allowed."
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -173,6 +201,22 @@ def test_usual_titles(tmp_path: Path, titles: str) -> None:
     text = f"{titles},patient_id\n" + "".join(row(number, f"p{number // 2}") for number in range(8))
     dataset = read(write_files(tmp_path), text)
     assert (dataset.issues, len(dataset), {record.group for record in dataset}) == ((), 8, {f"p{n}" for n in range(4)})
+
+
+@pytest.mark.parametrize(
+    ("titles", "cells"),
+    [
+        ("patient_id,image_path,mask_path,mask", "p,a/s{0}.png,b/drawn {0}.png,1"),
+        ("image,mask,image_file,label", "{0},0,a/s{0}.png,b/drawn {0}.png"),
+    ],
+)
+def test_of_several_columns_the_one_with_names_of_files_is_read(tmp_path: Path, titles: str, cells: str) -> None:
+    text = f"{titles}\n" + "".join(f"{cells.format(number)}\n" for number in range(8))
+    dataset = read(write_files(tmp_path), text)
+    assert dataset.issues == ()
+    assert [(one.name, one.mask) for one in dataset] == [
+        (f"a/s{n}.png", tmp_path / "b" / f"drawn {n}.png") for n in range(8)
+    ]
 
 
 def test_a_column_of_kinds_is_none_of_masks(tmp_path: Path) -> None:

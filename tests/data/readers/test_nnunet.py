@@ -65,6 +65,21 @@ def test_a_case_whose_name_ends_like_a_channel_is_known_by_its_label(tmp_path: P
     assert [record.image_id for record in dataset] == [f"scan_000{case}" for case in range(4)]
 
 
+@pytest.mark.parametrize("missing", [(2,), (0, 3)])
+def test_a_label_that_is_missing_makes_no_channels_of_cases(tmp_path: Path, missing: tuple[int, ...]) -> None:
+    root = write_raw(tmp_path)
+    for folder in ("imagesTr", "labelsTr"):
+        for path in sorted((root / folder).iterdir()):
+            path.rename(path.with_name(f"scan_000{path.stem[4]}.png"))
+    for case in missing:
+        (root / "labelsTr" / f"scan_000{case}.png").unlink()
+    dataset = open_dataset(root)
+    (error,) = dataset.errors
+    names = ", ".join(f"scan_000{case}" for case in missing)
+    assert error.message == f"{len(missing)} of 4 cases have no file of their name in labelsTr/: {names}."
+    assert len(dataset) == 4 - len(missing)
+
+
 def test_the_test_split_is_its_own(tmp_path: Path) -> None:
     dataset = open_dataset(write_raw(tmp_path, test=True))
     assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 0, 4]

@@ -62,24 +62,36 @@ def test_lists_are_the_splits_and_what_none_names_is_left_out(tmp_path: Path) ->
     assert read_mask(dataset.records["train"][0], rule).sum() == 36
 
 
-def test_trainval_is_the_training_split_beside_the_list_of_the_test_split_alone(tmp_path: Path) -> None:
-    dataset = open_dataset(write_voc(tmp_path, trainval="0123", test="45"))
-    assert [len(dataset.records[split]) for split in ("train", "valid", "test")] == [4, 0, 2]
-
-
-def test_a_list_that_is_not_used_is_told(tmp_path: Path) -> None:
-    dataset = open_dataset(write_voc(tmp_path, test="45"))
-    assert len(dataset.records["train"]) == 6
-    (told,) = [issue for issue in dataset.issues if issue.code == "unused-list"]
-    assert told.file == "ImageSets/Segmentation/test.txt"
-
-
 def test_without_lists_a_split_is_made_of_what_has_a_mask(tmp_path: Path) -> None:
     root = write_voc(tmp_path)
     for _ in range(2):
         dataset = open_dataset(root)
         assert (len(dataset), dataset.own_splits) == (6, ())
         shutil.rmtree(root / "ImageSets", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("lists", "sizes"),
+    [
+        ({"trainval": "0123", "test": "45"}, {"train": 4, "valid": 0, "test": 2}),
+        ({"train_val": "01234", "val": "4", "test": "5"}, {"train": 4, "valid": 1, "test": 1}),
+        ({"glioma_trainval": "01", "tumor_trainval": "23", "glioma_test": "45"}, {"train": 4, "valid": 0, "test": 2}),
+    ],
+)
+def test_training_and_validation_in_one_list_are_the_training_split(
+    tmp_path: Path, lists: dict[str, str], sizes: dict[str, int]
+) -> None:
+    dataset = open_dataset(write_voc(tmp_path, **lists))
+    assert {split: len(members) for split, members in dataset.records.items()} == sizes
+    assert "test" in (dataset.own_splits or dataset.records)
+    assert not dataset.errors
+
+
+def test_lists_without_training_images_are_named_as_unused(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path, val="4", test="5"))
+    (warning,) = (issue for issue in dataset.issues if issue.code == "unused-splits")
+    assert "test.txt, ImageSets/Segmentation/val.txt are not used" in warning.message
+    assert len(dataset.records["train"]) == 6
 
 
 def test_a_stem_in_two_lists_and_one_without_a_file_are_errors(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bts_tune.data.volumes.volume import (
     cut,
     filled_slices,
     nearest_turn,
+    on_same_voxels,
     paste,
     pixel_spacing,
     slice_count,
@@ -95,3 +96,21 @@ def test_a_file_is_turned_to_the_nearest_axes_as_nibabel_does(seed: int) -> None
     assert np.array_equal(turn.to_body(values), np.asanyarray(canonical.dataobj))
     assert turn.affine(affine, SHAPE) == pytest.approx(canonical.affine, abs=1e-4)
     assert np.array_equal(turn.to_file(turn.to_body(values)), values)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ([[0, 0, 0, 0.2]], True),
+        ([[0, 0, 0, 0.26]], False),
+        ([[0.002, 0, 0, 0]], True),
+        ([[0.003, 0, 0, 0]], False),
+        ([[0, 0, 0, 0.17], [0, 0, 0, 0.17]], True),
+        ([[0, 0, 0, 0.2], [0, 0, 0, 0.2]], False),
+    ],
+)
+def test_voxels_are_the_same_up_to_a_quarter_of_their_shortest_side(change: list[list[float]], same: bool) -> None:
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+    other = affine.copy()
+    other[: len(change)] += change
+    assert on_same_voxels(affine, other, (101, 101, 20)) == same
