@@ -224,25 +224,6 @@ def test_a_column_of_kinds_is_none_of_masks(tmp_path: Path) -> None:
         read(write_files(tmp_path), "image,label\na/s0.png,glioma\na/s1.png,meningioma\n")
 
 
-def test_the_column_of_masks_is_the_one_with_files(tmp_path: Path) -> None:
-    """As in the usual table of the LGG set, whose column `mask` tells whether there is a tumour."""
-    rows = "".join(f"p{number},{row(number).strip()},{number % 2}\n" for number in range(4))
-    dataset = read(write_files(tmp_path), f"patient_id,image_path,mask_path,mask\n{rows}")
-    assert dataset.errors == ()
-    assert [record.mask.name for record in dataset if record.mask] == [f"drawn {number}.png" for number in range(4)]
-
-
-def test_a_rows_image_is_not_taken_for_its_missing_mask(tmp_path: Path) -> None:
-    for number in range(4):
-        write_image(tmp_path / "scans" / f"{number}.png", noise(seed=number))
-        write_image(tmp_path / "drawn" / f"{number}.png", np.eye(40, 60, dtype=np.uint8))
-    (tmp_path / "drawn" / "2.png").unlink()
-    dataset = read(tmp_path, "image,mask\n" + "".join(f"scans/{one}.png,drawn/{one}.png\n" for one in range(4)))
-    (error,) = dataset.errors
-    assert error.code == "missing-mask"
-    assert "drawn/2.png" in error.message
-
-
 def test_absolute_paths_of_images_and_masks_of_one_name(tmp_path: Path) -> None:
     for number in range(3):
         write_image(tmp_path / "scans" / f"{number}.png", noise(seed=number))
