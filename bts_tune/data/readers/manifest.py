@@ -100,9 +100,9 @@ class ManifestReader(Reader):
         issues: list[Issue] = []
         rows = _with_splits(rows, issues)
         # Beside a missing file of one kind there often is one of its name of the other kind.
-        others = {root / _relative(row.mask) for row in rows if row.mask and row.mask != row.image}
+        others = {_relative(row.mask) for row in rows if row.mask and row.mask != row.image}
         images = _files(root, files, others, [(row, row.image) for row in rows], "image", issues)
-        others = {root / image for image in images if image is not None}
+        others = {image for image in images if image is not None}
         masks = _files(root, files, others, [(row, row.mask) for row in rows], "mask", issues)
         records: dict[str, list[SliceRecord]] = defaultdict(list)
         seen: dict[str, _Row] = {}
@@ -253,7 +253,7 @@ def _with_splits(rows: Sequence[_Row], issues: list[Issue]) -> list[_Row]:
 def _files(
     root: Path,
     files: Sequence[Path],
-    others: Set[Path],
+    others: Set[str],
     written: Sequence[tuple[_Row, str]],
     kind: str,
     issues: list[Issue],
@@ -263,15 +263,20 @@ def _files(
     Args:
         root: the dataset's folder.
         files: the image files in it.
-        others: those of the other kind, which no name is taken for that only nearly fits.
+        others: those of the other kind, relative to the root; a name that only nearly fits one of them has no file.
         written: each row, and what it names.
         kind: `image` or `mask`.
         issues: what is missing is added to them.
     """
-    left = [path for path in files if path not in others]
-    names = FileNames(root, root, [root], left)
     entries = [(text, _relative(text)) for _, text in written if text]
-    nearly = names.resolve(entries)
+    while True:
+        names = FileNames(root, root, [root], files)
+        nearly = names.resolve(entries)
+        # Left out beforehand, files of the other kind would not keep such a name from one that fits it even less.
+        wrong = {name for name, file in nearly.items() if file in others}
+        if not wrong:
+            break
+        entries = [(text, name) for text, name in entries if name not in wrong]
     found: list[str | None] = []
     missing: list[tuple[_Row, str]] = []
     for row, text in written:
@@ -288,8 +293,8 @@ def _files(
         listed = examples([other or f"none in line {one.line}" for one, other in missing])
         message = f"{len(missing)} of its {len(written)} rows name no {kind} that is there ({listed})"
         absent = [_relative(other) for _, other in missing if other]
-        if absent and (left or not files):
-            message += names.cause(absent, {one for one in found if one})
+        if absent:
+            message += names.cause(absent, {one for one in found if one} | others)
         if kind == "mask":
             message += "; a slice without a tumour needs an all-zero mask"
         issues.append(Issue("error", f"missing-{kind}", row.table, None, f"{message}."))
