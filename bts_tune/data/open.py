@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.data.files import Links, OutsideError, files_below
-from bts_tune.data.layout.names import examples, strata_of
+from bts_tune.data.layout.names import strata_of
 from bts_tune.data.layout.patients import with_alike_patients_told
 from bts_tune.data.layout.split_folders import subfolders
 from bts_tune.data.left_out import ARCHIVES, left_out_lines, with_left_out_files
@@ -141,18 +141,12 @@ def _require_own_names(dataset: Dataset) -> None:
         DataError: there are such.
     """
     counts = Counter(record.name for members in dataset.records.values() for record in members)
-    name = next((name for name, count in counts.items() if count > 1), None)
-    if name is None:
-        return
-    found = [record for members in dataset.records.values() for record in members if record.name == name]
-    masks = sorted({str(one.mask).removeprefix(f"{dataset.root}/") for one in found if one.mask is not None})
-    if len(masks) > 1 and len({one.image for one in found}) == 1:
-        image = str(found[0].image).removeprefix(f"{dataset.root}/")
-        raise DataError(f"{dataset.root}: several masks fit {image}, one is needed: {examples(masks)}.")
-    raise DataError(
-        f"{dataset.root}: the reader {dataset.layout!r} gives {counts[name]} slices the name {quoted(name)}; each "
-        "slice needs a name of its own."
-    )
+    several = [name for name, count in counts.items() if count > 1]
+    if several:
+        raise DataError(
+            f"{dataset.root}: the reader {dataset.layout!r} gives {counts[several[0]]} slices the name "
+            f"{quoted(several[0])}; each slice needs a name of its own."
+        )
 
 
 def _refuse_a_copy_within(dataset: Dataset) -> None:

@@ -14,7 +14,6 @@ from bts_tune.data.readers.folders import FoldersReader
 from bts_tune.data.records import Dataset
 from bts_tune.errors import DataError
 from tests.data.builders import noise, write_coco, write_coco_split, write_image, write_pairs
-from tests.data.readers.test__nifti_slices import save, volume
 
 
 def test_coco_is_preferred_to_folders_of_the_same_split(tmp_path: Path) -> None:
@@ -150,17 +149,6 @@ def test_folders_without_a_slice_are_told(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
     with pytest.raises(DataError, match="is read as image/mask folders, and holds no slice of it"):
         open_dataset(tmp_path)
-
-
-@pytest.mark.parametrize("other", ["p0_mask.nii.gz", "p0_seg.nii"])
-def test_two_masks_of_a_volume_are_named(tmp_path: Path, other: str) -> None:
-    values, mask = volume()
-    for name, written in (("p0_flair.nii.gz", values), ("p0_seg.nii.gz", mask), (other, mask)):
-        save(tmp_path / "p0" / name, written)
-    with pytest.raises(DataError) as caught:
-        open_dataset(tmp_path)
-    names = ", ".join(sorted((f"p0/{other}", "p0/p0_seg.nii.gz")))
-    assert str(caught.value) == f"{tmp_path}: several masks fit p0/p0_flair.nii.gz, one is needed: {names}."
 
 
 def test_two_slices_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
