@@ -84,6 +84,7 @@ class _Planned(_Event):
 
 
 class _Opened(_Event):
+    device: str | None = None
     parameters: _Count | None = None
     trainable_parameters: _Count | None = None
     kept_epochs: _Count | None = None
