@@ -74,6 +74,7 @@ class TestBrokenLines:
             ({"event": "evaluated", "trial": "a", "metrics": {"test_iou": "1"}}, "metrics.test_iou"),
             ({"event": "opened", "trial": "a", "parameters": 10**30}, "parameters: input should be less than"),
             ({"event": "opened", "trial": "a", "trainable_parameters": -1}, "trainable_parameters"),
+            ({"event": "opened", "trial": "a", "device": ["cpu"]}, "device"),
             (PLANNED, "trial 'a' is planned a second time"),
             ({**PLANNED, "trial": "../../b"}, "trial: string should match pattern"),
             ({**PLANNED, "trial": "/b"}, "trial: string should match pattern"),
