@@ -69,12 +69,15 @@ def resolve_weights(
         MissingWeightsError: they are not here and cannot be downloaded; the sentence lists the ways out.
         WeightsError: they do not fit, or are not what was asked for.
     """
-    if to_download(encoder, encoder_weights, weights_dir, cache):
+    check_encoder(encoder)
+    if encoder_weights == "none":
+        return EncoderWeights(encoder)
+    file = weights_here(encoder, encoder_weights, weights_dir, cache)
+    if file is None:
+        _require_offered(encoder, cache)
         _, file = _kept(encoder, cache)
         _download(encoder, file, weights_dir)
-        return _from_file(encoder, file, cache)
-    file_here = None if encoder_weights == "none" else weights_here(encoder, encoder_weights, weights_dir, cache)
-    return EncoderWeights(encoder) if file_here is None else _from_file(encoder, file_here, cache)
+    return _from_file(encoder, file, cache)
 
 
 def to_download(encoder: str, encoder_weights: str, weights_dir: Path | None = None, cache: Path | None = None) -> bool:
@@ -91,10 +94,15 @@ def to_download(encoder: str, encoder_weights: str, weights_dir: Path | None = N
         raise ConfigError(f"encoder_weights: {encoder_weights!r} with encoder: {NO_ENCODER}; allowed: 'none'.")
     if encoder_weights == "none" or weights_here(encoder, encoder_weights, weights_dir, cache) is not None:
         return False
+    _require_offered(encoder, cache)
+    return True
+
+
+def _require_offered(encoder: str, cache: Path | None) -> None:
+    """Refuse what `_require_pretrained` refuses; libraries are imported to ask them once."""
     if not recall(cache, pretrained=encoder):
         _require_pretrained(encoder)
         keep(cache, True, pretrained=encoder)
-    return True
 
 
 def _require_pretrained(encoder: str) -> None:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from bts_tune.data.layout.names import examples, folded, meaning
+from bts_tune.data.layout.names import examples, folded
+from bts_tune.data.layout.patients import folders_of_name
 from bts_tune.data.records import IMAGE_SUFFIXES
 from bts_tune.text import plural, printable, quoted
 
@@ -172,7 +173,7 @@ def _last(name: str) -> str:
 
 def _places(name: str) -> frozenset[str]:
     """Return the folders of a name that may be a patient's, and not those of a split or of images."""
-    return frozenset(part for part in _alike(name).split("/")[:-1] if meaning(part) is None and part != ".")
+    return frozenset(folders_of_name(_alike(name)))
 
 
 def _lie_apart(name: str, file: str) -> bool:

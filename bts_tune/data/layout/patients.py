@@ -291,9 +291,9 @@ def _has_number(name: str, *, alone: bool = False) -> bool:
     With `alone`, only a bare number counts: `1` in `1_glioma`, not `P01` in `P01_glioma`.
     """
     words = [word for word in split_words(name, digits=True) if word not in _KINDS]
-    if _COUNTED & set(split_words(name)) or not any(character.isdigit() for word in words for character in word):
+    if _COUNTED & set(split_words(name)) or not any(map(_has_digit, words)):
         return False
-    return not alone or all(word.isdecimal() or not any(map(str.isdigit, word)) for word in words)
+    return not alone or all(word.isdecimal() or not _has_digit(word) for word in words)
 
 
 def patient_of(name: str) -> str:
@@ -301,7 +301,7 @@ def patient_of(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     words = re.findall(r"([^\W_]*)([\W_]*)", name)  # each with what stands behind it
     short = "".join(word + behind for word, behind in words if word.lower() not in _OF_ONE_PATIENT).strip("_-. ")
-    name = short if any(map(str.isdigit, short)) else name
+    name = short if _has_digit(short) else name
     visit = _VISIT.fullmatch(name)
     return name if visit is None else next(filter(None, visit.groups()))
 
