@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from bts_tune.report.blocks import Block, Cell, Code, paragraph, table
 from bts_tune.report.context import ReportContext
@@ -66,13 +67,19 @@ def mean_cell(one: Configuration, name: str) -> str:
     return metric(statistics.fmean(values) if values else None)
 
 
-def interval_cell(comparison: Comparison, one: Configuration, split: str = "valid") -> str:
-    """Return a configuration's interval, or a dash where its scores are not those of all its trainings."""
+def interval_cell(
+    comparison: Comparison,
+    one: Configuration,
+    split: str = "valid",
+    name: Literal["dice_loss", "iou"] = "dice_loss",
+) -> str:
+    """Return the interval of a configuration's metric, or a dash where its scores are not those of all trainings."""
     compared = comparison.splits.get(split)
     place = compared.place(one) if compared else None
     if compared is None or place is None or not all(record.trial in comparison.scores for record in one.trials):
         return MISSING
-    return interval(compared.resampled.dice_loss[place])
+    found = compared.resampled.dice_loss if name == "dice_loss" else compared.resampled.iou
+    return interval(found[place])
 
 
 def own_header(objective: Objective) -> list[str]:

@@ -50,8 +50,8 @@ class TestSplit(Section):
             keys, titles = [objective.metric, *keys], [objective.title, *titles]
         repeated = any(len(one.values("test_dice_loss")) > 1 for _, one in shown)
         header = ["rank", "name", "role", *(["trainings"] if repeated else [])]
-        header += ["Dice loss", *(["95 % interval"] if compared else []), "IoU"]
-        header += titles
+        limits = ["95 % interval"] if compared else []
+        header += ["Dice loss", *limits, "IoU", *limits, *titles]
         rows = []
         for place, one in shown[:MAX_ROWS]:
             rows.append(
@@ -63,6 +63,7 @@ class TestSplit(Section):
                     spread_cell(one, "test_dice_loss"),
                     *([interval_cell(context.comparison, one, "test")] if compared else []),
                     spread_cell(one, "test_iou"),
+                    *([interval_cell(context.comparison, one, "test", "iou")] if compared else []),
                     *(mean_cell(one, f"test_{key}") for key in keys),
                 ]
             )

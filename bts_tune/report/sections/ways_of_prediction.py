@@ -71,8 +71,8 @@ class WaysOfPrediction(Section):
             rows = [row for name, found in ways.items() for row in _rows(name, found, split, context.comparison.groups)]
             if rows:
                 yield Subheading(title)
-                header = ["name", "way", "Dice loss", "95 % interval", "IoU", "Dice gained", "95 % interval"]
-                header += ["IoU gained", "95 % interval", "time"]
+                header = ["name", "way", "Dice loss", "95 % interval", "IoU", "95 % interval"]
+                header += ["Dice gained", "95 % interval", "IoU gained", "95 % interval", "time"]
                 yield table(header, rows, right=range(2, len(header)))
         yield Bullets(
             (
@@ -140,13 +140,13 @@ def _rows(name: str, ways: Sequence[_Way], split: str, groups: Mapping[str, str]
         plain = measured[numbers[0]][1]
         compared = resample(_sums([plain, *(measured[number][2] for number in numbers)]), groups=units)
         for place, number in enumerate(numbers, start=1):
-            way, loss = measured[number][0], compared.dice_loss[place]
+            way, loss, overlap = measured[number][0], compared.dice_loss[place], compared.iou[place]
             gains = [MISSING] * 4
             if number:
                 dice, iou = compared.dice_gain[place], compared.iou_gain[place]
                 gains = [gained(dice.value), interval(dice, signed=True), gained(iou.value), interval(iou, signed=True)]
             title = way.title if len(plain) == len(every) else f"{way.title} ({len(plain)} of {len(every)} trainings)"
-            cells = [metric(loss.value), interval(loss), metric(compared.iou[place].value)]
+            cells = [metric(loss.value), interval(loss), metric(overlap.value), interval(overlap)]
             time = MISSING if way.seconds is None else duration(way.seconds)
             rows[number] = [name, title, *cells, *gains, time]
     return [rows[number] for number in sorted(rows)]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bts_tune.report.blocks import Document, TitledBlocks
+from bts_tune.report.blocks import Document, Table, TitledBlocks
+from bts_tune.report.context import ReportContext
 from bts_tune.report.render.text import to_text
 from bts_tune.report.sections.test_split import TestSplit
+from bts_tune.report.wording import interval
 from bts_tune.results.record.leaks import LeakPair, Relation, write_leaks
 from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_search, make_test, write_run, write_scores
@@ -29,7 +31,8 @@ def test_test_split_shows_the_best_trial_and_the_baselines() -> None:
     assert text.count("| baseline |") == 3
 
 
-def shown(path: Path, relations: list[Relation] | None) -> str:
+def searched(path: Path, relations: list[Relation] | None = None) -> ReportContext:
+    """Return what a report of a search knows, with the scores of every image."""
     trials = make_search()
     trials[4].test = make_test(0.2)
     folder = write_run(path, trials)
@@ -42,9 +45,23 @@ def shown(path: Path, relations: list[Relation] | None) -> str:
             for number, relation in enumerate(relations)
         ]
         write_leaks(folder.leaks_file, pairs)
-    context = context_of(trials, folder=folder, comparison=compare_configurations(folder, trials))
-    blocks = tuple(TestSplit().blocks(context))
+    return context_of(trials, folder=folder, comparison=compare_configurations(folder, trials))
+
+
+def shown(path: Path, relations: list[Relation] | None) -> str:
+    blocks = tuple(TestSplit().blocks(searched(path, relations)))
     return to_text(Document("", (), (), (TitledBlocks("Test split", blocks),)), width=2000)
+
+
+def test_dice_loss_and_iou_have_their_own_intervals(tmp_path: Path) -> None:
+    context = searched(tmp_path / "r")
+    found = next(block for block in TestSplit().blocks(context) if isinstance(block, Table))
+    assert [str(title) for title in found.header[3:7]] == ["Dice loss", "95 % interval", "IoU", "95 % interval"]
+    compared = context.comparison.splits["test"]
+    place = [one.name for one in compared.configurations].index("t0001")
+    best = found.rows[0]
+    assert best[4] == interval(compared.resampled.dice_loss[place])
+    assert best[6] == interval(compared.resampled.iou[place]) != best[4]
 
 
 def test_metrics_also_stand_for_the_test_images_without_a_copy_in_training(tmp_path: Path) -> None:

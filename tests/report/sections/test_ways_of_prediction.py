@@ -41,8 +41,9 @@ def test_what_the_same_models_score_in_other_ways(tmp_path: Path) -> None:
             f"ensemble of 2, with {trials[1].name}",
         ]
         assert {row[0] for row in one.rows} == {first.name}
-        assert set(one.rows[0][5:]) == {"–"}
-        assert str(one.rows[1][5]).startswith("+")
+        assert all(" to " in str(row[3]) and " to " in str(row[5]) for row in one.rows), "each way has its intervals"
+        assert set(one.rows[0][6:]) == {"–"}
+        assert str(one.rows[1][6]).startswith("+")
         assert one.rows[2][-1] == "1m05s"
 
 
@@ -62,7 +63,7 @@ def test_a_way_is_compared_with_the_trainings_that_were_measured_in_it(tmp_path:
     assert augmented[1] == "with test-time augmentation (1 of 3 trainings)"
     assert plain[1] == "as it is"
     assert plain[2] != augmented[2], "the plain figures are of all trainings"
-    assert float(str(augmented[5])) == float(str(augmented[7])) == 0, "of the same models, nothing is gained"
+    assert float(str(augmented[6])) == float(str(augmented[8])) == 0, "of the same models, nothing is gained"
 
 
 def test_intervals_draw_groups_as_everywhere_in_the_report(tmp_path: Path) -> None:
@@ -78,6 +79,7 @@ def test_intervals_draw_groups_as_everywhere_in_the_report(tmp_path: Path) -> No
     compared = compare_configurations(folder, folder.trials()).splits["test"]
     place = [one.name for one in compared.configurations].index(trials[0].name)
     assert tables_of(folder)[0].rows[0][3] == interval(compared.resampled.dice_loss[place]) != alone
+    assert tables_of(folder)[0].rows[0][5] == interval(compared.resampled.iou[place])
 
 
 def test_scores_that_are_missing_cost_their_row_and_leave_a_sentence(tmp_path: Path) -> None:
