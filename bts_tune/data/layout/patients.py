@@ -2,7 +2,8 @@
 
 Folders of one depth are looked at together, as one name alone tells little:
 
-- Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds.
+- Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds; but where all of more
+  than six names are of three letters at most, and most are not known, they are initials, hence patients.
 - A folder that all slices lie in is a place to put files.
 - Names that say that they count kinds or parts (`class_1`, `Type 2`, `batch-3`) are no patients; nor are a few words
   without any digit.
@@ -42,6 +43,8 @@ from bts_tune.text import plural
 
 _MOST = 6
 """Folders of which a few words, or a few numbers, are kinds."""
+_INITIALS = 3
+"""Letters of a name that may be a patient's initials."""
 _MOST_COUNTED = 30
 _MOST_WITHOUT_A_SIGN = 4
 _MANY_SLICES = 100
@@ -173,6 +176,13 @@ class FolderMeanings:
         alike = {_shape(name) for name in members.keys() - known.keys()}
         known = {name: strata for name, strata in known.items() if not _has_digit(name) or _shape(name) not in alike}
         others = sorted(members.keys() - known.keys())
+        # Of the initials `NO`, `PD` and `JS` some are words for kinds too.
+        initials = bool(known) and all(len(name) <= _INITIALS and name.isalpha() for name in members)
+        if initials and len(members) > _MOST and len(others) > len(known):
+            self._say_of_patients(sorted(members))
+            return {}
+        if initials and others and len(members) <= _MOST:
+            self._say_of_kinds(sorted(members), "they are few and have no number")
         if known and len(members) <= _MOST:  # what stands beside `no_tumor` is a kind too
             has_tumours = any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
             beside = [name for name in others if _is_worded(name)]
@@ -185,19 +195,25 @@ class FolderMeanings:
         why = _why_kinds({name: members[name] for name in others})
         if why is None:
             if 1 < len(others) <= _MOST and all(_is_number(name) or len(name) == 1 for name in others):
-                self._say(
-                    "folders-as-patients",
-                    f"{plural(len(others), 'folder')} ({examples(others)}) are taken for patients; where they are "
-                    "kinds of tumour or the like: --group-by none.",
-                )
+                self._say_of_patients(others)
             return known
-        pattern = f"(?:^|/)({'|'.join(map(re.escape, others))})/"
+        self._say_of_kinds(others, why)
+        return known | {name: (("folder", name),) for name in others}
+
+    def _say_of_patients(self, names: Sequence[str]) -> None:
+        self._say(
+            "folders-as-patients",
+            f"{plural(len(names), 'folder')} ({examples(names)}) are taken for patients; where they are "
+            "kinds of tumour or the like: --group-by none.",
+        )
+
+    def _say_of_kinds(self, names: Sequence[str], why: str) -> None:
+        pattern = f"(?:^|/)({'|'.join(map(re.escape, names))})/"
         self._say(
             "folders-as-kinds",
-            f"{plural(len(others), 'folder')} ({examples(others)}) are taken for kinds of slices and not for patients, "
+            f"{plural(len(names), 'folder')} ({examples(names)}) are taken for kinds of slices and not for patients, "
             f"as {why}; where they are patients: --group-by {shlex.quote(pattern)}.",
         )
-        return known | {name: (("folder", name),) for name in others}
 
     def _say_of_deeper(self, placed: Sequence[Placed]) -> None:
         """Say which folders are taken for patients, where all slices lie in a folder within that may be one."""
