@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from bts_tune.data.layout.names import Kind, bare, folded, meaning
+from bts_tune.data.layout.names import Kind, bare, ends_as_mask, folded, meaning
 from bts_tune.data.records import SPLITS, Issue, image_files
 from bts_tune.errors import DataError
 from bts_tune.text import plural
@@ -154,17 +154,25 @@ def image_and_mask_folders(root: Path) -> Found:
 
 
 def _beside(masks: Sequence[Place]) -> list[Place]:
-    """Return the folders beside those of masks that hold files of their stems, whatever the folders are called."""
+    """Return the folders beside those of masks that hold files of their stems, whatever the folders are called.
+
+    Files that are called masks themselves are no images: they are other masks of the same.
+    """
     found: list[Place] = []
     for place in masks:
         stems = {_compared(path) for path in place.files(*_VOLUMES)}
         for folder in subfolders(place.folder.parent):
             if meaning(folder.name) is None and not folder.is_symlink():
                 beside = Place(folder)
-                if any(_compared(path) in stems for path in beside.files(*_VOLUMES)):
+                files = [path for path in beside.files(*_VOLUMES) if not ends_as_mask(_stem(path))]
+                if any(_compared(path) in stems for path in files):
                     found.append(beside)
     return found
 
 
 def _compared(path: Path) -> str:
-    return folded(bare(PurePath(path.name.removesuffix(".gz")).stem))
+    return folded(bare(_stem(path)))
+
+
+def _stem(path: Path) -> str:
+    return PurePath(path.name.removesuffix(".gz")).stem

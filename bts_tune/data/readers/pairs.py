@@ -5,7 +5,9 @@ The image may be called `x_image.tif` too, or the two of a patient's folder `ima
 So the LGG set (`kaggle_3m`) comes. Folders named like splits are the splits; without any, the slices are split later. A
 folder in which pairs lie is a patient, whose slices are a group, unless it is one of a kind (see `_patients`).
 NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`, or `seg.nii.gz` beside `flair.nii.gz`), are
-cut into slices; each volume is a patient, where no folder is. A validation or test split without any mask is left out.
+cut into slices; each volume is a patient, where no folder is. Where no volume lies beside its mask, as in UPENN-GBM
+and BIDS derivatives, the two are found by their names, wherever they lie. A validation or test split without any mask
+is left out.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
@@ -22,6 +25,7 @@ from bts_tune.data.layout.names import (
     examples,
     folded,
     is_mask_alone,
+    is_mask_by_program,
     mask_of,
     masks_among,
     pair_key,
@@ -41,8 +45,11 @@ from bts_tune.text import plural
 
 _BRAIN_MASK = re.compile(r"(?:^|[_\-. ])(?:brain|bet|skull)[_\-. ]?masks?$", re.IGNORECASE)
 """A mask of the brain, as FSL and HD-BET call it."""
-_DEPTH = 3
-"""Folders below the dataset's in which pairs are looked for: a split, a patient, and one more."""
+_MARGIN = re.compile(r"(?:^|[_\-. ])(?:ctv|ptv)\d*$", re.IGNORECASE)
+"""A volume of radiotherapy that holds the tumour and a margin around it."""
+_DEPTH, _DEPTH_APART, _LOOKED_AT = 3, 6, 20_000
+"""Folders below the dataset's in which pairs are looked for: a split, a patient, and one more; in which volumes apart
+from their masks are, as in `derivatives/x/sub-01/ses-1/anat/`; and how many of these are looked at."""
 
 
 @READERS.register("pairs")
@@ -59,7 +66,7 @@ class PairsReader(Reader):
         """Return whether a folder holds an image and its mask, and neither an annotation file nor mask folders."""
         if annotation_files(root) or FoldersReader().recognises(root):
             return False
-        return any(_has_pair(folder) for folder in _folders(root, _DEPTH))
+        return any(_has_pair(folder) for folder in _folders(root, _DEPTH)) or _has_pairs_apart(root)
 
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
         """Read every pair.
@@ -107,8 +114,14 @@ class PairsReader(Reader):
         )
 
     def hint(self, root: Path) -> str | None:
-        """Tell of volumes in other formats than NIfTI."""
+        """Tell of volumes in other formats than NIfTI, and of those that are no masks of the tumour alone."""
         for folder in _folders(root, _DEPTH):
+            margins = [path for path in image_files(folder, more=NIFTI_SUFFIXES) if _is_margin(path)]
+            if margins:
+                return (
+                    f"holds {margins[0].relative_to(root).as_posix()} and no mask: CTV and PTV are the tumour with a "
+                    "margin around it; the tumour is the GTV (x_gtv.nii.gz)."
+                )
             found = image_files(folder, more=VOLUMES_OF_ITK)
             path = next((path for path in found if path.suffix.lower() in VOLUMES_OF_ITK), None)
             if path is not None:
@@ -122,6 +135,15 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
         for folder in subfolders(root):
             if not folder.is_symlink():
                 yield from _folders(folder, depth - 1)
+
+
+def _is_margin(path: Path) -> bool:
+    return is_nifti(path) and _MARGIN.search(volume_stem(path)) is not None
+
+
+def _has_pairs_apart(root: Path) -> bool:
+    folders = islice(_folders(root, _DEPTH_APART), _LOOKED_AT)
+    return bool(_volumes_apart([path for folder in folders for path in image_files(folder, more=NIFTI_SUFFIXES)]))
 
 
 def _has_pair(folder: Path) -> bool:
@@ -160,31 +182,48 @@ def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     A mask that is called `mask` or `seg` alone is that of all volumes beside it, where it is the only one. Of the masks
     of `P1_flair_mask` and `P1_seg` either may be that of `P1_flair`, which is then given to both.
     """
-    volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
+    volumes = {path: volume_stem(path) for path in files if is_nifti(path) and not _is_margin(path)}
     masks = masks_among(volumes.values())
-    brains = [path for path, stem in volumes.items() if stem in masks and _BRAIN_MASK.search(stem)]
-    if len(brains) < len([stem for stem in volumes.values() if stem in masks or is_mask_alone(stem)]):
-        volumes = {path: stem for path, stem in volumes.items() if path not in brains}
+    of_masks = [path for path, stem in volumes.items() if stem in masks or is_mask_alone(stem)]
+    for is_worse in (_is_of_brain, is_mask_by_program):
+        worse = [path for path in of_masks if path in volumes and is_worse(volumes[path])]
+        if len(worse) < sum(path in volumes for path in of_masks):
+            volumes = {path: stem for path, stem in volumes.items() if path not in worse}
     cases = {path: case for path, stem in volumes.items() if stem in masks and (case := mask_of(stem)) is not None}
     images = {path: stem for path, stem in volumes.items() if path not in cases and not is_mask_alone(stem)}
     alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
+    masks_of: dict[str, list[Path]] = defaultdict(list)
+    for path, case in cases.items():
+        masks_of[case].append(path)
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for image, stem in images.items():
         # Of `P1`, `P10` and `P1_2` in one folder, neither `P10_t1` nor `P1_2_t1` is a sequence of the first.
-        of = [
-            case for case in cases.values() if stem.startswith(case) and not stem[len(case) : len(case) + 1].isalnum()
-        ]
-        longest = max(of, key=len, default=None)
-        if longest is None:
+        starts = (stem[:end] for end in range(len(stem), 0, -1) if not stem[end : end + 1].isalnum())
+        of = [start for start in starts if start in masks_of]
+        if not of:
             continue
-        shorter = [case for case in of if _is_sequence(longest.removeprefix(case))]
-        for mask in (path for path, one in cases.items() if one in (longest, *shorter)):
-            found[mask][stem[len(cases[mask]) :].strip("_-. ") or "image"] = image
+        longest, *others = of
+        shorter = [case for case in others if _is_sequence(longest.removeprefix(case))]
+        for case in (longest, *shorter):
+            for mask in masks_of[case]:
+                found[mask][stem[len(case) :].strip("_-. ") or "image"] = image
         if len(alone) == 1 and _is_sequence(longest):
             found[alone[0]][stem] = image
     if len(alone) == 1 and not found and images:
         found[alone[0]] = {stem: image for image, stem in images.items()}
     return dict(found)
+
+
+def _is_of_brain(stem: str) -> bool:
+    return _BRAIN_MASK.search(stem) is not None
+
+
+def _volumes_apart(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
+    """Return the volumes of each sequence by their mask, where masks lie in other folders than their volumes.
+
+    A mask names its volumes then: one that is called `mask` alone is of none.
+    """
+    return _volumes([path for path in files if not is_mask_alone(volume_stem(path))])
 
 
 def _is_sequence(name: str) -> bool:
@@ -201,7 +240,7 @@ def _cases(
     Raises:
         DataError: there are several sequences, and none of them is chosen.
     """
-    found = {split: _volumes_below(folder) for split, folder in folders.items()}
+    found = {split: _volumes_below(root, folder, issues) for split, folder in folders.items()}
     for masks in found.values():
         _refuse_several_masks(root, masks, issues)
     # Of all splits together: one sequence must not be trained on and another one validated.
@@ -230,12 +269,26 @@ def _cases(
     return cases
 
 
-def _volumes_below(folder: Path) -> dict[Path, dict[str, Path]]:
-    """Return the volumes of each sequence by their mask, of all files below a folder."""
+def _volumes_below(root: Path, folder: Path, issues: list[Issue]) -> dict[Path, dict[str, Path]]:
+    """Return the volumes of each sequence by their mask, of all files below a folder, and note what is not clear."""
     by_parent: dict[Path, list[Path]] = defaultdict(list)
     for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
         by_parent[path.parent].append(path)
-    return {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+    beside = {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+    if beside:
+        return beside
+    found = _volumes_apart([path for files in by_parent.values() for path in files])
+    of_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in (path for files in by_parent.values() for path in files if is_nifti(path)):
+        of_stem[volume_stem(path)].append(path)
+    for mask, of in sorted(found.items()):
+        fitting = next((paths for image in of.values() if len(paths := of_stem[volume_stem(image)]) > 1), None)
+        if fitting is not None:
+            listed = ", ".join(path.relative_to(root).as_posix() for path in fitting)
+            message = f"several volumes of one name fit it: {listed}; keep one of them."
+            issues.append(Issue("error", "duplicate-stem", mask.relative_to(root).as_posix(), None, message))
+            del found[mask]
+    return found
 
 
 def _refuse_several_masks(root: Path, masks: dict[Path, dict[str, Path]], issues: list[Issue]) -> None:
@@ -246,8 +299,11 @@ def _refuse_several_masks(root: Path, masks: dict[Path, dict[str, Path]], issues
             of_image[image].append(mask)
     for image, several in sorted(of_image.items()):
         if len(several) > 1 and any(mask in masks for mask in several):
-            listed = ", ".join(sorted(path.name for path in several))
-            message = f"several masks fit it: {listed}; keep one of them beside it."
+            is_beside = all(path.parent == image.parent for path in several)
+            listed = ", ".join(
+                sorted(path.name if is_beside else path.relative_to(root).as_posix() for path in several)
+            )
+            message = f"several masks fit it: {listed}; keep one of them{' beside it' if is_beside else ''}."
             issues.append(Issue("error", "duplicate-stem", image.relative_to(root).as_posix(), None, message))
             for mask in several:
                 masks.pop(mask, None)

@@ -223,3 +223,77 @@ def test_splits_of_several_sequences_need_a_choice(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path, sequence="flair")
     assert {record.group for record in dataset} == {"P0", "P1"}
     assert [error.file for error in dataset.errors] == ["val/P2/P2_seg.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("P{}/P{}_t1.nii.gz", "P{}/P{}_gtv.nii.gz"),
+        ("P{}/T1.nii.gz", "P{}/GTV.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "sub-{}/anat/sub-{}_label-lesion_mask.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "sub-{}/anat/sub-{}_desc-tumor_mask.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "derivatives/drawn/sub-{}/anat/sub-{}_label-L_mask.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "derivatives/drawn/sub-{}/anat/sub-{}_space-T1w_label-tumor_dseg.nii.gz"),
+        (
+            "sub-{}/ses-1/anat/sub-{}_ses-1_T1w.nii.gz",
+            "derivatives/x/sub-{}/ses-1/anat/sub-{}_ses-1_desc-tumor_mask.nii",
+        ),
+        ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "images_segm/X_{}_11_segm.nii.gz"),
+        ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "automated_segm/X_{}_11_automated_approx_segm.nii.gz"),
+    ],
+)
+def test_names_of_masks_in_collections_of_volumes(tmp_path: Path, image: str, mask: str) -> None:
+    for number in range(3):
+        pixels, drawn = volume(number)
+        save(tmp_path / image.format(number, number), pixels)
+        save(tmp_path / mask.format(number, number), drawn)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.issues) == ("pairs", ())
+    found = {(one.image, one.mask) for one in dataset}
+    assert found == {(tmp_path / image.format(n, n), tmp_path / mask.format(n, n)) for n in range(3)}
+    assert len({one.group for one in dataset}) == 3
+
+
+def test_of_masks_drawn_by_hand_and_by_a_program_those_by_hand_are_taken(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels, drawn = volume(number)
+        save(tmp_path / "images_structural" / f"X{number}" / f"X{number}_T1.nii.gz", pixels)
+        save(tmp_path / "images_segm" / f"X{number}_segm.nii.gz", drawn)
+        save(tmp_path / "automated_segm" / f"X{number}_automated_approx_segm.nii.gz", drawn)
+    dataset = open_dataset(tmp_path)
+    assert {one.mask.parent.name for one in dataset if one.mask is not None} == {"images_segm"}
+    (issue,) = dataset.issues
+    assert "3 .nii.gz files left out" in issue.message
+
+
+def test_a_tumour_with_its_margin_is_neither_mask_nor_sequence(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels, drawn = volume(number)
+        for name, values in (("t1", pixels), ("CTV", drawn), ("PTV2", drawn)):
+            save(tmp_path / f"P{number}" / f"P{number}_{name}.nii.gz", values)
+    with pytest.raises(DataError, match=r"P0/P0_CTV.nii.gz and no mask: .* the tumour is the GTV"):
+        open_dataset(tmp_path)
+    for number in range(3):
+        save(tmp_path / f"P{number}" / f"P{number}_gtv.nii.gz", volume(number)[1])
+    dataset = open_dataset(tmp_path)
+    assert {one.image.name[2:] for one in dataset} == {"_t1.nii.gz"}
+    assert [issue.code for issue in dataset.issues] == ["left-out"]
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (
+            "other/sub-0_T1w.nii.gz",
+            "several volumes of one name fit it: other/sub-0_T1w.nii.gz, scans/sub-0_T1w.nii.gz",
+        ),
+        ("b/sub-0_desc-tumor_mask.nii.gz", "several masks fit it: a/sub-0_desc-tumor_mask.nii.gz, b/sub-0_desc-tumor"),
+    ],
+)
+def test_names_that_several_volumes_or_masks_have_are_not_guessed(tmp_path: Path, further: str, message: str) -> None:
+    pixels, drawn = volume()
+    save(tmp_path / "scans" / "sub-0_T1w.nii.gz", pixels)
+    save(tmp_path / "a" / "sub-0_desc-tumor_mask.nii.gz", drawn)
+    save(tmp_path / further, drawn if "mask" in further else pixels)
+    (error,) = open_dataset(tmp_path).errors
+    assert error.message.startswith(message)
