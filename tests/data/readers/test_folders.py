@@ -188,6 +188,26 @@ def test_a_patients_folder_is_a_group(tmp_path: Path, first: str) -> None:
     assert [record.group for record in dataset] == ["p0", "p1", "p2", "p3"]
 
 
+@pytest.mark.parametrize("pattern", ["{kind}/{patient}", "data/{kind}/{patient}", "train/{kind}/{patient}"])
+def test_patients_folders_may_lie_in_those_of_kinds(tmp_path: Path, pattern: str) -> None:
+    for kind in ("HGG", "LGG"):
+        for number in range(3):
+            write_pairs(tmp_path / pattern.format(kind=kind, patient=f"{kind[0]}{number}"), 2, seed=number)
+    dataset = open_dataset(tmp_path)
+    assert (len(dataset), dataset.issues) == (12, ())
+    assert {record.group for record in dataset} == {f"{kind}{number}" for kind in "HL" for number in range(3)}
+    assert {dict(record.strata)["grade"] for record in dataset} == {"high", "low"}
+
+
+def test_splits_may_lie_in_folders_of_kinds(tmp_path: Path) -> None:
+    for kind in ("glioma", "meningioma"):
+        for split, count in (("train", 3), ("val", 2)):
+            write_pairs(tmp_path / kind / split, count, seed=count)
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[split]) for split in SPLITS] == [6, 4, 0]
+    assert {record.strata for record in dataset} == {(("tumour", "glioma"),), (("tumour", "meningioma"),)}
+
+
 def test_folders_of_a_kind_of_tumour_are_strata_and_no_patients(tmp_path: Path) -> None:
     for kind in ("glioma", "Meningioma", "pituitary"):
         for part in ("images", "masks"):
