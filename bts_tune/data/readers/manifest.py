@@ -145,8 +145,8 @@ class ManifestReader(Reader):
                 if flags is not None and (cells := _flags(table, flags)):
                     return (
                         f"{path.name} has no column for masks: {quoted(titles[flags])} holds {' and '.join(cells)}, "
-                        "which tells whether a slice has a tumour and names no file; a table needs a column mask with the "
-                        "path of each mask."
+                        "which tells whether a slice has a tumour and names no file; a table needs a column mask with "
+                        "the path of each mask."
                     )
                 return (
                     f"{path.name} has no column for masks, found are {', '.join(map(quoted, titles[:8]))}; a table "
