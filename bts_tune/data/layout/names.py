@@ -86,17 +86,21 @@ _BRISC_WORDS = {
 
 _OF_WHAT = r"(?:tumou?rs?|lesions?|rois?|gtvs?)"
 _IS_MASK = r"(?:masks?|msk|segm?s?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
-# BIDS: sub-01_space-T1w_label-lesion_mask, where `L` is a lesion too; UPENN-GBM: x_automated_approx_segm.
+# BIDS: sub-01_space-T1w_label-lesion_mask, where `L` is a lesion too; UPENN-GBM: x_automated_approx_segm; the NIfTI
+# files of TCGA-GBM and TCGA-LGG: x_GlistrBoost, and x_GlistrBoost_ManuallyCorrected.
 _ENTITY = r"(?:(?:space|res|label|desc)-[a-z\d]+_)"
 _OF_LESION = r"(?:label|desc)-(?:l|(?:t1|t2|flair|whole)?(?:lesions?|tumou?rs?|gtv))_"
 _BIDS = rf"{_ENTITY}*{_OF_LESION}{_ENTITY}*(?:mask|roi|dseg)"
 _AUTOMATED = r"auto(?:mated|matic)?(?:[_-]approx)?"
-_AFFIX = rf"(?:{_BIDS}|(?:{_AUTOMATED}[_\-. ])?(?:(?:{_OF_WHAT}[_\-. ]?)?{_IS_MASK}|{_OF_WHAT}))"
+_GLISTR = "GlistrBoost(?:_ManuallyCorrected|_out)?"
+_AFFIX = rf"(?:{_BIDS}|{_GLISTR}|(?:{_AUTOMATED}[_\-. ])?(?:(?:{_OF_WHAT}[_\-. ]?)?{_IS_MASK}|{_OF_WHAT}))"
 _MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 _LAST_AFFIX = re.compile(rf"(.+)[_\-. ]+{_IS_MASK}", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
 _NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
-_BY_PROGRAM = re.compile(rf"(?:.*[_\-. ])?{_AUTOMATED}[_\-. ]{_AFFIX}", re.IGNORECASE | re.DOTALL)
+_BY_PROGRAM = re.compile(
+    rf"(?:.*[_\-. ])?(?:{_AUTOMATED}[_\-. ]{_AFFIX}|GlistrBoost(?:_out)?)", re.IGNORECASE | re.DOTALL
+)
 _SUFFIX = re.compile(r"\.(?:png|jpe?g|tiff?|gif|bmp|webp|npy)", re.IGNORECASE)
 _IMAGE_NAME = re.compile(r"(?:(.+?)[_\-. ]+(?:image|img)|(?:image|img)[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 

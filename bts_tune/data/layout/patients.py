@@ -4,7 +4,8 @@ Folders of one depth are looked at together, as one name alone tells little:
 
 - Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds; but where all of more
   than six names are of three letters at most, and most are not known, they are initials, hence patients.
-- A folder that all slices lie in is a place to put files.
+- A folder that all slices lie in is a place to put files; so is one of folders that are called as patients are in
+  known collections (BraTS, TCGA, UPENN-GBM, BIDS, …).
 - Names that say that they count kinds or parts (`class_1`, `Type 2`, `batch-3`) are no patients; nor are a few words
   without any digit.
 - A few bare numbers (`1`, `2`, `3`) are kinds where they are in several splits, hold a hundred slices or more each, or
@@ -68,12 +69,20 @@ _KINDS = {
 }
 _OF_ONE_PATIENT = {word for word, (stratum, _) in _KINDS.items() if stratum in ("plane", "sequence")} | PLANES
 _NAMING = ("tumour", "grade", "folder")
-# A patient's name in collections that name each visit: BraTS from 2023 on, UPENN-GBM, UCSF-PDGM, TCGA, and BIDS.
+# A patient's name in collections that name each visit: BraTS from 2023 on, UPENN-GBM, UCSF-PDGM, UCSD-PTGBM, TCGA,
+# those that put a date with dots behind it, and BIDS.
 _VISIT = re.compile(
-    r"(?:(BraTS-[A-Z]+-\d{5})-\d{3}|(UPENN-GBM-\d{5})_\d\d|(UCSF-PDGM-\d{3,4})(?:_FU\d+d)?(?:_nifti)?"
-    r"|(TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})[-_]\d{8}|(sub-[A-Z0-9]+)_ses-.+)",
+    r"(?:(BraTS-[A-Z]+(?:-RT)?-\d{4,5})-\d{1,3}|((?:UPENN-GBM|UCSD-PTGBM)-\d{4,5})_\d\d"
+    r"|(UCSF-PDGM-\d{3,4})(?:_FU\d+d)?(?:_nifti)?|(TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})[-_]\d{8}"
+    r"|([\w-]*\d[\w-]*)_\d{4}\.\d\d\.\d\d|(sub-[A-Z0-9]+)_ses-.+)",
     re.IGNORECASE,
 )
+_OF_A_COLLECTION = re.compile(
+    r"(?:BraTS(?:[-_]?[A-Z0-9]+)*?[-_]\d{3,}|(?:UPENN-GBM|UCSF-PDGM|UCSD-PTGBM)-\d{3,}|TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4}"
+    r"|sub-[A-Z0-9]+)(?:[-_].*)?",
+    re.IGNORECASE,
+)
+"""A patient's name in a collection: a folder around several such is a part of it."""
 
 Folders = tuple[str, ...]
 Strata = tuple[tuple[str, str], ...]
@@ -112,7 +121,9 @@ class FolderMeanings:
                 if len(one.folders) > depth:
                     members[one.folders[depth]].append(one)
             is_whole = len(members) == 1 and sum(map(len, members.values())) == len(placed)
-            self._strata.append(self._level(members, is_whole))
+            parts = {name: () for name, of in members.items() if _holds_patients(name, of, depth)}
+            others = {name: of for name, of in members.items() if name not in parts}
+            self._strata.append(parts | self._level(others, is_whole))
         self._kinds: dict[str, set[str]] = defaultdict(set)
         for one in placed:
             patient = self.patient(one.folders)
@@ -239,6 +250,14 @@ class FolderMeanings:
 
     def _say(self, code: str, message: str) -> None:
         self._issues.append(Issue("warning", code, self._file, None, message))
+
+
+def _holds_patients(name: str, members: Sequence[Placed], depth: int) -> bool:
+    """Return whether a folder holds those of several patients, whose names are known from collections."""
+    if _OF_A_COLLECTION.fullmatch(name) or _told(name) is not None:
+        return False
+    within = {one.folders[depth + 1] if len(one.folders) > depth + 1 else "" for one in members}
+    return len(within) > 1 and all(map(_OF_A_COLLECTION.fullmatch, within))
 
 
 def _why_kinds(members: Mapping[str, Sequence[Placed]]) -> str | None:

@@ -181,6 +181,24 @@ def groups(*folders: str) -> list[str | None]:
             ("TCGA_CS_4941_19960909", "TCGA_CS_4941_19970101", "TCGA_CS_4942_19970222"),
             [*["TCGA_CS_4941"] * 2, "TCGA_CS_4942"],
         ),
+        (
+            ("BraTS-MEN-RT-0001-1", "BraTS-MEN-RT-0001-2", "BraTS-MEN-RT-0002-1"),
+            [*["BraTS-MEN-RT-0001"] * 2, "BraTS-MEN-RT-0002"],
+        ),
+        (
+            ("TCGA-02-0006_1996.08.23", "TCGA-02-0006_1997.01.02", "HF1708_1994.03.19"),
+            [*["TCGA-02-0006"] * 2, "HF1708"],
+        ),
+        (
+            (
+                "part_1/BraTS-GLI-00005-000",
+                "part_1/BraTS-GLI-00006-000",
+                "more2/BraTS-GLI-00005-001",
+                "more2/BraTS-GLI-00007-000",
+            ),
+            ["BraTS-GLI-00005", "BraTS-GLI-00006", "BraTS-GLI-00005", "BraTS-GLI-00007"],
+        ),
+        (("sub-01/sub-02", "sub-01/sub-03", "sub-04/sub-05"), ["sub-01", "sub-01", "sub-04"]),
         (("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"), ["sub-01", "sub-01", "sub-02"]),
         (("Jose\u0301", "Jos\u00e9", "P1"), ["Jos\u00e9", "Jos\u00e9", "P1"]),
     ],

@@ -238,6 +238,7 @@ def test_splits_of_several_sequences_need_a_choice(tmp_path: Path) -> None:
             "sub-{}/ses-1/anat/sub-{}_ses-1_T1w.nii.gz",
             "derivatives/x/sub-{}/ses-1/anat/sub-{}_ses-1_desc-tumor_mask.nii",
         ),
+        ("T/TCGA-02-000{}_1996.08.2{}_t1.nii.gz", "T/TCGA-02-000{}_1996.08.2{}_GlistrBoost_ManuallyCorrected.nii.gz"),
         ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "images_segm/X_{}_11_segm.nii.gz"),
         ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "automated_segm/X_{}_11_automated_approx_segm.nii.gz"),
     ],
@@ -254,14 +255,22 @@ def test_names_of_masks_in_collections_of_volumes(tmp_path: Path, image: str, ma
     assert len({one.group for one in dataset}) == 3
 
 
-def test_of_masks_drawn_by_hand_and_by_a_program_those_by_hand_are_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("image", "drawn", "automated"),
+    [
+        ("images_structural/X{}/X{}_T1", "images_segm/X{}_segm", "automated_segm/X{}_automated_approx_segm"),
+        ("X{}/X{}_T1", "X{}/X{}_GlistrBoost_ManuallyCorrected", "X{}/X{}_GlistrBoost"),
+    ],
+)
+def test_of_masks_drawn_by_hand_and_by_a_program_those_by_hand_are_taken(
+    tmp_path: Path, image: str, drawn: str, automated: str
+) -> None:
     for number in range(3):
-        pixels, drawn = volume(number)
-        save(tmp_path / "images_structural" / f"X{number}" / f"X{number}_T1.nii.gz", pixels)
-        save(tmp_path / "images_segm" / f"X{number}_segm.nii.gz", drawn)
-        save(tmp_path / "automated_segm" / f"X{number}_automated_approx_segm.nii.gz", drawn)
+        pixels, mask = volume(number)
+        for name, values in ((image, pixels), (drawn, mask), (automated, mask)):
+            save(tmp_path / f"{name.format(number, number)}.nii.gz", values)
     dataset = open_dataset(tmp_path)
-    assert {one.mask.parent.name for one in dataset if one.mask is not None} == {"images_segm"}
+    assert {one.mask for one in dataset} == {tmp_path / f"{drawn.format(n, n)}.nii.gz" for n in range(3)}
     (issue,) = dataset.issues
     assert "3 .nii.gz files left out" in issue.message
 
