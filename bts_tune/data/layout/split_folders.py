@@ -5,6 +5,7 @@ Splits first (`train/images`), kinds first (`images/train`), both in one name (`
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,13 @@ def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted; hidden ones are passed over. A missing folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    with os.scandir(folder) as entries:  # which knows what is a folder without a look at each file
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if not entry.name.startswith(".")
+            and (Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir(follow_symlinks=False))
+        )
 
 
 def possible_split_folders(root: Path) -> list[Path]:

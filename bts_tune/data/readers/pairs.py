@@ -12,6 +12,7 @@ is left out.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ _BRAIN_MASK = re.compile(r"(?:^|[_\-. ])(?:brain|bet|skull)[_\-. ]?masks?$", re.
 """A mask of the brain, as FSL and HD-BET call it."""
 _MARGIN = re.compile(r"(?:^|[_\-. ])(?:ctv|ptv)\d*$", re.IGNORECASE)
 """A volume of radiotherapy that holds the tumour and a margin around it."""
-_DEPTH, _DEPTH_APART, _LOOKED_AT = 3, 6, 20_000
+_DEPTH, _DEPTH_APART, _LOOKED_AT = 3, 6, 5000
 """Folders below the dataset's in which pairs are looked for: a split, a patient, and one more; in which volumes apart
 from their masks are, as in `derivatives/x/sub-01/ses-1/anat/`; and how many of these are looked at."""
 
@@ -142,8 +143,12 @@ def _is_margin(path: Path) -> bool:
 
 
 def _has_pairs_apart(root: Path) -> bool:
-    folders = islice(_folders(root, _DEPTH_APART), _LOOKED_AT)
-    return bool(_volumes_apart([path for folder in folders for path in image_files(folder, more=NIFTI_SUFFIXES)]))
+    volumes: list[Path] = []
+    for folder, folders, names in islice(os.walk(root), _LOOKED_AT):  # of a home folder, named by mistake, this is much
+        is_deep = len(Path(folder).parts) - len(root.parts) >= _DEPTH_APART
+        folders[:] = [] if is_deep else [name for name in folders if not name.startswith(".")]
+        volumes += [Path(folder, name) for name in names if name.lower().endswith(NIFTI_SUFFIXES)]
+    return bool(_volumes_apart([path for path in volumes if not path.name.startswith(".")]))
 
 
 def _has_pair(folder: Path) -> bool:
