@@ -54,6 +54,9 @@ _FILLERS = (
     "nii",
 )
 
+INITIALS = 3
+"""Letters of a name that may be a patient's initials."""
+
 SEQUENCES = frozenset(
     ("t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t2", "t2w", "t2f", "flair", "pd", "dwi", "adc", "swi")
 )

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from bts_tune.data.layout.names import (
+    INITIALS,
     PLANES,
     SEQUENCES,
     examples,
@@ -44,8 +45,6 @@ from bts_tune.text import plural
 
 _MOST = 6
 """Folders of which a few words, or a few numbers, are kinds."""
-_INITIALS = 3
-"""Letters of a name that may be a patient's initials."""
 _MOST_COUNTED = 30
 _MOST_WITHOUT_A_SIGN = 4
 _MANY_SLICES = 100
@@ -188,7 +187,7 @@ class FolderMeanings:
         known = {name: strata for name, strata in known.items() if not _has_digit(name) or _shape(name) not in alike}
         others = sorted(members.keys() - known.keys())
         # Of the initials `NO`, `PD` and `JS` some are words for kinds too.
-        initials = bool(known) and all(len(name) <= _INITIALS and name.isalpha() for name in members)
+        initials = bool(known) and all(len(name) <= INITIALS and name.isalpha() for name in members)
         if initials and len(members) > _MOST and len(others) > len(known):
             self._say_of_patients(sorted(members))
             return {}

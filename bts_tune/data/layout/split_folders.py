@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from bts_tune.data.layout.names import Kind, bare, ends_as_mask, folded, meaning
+from bts_tune.data.layout.names import INITIALS, Kind, bare, ends_as_mask, folded, masks_among, meaning
 from bts_tune.data.records import SPLITS, Issue, image_files
 from bts_tune.errors import DataError
 from bts_tune.text import plural
@@ -126,7 +126,7 @@ def image_and_mask_folders(root: Path) -> Found:
         for child in subfolders(folder):
             said = meaning(child.name)
             # A second word on the same matter, as in masks/labels/, says no more.
-            if said is None or (said.split and split) or (said.kind and kind):
+            if said is None or (said.split and split) or (said.kind and kind) or _is_of_initials(child):
                 continue
             of_split, of_kind, of_pair = said.split or split, said.kind or kind, said.in_a_pair or in_a_pair
             of_output = said.is_output or is_output
@@ -158,6 +158,14 @@ def image_and_mask_folders(root: Path) -> Found:
         if kinds["masks"] and not kinds["images"]:
             kinds["images"] += _beside(kinds["masks"])
     return dict(found)
+
+
+def _is_of_initials(folder: Path) -> bool:
+    """Return whether a folder such as `GT` or `X` holds images with their masks: it is called after a patient."""
+    if len(folder.name) > INITIALS:
+        return False
+    stems = {_stem(path) for path in image_files(folder, more=_VOLUMES)}
+    return any(image in stems for image in masks_among(stems).values())
 
 
 def _beside(masks: Sequence[Place]) -> list[Place]:

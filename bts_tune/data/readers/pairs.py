@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
 from bts_tune.data.layout.names import (
+    INITIALS,
     SEQUENCES,
     examples,
     folded,
@@ -29,10 +30,12 @@ from bts_tune.data.layout.names import (
     is_mask_by_program,
     mask_of,
     masks_among,
+    meaning,
     pair_key,
+    split_in,
     split_words,
 )
-from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed, folders_of_name
+from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed
 from bts_tune.data.layout.split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
 from bts_tune.data.readers._nifti_slices import Case, slices_of
@@ -172,8 +175,13 @@ def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> di
 
 
 def _way(folder: Path, path: Path) -> Folders:
-    """Return the folders between a split's folder and a file, without those that say no more than images or masks."""
-    return folders_of_name(path.relative_to(folder).as_posix())
+    """Return the folders between a split's folder and a file, without those that say no more than images or masks.
+
+    Of images beside their masks a short name such as `GT` is a patient's.
+    """
+    parts = path.relative_to(folder).parts[:-1]
+    short = [len(part) <= INITIALS and split_in(part) is None for part in parts]
+    return tuple(part for part, is_short in zip(parts, short, strict=True) if is_short or meaning(part) is None)
 
 
 def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:

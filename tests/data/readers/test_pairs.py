@@ -54,6 +54,19 @@ def test_patients_are_groups_and_masks_are_those_beside(tmp_path: Path) -> None:
         assert np.array_equal(read_slice(record), noise(seed=10 * int(record.group[11]) + index))  # type: ignore[index]
 
 
+@pytest.mark.parametrize("stem", ["{folder}_{number}", "{number}"])
+def test_initials_of_patients_that_say_images_or_masks_elsewhere(tmp_path: Path, stem: str) -> None:
+    patients = ("AL", "GT", "JS", "MK", "TB", "X", "Y")
+    for folder in patients:
+        for number in range(2):
+            name = stem.format(folder=folder, number=number)
+            write_image(tmp_path / folder / f"{name}.png", noise(seed=number))
+            write_image(tmp_path / folder / f"{name}_mask.png", np.eye(40, 60, dtype=np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, len(dataset), dataset.issues) == ("pairs", 14, ())
+    assert {record.group for record in dataset} == set(patients)
+
+
 def test_folders_named_like_splits_are_the_splits(tmp_path: Path) -> None:
     for split in ("Training", "validation"):
         write_patients(tmp_path / split, patients=1)
