@@ -31,6 +31,7 @@ from bts_tune.data.layout.names import (
     mask_of,
     masks_among,
     meaning,
+    one_of_several_masks,
     pair_key,
     split_in,
     split_words,
@@ -51,6 +52,8 @@ _BRAIN_MASK = re.compile(r"(?:^|[_\-. ])(?:brain|bet|skull)[_\-. ]?masks?$", re.
 """A mask of the brain, as FSL and HD-BET call it."""
 _MARGIN = re.compile(r"(?:^|[_\-. ])(?:ctv|ptv)\d*$", re.IGNORECASE)
 """A volume of radiotherapy that holds the tumour and a margin around it."""
+_OF_TISSUE = re.compile(r"_(?:dseg|probseg)$", re.IGNORECASE)
+"""A segmentation in BIDS; where no name says that it is the tumour's, it is of tissues."""
 _DEPTH, _DEPTH_APART, _LOOKED_AT = 3, 6, 5000
 """Folders below the dataset's in which pairs are looked for: a split, a patient, and one more; in which volumes apart
 from their masks are, as in `derivatives/x/sub-01/ses-1/anat/`; and how many of these are looked at."""
@@ -197,12 +200,17 @@ def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     """
     volumes = {path: volume_stem(path) for path in files if is_nifti(path) and not _is_margin(path)}
     masks = masks_among(volumes.values())
+    volumes = {path: stem for path, stem in volumes.items() if stem in masks or not _OF_TISSUE.search(stem)}
     of_masks = [path for path, stem in volumes.items() if stem in masks or is_mask_alone(stem)]
     for is_worse in (_is_of_brain, is_mask_by_program):
         worse = [path for path in of_masks if path in volumes and is_worse(volumes[path])]
         if len(worse) < sum(path in volumes for path in of_masks):
             volumes = {path: stem for path, stem in volumes.items() if path not in worse}
-    cases = {path: case for path, stem in volumes.items() if stem in masks and (case := mask_of(stem)) is not None}
+    cases = {
+        path: case
+        for path, stem in volumes.items()
+        if stem in masks and (case := mask_of(stem) or one_of_several_masks(stem)) is not None
+    }
     images = {path: stem for path, stem in volumes.items() if path not in cases and not is_mask_alone(stem)}
     alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
     masks_of: dict[str, list[Path]] = defaultdict(list)
@@ -234,9 +242,11 @@ def _is_of_brain(stem: str) -> bool:
 def _volumes_apart(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     """Return the volumes of each sequence by their mask, where masks lie in other folders than their volumes.
 
-    A mask names its volumes then: one that is called `mask` alone is of none.
+    A mask names its volumes then, and their session: one that is called `mask` alone is of none.
     """
-    return _volumes([path for path in files if not is_mask_alone(volume_stem(path))])
+    found = _volumes([path for path in files if not is_mask_alone(volume_stem(path))])
+    found = {mask: {name: path for name, path in of.items() if "ses-" not in name} for mask, of in found.items()}
+    return {mask: of for mask, of in found.items() if of}
 
 
 def _is_sequence(name: str) -> bool:

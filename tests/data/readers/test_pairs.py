@@ -303,6 +303,32 @@ def test_a_tumour_with_its_margin_is_neither_mask_nor_sequence(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("P_t1", "P_gtv1", "P_gtv2"), "several masks fit it: P_gtv1.nii.gz, P_gtv2.nii.gz; keep one"),
+        (("P_t1", "P_seg", "P_seg_2"), "several masks fit it: P_seg.nii.gz, P_seg_2.nii.gz; keep one"),
+        (("sub-1_T1w", "sub-1_label-L_mask", "sub-1_dseg", "sub-1_label-GM_probseg"), None),
+    ],
+)
+def test_no_segmentation_is_taken_for_a_sequence(tmp_path: Path, files: tuple[str, ...], message: str | None) -> None:
+    image, mask = volume()
+    for name in files:
+        save(tmp_path / "P" / f"{name}.nii.gz", image if "t1" in name.lower() else mask)
+    dataset = open_dataset(tmp_path)
+    assert [error.message[: len(message or "")] for error in dataset.errors] == ([] if message is None else [message])
+    assert {one.image.name for one in dataset} <= {"sub-1_T1w.nii.gz"}
+
+
+def test_a_mask_without_a_session_is_of_no_session(tmp_path: Path) -> None:
+    image, mask = volume()
+    for session in (1, 2):
+        save(tmp_path / "sub-1" / f"ses-{session}" / f"sub-1_ses-{session}_T1w.nii.gz", image)
+    save(tmp_path / "derivatives" / "sub-1" / "sub-1_label-L_mask.nii.gz", mask)
+    with pytest.raises(DataError, match="is not a dataset"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("further", "message"),
     [
         (
