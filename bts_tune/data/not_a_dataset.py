@@ -56,12 +56,10 @@ def what_else_to_do(root: Path) -> str | None:
                 f"holds {printable(beside[0])} beside an image of its name: outlines or boxes in one file an image "
                 f"({what}) are not read; export masks, or a COCO file."
             )
-    found = next(iter(image_files(root)), None) or next(
-        (path for folder in _folders(root) for path in islice(image_files(folder), 1)), None
-    )
-    if found is not None:
+    image = next((path for folder in _folders(root) for path in image_files(folder)), None)
+    if image is not None:
         return (
-            f"is not a dataset: it holds images, such as {printable(found.relative_to(root).as_posix())}, and neither "
+            f"is not a dataset: it holds images, such as {printable(image.relative_to(root).as_posix())}, and neither "
             "names that say where masks are (masks/ beside images/, or x_mask.png beside x.png) nor a COCO file; "
             "folders of kinds of tumour alone are for classification."
         )
@@ -69,7 +67,8 @@ def what_else_to_do(root: Path) -> str | None:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """Yield the first folders below, and those in them: `Training/glioma/`."""
+    """Yield a folder, the first ones in it, and those in them: `Training/glioma/`."""
+    yield root
     for folder in subfolders(root)[:_FOLDERS]:
         yield folder
         yield from subfolders(folder)[:_FOLDERS]

@@ -129,7 +129,8 @@ def _labels(mask: np.ndarray, *values: float, dtype: Any = np.uint8) -> np.ndarr
 
 def _rims(mask: np.ndarray) -> np.ndarray:
     """Give the outermost two pixels of the tumour a label each."""
-    return 85 * sum(cv2.erode(_grey(mask, 1), np.ones((3, 3)), iterations=times) for times in range(3))
+    inner = [cv2.erode(_grey(mask, 85), np.ones((3, 3)), iterations=times) for times in range(3)]
+    return np.asarray(np.sum(inner, axis=0, dtype=np.uint8))
 
 
 def _with_ignored(mask: np.ndarray) -> np.ndarray:
