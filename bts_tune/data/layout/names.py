@@ -91,9 +91,9 @@ _OF_WHAT = r"(?:tumou?rs?|lesions?|rois?|gtvs?)"
 _IS_MASK = r"(?:masks?|msk|segm?s?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
 # BIDS: sub-01_space-T1w_label-lesion_mask, where `L` is a lesion too; UPENN-GBM: x_automated_approx_segm; the NIfTI
 # files of TCGA-GBM and TCGA-LGG: x_GlistrBoost, and x_GlistrBoost_ManuallyCorrected.
-_ENTITY = r"(?:(?:space|res|label|desc)-[a-z\d]+_)"
-_OF_LESION = r"(?:label|desc)-(?:l|(?:t1|t2|flair|whole)?(?:lesions?|tumou?rs?|gtv))_"
-_BIDS = rf"{_ENTITY}*{_OF_LESION}{_ENTITY}*(?:mask|roi|dseg)"
+_ENTITY = r"(?:(?:space[-_]|res-|label-|desc-)[a-z\d]+_)"
+_LESION = r"(?:t1|t2|flair|whole)?(?:lesions?|tumou?rs?|gtv)"
+_BIDS = rf"{_ENTITY}*(?:(?:label|desc)-(?:l|{_LESION})_{_ENTITY}*(?:mask|roi|dseg)|label-{_LESION})"
 _AUTOMATED = r"auto(?:mated|matic)?(?:[_-]approx)?"
 _GLISTR = "GlistrBoost(?:_ManuallyCorrected|_out)?"
 _AFFIX = rf"(?:{_BIDS}|{_GLISTR}|(?:{_AUTOMATED}[_\-. ])?(?:(?:{_OF_WHAT}[_\-. ]?)?{_IS_MASK}|{_OF_WHAT}))"

@@ -52,6 +52,7 @@ _BRAIN_MASK = re.compile(r"(?:^|[_\-. ])(?:brain|bet|skull)[_\-. ]?masks?$", re.
 """A mask of the brain, as FSL and HD-BET call it."""
 _MARGIN = re.compile(r"(?:^|[_\-. ])(?:ctv|ptv)\d*$", re.IGNORECASE)
 """A volume of radiotherapy that holds the tumour and a margin around it."""
+_SESSION = re.compile(r"ses-[A-Za-z0-9]+_?")
 _OF_TISSUE = re.compile(r"_(?:dseg|probseg)$", re.IGNORECASE)
 """A segmentation in BIDS; where no name says that it is the tumour's, it is of tissues."""
 _DEPTH, _DEPTH_APART, _LOOKED_AT = 3, 6, 5000
@@ -242,11 +243,17 @@ def _is_of_brain(stem: str) -> bool:
 def _volumes_apart(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     """Return the volumes of each sequence by their mask, where masks lie in other folders than their volumes.
 
-    A mask names its volumes then, and their session: one that is called `mask` alone is of none.
+    A mask names its volumes then: one that is called `mask` alone is of none, and one without a session in its name is
+    of the only one that there is.
     """
     found = _volumes([path for path in files if not is_mask_alone(volume_stem(path))])
-    found = {mask: {name: path for name, path in of.items() if "ses-" not in name} for mask, of in found.items()}
-    return {mask: of for mask, of in found.items() if of}
+    of_masks: dict[Path, dict[str, Path]] = {}
+    for mask, of in found.items():
+        sessions = {match[0] for name in of if (match := _SESSION.search(name))}
+        kept = {_SESSION.sub("", name): path for name, path in of.items() if len(sessions) < 2 or "ses-" not in name}
+        if kept:
+            of_masks[mask] = kept
+    return of_masks
 
 
 def _is_sequence(name: str) -> bool:

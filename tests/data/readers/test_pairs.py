@@ -252,6 +252,7 @@ def test_splits_of_several_sequences_need_a_choice(tmp_path: Path) -> None:
             "derivatives/x/sub-{}/ses-1/anat/sub-{}_ses-1_desc-tumor_mask.nii",
         ),
         ("T/TCGA-02-000{}_1996.08.2{}_t1.nii.gz", "T/TCGA-02-000{}_1996.08.2{}_GlistrBoost_ManuallyCorrected.nii.gz"),
+        ("sub-{}/ses-pre/anat/sub-{}_ses-pre_T1w.nii", "derivatives/x/sub-{}/ses-pre/sub-{}_space_T1_label-tumor.nii"),
         ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "images_segm/X_{}_11_segm.nii.gz"),
         ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "automated_segm/X_{}_11_automated_approx_segm.nii.gz"),
     ],
