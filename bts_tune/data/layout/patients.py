@@ -5,7 +5,7 @@ Folders of one depth are looked at together, as one name alone tells little:
 - Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds; but where all of more
   than six names are of three letters at most, and most are not known, they are initials, hence patients.
 - A folder that all slices lie in is a place to put files; so is one of folders that are called as patients are in
-  known collections (BraTS, TCGA, UPENN-GBM, BIDS, …).
+  known collections (BraTS, TCGA, UPENN-GBM, …).
 - Names that say that they count kinds or parts (`class_1`, `Type 2`, `batch-3`) are no patients; nor are a few words
   without any digit.
 - A few bare numbers (`1`, `2`, `3`) are kinds where they are in several splits, hold a hundred slices or more each, or
@@ -77,8 +77,8 @@ _VISIT = re.compile(
     re.IGNORECASE,
 )
 _OF_A_COLLECTION = re.compile(
-    r"(?:BraTS(?:[-_]?[A-Z0-9]+)*?[-_]\d{3,}|(?:UPENN-GBM|UCSF-PDGM|UCSD-PTGBM)-\d{3,}|TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4}"
-    r"|sub-[A-Z0-9]+)(?:[-_].*)?",
+    r"(?:BraTS(?:[-_]?[A-Z0-9]+)*?[-_]\d{3,}|(?:UPENN-GBM|UCSF-PDGM|UCSD-PTGBM)-\d{3,}|TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})"
+    r"(?:[-_].*)?",
     re.IGNORECASE,
 )
 """A patient's name in a collection: a folder around several such is a part of it."""
@@ -120,7 +120,7 @@ class FolderMeanings:
                 if len(one.folders) > depth:
                     members[one.folders[depth]].append(one)
             is_whole = len(members) == 1 and sum(map(len, members.values())) == len(placed)
-            parts = {name: () for name, of in members.items() if _holds_patients(name, of, depth)}
+            parts: dict[str, Strata] = {name: () for name, of in members.items() if _is_part(name, of, depth)}
             others = {name: of for name, of in members.items() if name not in parts}
             self._strata.append(parts | self._level(others, is_whole))
         self._kinds: dict[str, set[str]] = defaultdict(set)
@@ -251,9 +251,10 @@ class FolderMeanings:
         self._issues.append(Issue("warning", code, self._file, None, message))
 
 
-def _holds_patients(name: str, members: Sequence[Placed], depth: int) -> bool:
-    """Return whether a folder holds those of several patients, whose names are known from collections."""
-    if _OF_A_COLLECTION.fullmatch(name) or _told(name) is not None:
+def _is_part(name: str, members: Sequence[Placed], depth: int) -> bool:
+    """Return whether a folder, of no kind, holds those of several patients of a collection, named alike everywhere."""
+    is_kind = _told(name) is not None or _COUNTED.difference(_PARTS) & set(split_words(name))
+    if is_kind or _OF_A_COLLECTION.fullmatch(name):
         return False
     within = {one.folders[depth + 1] if len(one.folders) > depth + 1 else "" for one in members}
     return len(within) > 1 and all(map(_OF_A_COLLECTION.fullmatch, within))

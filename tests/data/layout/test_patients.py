@@ -198,7 +198,7 @@ def groups(*folders: str) -> list[str | None]:
             ),
             ["BraTS-GLI-00005", "BraTS-GLI-00006", "BraTS-GLI-00005", "BraTS-GLI-00007"],
         ),
-        (("sub-01/sub-02", "sub-01/sub-03", "sub-04/sub-05"), ["sub-01", "sub-01", "sub-04"]),
+        (("site1/sub-01", "site1/sub-02", "site2/sub-01"), ["site1/sub-01", "sub-02", "site2/sub-01"]),
         (("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"), ["sub-01", "sub-01", "sub-02"]),
         (("Jose\u0301", "Jos\u00e9", "P1"), ["Jos\u00e9", "Jos\u00e9", "P1"]),
     ],
