@@ -24,6 +24,7 @@ from bts_tune.data.layout.annotation_files import annotation_files
 from bts_tune.data.layout.names import (
     INITIALS,
     SEQUENCES,
+    ends_as_mask,
     examples,
     folded,
     is_mask_alone,
@@ -155,7 +156,8 @@ def _has_pairs_apart(root: Path) -> bool:
         is_deep = len(Path(folder).parts) - len(root.parts) >= _DEPTH_APART
         folders[:] = [] if is_deep else [name for name in folders if not name.startswith(".")]
         volumes += [Path(folder, name) for name in names if name.lower().endswith(NIFTI_SUFFIXES)]
-    return bool(_volumes_apart([path for path in volumes if not path.name.startswith(".")]))
+    found, unclear = _volumes_apart([path for path in volumes if not path.name.startswith(".")])
+    return bool(found or unclear)
 
 
 def _has_pair(folder: Path) -> bool:
@@ -240,20 +242,62 @@ def _is_of_brain(stem: str) -> bool:
     return _BRAIN_MASK.search(stem) is not None
 
 
-def _volumes_apart(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
+def _volumes_apart(files: Sequence[Path]) -> tuple[dict[Path, dict[str, Path]], dict[Path, list[Path]]]:
     """Return the volumes of each sequence by their mask, where masks lie in other folders than their volumes.
 
-    A mask names its volumes then: one that is called `mask` alone is of none, and one without a session in its name is
-    of the only one that there is.
+    Those of the smallest folder around both are taken. A mask names its volumes then: one that is called `mask` alone
+    is of none, and one without a session in its name is of the only one that there is.
+
+    Returns:
+        The volumes, and the masks that several volumes of one name fit, with these.
     """
-    found = _volumes([path for path in files if not is_mask_alone(volume_stem(path))])
-    of_masks: dict[Path, dict[str, Path]] = {}
-    for mask, of in found.items():
-        sessions = {match[0] for name in of if (match := _SESSION.search(name))}
-        kept = {_SESSION.sub("", name): path for name, path in of.items() if len(sessions) < 2 or "ses-" not in name}
-        if kept:
-            of_masks[mask] = kept
-    return of_masks
+    volumes = {path: stem for path in files if is_nifti(path) and not is_mask_alone(stem := volume_stem(path))}
+    masks = [path for path, stem in volumes.items() if ends_as_mask(stem) or mask_of(stem) is not None]
+    automated = {path for path in masks if is_mask_by_program(volumes[path])}
+    if len(automated) < sum(not _is_of_brain(volumes[path]) for path in masks):
+        volumes = {path: stem for path, stem in volumes.items() if path not in automated}
+    below: dict[Path, list[Path]] = defaultdict(list)
+    around = Path(os.path.commonpath([path.parent for path in volumes])) if volumes else Path()
+    for path in volumes:
+        for folder in (one for one in path.parents if one.is_relative_to(around)):
+            below[folder].append(path)
+    found: dict[Path, dict[str, Path]] = {}
+    unclear: dict[Path, list[Path]] = {}
+    for folder in sorted(below, key=lambda one: (-len(one.parts), one)):
+        members = [path for path in below[folder] if path not in found and path not in unclear]
+        of_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in members:
+            of_stem[volume_stem(path)].append(path)
+        for mask, of in _volumes(members).items():
+            sessions = {match[0] for name in of if (match := _SESSION.search(name))}
+            kept = {
+                _SESSION.sub("", name): path
+                for name, path in of.items()
+                if (len(sessions) < 2 or "ses-" not in name) and not _are_of_others(path, mask)
+            }
+            several = next(
+                (of_stem[volume_stem(path)] for path in kept.values() if len(of_stem[volume_stem(path)]) > 1), None
+            )
+            if several is not None:
+                unclear[mask] = several
+            elif kept:
+                found[mask] = kept
+    return found, unclear
+
+
+def _are_of_others(image: Path, mask: Path) -> bool:
+    """Return whether a volume and a mask lie in folders with numbers that are others, and not in the mask's name."""
+    stem = folded(volume_stem(mask))
+    of_image, of_mask = (
+        {
+            folded(part)
+            for part in path.parent.parts
+            if any(map(str.isdigit, part)) and folded(part) not in stem and not _is_sequence(part)
+        }
+        for path in (image, mask)
+    )
+    shared = of_image & of_mask
+    return bool(of_image - shared) and bool(of_mask - shared)
 
 
 def _is_sequence(name: str) -> bool:
@@ -307,17 +351,11 @@ def _volumes_below(root: Path, folder: Path, issues: list[Issue]) -> dict[Path, 
     beside = {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
     if beside:
         return beside
-    found = _volumes_apart([path for files in by_parent.values() for path in files])
-    of_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in (path for files in by_parent.values() for path in files if is_nifti(path)):
-        of_stem[volume_stem(path)].append(path)
-    for mask, of in sorted(found.items()):
-        fitting = next((paths for image in of.values() if len(paths := of_stem[volume_stem(image)]) > 1), None)
-        if fitting is not None:
-            listed = ", ".join(path.relative_to(root).as_posix() for path in fitting)
-            message = f"several volumes of one name fit it: {listed}; keep one of them."
-            issues.append(Issue("error", "duplicate-stem", mask.relative_to(root).as_posix(), None, message))
-            del found[mask]
+    found, unclear = _volumes_apart([path for files in by_parent.values() for path in files])
+    for mask, fitting in sorted(unclear.items()):
+        listed = ", ".join(path.relative_to(root).as_posix() for path in fitting)
+        message = f"several volumes of one name fit it: {listed}; keep one of them."
+        issues.append(Issue("error", "duplicate-stem", mask.relative_to(root).as_posix(), None, message))
     return found
 
 

@@ -320,6 +320,26 @@ def test_no_segmentation_is_taken_for_a_sequence(tmp_path: Path, files: tuple[st
     assert {one.image.name for one in dataset} <= {"sub-1_T1w.nii.gz"}
 
 
+def test_volumes_and_masks_of_names_that_all_patients_have_are_paired_within_a_patient(tmp_path: Path) -> None:
+    for number in range(3):
+        image, mask = volume(number)
+        save(tmp_path / f"P{number}" / "t1.nii.gz", image)
+        save(tmp_path / f"P{number}" / "drawn" / "t1_seg.nii.gz", mask)
+    dataset = open_dataset(tmp_path)
+    assert dataset.issues == ()
+    assert {(one.group, one.mask) for one in dataset} == {
+        (f"P{number}", tmp_path / f"P{number}" / "drawn" / "t1_seg.nii.gz") for number in range(3)
+    }
+
+
+def test_a_mask_of_another_patients_folder_is_not_taken(tmp_path: Path) -> None:
+    image, mask = volume()
+    save(tmp_path / "P1" / "t1.nii.gz", image)
+    save(tmp_path / "P2" / "drawn" / "t1_seg.nii.gz", mask)
+    with pytest.raises(DataError, match="is not a dataset"):
+        open_dataset(tmp_path)
+
+
 def test_a_mask_without_a_session_is_of_no_session(tmp_path: Path) -> None:
     image, mask = volume()
     for session in (1, 2):
