@@ -128,29 +128,40 @@ def _of_splits(root: Path, found: Found, issues: list[Issue]) -> tuple[tuple[str
         own, of_splits = (), {"train": whole}
     elif "train" not in of_splits and all(any(place.files(*NIFTI_SUFFIXES) for place in of) for of in whole.values()):
         of_splits["train"] = whole  # images/ and masks/ beside val/ or test/
-    require_training(root, {split: True for split in of_splits if split is not None})
+    # Of train/P1/images beside test/images, each split has a depth of its own.
+    by_patient = [] if own == () else [one for split, one in _by_patient(root) if split not in (None, *of_splits)]
+    splits = [*of_splits, *(one.split for one in by_patient)]
+    require_training(root, {split: True for split in splits if split is not None})
     kept = _with_masks(root, of_splits, issues)
     return own, [
-        _Source(split, _one(root, kept, split, "images"), _one(root, kept, split, "masks"))
-        for split in SPLITS
-        if split in kept
+        *by_patient,
+        *(
+            _Source(split, _one(root, kept, split, "images"), _one(root, kept, split, "masks"))
+            for split in SPLITS
+            if split in kept
+        ),
     ]
 
 
 def _of_patients(root: Path) -> tuple[tuple[str, ...] | None, list[_Source]]:
     """Return the same of a dataset with a folder of images and one of masks in each patient's folder."""
-    sources = _patients(root)
-    if not sources:
+    found = _by_patient(root)
+    if not found:
         raise DataError(f"{root}: has no folder images/ beside a folder masks/; image/mask folders need both.")
-    splits = {split for *_, split in sources}
+    splits = {split for split, _ in found}
     if splits != {None}:
         require_training(root, {split: True for split in splits if split is not None})
-    found: list[_Source] = []
-    for folder, above, kinds, split in sources:
+    return () if splits == {None} else None, [one for _, one in found]
+
+
+def _by_patient(root: Path) -> list[tuple[str | None, _Source]]:
+    """Return the folders of each patient, with the split that they lie in, if any."""
+    found: list[tuple[str | None, _Source]] = []
+    for folder, above, kinds, split in _patients(root):
         of_split = split or "train"
         images, masks = (_one(folder, {of_split: kinds}, of_split, kind) for kind in _KINDS)
-        found.append(_Source(of_split, images, masks, above))
-    return () if splits == {None} else None, found
+        found.append((split, _Source(of_split, images, masks, above)))
+    return found
 
 
 def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:

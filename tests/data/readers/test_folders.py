@@ -199,6 +199,16 @@ def test_patients_folders_may_lie_in_those_of_kinds(tmp_path: Path, pattern: str
     assert {dict(record.strata)["grade"] for record in dataset} == {"high", "low"}
 
 
+def test_one_split_may_have_folders_of_patients_and_another_none(tmp_path: Path) -> None:
+    for number in range(3):
+        write_pairs(tmp_path / "train" / f"P{number}", 2, seed=number)
+    write_pairs(tmp_path / "test", 2, seed=9)
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[split]) for split in SPLITS] == [6, 0, 2]
+    assert {record.group for record in dataset.records["train"]} == {"P0", "P1", "P2"}
+    assert {issue.code for issue in dataset.issues} == {"no-patient"}
+
+
 def test_splits_may_lie_in_folders_of_kinds(tmp_path: Path) -> None:
     for kind in ("glioma", "meningioma"):
         for split, count in (("train", 3), ("val", 2)):
