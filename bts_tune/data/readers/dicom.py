@@ -349,7 +349,8 @@ def _patients(root: Path, firsts: Sequence[Header], issues: list[Issue]) -> dict
             f"{what} in {len(nameless)} of {len(firsts)} series, which tells no patients apart: each of their {count} "
             f"{instead} is taken for a patient; where a patient has several, give the patients with --group-by."
         )
-        issues.append(Issue("warning", "no-patient", nameless[0].path.relative_to(root).as_posix(), None, message))
+        name = nameless[0].path.relative_to(root).as_posix()
+        issues.append(Issue("warning", "studies-as-patients", name, None, message))
     return {one.series: taken.get(one.series, one.patient) for one in firsts}
 
 

@@ -93,7 +93,7 @@ def test_an_identifier_of_nobody_is_no_patient(
         write_segmentation(tmp_path / f"{number}" / "seg.dcm", files, mask)
     dataset = open_dataset(tmp_path)
     assert len({one.group for one in dataset}) == (3 if patients == "studies" else len(set(names)))
-    messages = [issue.message for issue in dataset.issues if issue.code == "no-patient"]
+    messages = [issue.message for issue in dataset.issues if issue.code == "studies-as-patients"]
     assert len(messages) == (said is not None)
     if said is not None:
         assert messages[0].startswith(said)
