@@ -28,6 +28,11 @@ from bts_tune.text import plural
 _FEWEST = 3
 """Images and masks whose names are compared to find what all of them have."""
 
+_OF_SEQUENCES = (
+    "Where each mask is of several sequences, put it beside its volumes (x_flair.nii.gz, x_t1.nii.gz, x_seg.nii.gz): "
+    "--sequence chooses one then."
+)
+
 _Key = tuple[str, str]
 """Of a file: the folder below that of images or masks, and the stem."""
 
@@ -135,6 +140,9 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
         result.issues.append(_missing_masks(root, lone, len(of_image), images, masks, masks_left))
         fitting = [path for key, files in open_images.items() for path in files if masks_left]
         result.issues[-1] = _with_several(root, result.issues[-1], fitting, masks_left)
+        if volumes and len(lone) >= 2 * len(masks_left) > 0:
+            issue = result.issues[-1]
+            result.issues[-1] = replace(issue, message=f"{issue.message} {_OF_SEQUENCES}")
     for path in masks_left:
         stem = _below_and_stem(masks, path)
         message = f"no image of the stem {stem!r} in {images.folder.name}/, hence not used."

@@ -196,3 +196,16 @@ def test_the_only_volume_and_the_only_mask_of_a_folder_are_a_pair_which_is_said(
 def test_the_only_slice_and_the_only_mask_of_a_folder_may_be_of_two_slices(tmp_path: Path) -> None:
     root = write_slices(tmp_path, *((f"images/P{n}/scan_7.png", f"masks/P{n}/drawn_3.png") for n in range(3)))
     assert [error.code for error in open_dataset(root).errors] == ["missing-mask"]
+
+
+@pytest.mark.parametrize(("image", "mask"), [("P{}_{}", "P{}"), ("P{}/{}", "P{}/seg")])
+def test_several_sequences_of_a_mask_in_another_folder_are_told_with_the_cure(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    for number in range(2):
+        pixels, drawn = volume(number)
+        for sequence in ("t1", "flair"):
+            save(tmp_path / "images" / f"{image.format(number, sequence)}.nii.gz", pixels)
+        save(tmp_path / "masks" / f"{mask.format(number)}.nii.gz", drawn)
+    (error,) = open_dataset(tmp_path).errors
+    assert "Where each mask is of several sequences, put it beside its volumes" in error.message
