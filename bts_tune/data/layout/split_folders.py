@@ -154,7 +154,7 @@ def image_and_mask_folders(root: Path) -> Found:
         # `train/` beside `train_masks/`, and images beside `masks/`: they lie in the split's own folder.
         if kinds["masks"] and not kinds["images"]:
             above = [folder for folder, of in _named(root) if of == split] if split is not None else [root]
-            kinds["images"] += [Place(folder, deep=False) for folder in above if image_files(folder)]
+            kinds["images"] += [Place(folder, deep=False) for folder in above if _holds_images(folder, kinds["masks"])]
         if kinds["masks"] and not kinds["images"]:
             kinds["images"] += _beside(kinds["masks"])
     return dict(found)
@@ -166,6 +166,19 @@ def _is_of_initials(folder: Path) -> bool:
         return False
     stems = {_stem(path) for path in image_files(folder, more=_VOLUMES)}
     return any(image in stems for image in masks_among(stems).values())
+
+
+def _holds_images(folder: Path, masks: Sequence[Place]) -> bool:
+    """Return whether a folder above or beside those of masks holds images itself.
+
+    Of volumes most must have the stem of a mask: others are sequences, of which the reader of pairs chooses.
+    """
+    files = image_files(folder, more=_VOLUMES)
+    volumes = [path for path in files if path.name.lower().endswith(_VOLUMES)]
+    if len(files) > len(volumes):
+        return True
+    stems = {_compared(path) for place in masks for path in place.files(*_VOLUMES)} if volumes else set()
+    return 2 * sum(_compared(path) in stems for path in volumes) > len(volumes)
 
 
 def _beside(masks: Sequence[Place]) -> list[Place]:

@@ -19,6 +19,7 @@ from bts_tune.data.splits.make import make_split
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import areas, noise, write_image, write_pairs, write_slices
+from tests.data.readers.test__nifti_slices import save, volume
 
 
 class TestAlone(ReaderContract):
@@ -197,6 +198,18 @@ def test_patients_folders_may_lie_in_those_of_kinds(tmp_path: Path, pattern: str
     assert (len(dataset), dataset.issues) == (12, ())
     assert {record.group for record in dataset} == {f"{kind}{number}" for kind in "HL" for number in range(3)}
     assert {dict(record.strata)["grade"] for record in dataset} == {"high", "low"}
+
+
+@pytest.mark.parametrize("image", ["P{}.nii.gz", "train/P{}.nii.gz", "P{}/t1.nii.gz"])
+def test_volumes_may_lie_beside_the_folder_of_their_masks(tmp_path: Path, image: str) -> None:
+    for number in range(3):
+        pixels, mask = volume(number)
+        path = tmp_path / image.format(number)
+        save(path, pixels)
+        save(path.parent / "masks" / path.name, mask)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.issues) == ("folders", ())
+    assert {record.group for record in dataset} == {"P0", "P1", "P2"}
 
 
 def test_one_split_may_have_folders_of_patients_and_another_none(tmp_path: Path) -> None:
