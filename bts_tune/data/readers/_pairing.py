@@ -49,12 +49,11 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     """Pair the files of two folders by their stems: image files, or volumes.
 
     A stem's own mask is taken first; then one whose stem says whose it is (`x_mask` of `x`); then one whose stem has
-    the same number or name in it (`mask12` of `image12`); then one whose
-    stem differs in case or in how accents are put together; then one whose folders and stem have the same words,
-    tumours included (`tumor/1` for `tumor1`); then one in another folder, unless images and masks both
-    have a folder of that name, or each lies in a folder that the other does not (`P4/7` is no mask of `P3/7`); then one
-    whose folders and stem have the same words and numbers (`P1_007` for `P1/7`); then, of volumes, the only one in a
-    folder for the only one in that folder, which is said.
+    the same number or name in it (`mask12` of `image12`); then one whose stem differs in case or in how accents are put
+    together; then one whose folders and stem have the same words, tumours included (`tumor/1` for `tumor1`); then one
+    in another folder, unless images and masks both have a folder of that name, or each lies in a folder that the other
+    does not (`P4/7` is no mask of `P3/7`); then one whose folders and stem have the same words and numbers (`P1_007`
+    for `P1/7`); then, of volumes, the only one in a folder for the only one in that folder, which is said.
     Only one may fit each time, and what names an image is of no other. Where none at all fits so, what all images or
     all masks have more in their stems is left out (`P1_seg` for `P1_t1`), which is said.
     """
