@@ -105,7 +105,7 @@ def _links(root: Path, used: set[Path]) -> Iterator[Issue]:
 
 def left_out_lines(dataset: Dataset) -> list[str]:
     """Return what the first lines of a run say of files that are left out, and of what was guessed."""
-    guessed = (*GUESSED_PATIENTS, "unused-splits", "masks-by-common-name")
+    guessed = (*GUESSED_PATIENTS, "unused-splits", "masks-by-common-name", "masks-by-folder")
     lines = [issue.message for issue in dataset.issues if issue.code in guessed]
     lines = [f"{line[:1].upper()}{line[1:]}" for line in lines]
     lines += [f"{issue.file}: {issue.message}" for issue in dataset.issues if issue.code == "split-without-masks"]

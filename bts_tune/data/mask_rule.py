@@ -34,6 +34,8 @@ FLAT_LABELS = 0.1
 """Least share of a label's pixels that have four equal neighbours; speckles have none."""
 FEW = 32
 """Values that a drawing of labels holds at most."""
+MOST_LABELS = 8
+"""Values of labels that may be drawn as lines, the background's included."""
 # WebP leaves flat regions too, of values that crowd at the two ends of the scale; labels leave gaps there.
 _END, _IN_AN_END, _BETWEEN_ENDS = 0.05, 3, 0.2
 # Strong compression fills even the background with a few small values, and leaves labels flat inside.
@@ -53,6 +55,8 @@ class MaskValues:
         flat: uint32 [K], the number of those whose four neighbours have the same value.
         even: uint32 [K], of an 8-bit mask the number of those whose four neighbours differ by `EVEN` at most, as they
             do within a label that lossy compression has changed; of others the same as `flat`.
+        lined: uint32 [K], the number of those of whose eight neighbours two or more have the same value, as in a line;
+            0 where there are more than `MOST_LABELS` values.
         exact: whether `values` are the values themselves, rather than those of bins.
         colour: the one colour of its tumour, such as `#ff0000`, where its channels differ.
         alpha: whether the tumour is in the alpha channel alone.
@@ -64,6 +68,7 @@ class MaskValues:
     counts: NDArray[np.uint32]
     flat: NDArray[np.uint32]
     even: NDArray[np.uint32]
+    lined: NDArray[np.uint32]
     exact: bool = True
     colour: str = ""
     alpha: bool = False
@@ -117,6 +122,7 @@ class MaskValues:
             "counts": self.counts.tolist(),
             "flat": self.flat.tolist(),
             "even": self.even.tolist(),
+            "lined": self.lined.tolist(),
             "exact": self.exact,
             "colour": self.colour,
             "alpha": self.alpha,
@@ -126,8 +132,9 @@ class MaskValues:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> MaskValues:
         """Return what `to_dict` made."""
-        arrays = {"values": np.float32, "counts": np.uint32, "flat": np.uint32, "even": np.uint32}
-        return cls(**{**content, **{name: np.array(content[name], dtype=dtype) for name, dtype in arrays.items()}})
+        numbers = dict.fromkeys(("counts", "flat", "even", "lined"), np.uint32)
+        arrays = {name: np.array(content[name], dtype=dtype) for name, dtype in numbers.items()}
+        return cls(**{**content, **arrays, "values": np.array(content["values"], dtype=np.float32)})
 
 
 @dataclass(frozen=True)

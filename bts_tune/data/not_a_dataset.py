@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from bts_tune.data.layout.names import examples
 from bts_tune.data.layout.split_folders import subfolders
 from bts_tune.data.left_out import ARCHIVES
-from bts_tune.data.records import IMAGE_SUFFIXES
+from bts_tune.data.records import IMAGE_SUFFIXES, image_files
 from bts_tune.text import printable
 
 _NOT_READ = {
@@ -34,7 +35,7 @@ def what_else_to_do(root: Path) -> str | None:
             f"holds files with backslashes in their names ({printable(examples(backslashes))}), as archives from "
             "Windows leave them; unpack it anew with 7z, or with Python's zipfile."
         )
-    if archives and len(archives) == sum((root / name).is_file() for name in names):
+    if archives and not any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
         return f"holds archives ({printable(examples(archives))}), which are not opened; unpack them."
     via = [name for name in names if name.lower().startswith("via_") and name.lower().endswith(".json")]
     if via:
@@ -55,4 +56,19 @@ def what_else_to_do(root: Path) -> str | None:
                 f"holds {printable(beside[0])} beside an image of its name: outlines or boxes in one file an image "
                 f"({what}) are not read; export masks, or a COCO file."
             )
+    image = next((path for folder in _folders(root) for path in image_files(folder)), None)
+    if image is not None:
+        return (
+            f"is not a dataset: it holds images, such as {printable(image.relative_to(root).as_posix())}, and neither "
+            "names that say where masks are (masks/ beside images/, or x_mask.png beside x.png) nor a COCO file; "
+            "folders of kinds of tumour alone are for classification."
+        )
     return None
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield a folder, the first ones in it, and those in them: `Training/glioma/`."""
+    yield root
+    for folder in subfolders(root)[:_FOLDERS]:
+        yield folder
+        yield from subfolders(folder)[:_FOLDERS]

@@ -196,16 +196,12 @@ def _recognising(root: Path) -> Reader:
     if recognising:
         names = " and ".join(f"{one.name!r} (expects {one.expects})" for one in recognising)
         raise DataError(f"{root}: is recognised by several readers: {names}; it must have the layout of one of them.")
+    inner = _within(root, readers)
+    if inner is not None:
+        raise DataError(f"{root}: is not a dataset, but {inner} is; name that folder{_copy_of_links(inner)}.")
     hints = [hint for reader in readers if (hint := reader.hint(root)) is not None]
     hint = hints[0] if hints else what_else_to_do(root)
-    if hint is not None:
-        raise DataError(f"{root}: {hint}")
-    inner = _within(root, readers)
-    raise DataError(
-        f"{root}: is not a dataset, but {inner} is; name that folder{_copy_of_links(inner)}."
-        if inner is not None
-        else f"{root}: is not a dataset; expected {_expected(readers)}."
-    )
+    raise DataError(f"{root}: {f'is not a dataset; expected {_expected(readers)}.' if hint is None else hint}")
 
 
 def _within(root: Path, readers: Sequence[Reader]) -> Path | None:

@@ -32,7 +32,7 @@ MAX_PIXELS = 100_000_000
 
 Level = Literal["error", "warning"]
 
-GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients", "unused-patients")
+GUESSED_PATIENTS = ("folders-as-kinds", "folders-as-patients", "studies-as-patients", "unused-patients")
 """Codes of warnings on what was taken for patients, or not; who gives the patients needs none."""
 
 

@@ -127,6 +127,12 @@ def _labels(mask: np.ndarray, *values: float, dtype: Any = np.uint8) -> np.ndarr
     return found
 
 
+def _rims(mask: np.ndarray) -> np.ndarray:
+    """Give the outermost two pixels of the tumour a label each."""
+    inner = [cv2.erode(_grey(mask, 85), np.ones((3, 3)), iterations=times) for times in range(3)]
+    return np.asarray(np.sum(inner, axis=0, dtype=np.uint8))
+
+
 def _with_ignored(mask: np.ndarray) -> np.ndarray:
     found = _labels(mask, 1, 4)
     found[IGNORED_ROWS, :] = 255
@@ -203,6 +209,7 @@ KINDS = [
     # Labels
     MaskKind("two labels", _png(lambda mask: _labels(mask, 1, 2))),
     MaskKind("labels spread over 8 bits", _png(lambda mask: _labels(mask, 85, 170, 255))),
+    MaskKind("labels in rims of one pixel", _png(_rims)),
     MaskKind("0, 128 and 255", _png(lambda mask: _labels(mask, 128, 255))),
     MaskKind("BraTS labels and 255 to ignore", _png(_with_ignored), ("ignore-label",)),
     MaskKind(

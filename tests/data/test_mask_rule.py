@@ -25,7 +25,9 @@ def test_says_which_values_are_tumour(rule: MaskRule, expected: list[int]) -> No
     assert applied.dtype == np.uint8
     assert applied.tolist() == [expected]
     counts = np.array([6, 1, 1, 1, 1], dtype=np.uint32)
-    assert rule.share(MaskValues("a", plane[0].astype(np.float32), counts, counts, counts)) == sum(expected) / 10
+    assert (
+        rule.share(MaskValues("a", plane[0].astype(np.float32), counts, counts, counts, counts)) == sum(expected) / 10
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -42,10 +44,13 @@ def test_values_are_kept_as_json() -> None:
         np.array([3, 2, 1], dtype=np.uint32),
         np.array([3, 0, 1], dtype=np.uint32),
         np.array([3, 2, 1], dtype=np.uint32),
+        np.array([3, 2, 0], dtype=np.uint32),
         colour="#ff0000",
     )
     assert MaskValues.from_dict(json.loads(json.dumps(values.to_dict()))) == values
-    assert values != MaskValues("masks/b.png", values.values, values.counts, values.flat, values.even, colour="#ff0000")
+    assert values != MaskValues(
+        "masks/b.png", values.values, values.counts, values.flat, values.even, values.lined, colour="#ff0000"
+    )
 
 
 def test_values_are_listed_in_order_and_cut_short() -> None:

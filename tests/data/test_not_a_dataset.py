@@ -7,7 +7,7 @@ import pytest
 from bts_tune.data.not_a_dataset import what_else_to_do
 from bts_tune.data.open import open_dataset
 from bts_tune.errors import DataError
-from tests.data.builders import noise, write_image
+from tests.data.builders import noise, write_image, write_pairs
 
 
 def test_an_archive_and_what_it_leaves_are_told(tmp_path: Path) -> None:
@@ -44,6 +44,23 @@ def test_files_of_other_kinds_are_told_with_what_to_do(tmp_path: Path, name: str
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match=rf"holds {what}.*\({Path(name).name}\), which are not read; save each slice"):
+        open_dataset(tmp_path)
+
+
+def test_an_archive_beside_what_was_unpacked_or_a_note_is_no_riddle(tmp_path: Path) -> None:
+    (tmp_path / "images.zip").write_bytes(b"PK")
+    (tmp_path / "README.txt").write_text("Unpack me.")
+    with pytest.raises(DataError, match=r"holds archives \(images\.zip\), which are not opened"):
+        open_dataset(tmp_path)
+    write_pairs(tmp_path / "brain", 3)
+    with pytest.raises(DataError, match=r"is not a dataset, but .*brain is; name that folder"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "yes", "Training/glioma"])
+def test_images_without_masks_are_told(tmp_path: Path, place: str) -> None:
+    write_image(tmp_path / place / "a.png", noise())
+    with pytest.raises(DataError, match=r"it holds images, such as .*a\.png, and neither .* are for classification\."):
         open_dataset(tmp_path)
 
 

@@ -24,7 +24,7 @@ _SPLITS = {
 _IMAGES = ("images", "image", "imgs", "img", "scans", "slices")
 _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "segmentations", "segmentation"),
-    *("segs", "seg", "segm", "gt", "gts", "groundtruth", "ground", "truth", "msk", "msks"),
+    *("segs", "seg", "segm", "gtv", "gt", "gts", "groundtruth", "ground", "truth", "msk", "msks"),
 )
 _IMAGES_IN_A_PAIR = ("x", "input", "inputs")
 _MASKS_IN_A_PAIR = ("y", "target", "targets", "ann", "anns", "output", "outputs")
@@ -53,6 +53,9 @@ _FILLERS = (
     "npy",
     "nii",
 )
+
+INITIALS = 3
+"""Letters of a name that may be a patient's initials."""
 
 SEQUENCES = frozenset(
     ("t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t2", "t2w", "t2f", "flair", "pd", "dwi", "adc", "swi")
@@ -84,13 +87,23 @@ _BRISC_WORDS = {
     "sa": "sagittal",
 }
 
-_OF_WHAT = r"(?:tumou?rs?|lesions?|rois?)"
+_OF_WHAT = r"(?:tumou?rs?|lesions?|rois?|gtvs?)"
 _IS_MASK = r"(?:masks?|msk|segm?s?|segmentations?|segmented|labels?|lbl|gts?|ground[_-]?truth|annotations?|annot)"
-_AFFIX = rf"(?:(?:{_OF_WHAT}[_\-. ]?)?{_IS_MASK}|{_OF_WHAT})"
+# BIDS: sub-01_space-T1w_label-lesion_mask, where `L` is a lesion too; UPENN-GBM: x_automated_approx_segm; the NIfTI
+# files of TCGA-GBM and TCGA-LGG: x_GlistrBoost, and x_GlistrBoost_ManuallyCorrected.
+_ENTITY = r"(?:(?:space[-_]|res-|label-|desc-)[a-z\d]+_)"
+_LESION = r"(?:t1|t2|flair|whole)?(?:lesions?|tumou?rs?|gtv)"
+_BIDS = rf"{_ENTITY}*(?:(?:label|desc)-(?:l|{_LESION})_{_ENTITY}*(?:mask|roi|dseg)|label-{_LESION})"
+_AUTOMATED = r"auto(?:mated|matic)?(?:[_-]approx)?"
+_GLISTR = "GlistrBoost(?:_ManuallyCorrected|_out)?"
+_AFFIX = rf"(?:{_BIDS}|{_GLISTR}|(?:{_AUTOMATED}[_\-. ])?(?:(?:{_OF_WHAT}[_\-. ]?)?{_IS_MASK}|{_OF_WHAT}))"
 _MASK_NAME = re.compile(rf"(?:(.+?)[_\-. ]+{_AFFIX}|{_AFFIX}[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 _LAST_AFFIX = re.compile(rf"(.+)[_\-. ]+{_IS_MASK}", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(rf"(.+?)[_\-. ]+{_AFFIX}[_\-. ]?\d+", re.IGNORECASE | re.DOTALL)
 _NUMBERED = re.compile(rf"(?:image|img|slice|{_AFFIX})s?[_\-. ]*(\d.*)", re.IGNORECASE | re.DOTALL)
+_BY_PROGRAM = re.compile(
+    rf"(?:.*[_\-. ])?(?:{_AUTOMATED}[_\-. ]{_AFFIX}|GlistrBoost(?:_out)?)", re.IGNORECASE | re.DOTALL
+)
 _SUFFIX = re.compile(r"\.(?:png|jpe?g|tiff?|gif|bmp|webp|npy)", re.IGNORECASE)
 _IMAGE_NAME = re.compile(r"(?:(.+?)[_\-. ]+(?:image|img)|(?:image|img)[_\-. ]+(.+))", re.IGNORECASE | re.DOTALL)
 
@@ -183,6 +196,16 @@ def mask_of(stem: str) -> str | None:
 def is_mask_alone(stem: str) -> bool:
     """Return whether a stem says that it is a mask and no more, such as `mask` or `seg`."""
     return re.fullmatch(_AFFIX, stem, re.IGNORECASE) is not None
+
+
+def ends_as_mask(stem: str) -> bool:
+    """Return whether a stem ends in a word for masks, such as `x_seg`, and not only in one for tumours."""
+    return _LAST_AFFIX.fullmatch(stem) is not None
+
+
+def is_mask_by_program(stem: str) -> bool:
+    """Return whether a mask's stem says that a program drew it, such as `x_automated_approx_segm`."""
+    return _BY_PROGRAM.fullmatch(stem) is not None
 
 
 def one_of_several_masks(stem: str) -> str | None:

@@ -2,8 +2,10 @@
 
 Folders of one depth are looked at together, as one name alone tells little:
 
-- Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds.
-- A folder that all slices lie in is a place to put files.
+- Names that are known, such as `glioma`, `no` beside `yes`, `LGG`, `axial` or `T2`, are kinds; but where all of more
+  than six names are of three letters at most, and most are not known, they are initials, hence patients.
+- A folder that all slices lie in is a place to put files; so is one of folders that are called as patients are in
+  known collections (BraTS, TCGA, UPENN-GBM, …).
 - Names that say that they count kinds or parts (`class_1`, `Type 2`, `batch-3`) are no patients; nor are a few words
   without any digit.
 - A few bare numbers (`1`, `2`, `3`) are kinds where they are in several splits, hold a hundred slices or more each, or
@@ -28,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from bts_tune.data.layout.names import (
+    INITIALS,
     PLANES,
     SEQUENCES,
     examples,
@@ -65,12 +68,20 @@ _KINDS = {
 }
 _OF_ONE_PATIENT = {word for word, (stratum, _) in _KINDS.items() if stratum in ("plane", "sequence")} | PLANES
 _NAMING = ("tumour", "grade", "folder")
-# A patient's name in collections that name each visit: BraTS from 2023 on, UPENN-GBM, UCSF-PDGM, TCGA, and BIDS.
+# A patient's name in collections that name each visit: BraTS from 2023 on, UPENN-GBM, UCSF-PDGM, UCSD-PTGBM, TCGA,
+# those that put a date with dots behind it, and BIDS.
 _VISIT = re.compile(
-    r"(?:(BraTS-[A-Z]+-\d{5})-\d{3}|(UPENN-GBM-\d{5})_\d\d|(UCSF-PDGM-\d{3,4})(?:_FU\d+d)?(?:_nifti)?"
-    r"|(TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})[-_]\d{8}|(sub-[A-Z0-9]+)_ses-.+)",
+    r"(?:(BraTS-[A-Z]+(?:-RT)?-\d{4,5})-\d{1,3}|((?:UPENN-GBM|UCSD-PTGBM)-\d{4,5})_\d\d"
+    r"|(UCSF-PDGM-\d{3,4})(?:_FU\d+d)?(?:_nifti)?|(TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})[-_]\d{8}"
+    r"|([\w-]*\d[\w-]*)_\d{4}\.\d\d\.\d\d|(sub-[A-Z0-9]+)_ses-.+)",
     re.IGNORECASE,
 )
+_OF_A_COLLECTION = re.compile(
+    r"(?:BraTS(?:[-_]?[A-Z0-9]+)*?[-_]\d{3,}|(?:UPENN-GBM|UCSF-PDGM|UCSD-PTGBM)-\d{3,}|TCGA[-_][A-Z0-9]{2}[-_][A-Z0-9]{4})"
+    r"(?:[-_].*)?",
+    re.IGNORECASE,
+)
+"""A patient's name in a collection: a folder around several such is a part of it."""
 
 Folders = tuple[str, ...]
 Strata = tuple[tuple[str, str], ...]
@@ -109,7 +120,9 @@ class FolderMeanings:
                 if len(one.folders) > depth:
                     members[one.folders[depth]].append(one)
             is_whole = len(members) == 1 and sum(map(len, members.values())) == len(placed)
-            self._strata.append(self._level(members, is_whole))
+            parts: dict[str, Strata] = {name: () for name, of in members.items() if _is_part(name, of, depth)}
+            others = {name: of for name, of in members.items() if name not in parts}
+            self._strata.append(parts | self._level(others, is_whole))
         self._kinds: dict[str, set[str]] = defaultdict(set)
         for one in placed:
             patient = self.patient(one.folders)
@@ -173,6 +186,13 @@ class FolderMeanings:
         alike = {_shape(name) for name in members.keys() - known.keys()}
         known = {name: strata for name, strata in known.items() if not _has_digit(name) or _shape(name) not in alike}
         others = sorted(members.keys() - known.keys())
+        # Of the initials `NO`, `PD` and `JS` some are words for kinds too.
+        initials = bool(known) and all(len(name) <= INITIALS and name.isalpha() for name in members)
+        if initials and len(members) > _MOST and len(others) > len(known):
+            self._say_of_patients(sorted(members))
+            return {}
+        if initials and others and len(members) <= _MOST:
+            self._say_of_kinds(sorted(members), "they are few and have no number")
         if known and len(members) <= _MOST:  # what stands beside `no_tumor` is a kind too
             has_tumours = any(stratum == "tumour" for strata in known.values() for stratum, _ in strata)
             beside = [name for name in others if _is_worded(name)]
@@ -185,19 +205,25 @@ class FolderMeanings:
         why = _why_kinds({name: members[name] for name in others})
         if why is None:
             if 1 < len(others) <= _MOST and all(_is_number(name) or len(name) == 1 for name in others):
-                self._say(
-                    "folders-as-patients",
-                    f"{plural(len(others), 'folder')} ({examples(others)}) are taken for patients; where they are "
-                    "kinds of tumour or the like: --group-by none.",
-                )
+                self._say_of_patients(others)
             return known
-        pattern = f"(?:^|/)({'|'.join(map(re.escape, others))})/"
+        self._say_of_kinds(others, why)
+        return known | {name: (("folder", name),) for name in others}
+
+    def _say_of_patients(self, names: Sequence[str]) -> None:
+        self._say(
+            "folders-as-patients",
+            f"{plural(len(names), 'folder')} ({examples(names)}) are taken for patients; where they are "
+            "kinds of tumour or the like: --group-by none.",
+        )
+
+    def _say_of_kinds(self, names: Sequence[str], why: str) -> None:
+        pattern = f"(?:^|/)({'|'.join(map(re.escape, names))})/"
         self._say(
             "folders-as-kinds",
-            f"{plural(len(others), 'folder')} ({examples(others)}) are taken for kinds of slices and not for patients, "
+            f"{plural(len(names), 'folder')} ({examples(names)}) are taken for kinds of slices and not for patients, "
             f"as {why}; where they are patients: --group-by {shlex.quote(pattern)}.",
         )
-        return known | {name: (("folder", name),) for name in others}
 
     def _say_of_deeper(self, placed: Sequence[Placed]) -> None:
         """Say which folders are taken for patients, where all slices lie in a folder within that may be one."""
@@ -223,6 +249,15 @@ class FolderMeanings:
 
     def _say(self, code: str, message: str) -> None:
         self._issues.append(Issue("warning", code, self._file, None, message))
+
+
+def _is_part(name: str, members: Sequence[Placed], depth: int) -> bool:
+    """Return whether a folder, of no kind, holds those of several patients of a collection, named alike everywhere."""
+    is_kind = _told(name) is not None or _COUNTED.difference(_PARTS) & set(split_words(name))
+    if is_kind or _OF_A_COLLECTION.fullmatch(name):
+        return False
+    within = {one.folders[depth + 1] if len(one.folders) > depth + 1 else "" for one in members}
+    return len(within) > 1 and all(map(_OF_A_COLLECTION.fullmatch, within))
 
 
 def _why_kinds(members: Mapping[str, Sequence[Placed]]) -> str | None:

@@ -5,12 +5,13 @@ Splits first (`train/images`), kinds first (`images/train`), both in one name (`
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from bts_tune.data.layout.names import Kind, bare, folded, meaning
+from bts_tune.data.layout.names import INITIALS, Kind, bare, ends_as_mask, folded, masks_among, meaning
 from bts_tune.data.records import SPLITS, Issue, image_files
 from bts_tune.errors import DataError
 from bts_tune.text import plural
@@ -23,7 +24,13 @@ def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted; hidden ones are passed over. A missing folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    with os.scandir(folder) as entries:  # which knows what is a folder without a look at each file
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if not entry.name.startswith(".")
+            and (Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir(follow_symlinks=False))
+        )
 
 
 def possible_split_folders(root: Path) -> list[Path]:
@@ -119,7 +126,7 @@ def image_and_mask_folders(root: Path) -> Found:
         for child in subfolders(folder):
             said = meaning(child.name)
             # A second word on the same matter, as in masks/labels/, says no more.
-            if said is None or (said.split and split) or (said.kind and kind):
+            if said is None or (said.split and split) or (said.kind and kind) or _is_of_initials(child):
                 continue
             of_split, of_kind, of_pair = said.split or split, said.kind or kind, said.in_a_pair or in_a_pair
             of_output = said.is_output or is_output
@@ -147,24 +154,53 @@ def image_and_mask_folders(root: Path) -> Found:
         # `train/` beside `train_masks/`, and images beside `masks/`: they lie in the split's own folder.
         if kinds["masks"] and not kinds["images"]:
             above = [folder for folder, of in _named(root) if of == split] if split is not None else [root]
-            kinds["images"] += [Place(folder, deep=False) for folder in above if image_files(folder)]
+            kinds["images"] += [Place(folder, deep=False) for folder in above if _holds_images(folder, kinds["masks"])]
         if kinds["masks"] and not kinds["images"]:
             kinds["images"] += _beside(kinds["masks"])
     return dict(found)
 
 
+def _is_of_initials(folder: Path) -> bool:
+    """Return whether a folder such as `GT` or `X` holds images with their masks: it is called after a patient."""
+    if len(folder.name) > INITIALS:
+        return False
+    stems = {_stem(path) for path in image_files(folder, more=_VOLUMES)}
+    return any(image in stems for image in masks_among(stems).values())
+
+
+def _holds_images(folder: Path, masks: Sequence[Place]) -> bool:
+    """Return whether a folder above or beside those of masks holds images itself.
+
+    Of volumes most must have the stem of a mask: others are sequences, of which the reader of pairs chooses.
+    """
+    files = image_files(folder, more=_VOLUMES)
+    volumes = [path for path in files if path.name.lower().endswith(_VOLUMES)]
+    if len(files) > len(volumes):
+        return True
+    stems = {_compared(path) for place in masks for path in place.files(*_VOLUMES)} if volumes else set()
+    return 2 * sum(_compared(path) in stems for path in volumes) > len(volumes)
+
+
 def _beside(masks: Sequence[Place]) -> list[Place]:
-    """Return the folders beside those of masks that hold files of their stems, whatever the folders are called."""
+    """Return the folders beside those of masks that hold files of their stems, whatever the folders are called.
+
+    Files that are called masks themselves are no images: they are other masks of the same.
+    """
     found: list[Place] = []
     for place in masks:
         stems = {_compared(path) for path in place.files(*_VOLUMES)}
         for folder in subfolders(place.folder.parent):
             if meaning(folder.name) is None and not folder.is_symlink():
                 beside = Place(folder)
-                if any(_compared(path) in stems for path in beside.files(*_VOLUMES)):
+                files = [path for path in beside.files(*_VOLUMES) if not ends_as_mask(_stem(path))]
+                if any(_compared(path) in stems for path in files):
                     found.append(beside)
     return found
 
 
 def _compared(path: Path) -> str:
-    return folded(bare(PurePath(path.name.removesuffix(".gz")).stem))
+    return folded(bare(_stem(path)))
+
+
+def _stem(path: Path) -> str:
+    return PurePath(path.name.removesuffix(".gz")).stem

@@ -16,6 +16,7 @@ from bts_tune.data.mask_rule import (
     FLAT_LABELS,
     FULL_SCALES,
     IGNORED,
+    MOST_LABELS,
     SHOWN_VALUES,
     SMALL_LABEL,
     MaskRule,
@@ -30,6 +31,9 @@ _MOST_BETWEEN = 2.0
 """Most pixels in the middle half of the range, as a multiple of those above half: blurred blobs have 1.6."""
 _LOSSY_ZERO = 2
 """Up to which value lossy compression fills whole blocks of an empty mask."""
+_LINED = 0.95
+# Of the pixels of a rim all are in a line; of a value on the border of a smooth ellipse 0.6 at most, and none of the
+# corners of a rectangle.
 _ENDS, _LEAST_REGION, _MOST_OF_REGION = 0.1, 0.01, 0.7
 # Of all that is drawn in ellipses as JPEG (95, 75, 40) and WebP (90, 75, 40), 0.011 or more lay in even regions of a
 # label between; of ellipses of 0 and 255 nothing did, and of wide smooth borders 0.002 at most.
@@ -176,11 +180,14 @@ class _Judge:
         return MaskRule(ignored=tuple(sorted({*ignored, *(value for value in self.told if value in self.pixels)})))
 
     def _grey(self) -> dict[str, MaskValues]:
-        """Return the masks that hold values between, but for those whose values are regions of labels in other masks.
+        """Return the masks that hold values between, but for those whose values are labels.
 
-        A small core of a label has no pixel with four equal neighbours, and looks like the border of a smooth mask.
+        Labels are regions in other masks, or thin lines in all of them. A small core or a rim of a label has no pixel
+        with four equal neighbours, and looks like the border of a smooth mask.
         """
         grey = {name: one for name, one in self.masks.items() if one.between}
+        if grey and self._are_lines(grey.values()):
+            return {}
         exact = [one for name, one in self.masks.items() if name not in grey and one.exact and not one.lossy]
         labels = {value for one in exact if len(one.values) <= FEW for value in one.values.tolist()} if grey else set()
         return {
@@ -188,6 +195,20 @@ class _Judge:
             for name, one in grey.items()
             if one.lossy or not (one.exact and labels.issuperset(one.values[1:-1]))
         }
+
+    def _are_lines(self, grey: Iterable[MaskValues]) -> bool:
+        """Return whether all values between are few, and drawn in lines, as rims of labels are.
+
+        The border of a smooth mask changes its value from pixel to pixel, at the corners of a rectangle at least.
+        """
+        if any(one.lossy or not one.exact for one in grey) or len(self.pixels) > MOST_LABELS:
+            return False
+        lined, counts = Counter[float](), Counter[float]()
+        for one in grey:
+            for value, line, count in zip(one.values[1:-1].tolist(), one.lined[1:-1], one.counts[1:-1], strict=True):
+                lined[value] += int(line)
+                counts[value] += int(count)
+        return all(lined[value] >= _LINED * counts[value] for value in counts)
 
     def _labels_in_jpeg(self) -> None:
         """Warn of labels that compression has changed."""

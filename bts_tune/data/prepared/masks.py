@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from bts_tune.data.mask_rule import EVEN, FULL_SCALES, MaskValues
+from bts_tune.data.mask_rule import EVEN, FULL_SCALES, MOST_LABELS, MaskValues
 from bts_tune.data.prepared.decoding import decode_with_header, palette_of
 from bts_tune.data.records import Annotation
 from bts_tune.errors import DataError
@@ -213,23 +213,39 @@ def mask_values(plane: np.ndarray, source: PlaneSource, file: str) -> MaskValues
             middles = (edges[:-1] + edges[1:]) / 2
             values = np.concatenate([edges[:1], middles, [float(values[-1])]])
     held = counts > 0
-    flat = even = counts
+    flat = even = lined = counts
     if held.sum() > 1:
         flat = np.bincount(places[_flat(places)].ravel(), minlength=len(counts))
         even = flat
         if plane.dtype == np.uint8 and np.diff(values[held]).min() <= EVEN:  # of values further apart it is the same
             even = np.bincount(plane[_flat(plane, EVEN)].ravel(), minlength=len(counts))
+        lined = np.zeros_like(counts)
+        if exact and held.sum() <= MOST_LABELS:
+            lined = np.bincount(places[_lined(places)].ravel(), minlength=len(counts))
     return MaskValues(
         file,
         values[held].astype(np.float32),
         counts[held].astype(np.uint32),
         flat[held].astype(np.uint32),
         even[held].astype(np.uint32),
+        lined[held].astype(np.uint32),
         exact,
         source.colour,
         source.alpha,
         source.lossy,
     )
+
+
+def _lined(places: np.ndarray) -> np.ndarray:
+    """Return which pixels have the value of two or more of their eight neighbours."""
+    alike = np.zeros(places.shape, dtype=np.uint8)
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        first = places[: places.shape[0] - down, max(0, -right) : places.shape[1] - max(0, right)]
+        second = places[down:, max(0, right) : places.shape[1] - max(0, -right)]
+        same = first == second
+        alike[: places.shape[0] - down, max(0, -right) : places.shape[1] - max(0, right)] += same
+        alike[down:, max(0, right) : places.shape[1] - max(0, -right)] += same
+    return np.asarray(alike >= 2)
 
 
 def _edges(low: float, high: float) -> np.ndarray:

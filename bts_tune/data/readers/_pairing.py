@@ -9,7 +9,16 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from bts_tune.data.layout.names import SEQUENCES, bare, examples, folded, meaning, one_of_several_masks, split_words
+from bts_tune.data.layout.names import (
+    SEQUENCES,
+    bare,
+    examples,
+    folded,
+    mask_of,
+    meaning,
+    one_of_several_masks,
+    split_words,
+)
 from bts_tune.data.layout.patients import Folders, folders_between
 from bts_tune.data.layout.split_folders import Place
 from bts_tune.data.records import Issue, SliceRecord
@@ -18,6 +27,11 @@ from bts_tune.text import plural
 
 _FEWEST = 3
 """Images and masks whose names are compared to find what all of them have."""
+
+_OF_SEQUENCES = (
+    "Where each mask is of several sequences, put it beside its volumes (x_flair.nii.gz, x_t1.nii.gz, x_seg.nii.gz): "
+    "--sequence chooses one then."
+)
 
 _Key = tuple[str, str]
 """Of a file: the folder below that of images or masks, and the stem."""
@@ -34,12 +48,14 @@ class Pairs:
 def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool = False) -> Pairs:
     """Pair the files of two folders by their stems: image files, or volumes.
 
-    A stem's own mask is taken first; then one whose stem says that it is the mask (`x_mask` of `x`), then one whose
-    stem differs in case or in how accents are put together; then one in another folder, unless images and masks both
-    have a folder of that name, or each lies in a folder that the other does not (`P4/7` is no mask of `P3/7`); then one
-    whose folders and stem have the same words and numbers (`P1_007` for `P1/7`).
-    Only one may fit each time. Where none at all fits so, what all images or all masks have more in their stems is left
-    out (`P1_seg` for `P1_t1`), which is said.
+    A stem's own mask is taken first; then one whose stem says whose it is (`x_mask` of `x`); then one whose stem has
+    the same number or name in it (`mask12` of `image12`); then one whose stem differs in case or in how accents are put
+    together; then one whose folders and stem have the same words, tumours included (`tumor/1` for `tumor1`); then one
+    in another folder, unless images and masks both have a folder of that name, or each lies in a folder that the other
+    does not (`P4/7` is no mask of `P3/7`); then one whose folders and stem have the same words and numbers (`P1_007`
+    for `P1/7`); then, of volumes, the only one in a folder for the only one in that folder, which is said.
+    Only one may fit each time, and what names an image is of no other. Where none at all fits so, what all images or
+    all masks have more in their stems is left out (`P1_seg` for `P1_t1`), which is said.
     """
     result = Pairs()
     of_image, of_mask = _by_key(images, volumes), _by_key(masks, volumes)
@@ -47,21 +63,43 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
     pairs: dict[_Key, _Key] = {}
     shared = {folded(folder) for folder, _ in of_image} & {folded(folder) for folder, _ in of_mask} - {"."}
 
+    def may(image: _Key, mask: _Key) -> bool:
+        named = {name for name in (mask_of(mask[1]), bare(mask[1])) if name and (mask[0], name) in of_image}
+        return not named or image[1] in named
+
     def fit(image: _Key, mask: _Key) -> bool:
-        return folded(image[0]) not in shared and folded(mask[0]) not in shared and _folders_agree(image, mask)
+        apart = folded(image[0]) not in shared and folded(mask[0]) not in shared
+        return apart and may(image, mask) and _folders_agree(image, mask)
+
+    def lie_in_folders(image: _Key, mask: _Key) -> bool:
+        return (image[0], mask[0]) != (".", ".") and may(image, mask) and _folders_agree(image, mask)
 
     steps: list[Callable[[], list[tuple[_Key, _Key]]]] = [
         lambda: _matches(open_images, open_masks, _itself),
-        lambda: _matches(open_images, open_masks, _bare),
-        lambda: _matches(open_images, open_masks, _folded),
+        lambda: _named(open_images, open_masks),
+        lambda: _matches(open_images, open_masks, _bare, may),
+        lambda: _matches(open_images, open_masks, _folded, may),
         lambda: _matches(open_images, open_masks, _in_such_folders, fit),
+        lambda: _matches(open_images, open_masks, _all_words, lie_in_folders),
         lambda: _matches(open_images, open_masks, _stem_alone, fit),
-        lambda: _matches(open_images, open_masks, _words),
+        lambda: _matches(open_images, open_masks, _words, may),
     ]
     for step in steps:
         for image, mask in step():
             pairs[image] = mask
             del open_images[image], open_masks[mask]
+    lone_ones = _only_ones(of_image, of_mask, open_images, open_masks) if volumes else []
+    for image, mask in lone_ones:
+        pairs[image] = mask
+        del open_images[image], open_masks[mask]
+    if lone_ones:
+        image, mask = lone_ones[0]
+        names = [path.relative_to(root).as_posix() for path in (of_image[image][0], of_mask[mask][0])]
+        message = (
+            f"the masks of {plural(len(lone_ones), 'volume')} are the only ones in their folders, such as {names[1]} "
+            f"for {names[0]}."
+        )
+        result.issues.append(Issue("warning", "masks-by-folder", names[0], None, message))
     if not pairs:
         pairs = _by_what_differs(open_images, open_masks)
         for image, mask in pairs.items():
@@ -101,6 +139,9 @@ def pair(root: Path, split: str, images: Place, masks: Place, *, volumes: bool =
         result.issues.append(_missing_masks(root, lone, len(of_image), images, masks, masks_left))
         fitting = [path for key, files in open_images.items() for path in files if masks_left]
         result.issues[-1] = _with_several(root, result.issues[-1], fitting, masks_left)
+        if volumes and len(lone) >= 2 * len(masks_left) > 0:
+            issue = result.issues[-1]
+            result.issues[-1] = replace(issue, message=f"{issue.message} {_OF_SEQUENCES}")
     for path in masks_left:
         stem = _below_and_stem(masks, path)
         message = f"no image of the stem {stem!r} in {images.folder.name}/, hence not used."
@@ -198,6 +239,31 @@ def _with_several(root: Path, issue: Issue, lone: Sequence[Path], left: Sequence
     return issue
 
 
+def _named(images: Iterable[_Key], masks: Iterable[_Key]) -> list[tuple[_Key, _Key]]:
+    """Return the images with the masks that say that they are of just these, where only one does."""
+    there = set(images)
+    naming: dict[_Key, list[_Key]] = defaultdict(list)
+    for folder, stem in masks:
+        named = mask_of(stem)
+        if named is not None and (folder, named) in there:
+            naming[folder, named].append((folder, stem))
+    return sorted((image, of[0]) for image, of in naming.items() if len(of) == 1)
+
+
+def _only_ones(
+    images: Iterable[_Key], masks: Iterable[_Key], open_images: Iterable[_Key], open_masks: Iterable[_Key]
+) -> list[tuple[_Key, _Key]]:
+    """Return the images and masks without each other that are alone in folders of one name."""
+    of_image, of_mask = (_grouped(keys, lambda key: folded(key[0])) for keys in (images, masks))
+    left = {*open_images}, {*open_masks}
+    both = [
+        (of_image[folder][0], of_mask[folder][0])
+        for folder in of_image.keys() & of_mask.keys()
+        if len(of_image[folder]) == len(of_mask[folder]) == 1
+    ]
+    return sorted((image, mask) for image, mask in both if image in left[0] and mask in left[1])
+
+
 def _itself(key: _Key) -> _Key:
     return key
 
@@ -241,6 +307,20 @@ def _words(key: _Key) -> _Key:
     folders = [part for part in folders_between(Path(key[0]).parts) if meaning(part) is None]
     words = split_words(folded(" ".join([*folders, bare(key[1])])), digits=True)
     return "", " ".join(word.lstrip("0") or "0" if word.isdecimal() else word for word in words)
+
+
+def _all_words(key: _Key) -> tuple[str, ...]:
+    """Return the words of folders and stem, each once, and the numbers; none of images and masks.
+
+    `tumor1` and `tumor/1` have the same, and `no1` others, though all of them are slice 1.
+    """
+    parts = re.findall(r"[^\W\d_]+|\d+", folded("/".join(key)))
+    words = [part for part in parts if (said := meaning(part)) is None or said.in_a_pair]
+    return tuple(
+        word.lstrip("0") or "0" if word.isdecimal() else word
+        for place, word in enumerate(words)
+        if word.isdecimal() or word not in words[:place]
+    )
 
 
 def _by_what_differs(images: Mapping[_Key, list[Path]], masks: Mapping[_Key, list[Path]]) -> dict[_Key, _Key]:

@@ -1,8 +1,9 @@
 """DICOM series with their segmentations, in folders of any depth: DICOM SEG, or NIfTI or image masks beside them.
 
 A series is a volume, whatever its files are called: one slice a file, or several (enhanced DICOM). It is turned to the
-body's axes and cut along the plane that was asked for. `PatientID` is the patient. Folders named like splits are the
-splits; without any, the slices are split later.
+body's axes and cut along the plane that was asked for. `PatientID` is the patient, unless it is missing, a placeholder
+or the same in all studies; a study is one then. Folders named like splits are the splits; without any, the slices are
+split later.
 """
 
 from __future__ import annotations
@@ -35,10 +36,16 @@ from bts_tune.data.volumes.nifti import NIFTI_SUFFIXES, read_nifti, volume_stem
 from bts_tune.data.volumes.volume import chosen_slices, cut, filled_slices, nearest_turn, pixel_spacing
 from bts_tune.errors import DataError
 from bts_tune.registry import READERS
-from bts_tune.text import plural
+from bts_tune.text import plural, quoted
 
 _FEW_LABELS = 20
 """Distinct values of a mask, with the background's 0."""
+
+_PLACEHOLDERS = (
+    *("anon", "anonym", "anonymous", "anonymized", "anonymised", "deidentified", "removed", "hidden", "unknown"),
+    *("patient", "patientid", "noname", "none", "null", "nan", "na"),
+)
+"""What programs write for a `PatientID` that they take away, in small letters and nothing else."""
 
 _DEPTH = 6
 """Folders below the dataset's in which files are looked for to recognise it: patient, study, series and some more."""
@@ -87,14 +94,16 @@ class DicomReader(Reader):
         if splits:
             require_training(root, splits)
         records: dict[str, list[SliceRecord]] = {split: [] for split in splits} or {"train": []}
-        for series, masks in _with_masks(root, headers, options, issues):
+        used = list(_with_masks(root, headers, options, issues))
+        patients = _patients(root, [series[0] for series, _ in used], issues)
+        for series, masks in used:
             split = _split_of(series[0].path, splits)
             if split is None:
                 name = series[0].path.relative_to(root).as_posix()
                 issues.append(Issue("warning", "unlisted-file", name, None, "its series lies in no split, not used."))
                 continue
             try:
-                records[split] += _slices(root, split, series, masks, options, issues)
+                records[split] += _slices(root, split, series, masks, patients[series[0].series], options, issues)
             except DataError as error:
                 name = series[0].path.relative_to(root).as_posix()
                 message = str(error).removeprefix(f"{series[0].path}: ")
@@ -320,6 +329,37 @@ def _images_of(members: Sequence[Header]) -> list[list[Path]]:
     ]
 
 
+def _patients(root: Path, firsts: Sequence[Header], issues: list[Issue]) -> dict[str, str]:
+    """Return the patient of each series, and say where studies are taken for patients.
+
+    Args:
+        root: the dataset's folder.
+        firsts: of each series one file.
+        issues: what is said is added to them.
+    """
+    is_shared = len({one.patient for one in firsts}) == 1 and len({one.study for one in firsts}) > 1
+    nameless = [one for one in firsts if is_shared or _is_placeholder(one.patient)]
+    taken = {one.series: one.study or one.series for one in nameless}
+    count = len(set(taken.values()))
+    if count > 1:
+        written = sorted({one.patient for one in nameless if one.patient})
+        what = f"PatientID is {examples([quoted(one) for one in written])}" if written else "PatientID is missing"
+        instead = "studies (StudyInstanceUID)" if all(one.study for one in nameless) else "studies or series"
+        message = (
+            f"{what} in {len(nameless)} of {len(firsts)} series, which tells no patients apart: each of their {count} "
+            f"{instead} is taken for a patient; where a patient has several, give the patients with --group-by."
+        )
+        name = nameless[0].path.relative_to(root).as_posix()
+        issues.append(Issue("warning", "studies-as-patients", name, None, message))
+    return {one.series: taken.get(one.series, one.patient) for one in firsts}
+
+
+def _is_placeholder(patient: str) -> bool:
+    """Return whether an identifier names nobody: nothing, a word such as `ANONYMOUS`, or a row of x."""
+    letters = "".join(filter(str.isalnum, patient.casefold()))
+    return not letters or letters in _PLACEHOLDERS or (len(letters) > 1 and set(letters) == {"x"})
+
+
 def _split_of(path: Path, splits: Mapping[str, Path]) -> str | None:
     if not splits:
         return "train"
@@ -331,6 +371,7 @@ def _slices(
     split: str,
     members: Sequence[Header],
     masks: tuple[Path, ...],
+    patient: str,
     options: ReaderOptions,
     issues: list[Issue],
 ) -> list[SliceRecord]:
@@ -352,7 +393,7 @@ def _slices(
             first.path,
             f"{name}/{index:03}",
             mask=masks[0],
-            group=first.patient or first.study or first.series,
+            group=patient,
             strata=(("scanner", first.scanner),) if first.scanner else (),
             spacing=spacing,
             source=DicomSlice(files, masks, content, options.plane, index),

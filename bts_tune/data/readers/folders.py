@@ -38,6 +38,10 @@ from bts_tune.errors import DataError
 from bts_tune.registry import READERS
 from bts_tune.text import plural
 
+_KINDS: tuple[Kind, Kind] = ("images", "masks")
+_DEPTH = 3
+"""Folders, such as those of a grade and a patient, in which one of images and one of masks are looked for."""
+
 
 @READERS.register("folders")
 class FoldersReader(Reader):
@@ -124,29 +128,40 @@ def _of_splits(root: Path, found: Found, issues: list[Issue]) -> tuple[tuple[str
         own, of_splits = (), {"train": whole}
     elif "train" not in of_splits and all(any(place.files(*NIFTI_SUFFIXES) for place in of) for of in whole.values()):
         of_splits["train"] = whole  # images/ and masks/ beside val/ or test/
-    require_training(root, {split: True for split in of_splits if split is not None})
+    # Of train/P1/images beside test/images, each split has a depth of its own.
+    by_patient = [] if own == () else [one for split, one in _by_patient(root) if split not in (None, *of_splits)]
+    splits = [*of_splits, *(one.split for one in by_patient)]
+    require_training(root, {split: True for split in splits if split is not None})
     kept = _with_masks(root, of_splits, issues)
     return own, [
-        _Source(split, _one(root, kept, split, "images"), _one(root, kept, split, "masks"))
-        for split in SPLITS
-        if split in kept
+        *by_patient,
+        *(
+            _Source(split, _one(root, kept, split, "images"), _one(root, kept, split, "masks"))
+            for split in SPLITS
+            if split in kept
+        ),
     ]
 
 
 def _of_patients(root: Path) -> tuple[tuple[str, ...] | None, list[_Source]]:
     """Return the same of a dataset with a folder of images and one of masks in each patient's folder."""
-    patients = _patients(root)
-    if not patients:
+    found = _by_patient(root)
+    if not found:
         raise DataError(f"{root}: has no folder images/ beside a folder masks/; image/mask folders need both.")
-    splits = {split for _, split in patients}
+    splits = {split for split, _ in found}
     if splits != {None}:
         require_training(root, {split: True for split in splits if split is not None})
-    sources = []
-    for folder, split in patients:
-        found: Found = {"train": image_and_mask_folders(folder)[None]}
-        images, masks = _one(folder, found, "train", "images"), _one(folder, found, "train", "masks")
-        sources.append(_Source(split or "train", images, masks, (folder.name,)))
-    return () if splits == {None} else None, sources
+    return () if splits == {None} else None, [one for _, one in found]
+
+
+def _by_patient(root: Path) -> list[tuple[str | None, _Source]]:
+    """Return the folders of each patient, with the split that they lie in, if any."""
+    found: list[tuple[str | None, _Source]] = []
+    for folder, above, kinds, split in _patients(root):
+        of_split = split or "train"
+        images, masks = (_one(folder, {of_split: kinds}, of_split, kind) for kind in _KINDS)
+        found.append((split, _Source(of_split, images, masks, above)))
+    return found
 
 
 def _with_masks(root: Path, found: Found, issues: list[Issue]) -> Found:
@@ -207,19 +222,31 @@ def _all_told(
     }
 
 
-def _patients(root: Path) -> list[tuple[Path, str | None]]:
-    """Return the patients' folders that hold a folder of images and one of masks, each with its split, if any."""
-    places: list[tuple[Path, str | None]] = [(root, None)]
-    places += [(folder, said.split) for folder in possible_split_folders(root) if (said := meaning(folder.name))]
-    found: list[tuple[Path, str | None]] = []
-    for place, split in places:
-        for folder in subfolders(place):
-            if meaning(folder.name) is None:
-                within = image_and_mask_folders(folder).get(None)
-                if within is not None and within["images"] and within["masks"]:
-                    found.append((folder, split))
-    # One such folder is a dataset in a folder.
-    return found if len(found) > 1 and len({split is None for _, split in found}) == 1 else []
+def _patients(root: Path) -> list[tuple[Path, Folders, dict[Kind, list[Place]], str | None]]:
+    """Return the folders that hold a folder of images and one of masks each, those of a patient or of a kind.
+
+    They lie in one depth: `P1/images`, `HGG/P1/images`; splits may be around them, or within (`glioma/train/images`).
+    With each are returned the folders that it lies in, itself included, what it holds, and the split, if any.
+    """
+    level: list[tuple[Path, Folders, str | None]] = [(root, (), None)]
+    level += [(folder, (), said.split) for folder in possible_split_folders(root) if (said := meaning(folder.name))]
+    for _ in range(_DEPTH):
+        level = [
+            (folder, (*above, folder.name), split)
+            for place, above, split in level
+            for folder in subfolders(place)
+            if meaning(folder.name) is None and not (above and folder.is_symlink())
+        ]
+        found = [
+            (folder, above, kinds, split or within)
+            for folder, above, split in level
+            for within, kinds in image_and_mask_folders(folder).items()
+            if all(kinds.values()) and None in (split, within)
+        ]
+        # One such folder is a dataset in a folder.
+        if len({folder for folder, *_ in found}) > 1:
+            return found if len({split is None for *_, split in found}) == 1 else []
+    return []
 
 
 def _one(root: Path, found: Found, split: str, kind: Kind) -> Place:

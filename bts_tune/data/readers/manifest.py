@@ -56,6 +56,7 @@ _ENDINGS = (
 )
 _ID_ENDINGS = ("", "_id")
 _PERHAPS_MASKS = ("label", "annotation", "target")
+_FLAGS = ("0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n")
 _LOOKED_AT = 20
 _RUN_LENGTHS = ("rle", "encodedpixels", "encoded_pixels", "rle_mask", "mask_rle")
 
@@ -140,6 +141,13 @@ class ManifestReader(Reader):
                     "mask file, into masks/ beside images/, or all as a COCO file."
                 )
             if "image" in columns_of(table):
+                flags = next((place for place, title in enumerate(titles) if title in _titles("mask")), None)
+                if flags is not None and (cells := _flags(table, flags)):
+                    return (
+                        f"{path.name} has no column for masks: {quoted(titles[flags])} holds {' and '.join(cells)}, "
+                        "which tells whether a slice has a tumour and names no file; a table needs a column mask with "
+                        "the path of each mask."
+                    )
                 return (
                     f"{path.name} has no column for masks, found are {', '.join(map(quoted, titles[:8]))}; a table "
                     "needs the columns image and mask, and may have patient and split."
@@ -193,14 +201,25 @@ def _plain_titles(table: Table) -> list[str]:
 def _place(table: Table, wanted: str) -> int | None:
     """Return where the column is; of several that may be it, the first whose cells are names of files."""
     titles = _plain_titles(table)
-    endings = _ENDINGS if wanted in ("image", "mask") else _ID_ENDINGS
-    forms = (f"{word}{ending}" for word in _COLUMNS[wanted] for ending in endings)
-    places = [titles.index(title) for title in forms if title in titles]
+    places = [titles.index(title) for title in _titles(wanted) if title in titles]
     if wanted in ("image", "mask"):
         named = [place for place in places if _names_files(table, place)]
         # A column `label` may hold the kind of tumour: it names masks where its cells are names of files.
-        places = named + [place for place in places if titles[place] not in _PERHAPS_MASKS]
+        others = [place for place in places if titles[place] not in _PERHAPS_MASKS]
+        places = named + [place for place in others if wanted == "image" or not _flags(table, place)]
     return places[0] if places else None
+
+
+def _titles(wanted: str) -> list[str]:
+    """Return the titles that a column may have, the clearest first."""
+    endings = _ENDINGS if wanted in ("image", "mask") else _ID_ENDINGS
+    return [f"{word}{ending}" for word in _COLUMNS[wanted] for ending in endings]
+
+
+def _flags(table: Table, place: int) -> list[str]:
+    """Return the cells of a column that says whether there is a mask, each once; none of any other column."""
+    cells = {row[place].strip() for row in table.rows if place < len(row) and not is_nothing(row[place])}
+    return sorted(cells) if all(cell.casefold() in _FLAGS for cell in cells) else []
 
 
 def _names_files(table: Table, place: int) -> bool:

@@ -5,29 +5,39 @@ The image may be called `x_image.tif` too, or the two of a patient's folder `ima
 So the LGG set (`kaggle_3m`) comes. Folders named like splits are the splits; without any, the slices are split later. A
 folder in which pairs lie is a patient, whose slices are a group, unless it is one of a kind (see `_patients`).
 NIfTI volumes, such as BraTS has (`x_seg.nii.gz` beside `x_flair.nii.gz`, or `seg.nii.gz` beside `flair.nii.gz`), are
-cut into slices; each volume is a patient, where no folder is. A validation or test split without any mask is left out.
+cut into slices; each volume is a patient, where no folder is. Where no volume lies beside its mask, as in UPENN-GBM
+and BIDS derivatives, the two are found by their names, wherever they lie. A validation or test split without any mask
+is left out.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from bts_tune.data.layout.annotation_files import annotation_files
 from bts_tune.data.layout.names import (
+    INITIALS,
     SEQUENCES,
+    ends_as_mask,
     examples,
     folded,
     is_mask_alone,
+    is_mask_by_program,
     mask_of,
     masks_among,
+    meaning,
+    one_of_several_masks,
     pair_key,
+    split_in,
     split_words,
 )
-from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed, folders_of_name
+from bts_tune.data.layout.patients import FolderMeanings, Folders, Placed
 from bts_tune.data.layout.split_folders import require_training, split_folders, split_without_masks, subfolders
 from bts_tune.data.left_out import AS_NIFTI, VOLUMES_OF_ITK
 from bts_tune.data.readers._nifti_slices import Case, slices_of
@@ -41,8 +51,14 @@ from bts_tune.text import plural
 
 _BRAIN_MASK = re.compile(r"(?:^|[_\-. ])(?:brain|bet|skull)[_\-. ]?masks?$", re.IGNORECASE)
 """A mask of the brain, as FSL and HD-BET call it."""
-_DEPTH = 3
-"""Folders below the dataset's in which pairs are looked for: a split, a patient, and one more."""
+_MARGIN = re.compile(r"(?:^|[_\-. ])(?:ctv|ptv)\d*$", re.IGNORECASE)
+"""A volume of radiotherapy that holds the tumour and a margin around it."""
+_SESSION = re.compile(r"ses-[A-Za-z0-9]+_?")
+_OF_TISSUE = re.compile(r"_(?:dseg|probseg)$", re.IGNORECASE)
+"""A segmentation in BIDS; where no name says that it is the tumour's, it is of tissues."""
+_DEPTH, _DEPTH_APART, _LOOKED_AT = 3, 6, 5000
+"""Folders below the dataset's in which pairs are looked for: a split, a patient, and one more; in which volumes apart
+from their masks are, as in `derivatives/x/sub-01/ses-1/anat/`; and how many of these are looked at."""
 
 
 @READERS.register("pairs")
@@ -59,7 +75,7 @@ class PairsReader(Reader):
         """Return whether a folder holds an image and its mask, and neither an annotation file nor mask folders."""
         if annotation_files(root) or FoldersReader().recognises(root):
             return False
-        return any(_has_pair(folder) for folder in _folders(root, _DEPTH))
+        return any(_has_pair(folder) for folder in _folders(root, _DEPTH)) or _has_pairs_apart(root)
 
     def read(self, root: Path, options: ReaderOptions) -> Dataset:
         """Read every pair.
@@ -107,8 +123,14 @@ class PairsReader(Reader):
         )
 
     def hint(self, root: Path) -> str | None:
-        """Tell of volumes in other formats than NIfTI."""
+        """Tell of volumes in other formats than NIfTI, and of those that are no masks of the tumour alone."""
         for folder in _folders(root, _DEPTH):
+            margins = [path for path in image_files(folder, more=NIFTI_SUFFIXES) if _is_margin(path)]
+            if margins:
+                return (
+                    f"holds {margins[0].relative_to(root).as_posix()} and no mask: CTV and PTV are the tumour with a "
+                    "margin around it; the tumour is the GTV (x_gtv.nii.gz)."
+                )
             found = image_files(folder, more=VOLUMES_OF_ITK)
             path = next((path for path in found if path.suffix.lower() in VOLUMES_OF_ITK), None)
             if path is not None:
@@ -122,6 +144,20 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
         for folder in subfolders(root):
             if not folder.is_symlink():
                 yield from _folders(folder, depth - 1)
+
+
+def _is_margin(path: Path) -> bool:
+    return is_nifti(path) and _MARGIN.search(volume_stem(path)) is not None
+
+
+def _has_pairs_apart(root: Path) -> bool:
+    volumes: list[Path] = []
+    for folder, folders, names in islice(os.walk(root), _LOOKED_AT):  # of a home folder, named by mistake, this is much
+        is_deep = len(Path(folder).parts) - len(root.parts) >= _DEPTH_APART
+        folders[:] = [] if is_deep else [name for name in folders if not name.startswith(".")]
+        volumes += [Path(folder, name) for name in names if name.lower().endswith(NIFTI_SUFFIXES)]
+    found, unclear = _volumes_apart([path for path in volumes if not path.name.startswith(".")])
+    return bool(found or unclear)
 
 
 def _has_pair(folder: Path) -> bool:
@@ -145,8 +181,13 @@ def _with_masks(root: Path, folders: dict[str, Path], issues: list[Issue]) -> di
 
 
 def _way(folder: Path, path: Path) -> Folders:
-    """Return the folders between a split's folder and a file, without those that say no more than images or masks."""
-    return folders_of_name(path.relative_to(folder).as_posix())
+    """Return the folders between a split's folder and a file, without those that say no more than images or masks.
+
+    Of images beside their masks a short name such as `GT` is a patient's.
+    """
+    parts = path.relative_to(folder).parts[:-1]
+    short = [len(part) <= INITIALS and split_in(part) is None for part in parts]
+    return tuple(part for part, is_short in zip(parts, short, strict=True) if is_short or meaning(part) is None)
 
 
 def _case(case: Case, way: Folders, meanings: FolderMeanings) -> Case:
@@ -160,31 +201,103 @@ def _volumes(files: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     A mask that is called `mask` or `seg` alone is that of all volumes beside it, where it is the only one. Of the masks
     of `P1_flair_mask` and `P1_seg` either may be that of `P1_flair`, which is then given to both.
     """
-    volumes = {path: volume_stem(path) for path in files if is_nifti(path)}
+    volumes = {path: volume_stem(path) for path in files if is_nifti(path) and not _is_margin(path)}
     masks = masks_among(volumes.values())
-    brains = [path for path, stem in volumes.items() if stem in masks and _BRAIN_MASK.search(stem)]
-    if len(brains) < len([stem for stem in volumes.values() if stem in masks or is_mask_alone(stem)]):
-        volumes = {path: stem for path, stem in volumes.items() if path not in brains}
-    cases = {path: case for path, stem in volumes.items() if stem in masks and (case := mask_of(stem)) is not None}
+    volumes = {path: stem for path, stem in volumes.items() if stem in masks or not _OF_TISSUE.search(stem)}
+    of_masks = [path for path, stem in volumes.items() if stem in masks or is_mask_alone(stem)]
+    for is_worse in (_is_of_brain, is_mask_by_program):
+        worse = [path for path in of_masks if path in volumes and is_worse(volumes[path])]
+        if len(worse) < sum(path in volumes for path in of_masks):
+            volumes = {path: stem for path, stem in volumes.items() if path not in worse}
+    cases = {
+        path: case
+        for path, stem in volumes.items()
+        if stem in masks and (case := mask_of(stem) or one_of_several_masks(stem)) is not None
+    }
     images = {path: stem for path, stem in volumes.items() if path not in cases and not is_mask_alone(stem)}
     alone = [path for path, stem in volumes.items() if is_mask_alone(stem)]
+    masks_of: dict[str, list[Path]] = defaultdict(list)
+    for path, case in cases.items():
+        masks_of[case].append(path)
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for image, stem in images.items():
         # Of `P1`, `P10` and `P1_2` in one folder, neither `P10_t1` nor `P1_2_t1` is a sequence of the first.
-        of = [
-            case for case in cases.values() if stem.startswith(case) and not stem[len(case) : len(case) + 1].isalnum()
-        ]
-        longest = max(of, key=len, default=None)
-        if longest is None:
+        starts = (stem[:end] for end in range(len(stem), 0, -1) if not stem[end : end + 1].isalnum())
+        of = [start for start in starts if start in masks_of]
+        if not of:
             continue
-        shorter = [case for case in of if _is_sequence(longest.removeprefix(case))]
-        for mask in (path for path, one in cases.items() if one in (longest, *shorter)):
-            found[mask][stem[len(cases[mask]) :].strip("_-. ") or "image"] = image
+        longest, *others = of
+        shorter = [case for case in others if _is_sequence(longest.removeprefix(case))]
+        for case in (longest, *shorter):
+            for mask in masks_of[case]:
+                found[mask][stem[len(case) :].strip("_-. ") or "image"] = image
         if len(alone) == 1 and _is_sequence(longest):
             found[alone[0]][stem] = image
     if len(alone) == 1 and not found and images:
         found[alone[0]] = {stem: image for image, stem in images.items()}
     return dict(found)
+
+
+def _is_of_brain(stem: str) -> bool:
+    return _BRAIN_MASK.search(stem) is not None
+
+
+def _volumes_apart(files: Sequence[Path]) -> tuple[dict[Path, dict[str, Path]], dict[Path, list[Path]]]:
+    """Return the volumes of each sequence by their mask, where masks lie in other folders than their volumes.
+
+    Those of the smallest folder around both are taken. A mask names its volumes then: one that is called `mask` alone
+    is of none, and one without a session in its name is of the only one that there is.
+
+    Returns:
+        The volumes, and the masks that several volumes of one name fit, with these.
+    """
+    volumes = {path: stem for path in files if is_nifti(path) and not is_mask_alone(stem := volume_stem(path))}
+    masks = [path for path, stem in volumes.items() if ends_as_mask(stem) or mask_of(stem) is not None]
+    automated = {path for path in masks if is_mask_by_program(volumes[path])}
+    if len(automated) < sum(not _is_of_brain(volumes[path]) for path in masks):
+        volumes = {path: stem for path, stem in volumes.items() if path not in automated}
+    below: dict[Path, list[Path]] = defaultdict(list)
+    around = Path(os.path.commonpath([path.parent for path in volumes])) if volumes else Path()
+    for path in volumes:
+        for folder in (one for one in path.parents if one.is_relative_to(around)):
+            below[folder].append(path)
+    found: dict[Path, dict[str, Path]] = {}
+    unclear: dict[Path, list[Path]] = {}
+    for folder in sorted(below, key=lambda one: (-len(one.parts), one)):
+        members = [path for path in below[folder] if path not in found and path not in unclear]
+        of_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in members:
+            of_stem[volume_stem(path)].append(path)
+        for mask, of in _volumes(members).items():
+            sessions = {match[0] for name in of if (match := _SESSION.search(name))}
+            kept = {
+                _SESSION.sub("", name): path
+                for name, path in of.items()
+                if (len(sessions) < 2 or "ses-" not in name) and not _are_of_others(path, mask)
+            }
+            several = next(
+                (of_stem[volume_stem(path)] for path in kept.values() if len(of_stem[volume_stem(path)]) > 1), None
+            )
+            if several is not None:
+                unclear[mask] = several
+            elif kept:
+                found[mask] = kept
+    return found, unclear
+
+
+def _are_of_others(image: Path, mask: Path) -> bool:
+    """Return whether a volume and a mask lie in folders with numbers that are others, and not in the mask's name."""
+    stem = folded(volume_stem(mask))
+    of_image, of_mask = (
+        {
+            folded(part)
+            for part in path.parent.parts
+            if any(map(str.isdigit, part)) and folded(part) not in stem and not _is_sequence(part)
+        }
+        for path in (image, mask)
+    )
+    shared = of_image & of_mask
+    return bool(of_image - shared) and bool(of_mask - shared)
 
 
 def _is_sequence(name: str) -> bool:
@@ -201,7 +314,7 @@ def _cases(
     Raises:
         DataError: there are several sequences, and none of them is chosen.
     """
-    found = {split: _volumes_below(folder) for split, folder in folders.items()}
+    found = {split: _volumes_below(root, folder, issues) for split, folder in folders.items()}
     for masks in found.values():
         _refuse_several_masks(root, masks, issues)
     # Of all splits together: one sequence must not be trained on and another one validated.
@@ -230,12 +343,20 @@ def _cases(
     return cases
 
 
-def _volumes_below(folder: Path) -> dict[Path, dict[str, Path]]:
-    """Return the volumes of each sequence by their mask, of all files below a folder."""
+def _volumes_below(root: Path, folder: Path, issues: list[Issue]) -> dict[Path, dict[str, Path]]:
+    """Return the volumes of each sequence by their mask, of all files below a folder, and note what is not clear."""
     by_parent: dict[Path, list[Path]] = defaultdict(list)
     for path in image_files(folder, recursive=True, more=NIFTI_SUFFIXES):
         by_parent[path.parent].append(path)
-    return {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+    beside = {mask: of for files in by_parent.values() for mask, of in _volumes(files).items()}
+    if beside:
+        return beside
+    found, unclear = _volumes_apart([path for files in by_parent.values() for path in files])
+    for mask, fitting in sorted(unclear.items()):
+        listed = ", ".join(path.relative_to(root).as_posix() for path in fitting)
+        message = f"several volumes of one name fit it: {listed}; keep one of them."
+        issues.append(Issue("error", "duplicate-stem", mask.relative_to(root).as_posix(), None, message))
+    return found
 
 
 def _refuse_several_masks(root: Path, masks: dict[Path, dict[str, Path]], issues: list[Issue]) -> None:
@@ -246,8 +367,11 @@ def _refuse_several_masks(root: Path, masks: dict[Path, dict[str, Path]], issues
             of_image[image].append(mask)
     for image, several in sorted(of_image.items()):
         if len(several) > 1 and any(mask in masks for mask in several):
-            listed = ", ".join(sorted(path.name for path in several))
-            message = f"several masks fit it: {listed}; keep one of them beside it."
+            is_beside = all(path.parent == image.parent for path in several)
+            listed = ", ".join(
+                sorted(path.name if is_beside else path.relative_to(root).as_posix() for path in several)
+            )
+            message = f"several masks fit it: {listed}; keep one of them{' beside it' if is_beside else ''}."
             issues.append(Issue("error", "duplicate-stem", image.relative_to(root).as_posix(), None, message))
             for mask in several:
                 masks.pop(mask, None)

@@ -47,14 +47,30 @@ def test_split_in_a_files_name(stem: str, split: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["s01_mask", "s01-mask", "s01_seg", "s01_Segmentation", "s01.mask", "mask_s01", "s01_gt"]
+    "form",
+    [
+        "s01_mask",
+        "s01-mask",
+        "s01_seg",
+        "s01_Segmentation",
+        "s01.mask",
+        "mask_s01",
+        "s01_gt",
+        "s01_GTV",
+        "s01_label-lesion_mask",
+    ],
 )
 def test_a_mask_names_its_image(form: str) -> None:
     assert mask_of(form) == "s01"
     assert bare(form) == "s01"
 
 
-@pytest.mark.parametrize("form", ["s01", "unmasked", "maskara", "segment_1"])
+@pytest.mark.parametrize("form", ["sub-01_label-GM_mask", "sub-01_desc-brain_mask", "sub-01_label-WM_dseg"])
+def test_masks_of_other_things_are_not_those_of_an_image(form: str) -> None:
+    assert mask_of(form) != "sub-01"
+
+
+@pytest.mark.parametrize("form", ["s01", "unmasked", "maskara", "segment_1", "s01_ctv", "s01_ptv"])
 def test_other_names_are_no_masks(form: str) -> None:
     assert mask_of(form) is None
 

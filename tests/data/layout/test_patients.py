@@ -53,6 +53,7 @@ def test_known_kinds_are_no_patients_and_need_no_word(folders: tuple[str, ...], 
         (placed("Type 1", "Type 2", "Type 3"), "their names say so"),
         (placed("batch-1", "batch-2", count=1), "their names say so"),
         (placed("Schwannom", "Kavernom"), "have no number"),
+        (placed("JS", "MK", "RW"), "have no number"),
         (placed("1", "2", "3"), "do not count anew in each"),
         (placed("0", "1"), "do not count anew in each"),
         (placed("1", "2", "3", stem="{index}", splits=("train", "valid")), "each is in several splits"),
@@ -96,6 +97,7 @@ def test_patients_need_no_word(members: list[Placed]) -> None:
         placed("1", "2", "3", stem="{folder}_{number}"),
         placed("1", "2", "3", "4", "5"),
         placed("A", "B", "C"),
+        placed("NO", "PD", "AX", "JS", "MK", "TB", "AL", "RW"),
     ],
 )
 def test_patients_that_could_be_kinds_are_said(members: list[Placed]) -> None:
@@ -103,6 +105,12 @@ def test_patients_that_could_be_kinds_are_said(members: list[Placed]) -> None:
     assert patients == {one.folders[0] for one in members}
     assert (issue.code, issue.level) == ("folders-as-patients", "warning")
     assert "--group-by none" in issue.message
+
+
+def test_a_few_initials_beside_a_word_for_a_kind_are_said() -> None:
+    patients, _, (issue,) = told(placed("NO", "GL", "ME", "PI"))
+    assert (patients, issue.code) == ({None}, "folders-as-kinds")
+    assert "--group-by '(?:^|/)(GL|ME|NO|PI)/'" in issue.message
 
 
 def test_patients_within_kinds_and_folders_around_all() -> None:
@@ -173,6 +181,24 @@ def groups(*folders: str) -> list[str | None]:
             ("TCGA_CS_4941_19960909", "TCGA_CS_4941_19970101", "TCGA_CS_4942_19970222"),
             [*["TCGA_CS_4941"] * 2, "TCGA_CS_4942"],
         ),
+        (
+            ("BraTS-MEN-RT-0001-1", "BraTS-MEN-RT-0001-2", "BraTS-MEN-RT-0002-1"),
+            [*["BraTS-MEN-RT-0001"] * 2, "BraTS-MEN-RT-0002"],
+        ),
+        (
+            ("TCGA-02-0006_1996.08.23", "TCGA-02-0006_1997.01.02", "HF1708_1994.03.19"),
+            [*["TCGA-02-0006"] * 2, "HF1708"],
+        ),
+        (
+            (
+                "part_1/BraTS-GLI-00005-000",
+                "part_1/BraTS-GLI-00006-000",
+                "more2/BraTS-GLI-00005-001",
+                "more2/BraTS-GLI-00007-000",
+            ),
+            ["BraTS-GLI-00005", "BraTS-GLI-00006", "BraTS-GLI-00005", "BraTS-GLI-00007"],
+        ),
+        (("site1/sub-01", "site1/sub-02", "site2/sub-01"), ["site1/sub-01", "sub-02", "site2/sub-01"]),
         (("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"), ["sub-01", "sub-01", "sub-02"]),
         (("Jose\u0301", "Jos\u00e9", "P1"), ["Jos\u00e9", "Jos\u00e9", "P1"]),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from bts_tune.data.open import open_dataset
 from tests.data.builders import areas, noise, write_image, write_pairs, write_slices
+from tests.data.readers.test__nifti_slices import save, volume
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ from tests.data.builders import areas, noise, write_image, write_pairs, write_sl
         ("images/P1/slice_{n}.png", "masks/P1/slice_{n}_mask.png"),
         ("images/image_{n}.png", "masks/image_{n}_seg.png"),
         ("images/tumor_{n}.png", "masks/tumor_{n}_mask.png"),
+        ("images/tumor ({n}).png", "masks/tumor ({n})_mask.png"),
+        ("images/tumor{n}.png", "masks/{n}.png"),
     ],
 )
 def test_masks_of_nearly_the_same_name(tmp_path: Path, image: str, mask: str) -> None:
@@ -132,3 +135,77 @@ def test_several_masks_that_fit_an_image_are_named(tmp_path: Path) -> None:
     assert (issue.level, issue.file) == ("error", "images/s000.png")
     assert "several masks fit 2 of 3 images" in issue.message
     assert "masks/brain/s000.png, masks/tumor/s000.png" in issue.message
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        {"tumor{n}": "tumor{n}_mask", "slice{n}": "slice{n}_mask"},
+        {"tumor{n}": "tumor{n}_mask", "image{n}": "mask{n}"},
+        {"tumor{n}": "tumor{n}_mask", "{n}": "{n}_mask"},
+        {"tumor{n}": "mask_tumor{n}", "{n}": "mask_{n}"},
+        {"tumor{n}": "{n}", "image{n}": "image{n}_mask"},
+        {"tumor{n}": "tumor/{n}", "no{n}": "no/{n}"},
+        {"tumor{n}": "tumor/{n}", "{n}": "other/{n}"},
+        {"tumor/tumor{n}": "tumor/{n}", "no/no{n}": "no/{n}_mask"},
+    ],
+)
+def test_several_kinds_of_names_are_paired_where_one_reading_fits_all(tmp_path: Path, pairs: dict[str, str]) -> None:
+    names = [(f"images/{image}.png", f"masks/{mask}.png") for image, mask in pairs.items()]
+    slices = [(image.format(n=n), mask.format(n=n)) for image, mask in names for n in range(3)]
+    root = write_slices(tmp_path, *slices)
+    assert not [issue for issue in open_dataset(root).issues if issue.code != "folders-as-kinds"]
+    assert areas(root) == {image: 10 * (place + 1) for place, (image, _) in enumerate(slices)}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (("tumor1", "1", "2"), ("1", "1_mask", "2")),
+        (("tumor1", "tumor2", "1"), ("1", "mask1", "2")),
+        (("tumor1", "tumor2", "tumor3"), ("1", "2", "3", "tumor_1")),
+    ],
+)
+def test_a_mask_that_names_another_image_or_none_alone_is_not_guessed(
+    tmp_path: Path, images: tuple[str, ...], masks: tuple[str, ...]
+) -> None:
+    for folder, stems in (("images", images), ("masks", masks)):
+        for stem in stems:
+            write_image(tmp_path / folder / f"{stem}.png", noise())
+    dataset = open_dataset(tmp_path)
+    assert "images/tumor1.png" not in {record.name for record in dataset}
+    assert [issue.file for issue in dataset.errors] == ["images/tumor1.png"]
+
+
+@pytest.mark.parametrize(("image", "mask"), [("images/P{}/x", "masks/P{}/y"), ("P{}/images/t1", "P{}/masks/drawn")])
+def test_the_only_volume_and_the_only_mask_of_a_folder_are_a_pair_which_is_said(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    for number in range(3):
+        pixels, drawn = volume(number)
+        save(tmp_path / f"{image.format(number)}.nii.gz", pixels)
+        save(tmp_path / f"{mask.format(number)}.nii.gz", drawn)
+    dataset = open_dataset(tmp_path)
+    assert {record.group for record in dataset} == {"P0", "P1", "P2"}
+    assert {issue.code for issue in dataset.issues} == {"masks-by-folder"}
+    assert f"such as {mask.format(0)}.nii.gz for {image.format(0)}.nii.gz" in dataset.issues[0].message
+    save(tmp_path / f"{image.format(2)}_2.nii.gz", pixels)
+    assert [error.code for error in open_dataset(tmp_path).errors] == ["missing-mask"]
+
+
+def test_the_only_slice_and_the_only_mask_of_a_folder_may_be_of_two_slices(tmp_path: Path) -> None:
+    root = write_slices(tmp_path, *((f"images/P{n}/scan_7.png", f"masks/P{n}/drawn_3.png") for n in range(3)))
+    assert [error.code for error in open_dataset(root).errors] == ["missing-mask"]
+
+
+@pytest.mark.parametrize(("image", "mask"), [("P{}_{}", "P{}"), ("P{}/{}", "P{}/seg")])
+def test_several_sequences_of_a_mask_in_another_folder_are_told_with_the_cure(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    for number in range(2):
+        pixels, drawn = volume(number)
+        for sequence in ("t1", "flair"):
+            save(tmp_path / "images" / f"{image.format(number, sequence)}.nii.gz", pixels)
+        save(tmp_path / "masks" / f"{mask.format(number)}.nii.gz", drawn)
+    (error,) = open_dataset(tmp_path).errors
+    assert "Where each mask is of several sequences, put it beside its volumes" in error.message

@@ -73,6 +73,33 @@ def test_files_are_sorted_by_position_and_patients_are_groups(tmp_path: Path) ->
     assert one.records["train"][0].spacing == pytest.approx((1.1, 0.8), abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("names", "patients", "said"),
+    [
+        (("ANONYMOUS",) * 3, "studies", "PatientID is 'ANONYMOUS' in 3 of 3 series"),
+        (("P7",) * 3, "studies", "PatientID is 'P7' in 3 of 3 series"),
+        (("",) * 3, "studies", "PatientID is missing in 3 of 3 series"),
+        (("P0", "xxxx", "de-identified"), "studies", "PatientID is 'de-identified', 'xxxx' in 2 of 3 series"),
+        (("ANON1", "ANON2", "ANON2"), "names", None),
+        (("P0", "P1", "unknown"), "studies", None),
+    ],
+)
+def test_an_identifier_of_nobody_is_no_patient(
+    tmp_path: Path, names: tuple[str, ...], patients: str, said: str | None
+) -> None:
+    for number, name in enumerate(names):
+        image, mask = stack(number)
+        files = write_series(tmp_path / f"{number}" / "t1", image, patient=name)
+        write_segmentation(tmp_path / f"{number}" / "seg.dcm", files, mask)
+    dataset = open_dataset(tmp_path)
+    assert len({one.group for one in dataset}) == (3 if patients == "studies" else len(set(names)))
+    messages = [issue.message for issue in dataset.issues if issue.code == "studies-as-patients"]
+    assert len(messages) == (said is not None)
+    if said is not None:
+        assert messages[0].startswith(said)
+        assert "studies (StudyInstanceUID) is taken for a patient" in messages[0]
+
+
 @pytest.mark.parametrize(("plane", "shape"), [("axial", (12, 10)), ("coronal", (8, 10)), ("sagittal", (8, 12))])
 def test_other_planes(tmp_path: Path, plane: str, shape: tuple[int, int]) -> None:
     for record in open_dataset(write_patients(tmp_path, 1), plane=plane):

@@ -19,6 +19,7 @@ from bts_tune.data.splits.make import make_split
 from bts_tune.errors import DataError
 from bts_tune.testing.readers import ReaderContract
 from tests.data.builders import areas, noise, write_image, write_pairs, write_slices
+from tests.data.readers.test__nifti_slices import save, volume
 
 
 class TestAlone(ReaderContract):
@@ -186,6 +187,48 @@ def test_a_patients_folder_is_a_group(tmp_path: Path, first: str) -> None:
     dataset = open_dataset(tmp_path)
     assert dataset.issues == ()
     assert [record.group for record in dataset] == ["p0", "p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize("pattern", ["{kind}/{patient}", "data/{kind}/{patient}", "train/{kind}/{patient}"])
+def test_patients_folders_may_lie_in_those_of_kinds(tmp_path: Path, pattern: str) -> None:
+    for kind in ("HGG", "LGG"):
+        for number in range(3):
+            write_pairs(tmp_path / pattern.format(kind=kind, patient=f"{kind[0]}{number}"), 2, seed=number)
+    dataset = open_dataset(tmp_path)
+    assert (len(dataset), dataset.issues) == (12, ())
+    assert {record.group for record in dataset} == {f"{kind}{number}" for kind in "HL" for number in range(3)}
+    assert {dict(record.strata)["grade"] for record in dataset} == {"high", "low"}
+
+
+@pytest.mark.parametrize("image", ["P{}.nii.gz", "train/P{}.nii.gz", "P{}/t1.nii.gz"])
+def test_volumes_may_lie_beside_the_folder_of_their_masks(tmp_path: Path, image: str) -> None:
+    for number in range(3):
+        pixels, mask = volume(number)
+        path = tmp_path / image.format(number)
+        save(path, pixels)
+        save(path.parent / "masks" / path.name, mask)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.issues) == ("folders", ())
+    assert {record.group for record in dataset} == {"P0", "P1", "P2"}
+
+
+def test_one_split_may_have_folders_of_patients_and_another_none(tmp_path: Path) -> None:
+    for number in range(3):
+        write_pairs(tmp_path / "train" / f"P{number}", 2, seed=number)
+    write_pairs(tmp_path / "test", 2, seed=9)
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[split]) for split in SPLITS] == [6, 0, 2]
+    assert {record.group for record in dataset.records["train"]} == {"P0", "P1", "P2"}
+    assert {issue.code for issue in dataset.issues} == {"no-patient"}
+
+
+def test_splits_may_lie_in_folders_of_kinds(tmp_path: Path) -> None:
+    for kind in ("glioma", "meningioma"):
+        for split, count in (("train", 3), ("val", 2)):
+            write_pairs(tmp_path / kind / split, count, seed=count)
+    dataset = open_dataset(tmp_path)
+    assert [len(dataset.records[split]) for split in SPLITS] == [6, 4, 0]
+    assert {record.strata for record in dataset} == {(("tumour", "glioma"),), (("tumour", "meningioma"),)}
 
 
 def test_folders_of_a_kind_of_tumour_are_strata_and_no_patients(tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ def test_an_image_in_two_tables_is_told_with_both(tmp_path: Path) -> None:
         ("image,mask\na/s0.nii.gz,b/drawn 0.png\n", "line 2: image 'a/s0.nii.gz': must be an image of a slice"),
         ("image,mask,split\na/s0.png,b/drawn 0.png,valid\n", "has no train split"),
         ("id,EncodedPixels\na,1 2\n", "holds run lengths"),
+        ("image,mask\na/s0.png,0\na/s1.png,1\n", "no column for masks: 'mask' holds 0 and 1, which tells whether a"),
+        ("image,Mask\na/s0.png,False\na/s1.png,True\n", "'mask' holds False and True, which tells whether a slice has"),
         ("image,age\na/s0.png,3\n", "train.csv has no column for masks, found are 'image', 'age'"),
     ],
 )

@@ -54,6 +54,19 @@ def test_patients_are_groups_and_masks_are_those_beside(tmp_path: Path) -> None:
         assert np.array_equal(read_slice(record), noise(seed=10 * int(record.group[11]) + index))  # type: ignore[index]
 
 
+@pytest.mark.parametrize("stem", ["{folder}_{number}", "{number}"])
+def test_initials_of_patients_that_say_images_or_masks_elsewhere(tmp_path: Path, stem: str) -> None:
+    patients = ("AL", "GT", "JS", "MK", "TB", "X", "Y")
+    for folder in patients:
+        for number in range(2):
+            name = stem.format(folder=folder, number=number)
+            write_image(tmp_path / folder / f"{name}.png", noise(seed=number))
+            write_image(tmp_path / folder / f"{name}_mask.png", np.eye(40, 60, dtype=np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, len(dataset), dataset.issues) == ("pairs", 14, ())
+    assert {record.group for record in dataset} == set(patients)
+
+
 def test_folders_named_like_splits_are_the_splits(tmp_path: Path) -> None:
     for split in ("Training", "validation"):
         write_patients(tmp_path / split, patients=1)
@@ -223,3 +236,133 @@ def test_splits_of_several_sequences_need_a_choice(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path, sequence="flair")
     assert {record.group for record in dataset} == {"P0", "P1"}
     assert [error.file for error in dataset.errors] == ["val/P2/P2_seg.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("P{}/P{}_t1.nii.gz", "P{}/P{}_gtv.nii.gz"),
+        ("P{}/T1.nii.gz", "P{}/GTV.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "sub-{}/anat/sub-{}_label-lesion_mask.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "sub-{}/anat/sub-{}_desc-tumor_mask.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "derivatives/drawn/sub-{}/anat/sub-{}_label-L_mask.nii.gz"),
+        ("sub-{}/anat/sub-{}_T1w.nii.gz", "derivatives/drawn/sub-{}/anat/sub-{}_space-T1w_label-tumor_dseg.nii.gz"),
+        (
+            "sub-{}/ses-1/anat/sub-{}_ses-1_T1w.nii.gz",
+            "derivatives/x/sub-{}/ses-1/anat/sub-{}_ses-1_desc-tumor_mask.nii",
+        ),
+        ("T/TCGA-02-000{}_1996.08.2{}_t1.nii.gz", "T/TCGA-02-000{}_1996.08.2{}_GlistrBoost_ManuallyCorrected.nii.gz"),
+        ("sub-{}/ses-pre/anat/sub-{}_ses-pre_T1w.nii", "derivatives/x/sub-{}/ses-pre/sub-{}_space_T1_label-tumor.nii"),
+        ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "images_segm/X_{}_11_segm.nii.gz"),
+        ("images_structural/X_{}_11/X_{}_11_T1.nii.gz", "automated_segm/X_{}_11_automated_approx_segm.nii.gz"),
+    ],
+)
+def test_names_of_masks_in_collections_of_volumes(tmp_path: Path, image: str, mask: str) -> None:
+    for number in range(3):
+        pixels, drawn = volume(number)
+        save(tmp_path / image.format(number, number), pixels)
+        save(tmp_path / mask.format(number, number), drawn)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, dataset.issues) == ("pairs", ())
+    found = {(one.image, one.mask) for one in dataset}
+    assert found == {(tmp_path / image.format(n, n), tmp_path / mask.format(n, n)) for n in range(3)}
+    assert len({one.group for one in dataset}) == 3
+
+
+@pytest.mark.parametrize(
+    ("image", "drawn", "automated"),
+    [
+        ("images_structural/X{}/X{}_T1", "images_segm/X{}_segm", "automated_segm/X{}_automated_approx_segm"),
+        ("X{}/X{}_T1", "X{}/X{}_GlistrBoost_ManuallyCorrected", "X{}/X{}_GlistrBoost"),
+    ],
+)
+def test_of_masks_drawn_by_hand_and_by_a_program_those_by_hand_are_taken(
+    tmp_path: Path, image: str, drawn: str, automated: str
+) -> None:
+    for number in range(3):
+        pixels, mask = volume(number)
+        for name, values in ((image, pixels), (drawn, mask), (automated, mask)):
+            save(tmp_path / f"{name.format(number, number)}.nii.gz", values)
+    dataset = open_dataset(tmp_path)
+    assert {one.mask for one in dataset} == {tmp_path / f"{drawn.format(n, n)}.nii.gz" for n in range(3)}
+    (issue,) = dataset.issues
+    assert "3 .nii.gz files left out" in issue.message
+
+
+def test_a_tumour_with_its_margin_is_neither_mask_nor_sequence(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels, drawn = volume(number)
+        for name, values in (("t1", pixels), ("CTV", drawn), ("PTV2", drawn)):
+            save(tmp_path / f"P{number}" / f"P{number}_{name}.nii.gz", values)
+    with pytest.raises(DataError, match=r"P0/P0_CTV.nii.gz and no mask: .* the tumour is the GTV"):
+        open_dataset(tmp_path)
+    for number in range(3):
+        save(tmp_path / f"P{number}" / f"P{number}_gtv.nii.gz", volume(number)[1])
+    dataset = open_dataset(tmp_path)
+    assert {one.image.name[2:] for one in dataset} == {"_t1.nii.gz"}
+    assert [issue.code for issue in dataset.issues] == ["left-out"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("P_t1", "P_gtv1", "P_gtv2"), "several masks fit it: P_gtv1.nii.gz, P_gtv2.nii.gz; keep one"),
+        (("P_t1", "P_seg", "P_seg_2"), "several masks fit it: P_seg.nii.gz, P_seg_2.nii.gz; keep one"),
+        (("sub-1_T1w", "sub-1_label-L_mask", "sub-1_dseg", "sub-1_label-GM_probseg"), None),
+    ],
+)
+def test_no_segmentation_is_taken_for_a_sequence(tmp_path: Path, files: tuple[str, ...], message: str | None) -> None:
+    image, mask = volume()
+    for name in files:
+        save(tmp_path / "P" / f"{name}.nii.gz", image if "t1" in name.lower() else mask)
+    dataset = open_dataset(tmp_path)
+    assert [error.message[: len(message or "")] for error in dataset.errors] == ([] if message is None else [message])
+    assert {one.image.name for one in dataset} <= {"sub-1_T1w.nii.gz"}
+
+
+def test_volumes_and_masks_of_names_that_all_patients_have_are_paired_within_a_patient(tmp_path: Path) -> None:
+    for number in range(3):
+        image, mask = volume(number)
+        save(tmp_path / f"P{number}" / "t1.nii.gz", image)
+        save(tmp_path / f"P{number}" / "drawn" / "t1_seg.nii.gz", mask)
+    dataset = open_dataset(tmp_path)
+    assert dataset.issues == ()
+    assert {(one.group, one.mask) for one in dataset} == {
+        (f"P{number}", tmp_path / f"P{number}" / "drawn" / "t1_seg.nii.gz") for number in range(3)
+    }
+
+
+def test_a_mask_of_another_patients_folder_is_not_taken(tmp_path: Path) -> None:
+    image, mask = volume()
+    save(tmp_path / "P1" / "t1.nii.gz", image)
+    save(tmp_path / "P2" / "drawn" / "t1_seg.nii.gz", mask)
+    with pytest.raises(DataError, match="is not a dataset"):
+        open_dataset(tmp_path)
+
+
+def test_a_mask_without_a_session_is_of_no_session(tmp_path: Path) -> None:
+    image, mask = volume()
+    for session in (1, 2):
+        save(tmp_path / "sub-1" / f"ses-{session}" / f"sub-1_ses-{session}_T1w.nii.gz", image)
+    save(tmp_path / "derivatives" / "sub-1" / "sub-1_label-L_mask.nii.gz", mask)
+    with pytest.raises(DataError, match="is not a dataset"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (
+            "other/sub-0_T1w.nii.gz",
+            "several volumes of one name fit it: other/sub-0_T1w.nii.gz, scans/sub-0_T1w.nii.gz",
+        ),
+        ("b/sub-0_desc-tumor_mask.nii.gz", "several masks fit it: a/sub-0_desc-tumor_mask.nii.gz, b/sub-0_desc-tumor"),
+    ],
+)
+def test_names_that_several_volumes_or_masks_have_are_not_guessed(tmp_path: Path, further: str, message: str) -> None:
+    pixels, drawn = volume()
+    save(tmp_path / "scans" / "sub-0_T1w.nii.gz", pixels)
+    save(tmp_path / "a" / "sub-0_desc-tumor_mask.nii.gz", drawn)
+    save(tmp_path / further, drawn if "mask" in further else pixels)
+    (error,) = open_dataset(tmp_path).errors
+    assert error.message.startswith(message)

@@ -144,7 +144,7 @@ def test_kinds_of_tumours_are_in_equal_parts_in_all_splits(phantoms: Scanned) ->
 def test_none_in_place_of_patients_leaves_those_of_the_reader_out(phantoms: Scanned) -> None:
     names = phantoms.scan.names
     known = with_groups(phantoms.dataset, {name: str(place % 2) for place, name in enumerate(names)})
-    with pytest.raises(DataError, match="where the folders are no patients, --group-by none"):
+    with pytest.raises(DataError, match="where these groups are no patients, --group-by none"):
         make_split(known, phantoms.scan, "grouped")
     _, split = make_split(known, phantoms.scan, "grouped", group_by="none")
     _, plain = make_split(phantoms.dataset, phantoms.scan, "grouped")

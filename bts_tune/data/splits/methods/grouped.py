@@ -54,7 +54,7 @@ class GroupedSplit(SplitMethod):
                 "put the slices into train/ and valid/ yourself" if dataset.needs_splitting else "use --split provided"
             )
             if any(record.group is not None for record in dataset):
-                way_out += "; where the folders are no patients, --group-by none"
+                way_out += "; where these groups are no patients, --group-by none"
             raise DataError(
                 f"{dataset.root}: its {len(groups)} slices form {found} group(s); a grouped split needs at least 3 "
                 f"groups; {way_out}."
