@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bts_tune.experiment.planning.options import RunOptions
     from bts_tune.experiment.run import FinishedRun
     from bts_tune.report.benchmark import BenchmarkReportFiles
-    from bts_tune.results.benchmark import BenchmarkFolder
+    from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 
 
 @checked
@@ -231,7 +231,7 @@ def benchmark(
     from bts_tune.experiment.benchmark import run_benchmark
     from bts_tune.experiment.planning.options import declarations
     from bts_tune.report.benchmark import write_benchmark_report
-    from bts_tune.results.benchmark import BenchmarkReader
+    from bts_tune.results.benchmark.between_runs import BenchmarkReader
 
     how = [name for name, declared in declarations().items() if declared.group == "how" and name != "time_budget"]
     _require_known(options, ["weights_dir", "skip_missing_weights", *how])

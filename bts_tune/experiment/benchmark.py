@@ -20,7 +20,7 @@ from bts_tune.experiment.planning.plan import RETRIED
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.run import dry_run, lasting, resume, start
 from bts_tune.plugins import load_installed, loaded_plugins
-from bts_tune.results.benchmark import BenchmarkFolder
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.text import plural
 

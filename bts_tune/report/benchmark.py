@@ -1,4 +1,4 @@
-"""The report of a benchmark: what `results/benchmark.py` decided, as a page, as Markdown and as two tables.
+"""The report of a benchmark: what `results/benchmark/` decided, as a page, as Markdown and as two tables.
 
 The report of each of its runs is in the run's own folder.
 """
@@ -21,17 +21,10 @@ from bts_tune.report.figures.critical_difference import critical_difference_diag
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.wording import MISSING, gained, metric
-from bts_tune.results.benchmark import (
-    BenchmarkFolder,
-    BenchmarkReader,
-    BenchmarkResult,
-    BenchmarkRun,
-    Entry,
-    Ranking,
-    SplitResult,
-    partial_sentence,
-)
+from bts_tune.results.benchmark.between_runs import BenchmarkReader, BenchmarkResult, Ranking, partial_sentence
+from bts_tune.results.benchmark.within_run import BenchmarkRun, Entry, SplitResult
 from bts_tune.results.ranking.settings import value
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.statistics.intervals import Interval
 from bts_tune.results.statistics.rank_tests import LEVEL, MIN_DATASETS

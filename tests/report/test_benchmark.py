@@ -13,7 +13,8 @@ import pytest
 from bts_tune.errors import RunError
 from bts_tune.report.benchmark import benchmark_document, benchmark_table, pairs_table, write_benchmark_report
 from bts_tune.report.render.markdown import to_markdown
-from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader
+from bts_tune.results.benchmark.between_runs import BenchmarkReader
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import RunFolder
 from tests.results.benchmarks import make_benchmark

@@ -15,7 +15,7 @@ from bts_tune.errors import RunError
 from bts_tune.experiment.planning.benchmark_file import load_benchmark
 from bts_tune.experiment.planning.options import flag
 from bts_tune.plugins import loaded_plugins
-from bts_tune.results.benchmark import BenchmarkFolder
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_run, write_run
 from tests.cli.test_options import sample
