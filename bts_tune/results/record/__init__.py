@@ -1,1 +1,1 @@
-"""Run folders and benchmark folders: their files and schema, what a record may say, and writes that are whole or not."""
+"""Run folders and benchmark folders: files and schema, what a record may say, and writes that are whole or not."""
