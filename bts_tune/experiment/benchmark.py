@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,7 @@ def run_benchmark(
     *,
     results: Path,
     options: Mapping[str, Any],
+    command: Sequence[str],
     console: Console,
     report: Report,
     benchmark_report: BenchmarkReport,
@@ -132,6 +133,7 @@ def run_benchmark(
         path: the benchmark's file.
         results: where the benchmark's folder is, and the runs that the file names.
         options: how its runs are carried out, by the names of `RunOptions`.
+        command: for the record of its runs: how the benchmark was asked for.
         console: where progress is shown.
         report: of each run.
         benchmark_report: of the benchmark, after each of its runs.
@@ -166,7 +168,7 @@ def run_benchmark(
                     _options(run, options),
                     results=folder.path,
                     name=run.name,
-                    command=["bts-tune", "benchmark", str(path)],
+                    command=command,
                     console=console,
                     report=report,
                     space=space,

@@ -187,7 +187,8 @@ def test_a_benchmark_measures_complete_runs_in_ways_that_they_were_not(
 
     def benchmark(**ways: Any) -> None:
         given = {"cache": str(cache), **ways}
-        run_benchmark(file, results=tmp_path, options=given, benchmark_report=lambda folder: None, **QUIET)
+        report = {"benchmark_report": lambda folder: None}
+        run_benchmark(file, results=tmp_path, options=given, command=[], **report, **QUIET)
 
     benchmark()
     benchmark()
