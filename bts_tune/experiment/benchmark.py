@@ -27,7 +27,7 @@ from bts_tune.text import plural
 GO_ON = "The benchmark was interrupted; the same command goes on with it."
 
 OF_NEW_RUNS = ("weights_dir", "skip_missing_weights")
-"""Options that a run keeps as it began; to go on with it they are passed over."""
+"""Options that a run keeps as it began; to go on with it they are passed over, unless its folder of weights is gone."""
 
 BenchmarkReport = Callable[[BenchmarkFolder], Any]
 """Makes the report of a benchmark, finished or not."""
@@ -174,7 +174,8 @@ def run_benchmark(
                     space=space,
                 )
             else:
-                anew = {name: value for name, value in options.items() if name not in OF_NEW_RUNS}
+                passed_over = OF_NEW_RUNS if _has_weights_dir(begun) else ("skip_missing_weights",)
+                anew = {name: value for name, value in options.items() if name not in passed_over}
                 ended = resume(
                     begun,
                     {**anew, "data": run.options["data"], "plugins": _plugins_of(begun)},
@@ -182,6 +183,7 @@ def run_benchmark(
                     report=report,
                     allow_changed=allow_changed,
                     retry_failed=retry_failed,
+                    space_file=benchmark.source,
                 )
             if ended.outcome != "complete":
                 return FinishedBenchmark(folder, True, benchmark_report(folder))
@@ -241,6 +243,12 @@ def _complete(folder: RunFolder) -> bool:
 
 def _failed(folder: RunFolder) -> bool:
     return any(record.status in RETRIED for record in folder.trials())
+
+
+def _has_weights_dir(folder: RunFolder) -> bool:
+    """Whether the folder of weights that a run began with, if it had one, is still there."""
+    began = (folder.read_run().get("options") or {}).get("weights_dir")
+    return not isinstance(began, str) or Path(began).is_dir()
 
 
 def _measures_more(folder: RunFolder, options: Mapping[str, Any]) -> bool:
