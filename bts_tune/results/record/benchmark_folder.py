@@ -9,6 +9,7 @@ What its runs found together is in `results/benchmark/`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from bts_tune.config import explain
 from bts_tune.errors import RunError
 from bts_tune.results.record.files import write_atomically
+from bts_tune.results.record.run_folder import holds_run
 from bts_tune.text import quoted
 
 FORMAT = 1
@@ -47,6 +49,23 @@ class _Record(BaseModel):
     definition: _Definition
     configurations: dict[str, _Configuration]
     runs: dict[str, _PlannedRun]
+
+
+def holds_benchmark(path: Path) -> bool:
+    """Whether a folder holds a benchmark; False where nobody can tell."""
+    return os.path.isfile(BenchmarkFolder(path).file)
+
+
+def runs_of(path: Path) -> list[str]:
+    """Return the names of the folders in a benchmark's that hold a run, in alphabetical order.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return sorted(one.name for one in path.iterdir() if holds_run(one))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}.") from None
 
 
 class BenchmarkFolder:
