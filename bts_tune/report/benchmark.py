@@ -5,7 +5,7 @@ The report of each of its runs is in the run's own folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -288,7 +288,7 @@ def _datasets(result: BenchmarkResult) -> Iterator[Block]:
     yield table(["run", "dataset", "split", "train / valid / test", "groups", "trainings", "status"], rows, right=(4,))
     warnings = []
     for run in result.runs:
-        found = [of(run.run) for of in (left_out_sentence, identical_sentence, leak_sentence)] if run.run else []
+        found = _warnings(run.run) if run.run else []
         warnings += [f"{run.name}: {sentence}" for sentence in found if sentence]
         if run.lacking and run.status == "complete":
             warnings.append(
@@ -436,6 +436,11 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
     )
     yield paragraph("Go on with it, or make this report anew:")
     yield CodeBlock(result.command, "sh")
+
+
+def _warnings(run: Mapping[str, Any]) -> list[str | None]:
+    cure = "Name 'grouped' among the 'splits' of a benchmark's file"
+    return [left_out_sentence(run), identical_sentence(run), leak_sentence(run, cure)]
 
 
 def _rank_of(result: BenchmarkResult, run: BenchmarkRun, name: str) -> str:

@@ -60,8 +60,13 @@ def partial_sentence(run: Mapping[str, Any], resume_command: str = "") -> str | 
     return f"PARTIAL: the run {why}. Everything below covers what is recorded so far.{go_on}"
 
 
-def leak_sentence(run: Mapping[str, Any]) -> str | None:
-    """Return the warning of a run whose validation images have relatives in training; None where they have none."""
+def leak_sentence(run: Mapping[str, Any], cure: str = "Use --split grouped") -> str | None:
+    """Return the warning of a run whose validation images have relatives in training; None where they have none.
+
+    Args:
+        run: the content of `run.json`.
+        cure: what to do, as the beginning of a sentence.
+    """
     split = run.get("dataset", {}).get("split", {})
     leak = split.get("leak", {})
     valid = leak.get("splits", {}).get("valid")
@@ -74,7 +79,7 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     return (
         f"LEAK: in the {split.get('method')} split, {percent(valid['related_share'])} of the validation{of_test} "
         f"images have a slice of their own group in the training split{alike}. Every metric is therefore too good for "
-        f"new patients. {f'{closest} ' if closest else ''}Use --split grouped to keep related slices together."
+        f"new patients. {f'{closest} ' if closest else ''}{cure} to keep related slices together."
     )
 
 

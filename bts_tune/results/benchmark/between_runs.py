@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,11 @@ class BenchmarkResult:
     @property
     def command(self) -> str:
         """The command that goes on with it, from any folder."""
-        plugins = [one for run in self.runs for one in (run.run or {}).get("plugins") or ()]
+        # Those of its own file load by themselves, from where it is now.
+        named = [name for one in self.record["runs"].values() for name in one["options"].get("plugins", ())]
+        own = {Path(name).name for name in named}
+        recorded = [one for run in self.runs for one in (run.run or {}).get("plugins") or ()]
+        plugins = [one for one in recorded if Path(str(one.get("name"))).name not in own]
         results = self.folder.path.absolute().parent
         words = [str(self.record.get("source", "FILE.yaml")), "--results", str(results), *plugin_options(plugins)]
         return shlex.join(["bts-tune", "benchmark", *words])

@@ -32,10 +32,14 @@ class _Configuration(BaseModel):
     chosen_on: str | None
 
 
+class _Options(BaseModel):
+    plugins: list[str] = []
+
+
 class _PlannedRun(BaseModel):
     dataset: str
     split: str | None
-    options: dict[str, Any]
+    options: _Options
 
 
 class _Definition(BaseModel):

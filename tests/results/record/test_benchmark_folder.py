@@ -27,6 +27,7 @@ def test_a_broken_record_is_refused(tmp_path: Path, content: str) -> None:
         ("configurations", {"plain": {"config": {}, "origin": "x", "changed": [], "chosen_on": 1}}, "chosen_on"),
         ("configurations", {"plain": {}}, "configurations.plain.config"),
         ("runs", {"one": {"split": None, "options": {}}}, "runs.one.dataset"),
+        ("runs", {"one": {"dataset": "one", "split": None, "options": {"plugins": 5}}}, "runs.one.options.plugins"),
         ("runs", [], "runs"),
     ],
 )
