@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bts_tune.report.wording import MISSING, duration, metric
-from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.configurations import Configuration, configurations, folds_sentence, result_stage
 from bts_tune.results.ranking.leaderboard import ordered, total_seconds
 from bts_tune.results.ranking.memo import FrozenTrials
 from bts_tune.results.ranking.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
@@ -187,6 +187,8 @@ def _notes(trials: Sequence[TrialRecord], listed: Sequence[_Listed], more: Seque
         searched = sum(record.stage == "search" for record in trials)
         where = f" The search's {plural(searched, 'trial')}: leaderboard.csv" if searched else ""
         notes.append(f"Ranked: the final stage alone, with fresh seeds.{where}")
+    if sentence := folds_sentence(configurations(trials)):
+        notes.append(sentence)
     if any(one.baseline for one in listed):
         notes.append(f"{BASELINE_MARK} baseline")
     changed = changed_note(listed)

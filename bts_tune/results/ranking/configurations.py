@@ -129,6 +129,23 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
     return sorted(found, key=lambda one: (*one.sort_key, one.name))
 
 
+def folds_sentence(ranked: Sequence[Configuration]) -> str | None:
+    """Return what the ranking of a cross-validation rests on where one lacks a whole fold; None where none does."""
+    every = {record.fold for one in ranked for record in one.trials} - {None}
+    lacking = {one.name: sorted(every - {record.fold for record in one.trials}) for one in ranked}
+    told = [f"{name} on {_folds(folds)}" for name, folds in lacking.items() if folds]
+    if not told:
+        return None
+    return (
+        f"Without a full-budget training: {'; '.join(told)}. Such means are over other validation images than those of "
+        "the others, so that places next to them may be owed to the images."
+    )
+
+
+def _folds(folds: Sequence[int | None]) -> str:
+    return f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))}"
+
+
 def _rank_of(record: TrialRecord) -> tuple[float, float, float, str]:
     return (*record.objective.rank_of(_best(record)), record.trial)
 
