@@ -107,9 +107,10 @@ def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
         RunError: it chose none.
     """
     for record in folder.trials():
-        if record.trial == model.name and "postprocessed" in record.variants:
-            chosen = record.variants["postprocessed"]
-            return {name: chosen[name] for name in ("threshold", "smallest_region")}
+        chosen = record.variants.get("postprocessed", {})
+        values = {name: chosen.get(name) for name in ("threshold", "smallest_region")}
+        if record.trial == model.name and None not in values.values():
+            return values
     raise RunError(f"{folder}: no postprocessing was chosen for {model.name}; resume the run with --postprocess.")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,10 @@ def test_a_postprocessing_is_that_of_the_model(tmp_path: Path) -> None:
     model = folder.model_folder(trials[0].trial)
     with pytest.raises(RunError, match="no postprocessing was chosen for"):
         chosen_postprocessing(folder, model)
-    how = {"seconds": 1.0, "members": [trials[0].trial], "threshold": 0.4, "smallest_region": 0.001}
+    how: dict[str, Any] = {"seconds": 1.0, "members": [trials[0].trial], "threshold": 0.4}
+    folder.append_event("variant", trials[0].trial, variant="postprocessed", metrics={}, **how)
+    with pytest.raises(RunError, match="no postprocessing was chosen for"):  # a record that was edited
+        chosen_postprocessing(folder, model)
+    how["smallest_region"] = 0.001
     folder.append_event("variant", trials[0].trial, variant="postprocessed", metrics={}, **how)
     assert chosen_postprocessing(folder, model) == {"threshold": 0.4, "smallest_region": 0.001}
