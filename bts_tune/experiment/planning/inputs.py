@@ -52,6 +52,7 @@ _AS_IT_IS_READ = (
     "split",
     "group_by",
     "split_seed",
+    "cache",
 )
 """Options of a run that `bts-tune data check` has too."""
 

@@ -69,7 +69,7 @@ def test_the_command_that_shows_the_warnings_reads_the_dataset_as_the_run_does(
     opened = open_checked_dataset(given, console)
     (line,) = [line for line in output(console).splitlines() if "bts-tune data check" in line]
     _, *words = shlex.split(line[line.index("bts-tune data check") :])
-    assert words[3:] == ["--split", "grouped", "--group-by", PATIENT, "--split-seed", "3"]
+    assert words[3:] == ["--split", "grouped", "--group-by", PATIENT, "--split-seed", "3", "--cache", str(cache)]
     assert main(words) == 0
     assert opened.split.sentence() in " ".join(capsys.readouterr().out.split())
 
