@@ -108,8 +108,8 @@ def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
     """
     for record in folder.trials():
         chosen = record.variants.get("postprocessed", {})
-        values = {name: chosen.get(name) for name in ("threshold", "smallest_region")}
-        if record.trial == model.name and None not in values.values():
+        values = {name: chosen[name] for name in ("threshold", "smallest_region") if chosen.get(name) is not None}
+        if record.trial == model.name and len(values) == 2:
             return values
     raise RunError(f"{folder}: no postprocessing was chosen for {model.name}; resume the run with --postprocess.")
 

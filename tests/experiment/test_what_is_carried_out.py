@@ -191,7 +191,7 @@ def test_a_benchmark_measures_complete_runs_in_ways_that_they_were_not(
 
     def benchmark(**ways: Any) -> None:
         given = {"cache": str(cache), **ways}
-        report = {"benchmark_report": lambda folder: None}
+        report: dict[str, Any] = {"benchmark_report": lambda folder: None}
         run_benchmark(file, results=tmp_path, options=given, command=[], **report, **QUIET)
 
     benchmark()

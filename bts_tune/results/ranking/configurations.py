@@ -131,9 +131,10 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
 
 def folds_sentence(ranked: Sequence[Configuration]) -> str | None:
     """Return what the ranking of a cross-validation rests on where one lacks a whole fold; None where none does."""
-    every = {record.fold for one in ranked for record in one.trials} - {None}
-    lacking = {one.name: sorted(every - {record.fold for record in one.trials}) for one in ranked}
-    told = [f"{name} on {_folds(folds)}" for name, folds in lacking.items() if folds]
+    folds = {one.name: {record.fold for record in one.trials if record.fold is not None} for one in ranked}
+    every = set().union(*folds.values())
+    lacking = {name: sorted(every - own) for name, own in folds.items()}
+    told = [f"{name} on {_folds(missing)}" for name, missing in lacking.items() if missing]
     if not told:
         return None
     return (
@@ -142,7 +143,7 @@ def folds_sentence(ranked: Sequence[Configuration]) -> str | None:
     )
 
 
-def _folds(folds: Sequence[int | None]) -> str:
+def _folds(folds: Sequence[int]) -> str:
     return f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))}"
 
 
