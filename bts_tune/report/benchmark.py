@@ -199,7 +199,11 @@ def _leader(result: BenchmarkResult, found: SplitResult) -> str:
             unknown.append(other.name)
         elif not pair.sure:
             (favoured if pair.is_significant else open_).append(other.name)
-    words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
+    measured = f"{result.objective.title} {metric(first.value)}"
+    equal = [one.name for one in found.entries if one.rank == first.rank]
+    if len(equal) > 1:
+        return f"{', '.join(equal[:-1])} and {equal[-1]} are first, and equal ({measured}); see Pairs."
+    words = f"{first.name} is first ({measured})"
     others = len(found.entries) - 1
     if len(unknown) == others:
         return f"{words}; without scores of single images nothing says how sure that is."

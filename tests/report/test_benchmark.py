@@ -75,6 +75,13 @@ def test_a_leak_is_told_with_what_a_benchmark_can_do(tmp_path: Path) -> None:
     assert "--split grouped" not in words
 
 
+def test_none_of_equals_is_called_better_than_another(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": {"plain": 0.2, "nested": 0.2, "light": 0.4}}, seeds=1)
+    words = text(folder)
+    assert "one: nested and plain are first, and equal (Dice loss 0.2000); see Pairs." in words
+    assert "| one | nested | plain | 0.0000 | 1.0000 | – |" in words
+
+
 def test_iou_stands_beside_the_objective_with_its_interval(tmp_path: Path) -> None:
     folder = make_benchmark(tmp_path / "b", {"one": ORDER})
     found = BenchmarkReader(folder).read().runs[0].results["test"].entry("plain")

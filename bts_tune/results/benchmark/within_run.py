@@ -56,7 +56,7 @@ class Pair:
         p_value: Wilcoxon's on the Dice of single images, or the means of groups, corrected by Holm over all pairs of
             the split; None without scores of images that hold a tumour.
         favours: the one that the signed ranks of that test favour, which need not be the better by the objective: that
-            is over all pixels, or another metric. None where there is no p value.
+            is over all pixels, or another metric. None where they favour neither, and where there is no p value.
     """
 
     one: str
@@ -243,7 +243,10 @@ def _pairs(entries: Sequence[Entry], compared: SplitComparison | None, objective
             p_value = wilcoxon(*sums, compared.units)
             if p_value is not None:
                 raw[number] = p_value
-                favours[number] = one.name if favours_first(*sums, compared.units) else other.name
+                if favours_first(*sums, compared.units):
+                    favours[number] = one.name
+                elif favours_first(*reversed(sums), compared.units):
+                    favours[number] = other.name
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
     return tuple(
         Pair(
