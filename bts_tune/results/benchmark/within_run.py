@@ -245,7 +245,7 @@ def _pairs(entries: Sequence[Entry], compared: SplitComparison | None, objective
                 raw[number] = p_value
                 if favours_first(*sums, compared.units):
                     favours[number] = one.name
-                elif favours_first(*reversed(sums), compared.units):
+                elif favours_first(sums[1], sums[0], compared.units):
                     favours[number] = other.name
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
     return tuple(
