@@ -94,7 +94,7 @@ def test_every_room_has_its_place() -> None:
 INNER_ROOMS = {
     "experiment.execution": ("trials", "cluster", "files", "nodes"),
     "data": ("checks", "splits", "scan", "synthetic", "readers", "layout", "volumes", "prepared"),
-    "results": ("storage", "statistics", "ranking", "record"),
+    "results": ("storage", "benchmark", "statistics", "ranking", "record"),
 }
 """The folders of large rooms, from above down. Modules beside them may be of any height."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from bts_tune.experiment.planning.options import RunOptions
     from bts_tune.experiment.run import FinishedRun
     from bts_tune.report.benchmark import BenchmarkReportFiles
-    from bts_tune.results.benchmark import BenchmarkFolder
+    from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 
 
 @checked
@@ -71,7 +70,7 @@ def tune(
     given = {"space": built.name if built else name_or_path(space, "space"), **plain(options)}
     if data is not None:
         given["data"] = str(data)
-    command = ["bts_tune.tune", *(f"{option}={shlex.quote(str(value))}" for option, value in given.items())]
+    command = _as_called("bts_tune.tune", {**given, "name": name, "results": results})
     return start(
         RunOptions.parse(given), results=results, name=name, command=command, console=_console(progress), space=built
     )
@@ -228,13 +227,38 @@ def benchmark(
         >>> ended = benchmark("three_models.yaml")  # doctest: +SKIP
         >>> ended.report.page  # doctest: +SKIP
     """
-    from bts_tune.experiment.benchmark import run_benchmark
     from bts_tune.experiment.planning.options import declarations
-    from bts_tune.report.benchmark import write_benchmark_report
-    from bts_tune.results.benchmark import BenchmarkReader
 
     how = [name for name, declared in declarations().items() if declared.group == "how" and name != "time_budget"]
     _require_known(options, ["weights_dir", "skip_missing_weights", *how])
+    given = plain(options)
+    switches = {"allow_changed": allow_changed or None, "retry_failed": retry_failed or None}
+    return carry_out_benchmark(
+        user_path(file, "file"),
+        results=user_path(results, "results"),
+        options=given,
+        command=_as_called("bts_tune.benchmark", {"file": file, **given, "results": results, **switches}),
+        console=_console(progress),
+        allow_changed=allow_changed,
+        retry_failed=retry_failed,
+    )
+
+
+def carry_out_benchmark(
+    file: Path,
+    *,
+    results: Path,
+    options: Mapping[str, Any],
+    command: Sequence[str],
+    console: Console,
+    allow_changed: bool,
+    retry_failed: bool,
+) -> FinishedBenchmark:
+    """Carry out a benchmark, as `benchmark` does; `command` is how it was asked for, for the record of its runs."""
+    from bts_tune.experiment.benchmark import run_benchmark
+    from bts_tune.report.benchmark import write_benchmark_report
+    from bts_tune.results.benchmark.between_runs import BenchmarkReader
+
     readers: dict[Path, BenchmarkReader] = {}
 
     def report(folder: BenchmarkFolder) -> BenchmarkReportFiles:
@@ -242,15 +266,21 @@ def benchmark(
         return write_benchmark_report(folder, reader)
 
     return run_benchmark(
-        user_path(file, "file"),
-        results=user_path(results, "results"),
-        options=plain(options),
-        console=_console(progress),
+        file,
+        results=results,
+        options=options,
+        command=command,
+        console=console,
         report=reporter,
         benchmark_report=report,
         allow_changed=allow_changed,
         retry_failed=retry_failed,
     )
+
+
+def _as_called(function: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the words of a call for the record, as those of a command line are; what was not given is left out."""
+    return [function, *(f"{name}={plain(value)}" for name, value in given.items() if value is not None)]
 
 
 def _folder(run: Run | Path | str) -> RunFolder:

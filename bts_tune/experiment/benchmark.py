@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from bts_tune.experiment.planning.plan import RETRIED
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.run import dry_run, lasting, resume, start
 from bts_tune.plugins import load_installed, loaded_plugins
-from bts_tune.results.benchmark import BenchmarkFolder
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.run_folder import RunFolder, holds_run
 from bts_tune.text import plural
 
 GO_ON = "The benchmark was interrupted; the same command goes on with it."
 
 OF_NEW_RUNS = ("weights_dir", "skip_missing_weights")
-"""Options that a run keeps as it began; to go on with it they are passed over."""
+"""Options that a run keeps as it began; to go on with it they are passed over, unless its folder of weights is gone."""
 
 BenchmarkReport = Callable[[BenchmarkFolder], Any]
 """Makes the report of a benchmark, finished or not."""
@@ -118,6 +118,7 @@ def run_benchmark(
     *,
     results: Path,
     options: Mapping[str, Any],
+    command: Sequence[str],
     console: Console,
     report: Report,
     benchmark_report: BenchmarkReport,
@@ -132,6 +133,7 @@ def run_benchmark(
         path: the benchmark's file.
         results: where the benchmark's folder is, and the runs that the file names.
         options: how its runs are carried out, by the names of `RunOptions`.
+        command: for the record of its runs: how the benchmark was asked for.
         console: where progress is shown.
         report: of each run.
         benchmark_report: of the benchmark, after each of its runs.
@@ -166,13 +168,14 @@ def run_benchmark(
                     _options(run, options),
                     results=folder.path,
                     name=run.name,
-                    command=["bts-tune", "benchmark", str(path)],
+                    command=command,
                     console=console,
                     report=report,
                     space=space,
                 )
             else:
-                anew = {name: value for name, value in options.items() if name not in OF_NEW_RUNS}
+                passed_over = OF_NEW_RUNS if _has_weights_dir(begun) else ("skip_missing_weights",)
+                anew = {name: value for name, value in options.items() if name not in passed_over}
                 ended = resume(
                     begun,
                     {**anew, "data": run.options["data"], "plugins": _plugins_of(begun)},
@@ -180,6 +183,7 @@ def run_benchmark(
                     report=report,
                     allow_changed=allow_changed,
                     retry_failed=retry_failed,
+                    space_file=benchmark.source,
                 )
             if ended.outcome != "complete":
                 return FinishedBenchmark(folder, True, benchmark_report(folder))
@@ -239,6 +243,12 @@ def _complete(folder: RunFolder) -> bool:
 
 def _failed(folder: RunFolder) -> bool:
     return any(record.status in RETRIED for record in folder.trials())
+
+
+def _has_weights_dir(folder: RunFolder) -> bool:
+    """Whether the folder of weights that a run began with, if it had one, is still there."""
+    began = (folder.read_run().get("options") or {}).get("weights_dir")
+    return not isinstance(began, str) or Path(began).is_dir()
 
 
 def _measures_more(folder: RunFolder, options: Mapping[str, Any]) -> bool:

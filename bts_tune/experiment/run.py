@@ -35,7 +35,7 @@ from bts_tune.experiment.planning.inputs import (
     reopen_dataset,
     require_batches,
 )
-from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing
+from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, weights_again
 from bts_tune.experiment.planning.options import RunOptions, declarations
 from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
 from bts_tune.experiment.planning.preview import DryRun
@@ -192,6 +192,7 @@ def resume(
     extend_by: int | None = None,
     allow_changed: bool = False,
     retry_failed: bool = False,
+    space_file: Path | None = None,
 ) -> FinishedRun:
     """Go on with a run: what it finished stays, what was cut off goes on from its last epoch.
 
@@ -202,6 +203,7 @@ def resume(
         allow_changed: go on although data, weights, code, versions or device are not what the run began with; what
             changed is recorded.
         retry_failed: run again, from their beginning, the trials that failed or ran out of memory.
+        space_file: where the file of its space is now; weights that moved with it are found there.
 
     Raises:
         BtsTuneError: something that the user can mend, such as a dataset that is no longer the same.
@@ -229,6 +231,7 @@ def resume(
             extend_by=extend_by,
             allow_changed=allow_changed,
             retry_failed=retry_failed,
+            space_file=space_file,
         )
 
 
@@ -330,13 +333,16 @@ def _execute_resumed(
     skip_search: bool = False,
     allow_changed: bool,
     retry_failed: bool = False,
+    space_file: Path | None = None,
 ) -> FinishedRun:
     if options.data is not None and not Path(options.data).exists():
         raise RunError(f"{options.data}: the run's dataset is not there; if it has moved, name its folder with --data.")
-    trackers = _trackers(Space.from_document(run["space"]), options)
+    began = Space.from_document(run["space"])
+    trackers = _trackers(began, options)
     grouped = any(part.train_share < 1 for part in preprocessings(space))
     dataset, folds = reopen_dataset(folder, run, options, console, grouped=grouped)
-    models = find_models(space, options)
+    weights = weights_again(space, options, cache_folder(options), began.source, space_file)
+    models = find_models(space, options, weights)
     inputs, _held = prepare_inputs(folds, space, options, console, models)
     changed = changes_since(
         run,

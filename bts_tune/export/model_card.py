@@ -23,7 +23,7 @@ from bts_tune.report.wording import interval, mean_and_spread, metric
 from bts_tune.results.ranking.configurations import Configuration, configurations
 from bts_tune.results.ranking.settings import value
 from bts_tune.results.statistics.comparison import compare_configurations
-from bts_tune.results.warnings import WARNINGS
+from bts_tune.results.warnings import warnings_of
 from bts_tune.text import plural, quoted
 from bts_tune.version import __version__
 
@@ -53,7 +53,7 @@ def model_card(context: ExportContext, *, smp: bool) -> str:
     report = ReportContext.of(
         context.folder, context.run, context.trials, compare_configurations(context.folder, context.trials)
     )
-    warnings = [say(context.run) for say in WARNINGS]
+    warnings = [say() for say in warnings_of(context.run)]
     kinds = tuple(strata_blocks(report.comparison.strata, context.record.name)) if context.record else ()
     document = Document(
         title=f"{context.model_folder.name}: brain tumours in slices of MRI",

@@ -1,11 +1,11 @@
-"""The report of a benchmark: what `results/benchmark.py` decided, as a page, as Markdown and as two tables.
+"""The report of a benchmark: what `results/benchmark/` decided, as a page, as Markdown and as two tables.
 
 The report of each of its runs is in the run's own folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,10 @@ from bts_tune.report.figures.critical_difference import critical_difference_diag
 from bts_tune.report.render.html import to_html
 from bts_tune.report.render.markdown import to_markdown
 from bts_tune.report.wording import MISSING, gained, metric
-from bts_tune.results.benchmark import (
-    BenchmarkFolder,
-    BenchmarkReader,
-    BenchmarkResult,
-    BenchmarkRun,
-    Entry,
-    Ranking,
-    SplitResult,
-    partial_sentence,
-)
+from bts_tune.results.benchmark.between_runs import BenchmarkReader, BenchmarkResult, Ranking, partial_sentence
+from bts_tune.results.benchmark.within_run import BenchmarkRun, Entry, SplitResult
 from bts_tune.results.ranking.settings import value
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.statistics.intervals import Interval
 from bts_tune.results.statistics.rank_tests import LEVEL, MIN_DATASETS
@@ -206,7 +199,11 @@ def _leader(result: BenchmarkResult, found: SplitResult) -> str:
             unknown.append(other.name)
         elif not pair.sure:
             (favoured if pair.is_significant else open_).append(other.name)
-    words = f"{first.name} is first ({result.objective.title} {metric(first.value)})"
+    measured = f"{result.objective.title} {metric(first.value)}"
+    equal = [one.name for one in found.entries if one.rank == first.rank]
+    if len(equal) > 1:
+        return f"{', '.join(equal[:-1])} and {equal[-1]} are first, and equal ({measured}); see Pairs."
+    words = f"{first.name} is first ({measured})"
     others = len(found.entries) - 1
     if len(unknown) == others:
         return f"{words}; without scores of single images nothing says how sure that is."
@@ -295,7 +292,7 @@ def _datasets(result: BenchmarkResult) -> Iterator[Block]:
     yield table(["run", "dataset", "split", "train / valid / test", "groups", "trainings", "status"], rows, right=(4,))
     warnings = []
     for run in result.runs:
-        found = [of(run.run) for of in (left_out_sentence, identical_sentence, leak_sentence)] if run.run else []
+        found = _warnings(run.run) if run.run else []
         warnings += [f"{run.name}: {sentence}" for sentence in found if sentence]
         if run.lacking and run.status == "complete":
             warnings.append(
@@ -443,6 +440,11 @@ def _methods(result: BenchmarkResult) -> Iterator[Block]:
     )
     yield paragraph("Go on with it, or make this report anew:")
     yield CodeBlock(result.command, "sh")
+
+
+def _warnings(run: Mapping[str, Any]) -> list[str | None]:
+    cure = "Name 'grouped' among the 'splits' of a benchmark's file"
+    return [left_out_sentence(run), identical_sentence(run), leak_sentence(run, cure)]
 
 
 def _rank_of(result: BenchmarkResult, run: BenchmarkRun, name: str) -> str:

@@ -14,7 +14,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.failures import INCOMPLETE_TAG, Failed, Failures
 from bts_tune.report.figures.explored import explored
 from bts_tune.report.sections.base import Section
-from bts_tune.results.warnings import WARNINGS, short_warnings
+from bts_tune.results.warnings import short_warnings, warnings_of
 from bts_tune.text import nearest, quoted
 
 
@@ -31,7 +31,7 @@ def document(
     """
     failures = context.failures
     contents = [_contents(section, context, save) for section in sections_in_order(failures)]
-    told = [failures.attempt("A banner", functools.partial(say, context.run)) for say in WARNINGS]
+    told = [failures.attempt("A banner", say) for say in warnings_of(context.run, context.folder.resume_command)]
     trials = failures.attempt("What the plots show", functools.partial(explored, context))
     short = failures.attempt("The short banners", functools.partial(short_warnings, context.run))
     return Document(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from bts_tune.errors import RunError
 from bts_tune.paths import user_path
 from bts_tune.results.ranking.configurations import Configuration, configurations
+from bts_tune.results.record.benchmark_folder import holds_benchmark, runs_of
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord, holds_run
 
 
@@ -23,6 +25,11 @@ def find_run(name: str, results: Path) -> RunFolder:
     for path in (user_path(name, recorded=False), results / name):
         if holds_run(path):
             return RunFolder.open(path)
+        if holds_benchmark(path):
+            raise RunError(
+                f"{path}: is a benchmark, which 'bts-tune benchmark FILE' goes on with and reports; name one of its "
+                f"runs: {', '.join(shlex.quote(str(path / run)) for run in runs_of(path)) or 'none has begun'}."
+            )
     raise RunError(f"{name}: no such run; name a folder with a run.json in it, or a run in {results}/.")
 
 
@@ -100,9 +107,10 @@ def chosen_postprocessing(folder: RunFolder, model: Path) -> dict[str, float]:
         RunError: it chose none.
     """
     for record in folder.trials():
-        if record.trial == model.name and "postprocessed" in record.variants:
-            chosen = record.variants["postprocessed"]
-            return {name: chosen[name] for name in ("threshold", "smallest_region")}
+        chosen = record.variants.get("postprocessed", {})
+        values = {name: chosen[name] for name in ("threshold", "smallest_region") if chosen.get(name) is not None}
+        if record.trial == model.name and len(values) == 2:
+            return values
     raise RunError(f"{folder}: no postprocessing was chosen for {model.name}; resume the run with --postprocess.")
 
 

@@ -6,14 +6,15 @@ import json
 import os
 import shlex
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bts_tune.errors import RunError
 from bts_tune.plugins import plugin_options
 from bts_tune.results.ranking.configurations import configurations
+from bts_tune.results.record.benchmark_folder import holds_benchmark, runs_of
 from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord, holds_run
 
 KILLED, UNREADABLE = "killed", "unreadable"
@@ -25,7 +26,7 @@ class ListedRun:
     """A run in a list.
 
     Attributes:
-        run: its name.
+        run: its name; of a benchmark's run, `<benchmark>/<run>`.
         path: its folder.
         space: the search space's name.
         dataset: the dataset's folder.
@@ -59,7 +60,7 @@ class ListedRun:
 
 
 def list_runs(results: Path) -> list[ListedRun]:
-    """Return the runs in a folder, the latest first; those that cannot be read come last.
+    """Return the runs in a folder, those of its benchmarks too, the latest first; what cannot be read comes last.
 
     Raises:
         RunError: there is no such folder, or it cannot be read.
@@ -68,7 +69,7 @@ def list_runs(results: Path) -> list[ListedRun]:
         folders = sorted(results.iterdir())
     except OSError as error:
         raise RunError(f"{results}: cannot be read: {error.strerror}.") from None
-    listed = [found for folder in folders if (found := _listed(folder)) is not None]
+    listed = [found for folder in folders for found in _listed_in(folder)]
     return sorted(listed, key=lambda one: (one.state != UNREADABLE, one.created), reverse=True)
 
 
@@ -106,6 +107,20 @@ def best_so_far(trials: list[TrialRecord]) -> tuple[str, bool, float | None, flo
         return "", False, None, None
     first, best = min(rows, key=lambda pair: (pair[0].objective.cost_of(pair[1]), pair[0].name))
     return first.name, False, best["val_dice_loss"], best["val_iou"]
+
+
+def _listed_in(path: Path) -> Iterator[ListedRun]:
+    """Yield the run that a folder holds, or those of the benchmark that it holds, by the names that find them."""
+    if holds_benchmark(path):
+        try:
+            names = runs_of(path)
+        except RunError as error:
+            yield ListedRun(path.name, path, problem=str(error))
+            return
+        found = [one for name in names if (one := _listed(path / name)) is not None]
+        yield from (replace(one, run=f"{path.name}/{one.path.name}") for one in found)
+    elif (one := _listed(path)) is not None:
+        yield one
 
 
 def _listed(path: Path) -> ListedRun | None:

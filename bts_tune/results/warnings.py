@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,11 +36,6 @@ def is_partial(run: Mapping[str, Any]) -> bool:
     return run.get("status") != "complete"
 
 
-def resume_command(run: Mapping[str, Any]) -> str:
-    """Return the command that goes on with the run."""
-    return f"bts-tune --resume {shlex.quote(str(run.get('run', 'RUN')))}"
-
-
 def demo_sentence(run: Mapping[str, Any]) -> str | None:
     """Return the warning that a demo run's report and terminal output begin with; None for a run on real data."""
     if not is_demo(run):
@@ -51,16 +46,27 @@ def demo_sentence(run: Mapping[str, Any]) -> str | None:
     )
 
 
-def partial_sentence(run: Mapping[str, Any]) -> str | None:
-    """Return the warning that the report of an unfinished run begins with; None for a complete run."""
+def partial_sentence(run: Mapping[str, Any], resume_command: str = "") -> str | None:
+    """Return the warning that the report of an unfinished run begins with; None for a complete run.
+
+    Args:
+        run: the content of `run.json`.
+        resume_command: the one of its `RunFolder`; "" where the reader does not have the run.
+    """
     if not is_partial(run):
         return None
     why = _WHY_PARTIAL.get(str(run.get("status")), "is not complete")
-    return f"PARTIAL: the run {why}. Everything below covers what is recorded so far. Go on with: {resume_command(run)}"
+    go_on = f" Go on with: {resume_command}" if resume_command else ""
+    return f"PARTIAL: the run {why}. Everything below covers what is recorded so far.{go_on}"
 
 
-def leak_sentence(run: Mapping[str, Any]) -> str | None:
-    """Return the warning of a run whose validation images have relatives in training; None where they have none."""
+def leak_sentence(run: Mapping[str, Any], cure: str = "Use --split grouped") -> str | None:
+    """Return the warning of a run whose validation images have relatives in training; None where they have none.
+
+    Args:
+        run: the content of `run.json`.
+        cure: what to do, as the beginning of a sentence.
+    """
     split = run.get("dataset", {}).get("split", {})
     leak = split.get("leak", {})
     valid = leak.get("splits", {}).get("valid")
@@ -73,7 +79,7 @@ def leak_sentence(run: Mapping[str, Any]) -> str | None:
     return (
         f"LEAK: in the {split.get('method')} split, {percent(valid['related_share'])} of the validation{of_test} "
         f"images have a slice of their own group in the training split{alike}. Every metric is therefore too good for "
-        f"new patients. {f'{closest} ' if closest else ''}Use --split grouped to keep related slices together."
+        f"new patients. {f'{closest} ' if closest else ''}{cure} to keep related slices together."
     )
 
 
@@ -130,15 +136,21 @@ def left_out_sentence(run: Mapping[str, Any]) -> str | None:
     return f"LEFT OUT: pretrained weights could not be had, so that {', and '.join(parts)}."
 
 
-WARNINGS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
-    demo_sentence,
-    partial_sentence,
-    left_out_sentence,
-    identical_sentence,
-    leak_sentence,
-    patients_sentence,
-)
-"""What gives the warnings of a run, each a sentence or None, in the order in which they are shown."""
+def warnings_of(run: Mapping[str, Any], resume_command: str = "") -> tuple[Callable[[], str | None], ...]:
+    """Return what gives the warnings of a run, each a sentence or None, in the order in which they are shown.
+
+    Args:
+        run: the content of `run.json`.
+        resume_command: see `partial_sentence`.
+    """
+    return (
+        functools.partial(demo_sentence, run),
+        functools.partial(partial_sentence, run, resume_command),
+        functools.partial(left_out_sentence, run),
+        functools.partial(identical_sentence, run),
+        functools.partial(leak_sentence, run),
+        functools.partial(patients_sentence, run),
+    )
 
 
 def tags(run: Mapping[str, Any]) -> list[str]:
@@ -163,7 +175,7 @@ def worst_leak(run: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def short_warnings(run: Mapping[str, Any]) -> list[str]:
-    """Return each of the run's warnings in a few words, in the order of `WARNINGS`."""
+    """Return each of the run's warnings in a few words, in the order of `warnings_of`."""
     found = tags(run)
     if left_out_sentence(run):
         found.append("LEFT OUT: weights could not be had")

@@ -192,6 +192,8 @@ def test_numbers_of_numpy_are_recorded_as_plain_ones(slices: Path, begun: dict[s
     assert (begun["seeds"], begun["num_trials"], begun["tumor_labels"]) == (2, 5, ["1", "4"])
     assert begun["document"]["seeds"] == [3, 4]
     assert "np." not in " ".join(begun["command"])
+    assert begun["command"][0] == "bts_tune.tune"
+    assert {"space=small", "num_trials=5", "results=results"} <= {*begun["command"]}
     json.dumps(begun)
 
 

@@ -14,21 +14,24 @@ import cv2
 import pytest
 import yaml
 from rich.console import Console
+from safetensors.torch import save_file
 
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.images import read_grey
-from bts_tune.errors import RunError
+from bts_tune.errors import RunError, WeightsError
 from bts_tune.experiment.benchmark import run_benchmark
 from bts_tune.experiment.execution.nodes.resources import TrialResources
 from bts_tune.experiment.execution.run_record import NewRun, ResumedRun, record_start
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import named_trials, plan_search
 from bts_tune.experiment.run import add_final, resume, start
+from bts_tune.models.encoders import build_encoder
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.space import ResolvedSpace
 from tests.experiment.conftest import PATIENT, with_final_stage
 
 QUIET: dict[str, Any] = {"console": Console(quiet=True), "report": lambda folder: None}
+ENCODER = "tu-test_efficientnet"
 FOLDS = {"split": "grouped", "group_by": PATIENT, "folds": 2}
 
 
@@ -39,6 +42,7 @@ class Carried:
     folder: RunFolder
     space: ResolvedSpace
     options: RunOptions
+    weights: set[str | None]
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> list[Carried]:
         if not skip_search:
             plan_search(folder, space, options.folds)
         folder.update_run(status="complete")
-        found.append(Carried(folder, space, options))
+        found.append(Carried(folder, space, options, {one.path for one in inputs.weights.values()}))
         return SimpleNamespace(folder=folder, outcome="complete", report=None)
 
     monkeypatch.setattr("bts_tune.experiment.execution.execute.execute", execute)
@@ -187,7 +191,8 @@ def test_a_benchmark_measures_complete_runs_in_ways_that_they_were_not(
 
     def benchmark(**ways: Any) -> None:
         given = {"cache": str(cache), **ways}
-        run_benchmark(file, results=tmp_path, options=given, benchmark_report=lambda folder: None, **QUIET)
+        report: dict[str, Any] = {"benchmark_report": lambda folder: None}
+        run_benchmark(file, results=tmp_path, options=given, command=[], **report, **QUIET)
 
     benchmark()
     benchmark()
@@ -200,3 +205,60 @@ def test_a_benchmark_measures_complete_runs_in_ways_that_they_were_not(
     benchmark(ensemble_top=2)
     assert (len(carried), carried[-1].options.ensemble_top) == (3, 2)
     assert json.loads((carried[-1].folder.path / "run.json").read_text())["options"]["tta"] is True
+
+
+@pytest.mark.parametrize("named_by", ["config", "set"])
+def test_a_benchmark_that_moved_with_its_weights_goes_on_with_them(
+    carried: list[Carried], small_data: Path, cache: Path, tmp_path: Path, named_by: str
+) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    before.mkdir()
+    save_file(build_encoder(ENCODER).state_dict(), before / "own.safetensors")
+    own: dict[str, Any] = {"encoder_weights": "own.safetensors"}
+    fields = {"encoder": ENCODER, "encoder_weights": "none", "epochs": 1, "image_size": 32}
+    content = {
+        "name": "study",
+        "configurations": {
+            "unet": {"config": fields, "set": own if named_by == "config" else {}},
+            "fpn": {"config": {**fields, "decoder": "fpn"}},
+        },
+        "datasets": {"one": str(small_data)},
+        "set": own if named_by == "set" else {},
+    }
+    (before / "study.yaml").write_text(yaml.safe_dump(content))
+
+    def benchmark(folder: Path) -> None:
+        given: dict[str, Any] = {"options": {"cache": str(cache)}, "benchmark_report": lambda folder: None}
+        run_benchmark(folder / "study.yaml", results=folder, command=[], **given, **QUIET)
+
+    benchmark(before)
+    (run,) = [one.folder.path.name for one in carried]
+    before.rename(now)
+    for _ in range(2):  # the first time writes down where the benchmark is now
+        RunFolder.open(now / "study" / run).update_run(status="interrupted")
+        benchmark(now)
+    assert len(carried) == 3
+    assert all(str(now / "own.safetensors") in one.weights for one in carried[1:])
+    (now / "own.safetensors").rename(now / "other.safetensors")
+    RunFolder.open(now / "study" / run).update_run(status="interrupted")
+    with pytest.raises(RunError, match=r"the file that the run began with is not there.*before/own.*now/own"):
+        benchmark(now)
+
+
+def test_a_folder_of_weights_that_moved_may_be_named_anew(
+    begin: Begin, carried: list[Carried], space_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    before.mkdir()
+    save_file(build_encoder(ENCODER).state_dict(), before / f"{ENCODER}.safetensors")
+    pretrained = {"encoder": ENCODER, "encoder_weights": "imagenet"}
+    folder = begin(space_file(), weights_dir=str(before), overrides=pretrained)
+    before.rename(now)
+    with pytest.raises(WeightsError, match=r"--weights-dir .*before: no such folder"):
+        resume(folder, {}, **QUIET)
+    resume(folder, {"weights_dir": str(now)}, **QUIET)
+    resume(folder, {}, **QUIET)
+    assert [one.options.weights_dir for one in carried] == [str(before), str(now), str(now)]
+    save_file(build_encoder(ENCODER).state_dict(), now / f"{ENCODER}.safetensors")
+    with pytest.raises(RunError, match=f"the weights of {ENCODER}"):
+        resume(folder, {}, **QUIET)

@@ -13,7 +13,8 @@ import pytest
 from bts_tune.errors import RunError
 from bts_tune.report.benchmark import benchmark_document, benchmark_table, pairs_table, write_benchmark_report
 from bts_tune.report.render.markdown import to_markdown
-from bts_tune.results.benchmark import BenchmarkFolder, BenchmarkReader
+from bts_tune.results.benchmark.between_runs import BenchmarkReader
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import RunFolder
 from tests.results.benchmarks import make_benchmark
@@ -66,6 +67,19 @@ def test_configurations_are_told_as_they_were_trained(tmp_path: Path) -> None:
     words = text(folder)
     assert "| plain | the benchmark's file | unet / resnet18 |" in words
     assert "Set for all of them: encoder resnet18." in words
+
+
+def test_a_leak_is_told_with_what_a_benchmark_can_do(tmp_path: Path) -> None:
+    words = text(make_benchmark(tmp_path / "b", {"one": ORDER}))
+    assert "Name 'grouped' among the 'splits' of a benchmark's file to keep related slices together." in words
+    assert "--split grouped" not in words
+
+
+def test_none_of_equals_is_called_better_than_another(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "b", {"one": {"plain": 0.2, "nested": 0.2, "light": 0.4}}, seeds=1)
+    words = text(folder)
+    assert "one: nested and plain are first, and equal (Dice loss 0.2000); see Pairs." in words
+    assert "| one | nested | plain | 0.0000 | 1.0000 | – |" in words
 
 
 def test_iou_stands_beside_the_objective_with_its_interval(tmp_path: Path) -> None:
@@ -189,10 +203,14 @@ def test_the_command_to_go_on_works_in_any_folder(tmp_path: Path) -> None:
     plugins = [{"name": "/my own/loss.py", "kind": "file", "sha256": "0"}]
     folder = make_benchmark(tmp_path / "two words" / "b", {"one": ORDER}, changes={"one": {"plugins": plugins}})
     content = {name: value for name, value in folder.read().items() if name != "format"}
+    # The benchmark's own plugin lay elsewhere when the run began.
+    plugins.append({"name": "/before/own.py", "kind": "file", "sha256": "1"})
+    RunFolder.open(folder.run_path("one")).update_run(plugins=plugins)
+    content["runs"]["one"]["options"] = {"plugins": ["/some where/own.py"]}
     folder.write({**content, "source": "/some where/b.yaml"})
     results = shlex.quote(str(tmp_path / "two words"))
     command = f"bts-tune benchmark '/some where/b.yaml' --results {results} --plugin '/my own/loss.py'"
-    assert command in text(folder)
+    assert f"{command} ```" in text(folder)
 
 
 def test_the_winner_of_a_run_on_the_same_images_is_named(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_warnings_in_short_stay_in_sight() -> None:
 def test_a_partial_report_says_so_and_how_to_go_on(status: str) -> None:
     text = page(make_search(), status=status)
     assert text.splitlines()[2].startswith("> **PARTIAL")
-    assert "bts-tune --resume spring-search" in text.splitlines()[2]
+    assert "bts-tune --resume 'no such run'" in text.splitlines()[2]
 
 
 def test_changed_baselines_have_a_mark_and_every_table_one_note() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bts_tune.config import TrialConfig
-from bts_tune.results.benchmark import BenchmarkFolder
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.testing.runs import make_row, make_run, make_test, make_trial, write_run, write_scores
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from bts_tune.results.find import best_model, chosen_postprocessing, ensemble_mo
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.run_folder import RunFolder, TrialRecord
 from bts_tune.testing.runs import make_baselines, make_final, make_run, make_search, write_run
+from tests.results.benchmarks import make_benchmark
 
 
 def with_model(folder: RunFolder, *trials: TrialRecord) -> None:
@@ -23,6 +25,14 @@ def test_a_run_is_found_by_folder_and_by_name(tmp_path: Path) -> None:
     assert find_run("mine", tmp_path / "results").path == folder.path
     with pytest.raises(RunError, match="other: no such run"):
         find_run("other", tmp_path / "results")
+
+
+def test_a_benchmark_is_told_with_its_runs_where_a_run_is_asked_for(tmp_path: Path) -> None:
+    folder = make_benchmark(tmp_path / "bench", {"one": {"plain": 0.2}, "two": {"plain": 0.2}}, begun=1, scored=False)
+    for name in (str(folder), "bench"):
+        with pytest.raises(RunError, match=rf"bench: is a benchmark, .* name one of its runs: {folder}/one\.$"):
+            find_run(name, tmp_path)
+    assert find_run("bench/one", tmp_path).path == folder.run_path("one")
 
 
 def test_the_best_model_is_that_of_the_first_configuration_that_has_one(tmp_path: Path) -> None:
@@ -74,6 +84,10 @@ def test_a_postprocessing_is_that_of_the_model(tmp_path: Path) -> None:
     model = folder.model_folder(trials[0].trial)
     with pytest.raises(RunError, match="no postprocessing was chosen for"):
         chosen_postprocessing(folder, model)
-    how = {"seconds": 1.0, "members": [trials[0].trial], "threshold": 0.4, "smallest_region": 0.001}
+    how: dict[str, Any] = {"seconds": 1.0, "members": [trials[0].trial], "threshold": 0.4}
+    folder.append_event("variant", trials[0].trial, variant="postprocessed", metrics={}, **how)
+    with pytest.raises(RunError, match="no postprocessing was chosen for"):  # a record that was edited
+        chosen_postprocessing(folder, model)
+    how["smallest_region"] = 0.001
     folder.append_event("variant", trials[0].trial, variant="postprocessed", metrics={}, **how)
     assert chosen_postprocessing(folder, model) == {"threshold": 0.4, "smallest_region": 0.001}

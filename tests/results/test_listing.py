@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from bts_tune.errors import RunError
+from bts_tune.results.find import find_run
 from bts_tune.results.listing import list_runs, next_command, run_state
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_baselines, make_curve, make_final, make_run, make_search, make_trial, write_run
+from tests.results.benchmarks import make_benchmark
 
 
 def owned(path: Path, pid: int, host: str) -> RunFolder:
@@ -41,6 +43,18 @@ def test_a_run_is_described(tmp_path: Path) -> None:
     assert (listed.best, listed.val_dice_loss, listed.val_iou) == (best.name, best.dice_loss, best.iou)
     assert listed.created == "2024-05-01T10:00:00+00:00"
     assert not listed.problem
+
+
+def test_the_runs_of_a_benchmark_are_listed_by_the_names_that_find_them(tmp_path: Path) -> None:
+    losses = {"one": {"plain": 0.2}, "two": {"plain": 0.2}, "three": {"plain": 0.2}}
+    folder = make_benchmark(tmp_path / "bench", losses, begun=2, scored=False)
+    folder.run_path("three").mkdir()
+    (folder.run_path("two") / "run.json").write_text("")
+    first, broken = list_runs(tmp_path)
+    assert (first.run, first.next) == ("bench/one", f"bts-tune report {folder.path}/one")
+    assert find_run(first.run, tmp_path).path == first.path
+    assert broken.run == "bench/two"
+    assert "two/run.json" in broken.problem
 
 
 def test_before_anything_is_ranked_the_best_trial_so_far_is_named(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_benchmark)
 
 
-def _benchmark(parsed: argparse.Namespace, _command: list[str]) -> int:
+def _benchmark(parsed: argparse.Namespace, command: list[str]) -> int:
     if parsed.json and not parsed.dry_run:
         raise ConfigError("--json goes with --dry-run; the tables of a benchmark are benchmark.csv and pairs.csv.")
-    from bts_tune import api
+    from bts_tune.api.tuning import carry_out_benchmark
     from bts_tune.experiment.benchmark import GO_ON, dry_run_benchmark
 
     load_given_plugins(parsed)
@@ -69,13 +69,14 @@ def _benchmark(parsed: argparse.Namespace, _command: list[str]) -> int:
             say(console, planned.text())
         return EXIT_OK
     console = make_console()
-    ended = api.benchmark(
+    ended = carry_out_benchmark(
         parsed.file,
         results=parsed.results,
-        progress=console,
+        options=options,
+        command=command,
+        console=console,
         allow_changed=parsed.allow_changed,
         retry_failed=parsed.retry_failed,
-        **options,
     )
     console.print()
     for label, path in (("Report", ended.report.page), ("as text", ended.report.report), ("Table", ended.report.table)):

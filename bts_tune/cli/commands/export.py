@@ -9,6 +9,7 @@ from bts_tune.cli.options import add_plugin, add_results, load_given_plugins
 from bts_tune.console import make_console, say
 from bts_tune.errors import EXIT_OK, ConfigError
 from bts_tune.registry import EXPORTS, TRACKERS
+from bts_tune.text import nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +67,9 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
             raise ConfigError(f"--to {to}: is sent the whole run; leave out --output, --trial, --ensemble and --tta.")
         say(make_console(), open_run(run, parsed.results).send(to))
         return EXIT_OK
-    EXPORTS.get(to)  # an unknown format is told before an unknown run
+    if to not in EXPORTS:  # told before an unknown run
+        known = [*EXPORTS, *TRACKERS]
+        raise ConfigError(f"--to {to!r}: is no format and no tracker.{nearest(to, known)} {_allowed()}")
     exported = open_run(run, parsed.results).export(
         to, parsed.output, trial=parsed.trial, ensemble=parsed.ensemble, tta=parsed.tta
     )
@@ -75,6 +78,15 @@ def _export(parsed: argparse.Namespace, _command: list[str]) -> int:
     for note in exported.notes:
         say(console, note)
     return EXIT_OK
+
+
+def _allowed() -> str:
+    from bts_tune.experiment.callbacks.sending import trackers_to_send_to
+
+    return (
+        f"Formats: {', '.join(EXPORTS)}; trackers: {', '.join(trackers_to_send_to())}. One of a plugin is known with "
+        "--plugin FILE."
+    )
 
 
 def _format_and_run(parsed: argparse.Namespace) -> tuple[str, str]:
@@ -86,5 +98,5 @@ def _format_and_run(parsed: argparse.Namespace) -> tuple[str, str]:
     if not words:
         raise ConfigError("export: give a run, by its folder or its name.")
     if len(words) == 1:
-        raise ConfigError(f"export: give the format, --to FORMAT. {EXPORTS.allowed()}")
+        raise ConfigError(f"export: give the format, --to FORMAT. {_allowed()}")
     raise ConfigError(f"export: got {' '.join(map(repr, words))}; give one run and one format.")

@@ -11,7 +11,6 @@ from bts_tune.cli.options import (
     add_run_options,
     given_options,
     names_for_resume,
-    names_of,
 )
 from bts_tune.cli.outcome import conclude
 from bts_tune.console import make_console
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how to run it")
     add_allow_changed(how)
     add_results(how)
-    add_run_options(how, ["data", "plugins", *(name for name in names_of("how") if name != "time_budget")])
+    add_run_options(how, [name for name in names_for_resume() if name != "time_budget"])
     parser.set_defaults(action=_final)
 
 

@@ -40,7 +40,7 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     from bts_tune.api import open_run
     from bts_tune.report.write import write_report
     from bts_tune.results.ranking.memo import FrozenTrials
-    from bts_tune.results.warnings import WARNINGS
+    from bts_tune.results.warnings import warnings_of
 
     if parsed.page_only and parsed.json:
         raise ConfigError("--page-only and --json are both given; give one of them.")
@@ -61,7 +61,7 @@ def _report(parsed: argparse.Namespace, _command: list[str]) -> int:
     finally:
         gc.enable()
     files = write_report(opened.folder, trials)
-    warnings = [sentence for say in WARNINGS if (sentence := say(run))]
+    warnings = [sentence for say in warnings_of(run, opened.folder.resume_command) if (sentence := say())]
     if parsed.json:
         print_json("report", _content(opened, files, warnings))
         return EXIT_OK

@@ -9,6 +9,11 @@ from bts_tune.experiment.callbacks.tracking import make_tracker
 from bts_tune.results.record.run_folder import RunFolder
 
 
+def trackers_to_send_to() -> list[str]:
+    """Return the names of the trackers that a run can be sent to later, those of plugins too."""
+    return [name for name in TRACKERS.names() if issubclass(TRACKERS.get(name), ServiceTracker)]
+
+
 def send_run(folder: RunFolder, name: str) -> str:
     """Send a service what it lacks of a run: trials, epochs, the report and the best model; return where it is found.
 
@@ -18,8 +23,8 @@ def send_run(folder: RunFolder, name: str) -> str:
     """
     tracker = make_tracker(name, "--to")
     if not isinstance(tracker, ServiceTracker):
-        can = [one for one in TRACKERS.names() if issubclass(TRACKERS.get(one), ServiceTracker)]
-        raise ConfigError(f"--to {name}: is told of a run as it goes on, and not later. Allowed: {', '.join(can)}.")
+        can = ", ".join(trackers_to_send_to())
+        raise ConfigError(f"--to {name}: is told of a run as it goes on, and not later. Allowed: {can}.")
     tracker.warn = lambda text: None  # what goes wrong is raised
     with folder.locked():
         tracker.start_run(folder.path, folder.read_run())

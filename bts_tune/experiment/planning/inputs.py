@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,31 @@ from bts_tune.data.training_share import require_batch, with_training_share
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.disk import require_free_space
 from bts_tune.experiment.planning.left_out import Weights, find_weights
-from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.options import RunOptions, flag
 from bts_tune.experiment.planning.plan import largest_batches, models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.counting import parameters_of
+from bts_tune.plugins import loaded_plugins, plugin_options
 from bts_tune.progress_bar import progress_bar
 from bts_tune.registry import READERS, SPLIT_METHODS
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.results.warnings import demo_sentence
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import plural, printable
+
+_AS_IT_IS_READ = (
+    "reader",
+    "plane",
+    "empty_slices",
+    "sequence",
+    "tumor_categories",
+    "tumor_labels",
+    "split",
+    "group_by",
+    "split_seed",
+    "cache",
+)
+"""Options of a run that `bts-tune data check` has too."""
 
 
 def open_data(options: RunOptions, console: Console) -> Dataset:
@@ -93,6 +108,21 @@ class CheckedDataset:
     sheet: bytes | None = None
 
 
+def _check_command(dataset: Dataset, options: RunOptions, channels: int) -> str:
+    """Return the command that checks a dataset as it was read for a run."""
+    given = options.to_dict()
+    words = ["bts-tune", "data", "check", str(dataset.root)]
+    for one in fields(RunOptions):
+        if one.name in _AS_IT_IS_READ and given[one.name] not in (None, one.default):
+            value = given[one.name]
+            words += [flag(one.name), *map(str, value if isinstance(value, list) else [value])]
+    if channels > 1:
+        words += ["--channels", str(channels)]
+    if READERS.is_plugin(dataset.layout) or SPLIT_METHODS.is_plugin(str(options.split)):
+        words += plugin_options([plugin.describe() for plugin in loaded_plugins()])
+    return shlex.join(words)
+
+
 def check_and_split(
     dataset: Dataset,
     options: RunOptions,
@@ -141,8 +171,8 @@ def check_and_split(
         folds = dict(enumerate(datasets, start=1))
     counts = ", ".join(f"{len(records)} {split}" for split, records in dataset.records.items())
     warnings = len(checked.warnings)
-    check = shlex.join(["bts-tune", "data", "check", str(dataset.root)])
-    also = f"; {plural(warnings, 'warning')}: {check}" if warnings else ""
+    read = options.replaced(group_by=group_by)
+    also = f"; {plural(warnings, 'warning')}: {_check_command(dataset, read, max(channels))}" if warnings else ""
     title = READERS.get(dataset.layout).title
     for line in (
         f"Dataset {dataset.root}: {counts}; read as {title}{also}",

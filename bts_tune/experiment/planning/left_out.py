@@ -6,15 +6,17 @@ trial was asked for by name: it is left out only with `--skip-missing-weights`, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bts_tune.errors import MissingWeightsError
+from bts_tune.errors import MissingWeightsError, RunError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders
 from bts_tune.models.weights import EncoderWeights, resolve_weights, to_download
+from bts_tune.paths import user_path
 from bts_tune.results.warnings import left_out_sentence
 from bts_tune.space import ResolvedSpace, Space
 from bts_tune.space.layers import without_choices
@@ -53,6 +55,38 @@ def find_weights(space: ResolvedSpace, options: RunOptions, cache: Path) -> Weig
         WeightsError: one cannot be had.
     """
     return {pair: resolve_weights(*pair, _weights_dir(options), cache) for pair in encoders(space)}
+
+
+def weights_again(
+    space: ResolvedSpace, options: RunOptions, cache: Path, source: Path, now: Path | None = None
+) -> Weights:
+    """Return the weights that a run goes on with, as `find_weights`; the files that it began with may have moved.
+
+    Args:
+        space: the trials.
+        options: of the run.
+        cache: where downloaded weights are kept.
+        source: the file of its space, as the run recorded it.
+        now: where that file is now. Weights that are not where they were are looked for as far from it as before.
+
+    Raises:
+        RunError: a file is not there.
+        WeightsError: as `find_weights`.
+    """
+    found = {}
+    for encoder, weights in encoders(space):
+        place = weights
+        if weights not in ("imagenet", "none") and not user_path(weights, "encoder_weights").is_file():
+            beside = Path(os.path.relpath(weights, source.parent)) if os.path.isabs(weights) else Path(weights)
+            place = weights if now is None else os.path.normpath(now.parent / beside)
+            if not Path(place).is_file():
+                places = " and ".join(map(quoted, dict.fromkeys((weights, place))))
+                raise RunError(
+                    f"encoder_weights: the file that the run began with is not there, looked for at {places}; put it "
+                    "back, or a link to it."
+                )
+        found[encoder, weights] = resolve_weights(encoder, place, _weights_dir(options), cache)
+    return found
 
 
 def encoders_to_download(space: ResolvedSpace, options: RunOptions, cache: Path) -> list[str]:

@@ -138,7 +138,9 @@ class RunOptions:
         default=False,
         kind="switch",
     )
-    weights_dir: str | None = option("folder with <encoder>.safetensors or .pth files", "DIR", kind="path")
+    weights_dir: str | None = option(
+        "folder with <encoder>.safetensors or .pth files. With --resume: where it is now", "DIR", kind="path", anew=True
+    )
     storage: str | None = option(
         "keep models and checkpoints of the running trials at s3://…, gs://… or in a folder (in the run's own)", "URI"
     )

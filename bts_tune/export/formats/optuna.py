@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -153,9 +154,11 @@ def _write_study(
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction=objective.direction)
     except optuna.exceptions.DuplicatedStudyError:
+        shown = _without_password(address)
+        remove = shlex.join(["optuna", "delete-study", "--storage", shown, "--study-name", name])
         raise ConfigError(
-            f"--storage {_without_password(address)}: has a study named {name!r} already; name another storage, or "
-            "remove the study with: optuna delete-study."
+            f"--storage {shown}: has a study named {name!r} already; name another storage, or remove the study with: "
+            f"{remove}"
         ) from None
     try:
         with warnings.catch_warnings():

@@ -17,7 +17,7 @@ from bts_tune.results.ranking.settings import setting
 from bts_tune.results.record.objective import DICE_LOSS, objective_of
 from bts_tune.results.record.run_folder import FINISHED, TrialRecord
 from bts_tune.results.record.status import STATUSES
-from bts_tune.text import plural, shortened
+from bts_tune.text import plural, printable, shortened
 
 _LEFT = ("trial", "status")
 _BEST = "best so far"
@@ -53,7 +53,7 @@ def progress_table(
     objective = objective_of(trials)
     titles = {name: name for name in (*_LEFT, *_RIGHT)}
     if objective != DICE_LOSS:
-        titles[_BEST] = f"best {objective.title}"
+        titles[_BEST] = printable(f"best {objective.title}")
     rows = [_cells(record) for record in listed[:room]]
     if width is not None:
         titles, rows = _fitting(titles, rows, width)
@@ -65,10 +65,10 @@ def progress_table(
         leads = bool(record.rows) and _cost(record) == leader
         styles = {"status": STATUSES[record.status].style, _BEST: "bold green" if leads else ""}
         table.add_row(*(Text(cells[name], style=styles.get(name, "")) for name in titles))
-    parts: list[RenderableType] = [Text(str(run.get("run") or ""), style="bold"), table]
+    parts: list[RenderableType] = [Text(printable(str(run.get("run") or "")), style="bold"), table]
     if len(listed) > room:
         parts.append(Text(f"… and {len(listed) - room} more", style="dim"))
-    return Group(*parts, Text(_summary(run, trials, state), style="dim"))
+    return Group(*parts, Text(printable(_summary(run, trials, state)), style="dim"))
 
 
 def _cells(record: TrialRecord) -> dict[str, str]:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bts_tune.report.wording import MISSING, duration, metric
-from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.configurations import Configuration, configurations, folds_sentence, result_stage
 from bts_tune.results.ranking.leaderboard import ordered, total_seconds
 from bts_tune.results.ranking.memo import FrozenTrials
 from bts_tune.results.ranking.naming import BASELINE_MARK, CHANGED_MARK, changed_note, mark, names
@@ -18,7 +18,7 @@ from bts_tune.results.ranking.settings import setting
 from bts_tune.results.record.objective import Objective
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.record.status import STATUSES
-from bts_tune.text import plural, shortened
+from bts_tune.text import plural, printable, shortened
 
 DEFAULT_WIDTH = 80
 _ONCE = ("rank", "trial", "Dice loss", "IoU", "epoch", "status", "time")
@@ -55,7 +55,7 @@ def ranking_table(trials: Sequence[TrialRecord], *, width: int | None = None, li
     for row, cells in zip(listed, rows, strict=True):
         style = "dim" if isinstance(row, TrialRecord) else "bold" if cells[0].strip() == "1" else ""
         lines.append(_line(cells, style, status))
-    return Group(*lines, *(Text(note, style="dim") for note in _notes(trials, listed, more, width)))
+    return Group(*lines, *(Text(printable(note), style="dim") for note in _notes(trials, listed, more, width)))
 
 
 def ranking_text(trials: Sequence[TrialRecord], *, width: int = DEFAULT_WIDTH, limit: int = 40) -> str:
@@ -114,7 +114,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
     header = _header(listed)
     ranks = {one.key: str(rank) for rank, one in enumerate(configurations(trials), start=1)}
     by_trial = names(trials)
-    rows = [dict(zip(header, header, strict=True))]
+    rows = [{name: printable(name) for name in header}]
     for one in listed:
         rows.append(_configuration(one, ranks[one.key]) if isinstance(one, Configuration) else _trial(one))
     table = [[row.get(name, MISSING) for name in header] for row in rows]
@@ -126,7 +126,7 @@ def _cells(trials: Sequence[TrialRecord], listed: Sequence[_Listed], width: int)
     for one, row in zip(listed, table[1:], strict=True):
         marked = f" {mark(one)}" if one.baseline else ""
         name = one.name if isinstance(one, Configuration) else by_trial[one.trial]
-        row[_NAME] = shortened(name, room - len(marked)) + marked
+        row[_NAME] = shortened(printable(name), room - len(marked)) + marked
     table[0][_NAME] = shortened(table[0][_NAME], room)
     widths[_NAME] = max(len(row[_NAME]) for row in table)
     left = (_NAME, header.index("status"))
@@ -187,6 +187,8 @@ def _notes(trials: Sequence[TrialRecord], listed: Sequence[_Listed], more: Seque
         searched = sum(record.stage == "search" for record in trials)
         where = f" The search's {plural(searched, 'trial')}: leaderboard.csv" if searched else ""
         notes.append(f"Ranked: the final stage alone, with fresh seeds.{where}")
+    if sentence := folds_sentence(configurations(trials)):
+        notes.append(sentence)
     if any(one.baseline for one in listed):
         notes.append(f"{BASELINE_MARK} baseline")
     changed = changed_note(listed)

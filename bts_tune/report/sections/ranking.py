@@ -23,7 +23,7 @@ from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import count, duration
 from bts_tune.results.fidelity import fidelity_sentence
-from bts_tune.results.ranking.configurations import Configuration, configurations, result_stage
+from bts_tune.results.ranking.configurations import Configuration, configurations, folds_sentence, result_stage
 from bts_tune.results.ranking.leaderboard import is_ranked, total_seconds
 from bts_tune.results.ranking.settings import setting, settings
 from bts_tune.results.record.objective import objective_of
@@ -89,6 +89,7 @@ class Ranking(Section):
             + (" A lower Dice loss is better." if objective.is_ranking_key else "")
             + (" Only the final stage is ranked." if not of_search else ""),
             *([sentence] if of_search and (sentence := fidelity_sentence(context.trials)) else []),
+            *([sentence] if (sentence := folds_sentence(ranked)) else []),
             *([f"Shown: {over_trainings(ranked)}."] if repeated else []),
             *changed_notes(ranked[:MAX_ROWS]),
         ]

@@ -129,6 +129,24 @@ def configurations(trials: Sequence[TrialRecord], stage: Stage | None = None) ->
     return sorted(found, key=lambda one: (*one.sort_key, one.name))
 
 
+def folds_sentence(ranked: Sequence[Configuration]) -> str | None:
+    """Return what the ranking of a cross-validation rests on where one lacks a whole fold; None where none does."""
+    folds = {one.name: {record.fold for record in one.trials if record.fold is not None} for one in ranked}
+    every = set().union(*folds.values())
+    lacking = {name: sorted(every - own) for name, own in folds.items()}
+    told = [f"{name} on {_folds(missing)}" for name, missing in lacking.items() if missing]
+    if not told:
+        return None
+    return (
+        f"Without a full-budget training: {'; '.join(told)}. Such means are over other validation images than those of "
+        "the others, so that places next to them may be owed to the images."
+    )
+
+
+def _folds(folds: Sequence[int]) -> str:
+    return f"{'fold' if len(folds) == 1 else 'folds'} {', '.join(map(str, folds))}"
+
+
 def _rank_of(record: TrialRecord) -> tuple[float, float, float, str]:
     return (*record.objective.rank_of(_best(record)), record.trial)
 

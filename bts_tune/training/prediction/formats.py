@@ -183,6 +183,15 @@ def table(predictions: Iterable[Prediction]) -> str:
     return buffer.getvalue()
 
 
+def is_table(file: Path) -> bool:
+    """Whether a file is a table of predictions, of this version or an earlier one."""
+    try:
+        with file.open("rb") as content:
+            return content.readline(1000).startswith(b"image,mask,")
+    except OSError:
+        return False
+
+
 def regions_and_box(mask: NDArray[np.uint8]) -> tuple[int, tuple[Sequence[int], Sequence[int]] | None]:
     """Return the number of connected regions of a mask, and the box around all of them: its first corner and its size.
 

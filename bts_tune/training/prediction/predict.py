@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -27,6 +28,7 @@ from bts_tune.training.prediction.formats import (
     coco_annotations,
     files_of_image,
     files_of_volume,
+    is_table,
     kind_of,
     mask_file,
     png,
@@ -137,7 +139,8 @@ def predict(
     Raises:
         RunError: the model cannot be read, or a file cannot be written.
         ConfigError: there is no such format, or an image cannot be written in it.
-        DataError: an image cannot be read (those before it are written), or would be overwritten.
+        DataError: an image cannot be read (those before it are written); what is no earlier prediction would be
+            overwritten; or `out` lies in a folder of images.
     """
     if plane not in PLANES:
         raise DataError(f"plane {plane!r}: must be one of {', '.join(PLANES)}.")
@@ -149,10 +152,7 @@ def predict(
         for scan in scans
         for file in scan.files[:1]
     ]
-    inputs = {target_of(file) for scan in scans for file in scan.files}
-    for output in (out / TABLE_FILE, out / COCO_FILE, *(file for job in jobs for file in job.outputs)):
-        if target_of(output) in inputs:
-            raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
+    _refuse_out(out, images, scans, jobs)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model, device)
     done: list[Prediction] = []
     coco_file = CocoFile(out / COCO_FILE)
@@ -161,16 +161,46 @@ def predict(
             with _told(out / COCO_FILE):
                 coco_file.add(one)
             done.append(replace(one, annotations=None))
+            if len(done) == 1 and not is_table(out / TABLE_FILE):
+                # It tells the next time, also after a kill, that what lies beside it may be replaced.
+                _write({out / TABLE_FILE: _content(done)})
             if progress is not None:
                 progress(len(done), len(jobs))
             yield one
     finally:  # what was written before an error or Ctrl-C is in the table too
         if done:
-            # A name that is no UTF-8 stands there in its own bytes, by which the file is found.
-            _write({out / TABLE_FILE: table(done).encode(errors="surrogateescape")})
+            _write({out / TABLE_FILE: _content(done)})
             with _told(out / COCO_FILE):
                 coco_file.write()
         coco_file.close()
+
+
+def _content(done: Sequence[Prediction]) -> bytes:
+    # A name that is no UTF-8 stands there in its own bytes, by which the file is found.
+    return table(done).encode(errors="surrogateescape")
+
+
+def _refuse_out(out: Path, images: Sequence[Path], scans: Sequence[Scan], jobs: Sequence[_Job]) -> None:
+    """Refuse a folder where something else would be overwritten, or where masks would be taken for images next time."""
+    inputs = {target_of(file) for scan in scans for file in scan.files}
+    outputs = dict.fromkeys([out / TABLE_FILE, *(file for job in jobs for file in job.outputs)])
+    for output in outputs:
+        if target_of(output) in inputs:
+            raise DataError(f"{output}: would be overwritten, but is one of the images; choose another --out.")
+    for folder in images:
+        if folder.is_dir() and target_of(out).is_relative_to(target_of(folder)):
+            raise DataError(
+                f"--out {out}: is, or lies in, {folder}, whose images are segmented: the next time its masks and "
+                "overlays would be taken for images; choose a folder outside."
+            )
+    if is_table(out / TABLE_FILE):
+        return
+    taken = next((output for output in outputs if os.path.lexists(output)), None)
+    if taken is not None:
+        raise DataError(
+            f"{taken}: would be overwritten, but is no earlier prediction, as {out} has no {TABLE_FILE} of one; choose "
+            "another --out."
+        )
 
 
 @dataclass(frozen=True)

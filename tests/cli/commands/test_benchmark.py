@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from bts_tune.errors import RunError
 from bts_tune.experiment.planning.benchmark_file import load_benchmark
 from bts_tune.experiment.planning.options import flag
 from bts_tune.plugins import loaded_plugins
-from bts_tune.results.benchmark import BenchmarkFolder
+from bts_tune.results.record.benchmark_folder import BenchmarkFolder
 from bts_tune.results.record.run_folder import RunFolder
 from bts_tune.testing.runs import make_run, write_run
 from tests.cli.test_options import sample
@@ -43,11 +44,11 @@ def file(empty_folder: Path, phantom: Path) -> Path:
 def test_options_are_handed_on(refused: Callable[..., str], file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received: dict[str, Any] = {}
 
-    def benchmark(path: Path, **options: Any) -> NoReturn:
-        received.update(options, path=path)
+    def begin(path: Path, *, options: dict[str, Any], **more: Any) -> NoReturn:
+        received.update(options, **more, path=path)
         raise RunError("It begins.")
 
-    monkeypatch.setattr(api, "benchmark", benchmark)
+    monkeypatch.setattr("bts_tune.api.tuning.carry_out_benchmark", begin)
     for name in [*names_of("how"), "weights_dir", "skip_missing_weights"]:
         if name == "time_budget":  # a search's
             continue
@@ -57,6 +58,46 @@ def test_options_are_handed_on(refused: Callable[..., str], file: Path, monkeypa
         assert received[name] == value
     assert "It begins." in refused("benchmark", file, "--allow-changed", "--retry-failed", "--results", "there")
     assert (received["allow_changed"], received["retry_failed"], received["results"]) == (True, True, Path("there"))
+
+
+@pytest.mark.parametrize(
+    ("call", "recorded"),
+    [
+        (
+            lambda: main(["benchmark", "small.yaml", "--concurrent", "2", "--plugin", "my own.py", "--no-dashboard"]),
+            ["bts-tune", "benchmark", "small.yaml", "--concurrent", "2", "--plugin", "my own.py", "--no-dashboard"],
+        ),
+        (
+            lambda: api.benchmark("small.yaml", concurrent=2, dashboard=False, retry_failed=True),
+            [
+                "bts_tune.benchmark",
+                "file=small.yaml",
+                "concurrent=2",
+                "dashboard=False",
+                "results=results",
+                "retry_failed=True",
+            ],
+        ),
+    ],
+)
+def test_a_run_records_how_the_benchmark_was_asked_for(
+    call: Callable[[], object],
+    recorded: list[str],
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forget_plugins: Callable[[], None],
+) -> None:
+    Path("my own.py").write_text("")
+    received: dict[str, Any] = {}
+
+    def start(_: Any, **how: Any) -> NoReturn:
+        received.update(how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bts_tune.experiment.benchmark.start", start)
+    with contextlib.suppress(KeyboardInterrupt):
+        call()
+    assert received["command"] == recorded
 
 
 def test_a_dry_run_says_what_it_costs(file: Path, capsys: pytest.CaptureFixture[str], empty_folder: Path) -> None:

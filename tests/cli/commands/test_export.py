@@ -45,7 +45,7 @@ def test_a_format_may_come_from_a_plugin(
     capsys: pytest.CaptureFixture[str], refused: Callable[..., str], forget_plugins: Callable[[], None]
 ) -> None:
     run = str(example_run().path)
-    assert "unknown export 'npz'" in refused("export", run, "--to", "npz")
+    assert "--to 'npz': is no format and no tracker." in refused("export", run, "--to", "npz")
     assert main(["export", run, "--to", "npz", "--plugin", str(PLUGIN), "--output", "w.npz"]) == 0
     assert capsys.readouterr().out.startswith("w.npz\n")
     assert Path("w.npz").is_file()
@@ -60,9 +60,22 @@ def test_formats_are_listed_those_of_plugins_too(
     assert listed["npz"] == "the weights as a NumPy archive"
 
 
+def test_an_unknown_name_is_told_with_the_trackers_those_of_plugins_too(
+    refused: Callable[..., str], forget_plugins: Callable[[], None]
+) -> None:
+    Path("own.py").write_text(
+        "from bts_tune.experiment.callbacks.trackers.mlflow import MLflow\n"
+        "from bts_tune.registry import TRACKERS\n\n"
+        "@TRACKERS.register('clinic')\nclass Clinic(MLflow):\n    pass\n"
+    )
+    said = refused("export", "run", "--to", "clinik", "--plugin", "own.py")
+    assert "--to 'clinik': is no format and no tracker. Did you mean 'clinic'?" in said
+    assert "trackers: mlflow, trackio, wandb, clinic. One of a plugin is known with --plugin FILE." in said
+
+
 def test_a_mistake_gets_one_sentence(refused: Callable[..., str]) -> None:
     run = example_run().path
-    assert "give the format, --to FORMAT. Allowed: folder, onnx, optuna, torch-export." in refused("export", run)
+    assert "give the format, --to FORMAT. Formats: folder, onnx, optuna, torch-export; tr" in refused("export", run)
     assert "Did you mean 'onnx'" in refused("export", run, "--to", "onxx")
     assert "give a run" in refused("export", "--to", "onnx")
     assert "give one run and one format" in refused("export", "onnx", run, "--to", "onnx")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from bts_tune import api
-from bts_tune.cli.options import names_of
+from bts_tune.cli.options import names_for_resume
 from bts_tune.errors import RunError
 from bts_tune.experiment.planning.options import flag
 from bts_tune.testing.runs import make_baselines, make_run, write_run
@@ -45,7 +45,7 @@ def test_a_run_is_found_and_its_own_numbers_are_kept(
 
 
 def test_options_are_handed_on(refused: Callable[..., str], run: Path, asked: dict[str, Any]) -> None:
-    for name in names_of("how"):
+    for name in names_for_resume():
         if name == "time_budget":  # the search's
             continue
         words, value = sample(name)

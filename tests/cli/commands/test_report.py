@@ -43,14 +43,28 @@ def test_a_demo_and_an_unfinished_run_are_called_so(capsys: pytest.CaptureFixtur
     assert main(["report", "run"]) == 0
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("DEMO")
-    assert "partial" in second.lower()
+    assert second.startswith("PARTIAL")
+    assert second.endswith(" Go on with: bts-tune --resume results/run")
 
 
-@pytest.mark.parametrize("name", ["my[red]run [1]", "a[/b]c"])
+def test_the_command_that_goes_on_finds_the_run_from_the_folder_of_whoever_reads_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name in the record is not where it is: the run may be of another results folder, or a benchmark's."""
+    folder = write_run(Path("studies/my bench/run"), make_baselines(epochs=1), make_run(run="old", status="failed"))
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert main(["report", "../studies/my bench/run"]) == 0
+    command = "bts-tune --resume '../studies/my bench/run'"
+    assert command in capsys.readouterr().out
+    assert command in (Path("..") / folder.path / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["my[red]run [1]", "a[bold]c"])
 def test_a_name_that_looks_like_markup_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(Path("results/run"), make_baselines(epochs=2), make_run(run=name, status="interrupted", dataset={}))
-    assert main(["report", "run"]) == 0
-    assert f"bts-tune --resume '{name}'" in capsys.readouterr().out
+    write_run(Path("results") / name, make_baselines(epochs=2), make_run(status="interrupted", dataset={}))
+    assert main(["report", name]) == 0
+    assert f"bts-tune --resume 'results/{name}'" in capsys.readouterr().out
 
 
 def test_what_fails_in_a_report_is_named_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

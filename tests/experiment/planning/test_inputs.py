@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from bts_tune.cli.main import main
 from bts_tune.config import PreprocessingPart
 from bts_tune.data.mask_rule import MaskRule
 from bts_tune.data.prepared.prepare import load_prepared
@@ -55,6 +57,21 @@ def test_a_dataset_is_checked_and_its_split_is_told(small_data: Path, cache: Pat
     assert opened.split.sentence() in output(console)
     assert opened.sheet is not None
     assert opened.sheet.startswith(b"\x89PNG")
+
+
+def test_the_command_that_shows_the_warnings_reads_the_dataset_as_the_run_does(
+    small_data: Path, cache: Path, tmp_path: Path, console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(small_data, tmp_path / "two words")
+    image = next((copy / "train").glob("*.png"))
+    shutil.copy(image, copy / "train" / f"unlisted{image.suffix}")
+    given = options(copy, cache, split="grouped", group_by=PATIENT, split_seed=3)
+    opened = open_checked_dataset(given, console)
+    (line,) = [line for line in output(console).splitlines() if "bts-tune data check" in line]
+    _, *words = shlex.split(line[line.index("bts-tune data check") :])
+    assert words[3:] == ["--split", "grouped", "--group-by", PATIENT, "--split-seed", "3", "--cache", str(cache)]
+    assert main(words) == 0
+    assert opened.split.sentence() in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_broken_dataset_is_refused_with_all_that_is_wrong(

@@ -162,8 +162,9 @@ def test_a_storage_may_hold_other_studies_which_stay(folder: RunFolder, tmp_path
     optuna.create_study(storage=url, study_name="other").add_trial(optuna.create_trial(value=1.0))
     api.Run(folder).export("optuna", url)
     assert len(studies(url)) == 3
-    with pytest.raises(ConfigError, match="has a study named 'spring-search' already"):
+    with pytest.raises(ConfigError, match="has a study named 'spring-search' already") as refused:
         api.Run(folder).export("optuna", url)
+    assert str(refused.value).endswith(f": optuna delete-study --storage {url} --study-name spring-search")
     assert len(studies(url)["other"].trials) == 1
 
 

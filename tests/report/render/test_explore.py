@@ -217,7 +217,7 @@ def test_warnings_stand_once_and_stay_in_sight(browser: Browser) -> None:
     browser.run("document.querySelector('#warnings summary').focus()")
     browser.press("Enter")
     browser.wait("document.getElementById('warnings').open")
-    assert "bts-tune --resume spring-search" in browser.run("document.getElementById('warnings').innerText")
+    assert "bts-tune --resume /" in browser.run("document.getElementById('warnings').innerText")
 
 
 def test_the_mouse_over_a_trial_shows_its_settings_and_a_click_all_of_it(browser: Browser) -> None:

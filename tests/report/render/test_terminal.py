@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import statistics
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from bts_tune.metrics.base import objective
+from bts_tune.report.render.progress import progress_table
 from bts_tune.report.render.terminal import ranking_table, ranking_text
 from bts_tune.report.wording import metric
 from bts_tune.results.ranking.configurations import configurations
@@ -128,3 +130,17 @@ def test_nothing_to_rank() -> None:
 def test_the_record_alone_decides() -> None:
     assert ranking_text(make_search()) == ranking_text(make_search()[::-1])
     assert make_run()["run"] not in ranking_text(make_search())
+
+
+def test_commands_to_the_terminal_in_what_others_wrote_are_escaped() -> None:
+    """A run folder may come from somewhere else."""
+    trials = make_baselines(1)
+    trials[0] = replace(trials[0], name="un\x1b[2Jet")
+    run = make_run(run="a\x1b[31mb", dataset={"path": "x\x1b[2J"})
+    console = Console(file=io.StringIO(), width=100)
+    console.print(ranking_table(trials, width=100), progress_table(run, trials, state="complete", width=100))
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    assert "\x1b" not in printed
+    for escaped in (r"un\x1b[2Jet", r"a\x1b[31mb", r"dataset x\x1b[2J"):
+        assert escaped in printed

@@ -136,6 +136,29 @@ def test_the_search_is_its_log_and_its_optimism_is_told(tmp_path: Path) -> None:
     assert list(frame["planned"].unique()) == [3]
 
 
+@pytest.mark.parametrize(("lost", "told"), [((), False), ((0,), False), ((0, 1), True)])
+def test_a_mean_without_a_fold_is_told_as_one_of_other_images(lost: tuple[int, ...], told: bool) -> None:
+    trials = [
+        make_trial(
+            f"{name}-{fold}-{seed}",
+            name=name,
+            decoder=name,
+            fold=fold,
+            baseline=True,
+            status="failed" if (name, fold) == ("fpn", 2) and seed in lost else "complete",
+            rows=[make_row(f"{name}-{fold}-{seed}", 1, 0.3)],
+            epochs=1,
+            seed=seed,
+        )
+        for name in ("unet", "fpn")
+        for fold in (1, 2)
+        for seed in (0, 1)
+    ]
+    sentence = "Without a full-budget training: fpn on fold 2. Such means are over other validation images"
+    assert (sentence in " ".join(ranking_text(trials).split())) == told
+    assert (sentence in page(trials)) == told
+
+
 def test_folds_of_a_seed_score_every_image_once(tmp_path: Path) -> None:
     final = make_final(SEARCH, top=1, seeds=2, folds=2)
     trials = SEARCH + final

@@ -132,6 +132,35 @@ def test_an_image_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a_mask.png").read_bytes() == before
 
 
+@pytest.mark.parametrize("out", [".", "predicted", "link"])
+def test_masks_are_not_written_where_images_are_looked_for(folder: Path, tmp_path: Path, out: str) -> None:
+    write(tmp_path / "in" / "a.png", slice_of())
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(DataError, match=rf"--out .*: is, or lies in, {tmp_path}/in, whose images are segmented"):
+        list(predict(folder, [tmp_path / "in"], tmp_path / "in" / out, device="cpu"))
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["a.png", "link"]
+
+
+@pytest.mark.parametrize("name", ["a_mask.png", "a_overlay.png", "predictions.csv"])
+def test_what_is_no_earlier_prediction_is_not_overwritten(folder: Path, tmp_path: Path, name: str) -> None:
+    """A mask that somebody drew is called as a predicted one is."""
+    image = write(tmp_path / "a.png", slice_of())
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / name).write_bytes(b"somebody's own")
+    with pytest.raises(DataError, match=f"masks/{name}: would be overwritten, but is no earlier prediction"):
+        list(predict(folder, [image], tmp_path / "masks", device="cpu"))
+    assert [path.read_bytes() for path in (tmp_path / "masks").iterdir()] == [b"somebody's own"]
+
+
+def test_earlier_predictions_are_replaced_also_after_a_kill(folder: Path, tmp_path: Path) -> None:
+    images = [write(tmp_path / name, slice_of()) for name in ("a.png", "b.png")]
+    killed = predict(folder, images, tmp_path / "out", device="cpu")
+    next(killed)
+    assert (tmp_path / "out" / "predictions.csv").read_text().count("a_mask.png") == 1
+    for _ in range(2):
+        assert len(list(predict(folder, images, tmp_path / "out", device="cpu"))) == 2
+
+
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: no such image or folder"):
         list_scans([tmp_path / "nowhere"])

@@ -25,7 +25,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from bts_tune.errors import ConfigError, RunError
-from bts_tune.experiment.callbacks.trackers.base import Tracker
+from bts_tune.experiment.callbacks.trackers.base import TRACKERS, Tracker
+from bts_tune.plugins import plugin_options
 from bts_tune.results.find import best_model
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.run_folder import FINISHED, RunFolder
@@ -256,8 +257,12 @@ class ServiceTracker(Tracker):
             self._told = True
             self.warn(
                 f"tracker {self.name!r}: {self._problem} The run goes on; what is missed is sent when it answers, or "
-                f"by: {shlex.join(['bts-tune', 'export', str(self.folder), '--to', self.name])}"
+                f"by: {shlex.join(['bts-tune', 'export', str(self.folder), '--to', self.name, *self._plugins()])}"
             )
+
+    def _plugins(self) -> list[str]:
+        """Return the words of a command line that load the plugin that this tracker is of, if it is of one."""
+        return plugin_options(self.run.get("plugins")) if TRACKERS.is_plugin(self.name) else []
 
     def _wait(self, patience: float | None = None) -> None:
         """Wait for as long as the thread comes on, and for an attempt that begins now.

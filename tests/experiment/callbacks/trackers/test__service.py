@@ -116,7 +116,8 @@ class TestContract(TrackerContract):
 def play(folder: Path, *, epochs: range, status: str = "complete") -> tuple[Tracking, list[str]]:
     warnings: list[str] = []
     tracking = Tracking([TRACKERS.get("shelf")()], warnings.append)
-    tracking.start_run(folder, {"run": folder.name})
+    plugins = [{"name": "/my own/shelf.py", "kind": "file", "sha256": "0"}]
+    tracking.start_run(folder, {"run": folder.name, "plugins": plugins})
     for trial in ("a", "b"):
         tracking.planned(planned(trial, recorded=epochs[0] - 1))
         tracking.started(trial)
@@ -136,7 +137,7 @@ def test_a_service_that_is_out_of_reach_is_told_once_and_sent_everything_later(t
     tracking.report_written(folder.path)
     (warning,) = warnings
     assert warning.startswith("tracker 'shelf': ConnectionError: nobody answers. The run goes on;")
-    assert f"bts-tune export {folder.path} --to shelf" in warning
+    assert f"bts-tune export {folder.path} --to shelf --plugin '/my own/shelf.py'" in warning
     with pytest.raises(RunError, match=r"^tracker 'shelf': ConnectionError: nobody answers\. .*the same command"):
         send_run(folder, "shelf")
     assert not Shelf.trials

@@ -1,0 +1,1 @@
+"""What a benchmark's runs found: compared by value within a run, and by rank alone between runs."""
