@@ -174,7 +174,7 @@ def _comparison_columns(
             for name, attribute in attributes.items()
             if same or name == attribute
         }
-        first = resampled.first[place] if same else None
+        first = resampled.first[place] if same and resampled.first is not None else None
         p_value = compared.p_values[place]
         if not compared.configurations[compared.reference].baseline:
             found |= {name: nothing for name in found if name.endswith("gain")}

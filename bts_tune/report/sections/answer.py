@@ -123,8 +123,8 @@ def tiles(context: ReportContext) -> list[Tile]:
             f"Dice loss of {best.name}, {split} split",
             metric(dice.value),
             (
-                f"95\u00a0% interval {interval(dice)}",
-                f"IoU {metric(iou.value)} ({interval(iou)})",
+                *_limits(compared, interval(dice)),
+                f"IoU {metric(iou.value)}" + ("" if compared.why_no_intervals else f" ({interval(iou)})"),
                 *([f"{len(behind)} of {len(best.trials)} trainings measured"] if some else []),
                 *_own_detail(best),
             ),
@@ -138,7 +138,7 @@ def tiles(context: ReportContext) -> list[Tile]:
             Tile(
                 f"{'Lead over the next' if best.baseline else 'Gain over the best'} baseline",
                 f"{gained(gain.value)} {unit}",
-                (f"95\u00a0% interval {interval(gain, signed=True)}", compared.configurations[rival].name),
+                (*_limits(compared, interval(gain, signed=True)), compared.configurations[rival].name),
             )
         )
     else:
@@ -146,12 +146,17 @@ def tiles(context: ReportContext) -> list[Tile]:
     images = plural(compared.images, "image")
     groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
     details = [f"{split} images{groups}, {compared.tumours} with a tumour"]
-    if len(compared.configurations) > 1:
-        first = share(compared.resampled.first[place])
-        details.append(f"first of {len(compared.configurations)} in {first} of resamples")
+    first = compared.resampled.first
+    if len(compared.configurations) > 1 and first is not None:
+        details.append(f"first of {len(compared.configurations)} in {share(first[place])} of resamples")
     seeds = len({setting(record, "seed") for record in behind})
     found.append(Tile("Seeds and images", f"{plural(seeds, 'seed')}, {images}", tuple(details)))
     return [*found, *_leakage(context.run)]
+
+
+def _limits(compared: SplitComparison, limits: str) -> list[str]:
+    why = compared.why_no_intervals
+    return [f"no interval: {why}" if why else f"95\u00a0% interval {limits}"]
 
 
 def _without_scores(best: Configuration, ranked: Sequence[Configuration]) -> list[Tile]:

@@ -85,6 +85,11 @@ def _first(compared: SplitComparison) -> str:
 
 
 def _chances(compared: SplitComparison) -> str:
+    if compared.why_no_intervals:
+        return (
+            f"Here {compared.why_no_intervals}, so there are no intervals: nothing tells how much others would change "
+            "the numbers."
+        )
     images = "groups of related images" if compared.groups else "images"
     fewest = min(compared.replicates)
     two = (
@@ -108,7 +113,7 @@ def _chances(compared: SplitComparison) -> str:
 
 def _row(compared: SplitComparison, place: int, repeated: bool) -> list[str]:
     one, found = compared.configurations[place], compared.resampled
-    first = share(found.first[place])
+    first = MISSING if found.first is None else share(found.first[place])
     cells = [one.name, role_cell(one), *([str(compared.replicates[place])] if repeated else [])]
     gains = [found.dice_gain[place], found.iou_gain[place]]
     if not compared.objective.is_ranking_key:

@@ -52,7 +52,8 @@ class SplitComparison:
         tumour_groups: how many of them hold an image with a tumour, which `p_values` are of.
         objective: what `resampled` tells gains and firsts of: the run's, or the Dice loss where that cannot be
             resampled from the scores of images, or none of these images has a value of it.
-        resampled: intervals, differences from the reference and how often each configuration comes first.
+        resampled: intervals, differences from the reference and how often each configuration comes first; neither where
+            the images are one group, or a single one.
         p_values: Wilcoxon's, of each configuration against the reference, corrected by Holm; None for the reference
             itself and where no image holds a tumour.
         sums: what all of it was made from, as `statistics.resample` takes it.
@@ -78,6 +79,13 @@ class SplitComparison:
         On the validation split the folds of a seed are one together; on the test split every training is one.
         """
         return self.resampled.replicates
+
+    @property
+    def why_no_intervals(self) -> str:
+        """Why nothing tells how much other images would change the numbers; empty where intervals tell it."""
+        if self.resampled.units > 1:
+            return ""
+        return "there is one image" if self.images == 1 else f"all {self.images} images are of one group"
 
     def place(self, configuration: Configuration) -> int | None:
         """Return where a configuration stands in the lists, or None where it was not compared."""

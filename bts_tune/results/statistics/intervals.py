@@ -87,7 +87,8 @@ class Resampled:
         iou_gain: the configuration's IoU minus the reference's.
         value: mean over replicates of the objective.
         gain: by how much it is better than the reference's; negative where it is worse.
-        first: share of the draws in which the configuration is the best by the objective; equals share a draw.
+        first: share of the draws in which the configuration is the best by the objective; equals share a draw. None
+            where a single image or group allows no draws.
         units: how many images, or groups, were drawn from.
         replicates: how many replicates each configuration has.
     """
@@ -98,7 +99,7 @@ class Resampled:
     iou_gain: list[Interval]
     value: list[Interval]
     gain: list[Interval]
-    first: list[float]
+    first: list[float] | None
     units: int
     replicates: list[int]
 
@@ -183,7 +184,7 @@ def resample(
     single = [np.where(present, value[0], np.nan) for value in pooled(np.ones((1, count)))]
     if count < 2:
         measured = [Interval(float(value), None, None) for value in values]
-        drawn_values = values[place * trials : (place + 1) * trials, np.newaxis]
+        first = None
     else:
         low, high, of_images, drawn = _image_limits(measure, values, count, resamples)
         drawn_values = drawn[place * trials : (place + 1) * trials]
@@ -194,17 +195,16 @@ def resample(
         drawn_values = drawn_values + _seed_draws(single[place], drawn_values.shape[1])
         limits = zip(values, low, high, strict=True)
         measured = [Interval(float(value), float(lower), float(upper)) for value, lower, upper in limits]
+        first = _first(drawn_values if objective.mode == "min" else -drawn_values)
         if len(metrics) > 2 and _fewest_that_count(units, present) < 2:
             of_objective = (*range(2 * trials, 3 * trials), *range(5 * trials, 6 * trials))
             measured = [
                 Interval(one.value, None, None) if place in of_objective else one for place, one in enumerate(measured)
             ]
+            first = None
     of_metric = [measured[start : start + trials] for start in range(0, 2 * len(metrics) * trials, trials)]
     means, gains = of_metric[: len(metrics)], of_metric[len(metrics) :]
-    costs = drawn_values if objective.mode == "min" else -drawn_values
-    return Resampled(
-        means[0], means[1], gains[0], gains[1], means[place], gains[place], _first(costs), count, counts.tolist()
-    )
+    return Resampled(means[0], means[1], gains[0], gains[1], means[place], gains[place], first, count, counts.tolist())
 
 
 _TOTAL, _NUMBER = len(SUMS), len(SUMS) + 1

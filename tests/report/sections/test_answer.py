@@ -10,6 +10,7 @@ import pytest
 from bts_tune.report.blocks import Tile
 from bts_tune.report.sections.answer import answer, headline, in_short, tiles
 from bts_tune.results.record.run_folder import TrialRecord
+from bts_tune.results.record.scores import read_scores
 from bts_tune.results.statistics.comparison import Comparison, compare_configurations
 from bts_tune.testing.runs import make_row, make_run, make_split, make_trial
 from bts_tune.testing.sections import SectionContract, context_of
@@ -208,6 +209,15 @@ def test_the_tiles_are_of_the_test_split_and_have_intervals(tmp_path: Path) -> N
     assert evidence.value == "1 seed, 30 images"
     assert "first of 3 in" in evidence.details[1]
     assert leak.value == "86\u00a0%"
+
+
+def test_the_tiles_say_why_images_of_one_group_give_no_interval(tmp_path: Path) -> None:
+    folder = written(tmp_path / "r", SEARCHED, {"t1": 0.8, "good": 0.7, "weak": 0.6})
+    names = read_scores(folder.scores_file("t1")).splits["test"].names
+    folder.split_file.write_text("\n".join(("file,split,group", *(f"{name},test,one" for name in names))))
+    loss, gain, evidence, _ = numbers(SEARCHED, compare_configurations(folder, SEARCHED)).values()
+    assert loss.details[0] == gain.details[0] == "no interval: all 30 images are of one group"
+    assert not any("of resamples" in detail for detail in evidence.details), "nothing was drawn"
 
 
 def test_the_tiles_tell_of_the_seeds_that_were_measured(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bts_tune.report.blocks import Paragraph
+from bts_tune.report.blocks import Paragraph, Table
 from bts_tune.report.sections.comparison import ComparisonSection
 from bts_tune.results.statistics.comparison import compare_configurations
 from bts_tune.testing.runs import make_scores, write_scores
@@ -23,6 +23,16 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     found = compare_configurations(folder, SEARCHED)
     blocks = ComparisonSection().blocks(context_of(SEARCHED, comparison=found))
     assert [block.spans[0] for block in blocks if isinstance(block, Paragraph)][-3:] == list(found.missing)
+
+
+def test_of_one_image_nothing_is_drawn_and_nothing_comes_first(tmp_path: Path) -> None:
+    folder = written(tmp_path / "r", SEARCHED, {"t1": 0.8, "good": 0.7, "weak": 0.6}, test=1)
+    found = compare_configurations(folder, SEARCHED)
+    blocks = list(ComparisonSection().blocks(context_of(SEARCHED, comparison=found)))
+    words = next(str(block.spans[0]) for block in blocks if isinstance(block, Paragraph))
+    assert "there is one image, so there are no intervals" in words
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert {row[-1] for row in table.rows} == {"–"}
 
 
 def test_a_run_without_scores_says_so(tmp_path: Path) -> None:
