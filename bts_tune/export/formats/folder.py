@@ -21,6 +21,8 @@ from bts_tune.results.record.model_files import CARD, WEIGHTS
 from bts_tune.text import first_line
 
 SMP_CONFIG = "config.json"
+_ROUNDING = 1e-4
+"""Largest difference of two logits, as a share of the largest logit, that is no difference of two networks."""
 
 
 @EXPORTS.register("folder")
@@ -80,6 +82,8 @@ def _same_as_smp(context: ExportContext, target: Path) -> bool:
         with contextlib.redirect_stdout(io.StringIO()):  # the Hub's library prints what it does
             loaded = smp.from_pretrained(target).eval()
         with torch.inference_mode():
-            return bool(torch.allclose(loaded(images), context.segmenter.network(images), atol=1e-4))
+            theirs, ours = loaded(images), context.segmenter.network(images)
+        # Rounding grows with the largest logit, which on noise may be some hundreds.
+        return bool((theirs - ours).abs().max() <= _ROUNDING * ours.abs().max().clamp(min=1))
     except Exception:  # whatever a network that is not SMP's makes it stumble on
         return False

@@ -81,7 +81,8 @@ def headline(trials: Sequence[TrialRecord], comparison: Comparison) -> str | Non
     opponent = f"the {rank}, {other.name}"
     opening = "The best is a baseline: " if best.baseline else ""
     if gain.low is None or gain.high is None:
-        return f"{opening}{best.name} and {opponent}, cannot be compared {where}: it holds too few images."
+        why = compared.why_no_intervals or "it holds too few images"
+        return f"{opening}{best.name} and {opponent}, cannot be compared {where}: {why}."
     limits = f"95\u00a0% interval {gained(gain.low)} to {gained(gain.high)}"
     size = metric(abs(gain.value))
     if gain.value > 0 and not gain.includes_zero:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
 import bts_tune as bt
 from bts_tune import api, plugins
@@ -127,6 +129,19 @@ def test_a_decoder_that_is_not_smp_s_is_loaded_by_bts_tune_and_the_card_says_so(
     shutil.copy(TINY_NET, folder)
     found = run_lines(code, folder, monkeypatch)["probability"]
     np.testing.assert_array_equal(found, run.best_model(device="cpu").probability(validation_images()[1, 0]))
+
+
+def test_rounding_of_large_logits_makes_no_other_network(tmp_path: Path) -> None:
+    run = api.Run(train_run(tmp_path / "run", {"unet": {}}))
+    (weights,) = (tmp_path / "run" / "models").glob("*/model.safetensors")
+    large = load_file(weights)
+    large["segmentation_head.0.weight"] *= 1e4
+    save_file(large, weights)
+    card = weights.with_name("model.json")
+    written = json.loads(card.read_text())
+    card.write_text(json.dumps({**written, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}))
+    run.export("folder", tmp_path / "model")
+    assert (tmp_path / "model" / "config.json").is_file()
 
 
 def test_a_network_that_a_plugin_changed_after_smp_built_it_is_none_for_smp(tmp_path: Path, registered: None) -> None:
