@@ -89,7 +89,7 @@ def loading_code(context: ExportContext, *, smp: bool) -> str:
     return "\n".join(
         [
             "import cv2, torch, segmentation_models_pytorch as smp",
-            'model = smp.from_pretrained(".").eval()',
+            'model = smp.from_pretrained(".").eval().requires_grad_(False)',
             'image = cv2.imread("scan.png", cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)',
             # As `data.prepared.images.to_grey` has it; OpenCV would divide by 256.
             'if image.dtype != "uint8": image = ((image - image.min()) * (255.0 / max(image.max() - image.min(), 1)))'
