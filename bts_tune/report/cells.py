@@ -16,7 +16,7 @@ from bts_tune.results.ranking.settings import setting, settings
 from bts_tune.results.record.objective import Objective, objective_of
 from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.record.status import STATUSES
-from bts_tune.results.statistics.comparison import Comparison
+from bts_tune.results.statistics.comparison import Comparison, SplitComparison
 from bts_tune.text import plural
 
 MAX_ROWS = 50
@@ -80,6 +80,18 @@ def interval_cell(
         return MISSING
     found = compared.resampled.dice_loss if name == "dice_loss" else compared.resampled.iou
     return interval(found[place])
+
+
+def has_intervals(compared: SplitComparison | None) -> bool:
+    """Return whether a table of a split has a column for intervals."""
+    return compared is not None and not compared.why_no_intervals
+
+
+def no_interval_notes(compared: SplitComparison | None) -> list[str]:
+    """Return the note of a table that has no column for intervals though there are scores; none for any other."""
+    if compared is None or not compared.why_no_intervals:
+        return []
+    return [f"Without intervals: {compared.why_no_intervals}."]
 
 
 def own_header(objective: Objective) -> list[str]:

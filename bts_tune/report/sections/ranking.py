@@ -9,9 +9,11 @@ from bts_tune.report.blocks import Block, Cell, Code, Details, paragraph, table
 from bts_tune.report.cells import (
     MAX_ROWS,
     changed_notes,
+    has_intervals,
     interval_cell,
     mean_cell,
     more_rows,
+    no_interval_notes,
     order,
     over_trainings,
     own_cells,
@@ -52,7 +54,7 @@ class Ranking(Section):
         repeated = any(one.planned > 1 for one in ranked)
         objective = objective_of(context.trials)
         header = ["rank", "name", "role", *(["trainings"] if repeated else []), *own_header(objective), "Dice loss"]
-        header += [*(["95 % interval"] if compared else []), "IoU", "best epoch", "time", "model"]
+        header += [*(["95 % interval"] if has_intervals(compared) else []), "IoU", "best epoch", "time", "model"]
         further = ["name", "Dice per image", "training Dice loss", "parameters", *([] if repeated else ["seed"])]
         rows, more = [], []
         for rank, one in enumerate(ranked[:MAX_ROWS], start=1):
@@ -66,7 +68,7 @@ class Ranking(Section):
                     *([f"{len(one.trials)} of {one.planned}"] if repeated else []),
                     *own_cells(one),
                     spread_cell(one, "val_dice_loss"),
-                    *([interval_cell(context.comparison, one)] if compared else []),
+                    *([interval_cell(context.comparison, one)] if has_intervals(compared) else []),
                     spread_cell(one, "val_iou"),
                     _epochs(one),
                     Cell(duration(seconds), seconds),
@@ -91,6 +93,7 @@ class Ranking(Section):
             *([sentence] if of_search and (sentence := fidelity_sentence(context.trials)) else []),
             *([sentence] if (sentence := folds_sentence(ranked)) else []),
             *([f"Shown: {over_trainings(ranked)}."] if repeated else []),
+            *no_interval_notes(compared),
             *changed_notes(ranked[:MAX_ROWS]),
         ]
         yield table(header, rows, right=(0, *range(3, len(header) - 1)), notes=notes)

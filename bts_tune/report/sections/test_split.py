@@ -9,9 +9,11 @@ from bts_tune.report.blocks import Block, Code, paragraph, table
 from bts_tune.report.cells import (
     MAX_ROWS,
     changed_notes,
+    has_intervals,
     interval_cell,
     mean_cell,
     more_rows,
+    no_interval_notes,
     over_trainings,
     role_cell,
     spread_cell,
@@ -50,7 +52,7 @@ class TestSplit(Section):
             keys, titles = [objective.metric, *keys], [objective.title, *titles]
         repeated = any(len(one.values("test_dice_loss")) > 1 for _, one in shown)
         header = ["rank", "name", "role", *(["trainings"] if repeated else [])]
-        limits = ["95 % interval"] if compared else []
+        limits = ["95 % interval"] if has_intervals(compared) else []
         header += ["Dice loss", *limits, "IoU", *limits, *titles]
         rows = []
         for place, one in shown[:MAX_ROWS]:
@@ -61,9 +63,9 @@ class TestSplit(Section):
                     "; ".join(title for title in ("best" if place == 0 else "", role_cell(one)) if title),
                     *([len(one.values("test_dice_loss"))] if repeated else []),
                     spread_cell(one, "test_dice_loss"),
-                    *([interval_cell(context.comparison, one, "test")] if compared else []),
+                    *([interval_cell(context.comparison, one, "test")] if limits else []),
                     spread_cell(one, "test_iou"),
-                    *([interval_cell(context.comparison, one, "test", "iou")] if compared else []),
+                    *([interval_cell(context.comparison, one, "test", "iou")] if limits else []),
                     *(mean_cell(one, f"test_{key}") for key in keys),
                 ]
             )
@@ -72,7 +74,7 @@ class TestSplit(Section):
             "test split was never used to choose anything. 'Rank' is that of the validation split."
             + (f" Where there are several trainings: {over_trainings([one for _, one in shown])}." if repeated else "")
         )
-        notes = changed_notes(one for _, one in shown[:MAX_ROWS])
+        notes = [*no_interval_notes(compared), *changed_notes(one for _, one in shown[:MAX_ROWS])]
         yield table(header, rows, right=(0, *range(3, len(header))), notes=notes)
         yield from more_rows([one for _, one in shown], "configuration", "configurations.csv")
         yield from clean_blocks(context.comparison, shown[:MAX_ROWS])

@@ -31,14 +31,14 @@ def test_test_split_shows_the_best_trial_and_the_baselines() -> None:
     assert text.count("| baseline |") == 3
 
 
-def searched(path: Path, relations: list[Relation] | None = None) -> ReportContext:
+def searched(path: Path, relations: list[Relation] | None = None, test: int = 20) -> ReportContext:
     """Return what a report of a search knows, with the scores of every image."""
     trials = make_search()
     trials[4].test = make_test(0.2)
     folder = write_run(path, trials)
     for record in trials:
         if record.best_row:
-            write_scores(folder, record, images=20, test=20)
+            write_scores(folder, record, images=20, test=test)
     if relations is not None:
         pairs = [
             LeakPair(f"test/{number:03}.png", "test", "train/a.png", 0.97, "as it is", relation)
@@ -62,6 +62,13 @@ def test_dice_loss_and_iou_have_their_own_intervals(tmp_path: Path) -> None:
     best = found.rows[0]
     assert best[4] == interval(compared.resampled.dice_loss[place])
     assert best[6] == interval(compared.resampled.iou[place]) != best[4]
+
+
+def test_one_test_image_has_no_column_of_intervals_and_a_note_why(tmp_path: Path) -> None:
+    context = searched(tmp_path / "r", test=1)
+    found = next(block for block in TestSplit().blocks(context) if isinstance(block, Table))
+    assert "95 % interval" not in found.header
+    assert found.notes[0] == "Without intervals: there is one image."
 
 
 def test_metrics_also_stand_for_the_test_images_without_a_copy_in_training(tmp_path: Path) -> None:
