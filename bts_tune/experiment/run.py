@@ -38,7 +38,7 @@ from bts_tune.experiment.planning.inputs import (
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, weights_again
 from bts_tune.experiment.planning.options import RunOptions, declarations
-from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
+from bts_tune.experiment.planning.plan import named_trials, preprocessings
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
@@ -50,6 +50,7 @@ from bts_tune.results.record.leaks import write_leaks
 from bts_tune.results.record.run_folder import RunFolder, refuse_existing
 from bts_tune.results.record.scores import METRICS_VERSION
 from bts_tune.results.storage.remote import require_place, require_writable
+from bts_tune.results.trial_count import search_was_extended
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
 from bts_tune.space.layers import with_paths_beside
 
