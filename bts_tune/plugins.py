@@ -17,6 +17,7 @@ import base64
 import hashlib
 import importlib
 import inspect
+import logging
 import os
 import pickle
 import shlex
@@ -81,7 +82,16 @@ def load_plugin(name: str, *, relative_to: Path | None = None) -> Plugin:
     """
     if _is_file(name):
         path = _path(name, relative_to)
-        return _remember(_load_file(path, _read(Path(path))))
+        before = _entries()
+        plugin = _load_file(path, _read(Path(path)))
+        # No error: a file may be for what else it does, such as a setting of a library.
+        if _entries() == before and path not in _loaded:
+            logging.getLogger(__name__).warning(
+                "Plugin %s: registers nothing; a class of it is known once it has a line such as "
+                '@LOSSES.register("my-loss").',
+                path,
+            )
+        return _remember(plugin)
     return _remember(_load_module(name))
 
 
@@ -267,6 +277,10 @@ def _failed(name: str, error: Exception) -> ConfigError:
     line = error.lineno if isinstance(error, SyntaxError) else next(iter(reversed(lines)), None)
     where = f", line {line}" if line else ""
     return ConfigError(f"plugin {name}{where}: cannot be loaded: {type(error).__name__}: {first_line(error)}")
+
+
+def _entries() -> list[type]:
+    return [entry for table in _registries().values() for entry in table.registered().values()]
 
 
 def _registries() -> dict[str, Registry[Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
@@ -18,6 +19,8 @@ from bts_tune.errors import ConfigError
 from bts_tune.text import nearest
 
 T = TypeVar("T")
+
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,99}")
 
 
 class Registry(Generic[T]):
@@ -43,8 +46,8 @@ class Registry(Generic[T]):
         A file that is loaded again after an edit, or a notebook's cell that is run again, replaces its own class.
 
         Raises:
-            ConfigError: the name is taken by another implementation, or the class is not of this registry's kind or
-                declares what its base class refuses.
+            ConfigError: the name is taken by another implementation, or cannot be typed; or the class is not of this
+                registry's kind, lacks a method, or declares what its base class refuses.
         """
 
         def enter(entry: type[T]) -> type[T]:
@@ -61,6 +64,13 @@ class Registry(Generic[T]):
                 raise ConfigError(f"{self.kind} {name!r}: there is one of this name already; choose another name.")
             if hasattr(base, "check_declared"):
                 cast(Any, entry).check_declared(name)
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{self.kind} {name!r}: a name must be of at most 100 lower-case letters, digits, hyphens and "
+                    "underscores, a letter or digit first, so that it can be written in a space and on a command line."
+                )
+            if lacking := sorted(getattr(entry, "__abstractmethods__", ())):
+                raise ConfigError(f"{self.kind} {name!r}: must define {', '.join(lacking)}, as its base class says.")
             cast(Any, entry).name = name
             self._entries[name] = entry
             self._sources[name] = source

@@ -129,6 +129,14 @@ def test_a_mistake_in_a_plugin_is_one_sentence(tmp_path: Path, source: str, sent
     assert loaded_plugins() == []
 
 
+def test_a_file_that_registers_nothing_is_told_and_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "mine.py").write_text("x = 1\n")
+    for _ in range(2):
+        load_plugin(str(tmp_path / "mine.py"))
+    assert caplog.text.count("mine.py: registers nothing") == 1
+    assert [plugin.name for plugin in loaded_plugins()] == [str(tmp_path / "mine.py")]
+
+
 @pytest.mark.parametrize("name", ["nowhere.py", "no_such_module_of_mine", "./folder/mine.py"])
 def test_a_plugin_that_is_not_there(name: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read|there is no such module"):

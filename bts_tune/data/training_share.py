@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bts_tune.data.records import Dataset, SliceRecord
 from bts_tune.errors import ConfigError
+
+Counted = Mapping[float, Sequence[int]]
+"""How many training images each share below 1 leaves, of each fold; of the one split where there are no folds."""
 
 
 def with_training_share(dataset: Dataset, share: float) -> Dataset:
@@ -35,6 +39,20 @@ def with_training_share(dataset: Dataset, share: float) -> Dataset:
         chosen.update(record.name for record in min(shuffled, key=len))
     kept = tuple(record for record in train if record.name in chosen)
     return replace(dataset, records={**dataset.records, "train": kept})
+
+
+def count_shares(shares: Iterable[float], datasets: Sequence[Dataset]) -> dict[float, list[int]]:
+    """Return how many training images each share below 1 leaves of each dataset."""
+    return {
+        share: [len(with_training_share(dataset, share).records["train"]) for dataset in datasets]
+        for share in sorted(set(shares))
+        if share < 1
+    }
+
+
+def images_of_share(train_images: Sequence[int], share: float, counted: Counted) -> list[int]:
+    """Return how many training images a share leaves, of each fold: counted, or about so many where nobody has."""
+    return list(counted[share]) if share in counted else [round(images * share) for images in train_images]
 
 
 def require_batch(share: float, images: int, batch_size: int) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bts_tune.console import say
 from bts_tune.data.records import Dataset
+from bts_tune.data.training_share import count_shares
 from bts_tune.errors import ConfigError, RunError
 from bts_tune.experiment.callbacks.trackers.base import Tracker
 from bts_tune.experiment.callbacks.tracking import choose_trackers
@@ -37,7 +38,7 @@ from bts_tune.experiment.planning.inputs import (
 )
 from bts_tune.experiment.planning.left_out import encoders_to_download, leave_out_missing, weights_again
 from bts_tune.experiment.planning.options import RunOptions, declarations
-from bts_tune.experiment.planning.plan import named_trials, preprocessings, search_was_extended
+from bts_tune.experiment.planning.plan import named_trials, preprocessings
 from bts_tune.experiment.planning.preview import DryRun
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.experiment.search.warm_start import read_earlier
@@ -49,6 +50,7 @@ from bts_tune.results.record.leaks import write_leaks
 from bts_tune.results.record.run_folder import RunFolder, refuse_existing
 from bts_tune.results.record.scores import METRICS_VERSION
 from bts_tune.results.storage.remote import require_place, require_writable
+from bts_tune.results.trial_count import search_was_extended
 from bts_tune.space import Final, ResolvedSpace, Space, load_space
 from bts_tune.space.layers import with_paths_beside
 
@@ -157,6 +159,7 @@ def _start(
         "hardware": hardware(),
         "dataset": {
             **_content_of(dataset),
+            "train_shares": _shares_of(opened.folds, resolved),
             "layout": dataset.layout,
             "categories": {str(number): label for number, label in dataset.categories.items()},
             "masks": None if opened.checked.masks.number == 0 else opened.checked.masks.rule.to_dict(),
@@ -358,7 +361,7 @@ def _execute_resumed(
         raise changed_run_error(folder, changed)
     from bts_tune.experiment.execution.execute import execute
 
-    record = {**run["dataset"], **_content_of(dataset)}
+    record = {**run["dataset"], **_content_of(dataset), "train_shares": _shares_of(folds, space)}
     resumed = ResumedRun(changed, allow_changed, extend_by, record, _weights_used(inputs), retry_failed)
     return execute(
         folder,
@@ -390,6 +393,12 @@ def _content_of(dataset: Dataset) -> dict[str, Any]:
         "content": dataset.fingerprint(splits=False),
         "splits": {split: len(records) for split, records in dataset.records.items()},
     }
+
+
+def _shares_of(folds: Mapping[int | None, Dataset], space: ResolvedSpace) -> list[dict[str, Any]]:
+    shares = (part.train_share for part in preprocessings(space))
+    counted = count_shares(shares, list(folds.values()))
+    return [{"share": share, "images": images} for share, images in counted.items()]
 
 
 def _weights_used(inputs: TrialInputs) -> list[dict[str, Any]]:
@@ -463,14 +472,15 @@ def dry_run(
     folds = list(opened.folds.values())
     require_batches(resolved, folds)
     splits = [(len(one.records["train"]), len(one.records.get("valid", ()))) for one in folds]
+    counted = count_shares((part.train_share for part in preprocessings(resolved)), folds)
     duration, lacking = None, ""
     if cluster is None:  # of a cluster, this machine tells nothing
         try:
             require_room_here(options)
         except ConfigError as error:
             lacking = str(error)
-        duration = duration_here(resolved, splits, options, console, timed=timed)
-    return DryRun(space.name, resolved, [train for train, _ in splits], duration, downloads, lacking)
+        duration = duration_here(resolved, splits, options, console, timed=timed, counted=counted)
+    return DryRun(space.name, resolved, [train for train, _ in splits], duration, downloads, lacking, counted)
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:

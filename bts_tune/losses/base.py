@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from bts_tune.config import Part, TrialConfig, check_parameters
+from bts_tune.errors import ConfigError
 from bts_tune.registry import LOSSES
 
 __all__ = ["LOSSES", "ImageMean", "Loss", "PooledLoss", "SplitLoss"]
@@ -65,8 +67,14 @@ class Loss(nn.Module, ABC):
 
     @classmethod
     def check_declared(cls, name: str) -> None:
-        """Raise a `ConfigError` where a parameter has a name that is not its own."""
+        """Raise a `ConfigError` where a parameter has a name that is not its own, or no configuration is taken."""
         check_parameters(LOSSES, name, cls)
+        try:
+            inspect.signature(cls).bind(TrialConfig())
+        except TypeError:
+            raise ConfigError(
+                f"loss {name!r}: its __init__ must take the configuration of a trial alone: __init__(self, config)."
+            ) from None
 
     @abstractmethod
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,10 @@ from bts_tune.text import quoted
 
 if TYPE_CHECKING:
     import torch
+
+_HAIR = 1e-6
+_told: set[str] = set()
+"""Metrics of which it was said that they left their range; once is enough."""
 
 __all__ = ["METRICS", "ImageStatistics", "Metric"]
 
@@ -105,12 +110,15 @@ class Metric(ABC):
 
     @classmethod
     def check_declared(cls, name: str) -> None:
-        """Raise a `ConfigError` where a name cannot be that of columns, or is that of the loss's."""
+        """Raise a `ConfigError` where columns cannot be named so, or the direction is none."""
         if name == "loss" or not re.fullmatch("[a-z0-9-]{1,100}", name):
             raise ConfigError(
                 f"metric {name!r}: columns are named after it, so its name must be of at most 100 lower-case letters, "
                 "digits and hyphens, and not 'loss'."
             )
+        direction = getattr(cls, "direction", None)
+        if direction not in ("minimize", "maximize"):
+            raise ConfigError(f"metric {name!r}: direction must be 'minimize' or 'maximize', got {quoted(direction)}.")
 
     @classmethod
     def key(cls) -> str:
@@ -137,11 +145,24 @@ class Metric(ABC):
         """
         found = self.compute(images)
         try:
-            return None if found is None else float(found)
+            value = None if found is None else float(found)
         except (TypeError, ValueError):
             raise ConfigError(
                 f"metric {self.name!r}: computed {quoted(found)}; it must be a number, or None where it is not defined."
             ) from None
+        lowest, highest = self.range
+        # Rounding may lead out of it by a hair.
+        if value is not None and (value < lowest - _HAIR or value > highest + _HAIR) and self.name not in _told:
+            _told.add(self.name)
+            logging.getLogger(__name__).warning(
+                "Metric %r: computed %g, which is outside its range of %g to %g; correct its range or what it "
+                "computes.",
+                self.name,
+                value,
+                lowest,
+                highest,
+            )
+        return value
 
     @abstractmethod
     def compute(self, images: ImageStatistics) -> float | None:

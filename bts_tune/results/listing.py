@@ -15,7 +15,8 @@ from bts_tune.errors import RunError
 from bts_tune.plugins import plugin_options
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.benchmark_folder import holds_benchmark, runs_of
-from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord, holds_run
+from bts_tune.results.record.run_folder import RunFolder, TrialRecord, holds_run
+from bts_tune.results.trial_count import count_trials
 
 KILLED, UNREADABLE = "killed", "unreadable"
 """States beside those that a run records: its process has gone without a word; its record cannot be read."""
@@ -32,7 +33,8 @@ class ListedRun:
         dataset: the dataset's folder.
         demo: whether that is generated phantoms.
         state: 'running', 'complete', 'interrupted', 'out-of-time', 'failed', 'killed' or 'unreadable'.
-        ended_trials, trials: how many trials have ended, and how many are planned so far.
+        ended_trials, trials: how many trials have ended, and how many the run is to do; see `count_trials`.
+        trials_at_most: whether it may end with fewer.
         best: the name of the configuration that is ranked first; of the best trial so far, where none is ranked.
         ranked: whether it is ranked.
         val_dice_loss, val_iou: of that; of a configuration, means over its trainings.
@@ -49,6 +51,7 @@ class ListedRun:
     state: str = UNREADABLE
     ended_trials: int = 0
     trials: int = 0
+    trials_at_most: bool = False
     best: str = ""
     ranked: bool = False
     val_dice_loss: float | None = None
@@ -136,6 +139,7 @@ def _listed(path: Path) -> ListedRun | None:
     best, ranked, dice_loss, iou = best_so_far(trials)
     model = any((path / "models").glob("*/model.json"))
     options = run.get("options") or {}
+    count = count_trials(run, trials)
     return ListedRun(
         run=str(run.get("run") or path.name),
         path=path,
@@ -143,8 +147,9 @@ def _listed(path: Path) -> ListedRun | None:
         dataset=str((run.get("dataset") or {}).get("path") or ""),
         demo=run.get("profile") == "demo",
         state=state,
-        ended_trials=sum(record.status in FINISHED for record in trials),
-        trials=len(trials),
+        ended_trials=count.ended,
+        trials=count.trials,
+        trials_at_most=count.at_most,
         best=best,
         ranked=ranked,
         val_dice_loss=dice_loss,

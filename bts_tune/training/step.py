@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from bts_tune.errors import ConfigError
 from bts_tune.losses.base import Loss
 from bts_tune.text import first_line
 from bts_tune.training.device import MixedPrecision
@@ -64,10 +65,26 @@ class TrainingStep:
             self._compute(image, truth)
 
     def loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Return the loss of a batch, a scalar, on a truth as soft as was asked for."""
+        """Return the loss of a batch, a scalar, on a truth as soft as was asked for.
+
+        Raises:
+            ConfigError: the loss returns something else, or nothing that gradients flow through.
+        """
         smoothing = self._smoothing
-        found: torch.Tensor = self._loss(logits, truth * (1 - smoothing) + smoothing / 2 if smoothing else truth)
-        return found
+        found = self._loss(logits, truth * (1 - smoothing) + smoothing / 2 if smoothing else truth)
+        if not isinstance(found, torch.Tensor):
+            wrong = f"a {type(found).__name__}"
+        elif found.dim():
+            wrong = f"a tensor of shape {list(found.shape)}"
+        elif logits.requires_grad and not found.requires_grad:
+            wrong = "a tensor that no gradients flow through"
+        else:
+            return found
+        name = getattr(self._loss, "name", type(self._loss).__name__)
+        raise ConfigError(
+            f"loss {name!r}: returned {wrong}; it must return a scalar tensor (shape []) that is computed from the "
+            "logits by torch, without .item(), .detach() or numpy."
+        )
 
     def sums(self) -> tuple[float, list[float]]:
         """Return the loss, summed over the epoch's images, and sum p*y, sum p and sum y over their pixels."""

@@ -10,7 +10,7 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.open import open_dataset
 from bts_tune.data.prepared.prepare import bytes_to_prepare, prepare
 from bts_tune.data.records import Dataset
-from bts_tune.data.training_share import require_batch, with_training_share
+from bts_tune.data.training_share import count_shares, images_of_share, require_batch, with_training_share
 from bts_tune.errors import ConfigError, DataError
 from tests.data.builders import write_coco
 
@@ -53,6 +53,14 @@ def test_the_numbers_of_groups_and_the_order_of_slices_do_not_matter(dataset: Da
     assert [one.name for one in with_training_share(whole, 0.5).records["train"]] == [
         one.name for one in with_training_share(other, 0.5).records["train"]
     ]
+
+
+def test_a_share_is_counted_in_whole_groups_of_each_fold(dataset: Dataset) -> None:
+    folds = [grouped(dataset, 4), grouped(dataset, 6)]
+    counted = count_shares([1.0, 0.3, 0.3], folds)
+    assert counted == {0.3: [4, 6]}
+    assert images_of_share([12, 12], 0.3, counted) == [4, 6]
+    assert images_of_share([12, 12], 0.5, counted) == [6, 6]
 
 
 def test_one_group_is_always_left(dataset: Dataset) -> None:

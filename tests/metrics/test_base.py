@@ -53,6 +53,20 @@ class Computed(Metric):
         return self.found
 
 
+@pytest.mark.parametrize("direction", ["min", "max", None])
+def test_another_direction_is_refused(direction: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^metric 'mine': direction must be 'minimize' or 'maximize', got "):
+        METRICS.register("mine")(type("Mine", (Computed,), {"direction": direction}))
+
+
+@pytest.mark.parametrize(("found", "told"), [(5, 1), (-0.1, 1), (1 + 1e-9, 0), (None, 0)])
+def test_a_value_outside_the_range_is_told_once(found: Any, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    mine = type("Mine", (Computed,), {"name": f"mine-{found}"})(found)
+    for _ in range(2):
+        assert mine.value_of(statistics()) == found
+    assert caplog.text.count(f"Metric 'mine-{found}': computed {found}, which is outside its range of 0 to 1") == told
+
+
 @pytest.mark.parametrize("found", [0.5, 1, np.float64(0.5), np.float32(0.5), np.int64(2), np.array(0.5), None])
 def test_a_value_is_a_number_of_pythons_own(found: Any) -> None:
     value = Computed(found).value_of(statistics())

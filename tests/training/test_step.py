@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from bts_tune.errors import ConfigError
 from bts_tune.losses.base import Loss
 from bts_tune.losses.dice_bce import DiceBCE
 from bts_tune.training import step as step_module
@@ -40,6 +42,27 @@ def test_gradients_are_those_of_the_last_batch_alone() -> None:
     image, truth = batch(4)
     loss(model(image), truth).backward()
     assert all(torch.equal(one, other) for one, other in zip(found, gradients(model), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("returns", "sentence"),
+    [
+        (lambda found: found.item(), "returned a float"),
+        (lambda found: found.detach(), "returned a tensor that no gradients flow through"),
+        (lambda found: found.reshape(1, 1), r"returned a tensor of shape \[1, 1\]"),
+    ],
+)
+def test_a_loss_that_returns_no_scalar_of_gradients_is_named(returns: Callable[..., Any], sentence: str) -> None:
+    class Mine(DiceBCE):
+        name = "mine"
+
+        def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = returns(super().forward(logits, truth))
+            return found
+
+    step = TrainingStep(nn.Conv2d(1, 1, 3, padding=1), Mine(tiny()), CPU)
+    with pytest.raises(ConfigError, match=f"^loss 'mine': {sentence}; it must return a scalar tensor"):
+        step(*batch())
 
 
 def test_sums_are_of_one_epoch_and_count_images() -> None:

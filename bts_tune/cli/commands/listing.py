@@ -82,7 +82,7 @@ def _cells(run: ListedRun) -> list[str]:
         shortened(run.space, _LONGEST) or MISSING,
         shortened(dataset, _LONGEST) or MISSING,
         run.state,
-        f"{run.ended_trials}/{run.trials}",
+        f"{run.ended_trials}/{'≤' if run.trials_at_most else ''}{run.trials}",
         (shortened(run.best, _LONGEST) + ("" if run.ranked else " ~")) if run.best else MISSING,
         metric(run.val_dice_loss),
         metric(run.val_iou),

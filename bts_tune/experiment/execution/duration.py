@@ -6,10 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
 
+from bts_tune.data.training_share import Counted, images_of_share
 from bts_tune.errors import ConfigError
 from bts_tune.experiment.callbacks.record import Observer
 from bts_tune.experiment.execution.nodes.resources import TrialResources, allocate, this_node
@@ -38,7 +40,13 @@ def this_machine(resources: TrialResources) -> Machine:
 
 
 def duration_here(
-    space: ResolvedSpace, splits: Sequence[Split], options: RunOptions, console: Console, *, timed: bool
+    space: ResolvedSpace,
+    splits: Sequence[Split],
+    options: RunOptions,
+    console: Console,
+    *,
+    timed: bool,
+    counted: Counted | None = None,
 ) -> Duration | None:
     """Return how long a run takes on this machine, if it has it for itself; None where nothing is known.
 
@@ -50,6 +58,7 @@ def duration_here(
         options: how it is carried out.
         console: where progress is shown.
         timed: whether a few models are timed whose speed is not known.
+        counted: training images of each share of them.
 
     Raises:
         ConfigError: a model cannot be built.
@@ -78,6 +87,7 @@ def duration_here(
         lambda config: known_speed(config, machine, cache),
         concurrent=resources.concurrent,
         at_most=space.search is not None,
+        counted=counted,
     )
     return (
         None
@@ -93,10 +103,11 @@ class SpeedKeeper(Observer):
         machine: this one.
         split: the run's training and validation images.
         cache: folder of the cache.
+        counted: training images of each share of them.
     """
 
-    def __init__(self, machine: Machine, split: Split, cache: Path) -> None:
-        self._machine, self._split, self._cache = machine, split, cache
+    def __init__(self, machine: Machine, split: Split, cache: Path, counted: Counted | None = None) -> None:
+        self._machine, self._split, self._cache, self._counted = machine, split, cache, counted or {}
         self._trials: dict[str, PlannedTrial] = {}
 
     def planned(self, trial: PlannedTrial) -> None:
@@ -115,8 +126,10 @@ class SpeedKeeper(Observer):
         if row["epoch"] == 2 and train and valid:
             rest = max(0.0, row["seconds"] - row["train_seconds"])
             config = self._trials[trial].config
-            speed = Speed(row["train_seconds"] / (train * config.train_share), rest / valid)
-            keep_speed(config, self._machine, speed, self._cache)
+            images = mean(images_of_share([train], config.train_share, self._counted))
+            if images:
+                speed = Speed(row["train_seconds"] / images, rest / valid)
+                keep_speed(config, self._machine, speed, self._cache)
 
     def retried(self, trial: str, reason: str) -> None:
         """An attempt failed."""

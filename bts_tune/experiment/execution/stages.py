@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
 
 from bts_tune.config import TrialConfig
 from bts_tune.console import say
+from bts_tune.data.training_share import Counted, images_of_share
 from bts_tune.errors import RunStoppedError
 from bts_tune.experiment.callbacks.console import ProgressView
 from bts_tune.experiment.callbacks.ray_metrics import RayMetrics
@@ -151,6 +153,7 @@ class Stages:
             lambda config: known_speed(config, machine, cache),
             concurrent=resources.concurrent,
             at_most=space.search is not None,
+            counted=self._counted(),
         )
 
     def decide_cpu_precision(self, cluster: Cluster, plan: Plan, space: ResolvedSpace, *, new: bool) -> CpuPrecision:
@@ -185,22 +188,30 @@ class Stages:
             return round((train + valid) * (folds - 1) / folds), round((train + valid) / folds)
         return train, valid
 
+    def _counted(self) -> Counted:
+        """Return the training images of each share of them; a run of an earlier version has none on record."""
+        recorded = self.folder.read_run().get("dataset", {}).get("train_shares", ())
+        return {one["share"]: one["images"] for one in recorded}
+
     def _seconds_of_epoch(self, cluster: Cluster, resources: TrialResources) -> Callable[[TrialConfig], float | None]:
         """Return what tells how long an epoch of a configuration takes here, where earlier trainings have shown it."""
         if cluster.address is not None:
             return lambda config: None
         machine, cache, split = this_machine(resources), cache_folder(self.options), self._split()
+        counted = self._counted()
 
         def seconds(config: TrialConfig) -> float | None:
             speed = known_speed(config, machine, cache)
-            return None if speed is None else speed.epoch(split[0] * config.train_share, split[1])
+            images = mean(images_of_share([split[0]], config.train_share, counted))
+            return None if speed is None else speed.epoch(images, split[1])
 
         return seconds
 
     def _speed_keeper(self, cluster: Cluster, resources: TrialResources) -> list[SpeedKeeper]:
         if cluster.address is not None:
             return []
-        return [SpeedKeeper(this_machine(resources), self._split(), cache_folder(self.options))]
+        machine, cache = this_machine(resources), cache_folder(self.options)
+        return [SpeedKeeper(machine, self._split(), cache, self._counted())]
 
     def _watch(self, cluster: Cluster, resources: TrialResources) -> NodeWatch:
         return NodeWatch(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from bts_tune.config import TrialConfig
+from bts_tune.data.training_share import Counted, images_of_share
 from bts_tune.experiment.planning.plan import Plan
 from bts_tune.space import Final, ResolvedSearch, ResolvedSpace
 from bts_tune.text import plural
@@ -115,7 +117,13 @@ def _final(space: ResolvedSpace, final: Final) -> list[Job]:
 
 
 def estimate(
-    jobs: Sequence[Job], splits: Sequence[Split], speed_of: SpeedOf, *, concurrent: int, at_most: bool
+    jobs: Sequence[Job],
+    splits: Sequence[Split],
+    speed_of: SpeedOf,
+    *,
+    concurrent: int,
+    at_most: bool,
+    counted: Counted | None = None,
 ) -> Duration | None:
     """Return how long some trainings take together; None where no speed is known.
 
@@ -125,19 +133,21 @@ def estimate(
         speed_of: how fast a configuration is.
         concurrent: how many trainings run at a time.
         at_most: whether early stopping may save some of it.
+        counted: training images of each share of them.
     """
-    train, valid = (sum(sizes) / len(splits) for sizes in zip(*splits, strict=True))
+    train, valid = zip(*splits, strict=True)
     speeds = {job.config.config_id: speed_of(job.config) for job in jobs}
     models = {(job.config.decoder, job.config.encoder): False for job in jobs}
     epochs: dict[str, float] = {}
     for job in jobs:
         if (speed := speeds[job.config.config_id]) is not None:
-            epochs[job.config.config_id] = speed.train * train * job.config.train_share + speed.valid * valid
+            images = images_of_share(train, job.config.train_share, counted or {})
+            epochs[job.config.config_id] = speed.epoch(mean(images), mean(valid))
             models[job.config.decoder, job.config.encoder] = True
     if not epochs:
         return None
-    mean = sum(epochs.values()) / len(epochs)
-    seconds = [epochs.get(job.config.config_id, mean) * job.epochs for job in jobs]
+    usual = mean(epochs.values())
+    seconds = [epochs.get(job.config.config_id, usual) * job.epochs for job in jobs]
     whole = sum(one * job.count for one, job in zip(seconds, jobs, strict=True))
     # Whatever runs side by side, nothing ends before its longest training.
     longest = max((one for one, job in zip(seconds, jobs, strict=True) if job.count >= 1), default=0.0)

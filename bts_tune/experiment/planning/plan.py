@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.results.record.run_folder import FINISHED, RunFolder, Stage, TrialRecord
+from bts_tune.results.trial_count import search_was_extended
 from bts_tune.space import NamedTrial, ResolvedSearch, ResolvedSpace
 
 
@@ -169,11 +170,6 @@ def plan_search(
         searched=searched,
         to_search=0 if closed else max(0, wanted - searched),
     )
-
-
-def search_was_extended(run: Mapping[str, Any]) -> bool:
-    """Whether the search of a run was extended since a final stage closed it last; see `final_stage.plan_final`."""
-    return len(run.get("extensions") or []) > run.get("extensions_closed", 0)
 
 
 def plan_rest_of_final(folder: RunFolder, *, retry_failed: bool = False) -> Plan:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bts_tune.config import TrialConfig
+from bts_tune.data.training_share import Counted, images_of_share
 from bts_tune.experiment.planning.duration import Duration
 from bts_tune.space import Final, ResolvedSpace
 from bts_tune.space.text import range_text
 from bts_tune.text import plural
+
+_NOT_COUNTED: Counted = {}
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class DryRun:
         duration: how long it takes on this machine; None where nothing is known of its speed.
         downloads: encoders whose weights a run downloads first.
         lacking: a sentence, where this machine lacks what is asked for and would refuse the run.
+        counted: training images of each share of them.
     """
 
     name: str
@@ -32,10 +36,14 @@ class DryRun:
     duration: Duration | None = None
     downloads: Sequence[str] = ()
     lacking: str = ""
+    counted: Counted = field(default_factory=dict)
 
     def text(self) -> str:
         """Return it in words."""
-        lines = [f"Dry run of space {self.name!r}; nothing is trained.", preview(self.space, self.train_images)]
+        lines = [
+            f"Dry run of space {self.name!r}; nothing is trained.",
+            preview(self.space, self.train_images, self.counted),
+        ]
         if self.downloads:
             lines.append(
                 f"Weights that a run downloads first: of {', '.join(self.downloads)}. Without internet, put them into "
@@ -85,7 +93,7 @@ class DryRun:
             "cost": {
                 "trials": trials * folds,
                 "epochs_at_most": epochs * folds,
-                "images_at_most": images(self.space, self.train_images),
+                "images_at_most": images(self.space, self.train_images, self.counted),
                 "seconds": None if self.duration is None else round(self.duration.seconds, 1),
                 "models": None if self.duration is None else self.duration.models[0],
                 "models_timed": None if self.duration is None else self.duration.models[1],
@@ -99,14 +107,15 @@ def cost(space: ResolvedSpace) -> tuple[int, int]:
     return len(trainings), sum(epochs for epochs, _ in trainings)
 
 
-def images(space: ResolvedSpace, train_images: Sequence[int]) -> int:
+def images(space: ResolvedSpace, train_images: Sequence[int], counted: Counted = _NOT_COUNTED) -> int:
     """Return the most images that all trainings can take together, an image counted in each epoch.
 
     Args:
         space: the trials.
         train_images: training images of each fold; of the one split where there are no folds.
+        counted: those of each share of them.
     """
-    return sum(epochs * round(count * share) for epochs, share in _trainings(space) for count in train_images)
+    return sum(epochs * sum(images_of_share(train_images, share, counted)) for epochs, share in _trainings(space))
 
 
 _Training = tuple[int, float]
@@ -137,12 +146,13 @@ def _final_trainings(space: ResolvedSpace, final: Final) -> tuple[list[_Training
     return [named[name] for name in named if name in baselines], sorted(others, reverse=True)[: final.top]
 
 
-def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
+def preview(space: ResolvedSpace, train_images: Sequence[int], counted: Counted = _NOT_COUNTED) -> str:
     """Return the named trials, the search, the final stage and the cost, as lines.
 
     Args:
         space: the trials.
         train_images: training images of each fold; of the one split where there are no folds.
+        counted: those of each share of them.
     """
     lines = []
     width = max((len(named.trial) for named in space.named), default=0)
@@ -180,12 +190,13 @@ def preview(space: ResolvedSpace, train_images: Sequence[int]) -> str:
     folds = len(train_images)
     if folds > 1:
         lines.append(f"Each of them on {folds} folds.")
-    sizes = sorted({round(count * share) for count in train_images for _, share in _trainings(space)})
+    shares = {share for _, share in _trainings(space)}
+    sizes = sorted({count for share in shares for count in images_of_share(train_images, share, counted)})
     of_epoch = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     most = "at most " if search is not None else ""
     lines.append(
         f"Cost: {plural(trials * folds, 'trial')}, {most}{epochs * folds} epochs of {of_epoch} training images, "
-        f"{most}{images(space, train_images)} images in all."
+        f"{most}{images(space, train_images, counted)} images in all."
     )
     return "\n".join(lines)
 

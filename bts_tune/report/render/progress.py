@@ -17,6 +17,7 @@ from bts_tune.results.ranking.settings import setting
 from bts_tune.results.record.objective import DICE_LOSS, objective_of
 from bts_tune.results.record.run_folder import FINISHED, TrialRecord
 from bts_tune.results.record.status import STATUSES
+from bts_tune.results.trial_count import count_trials
 from bts_tune.text import plural, printable, shortened
 
 _LEFT = ("trial", "status")
@@ -120,16 +121,14 @@ def _cost(record: TrialRecord) -> float:
 
 
 def _summary(run: Mapping[str, Any], trials: Sequence[TrialRecord], state: str) -> str:
-    ended = sum(record.status in FINISHED for record in trials)
+    count = count_trials(run, trials)
     epochs = sum(len(record.rows) for record in trials)
-    options = run.get("options") or {}
-    searched = f", of a search for {options['num_trials']}" if options.get("num_trials") else ""
     dataset = "demo" if run.get("profile") == "demo" else str((run.get("dataset") or {}).get("path") or MISSING)
     left = seconds_left(run, trials) if state == "running" else None
     ends = "" if left is None else f"; ends in about {duration(left)}"
     return (
-        f"{state}: {ended} of {plural(len(trials), 'planned trial')} ended{searched}, {plural(epochs, 'epoch')} "
-        f"trained{ends}; dataset {dataset}; * baseline"
+        f"{state}: {count.ended} of {count.of} {'trial' if count.trials == 1 else 'trials'} ended, "
+        f"{plural(epochs, 'epoch')} trained{ends}; dataset {dataset}; * baseline"
     )
 
 

@@ -18,10 +18,11 @@ from bts_tune.results.ranking.leaderboard import ordered
 from bts_tune.results.ranking.naming import names, with_role
 from bts_tune.results.ranking.settings import setting, settings, varied_fields
 from bts_tune.results.record.objective import DICE_LOSS, Objective
-from bts_tune.results.record.run_folder import FINISHED, TrialRecord
+from bts_tune.results.record.run_folder import TrialRecord
 from bts_tune.results.record.status import STATUSES
 from bts_tune.results.statistics.comparison import Comparison, SplitComparison
 from bts_tune.results.statistics.intervals import Interval
+from bts_tune.results.trial_count import count_trials
 from bts_tune.results.warnings import worst_leak
 from bts_tune.text import plural
 
@@ -103,9 +104,9 @@ def tiles(context: ReportContext) -> list[Tile]:
     """Return the numbers that matter: of a ranking, or of how far the run is; what the split leaks comes last."""
     ranked = configurations(context.trials)
     if not ranked:
-        ended = sum(record.status in FINISHED for record in context.trials)
+        count = count_trials(context.run, context.trials)
         epochs = sum(len(record.rows) for record in context.trials)
-        found = [Tile("Trials ended", f"{ended} of {len(context.trials)}", (f"{plural(epochs, 'epoch')} trained",))]
+        found = [Tile("Trials ended", f"{count.ended} of {count.of}", (f"{plural(epochs, 'epoch')} trained",))]
         return [*found, *_leakage(context.run)]
     best = ranked[0]
     found_split = next(

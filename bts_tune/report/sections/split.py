@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bts_tune.registry import SPLIT_METHODS
@@ -22,7 +22,7 @@ class Split(Section):
     after = "best-configuration"
 
     def blocks(self, context: ReportContext) -> Iterable[Block]:
-        """Yield method, hash, sizes, groups and leakage of the run's split."""
+        """Yield method, hash, sizes, shares, groups and leakage of the run's split."""
         split = recorded_split(context.run)
         if not split:
             if context.run.get("dataset"):
@@ -41,6 +41,7 @@ class Split(Section):
             Code("split.csv"),
             " in the run's folder has the split and the group of every slice.",
         )
+        yield from map(paragraph, _shares(context.run["dataset"]))
         groups = split.get("groups") or {}
         if groups:
             yield paragraph(
@@ -99,6 +100,20 @@ def recorded_split(run: Mapping[str, Any]) -> Mapping[str, Any]:
     dataset = run.get("dataset")
     split = dataset.get("split") if isinstance(dataset, Mapping) else None
     return split if isinstance(split, Mapping) else {}
+
+
+def _shares(dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many training images each share of them is."""
+    train = (dataset.get("splits") or {}).get("train")
+    for one in dataset.get("train_shares") or ():
+        fewest, most = min(one["images"]), max(one["images"])
+        several = len(one["images"]) > 1
+        number = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        of = "those of each fold" if several else f"the {train} below" if train else "those below"
+        yield (
+            f"Where train_share is {one['share']:g}, an epoch trains on {number} images of {of}: whole groups are "
+            "drawn, the same for every trial."
+        )
 
 
 def _described(method: str, seed: Any) -> str:

@@ -228,9 +228,15 @@ class _DataCheck(_Line):
     splits: dict[str, _CheckedSplit] = {}
 
 
+class _TrainShare(_Line):
+    share: Annotated[float, Field(gt=0, lt=1)]
+    images: Annotated[list[_Count], Field(min_length=1)]
+
+
 class _Dataset(_Line):
     masks: _Masks | None = None
     split: _Split = _Split()
+    train_shares: list[_TrainShare] = []
     check: _DataCheck | None = None
 
 

@@ -102,7 +102,9 @@ def load_segmenter(folders: Sequence[Path], device: str = "auto", *, tta: bool =
     """
     members = [Segmenter.load(folder, device) for folder in folders]
     found = members[0] if len(members) == 1 else Ensemble(members)
-    return (TestTimeAugmented(found) if tta else found).eval()
+    found = TestTimeAugmented(found) if tta else found
+    found.source = ", ".join([*(member.source for member in members), *(["test-time augmentation"] if tta else [])])
+    return found.eval()
 
 
 def members_of(segmenter: Segmenter) -> tuple[list[Segmenter], bool]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ from scipy import ndimage
 
 from bts_tune.data.volumes.dicom_files import is_dicom
 from bts_tune.data.volumes.nifti import is_nifti
-from bts_tune.errors import ConfigError
+from bts_tune.errors import ConfigError, DataError
 from bts_tune.results.record.files import write_parts_atomically
 from bts_tune.training.prediction.volumes import SegmentedVolume
 from bts_tune.version import __version__
@@ -42,6 +43,7 @@ class Prediction:
         highest_probability: of a pixel.
         mean_probability: of the tumour's pixels; None where there are none.
         annotations: for a COCO file; None where none was asked for.
+        model: what segmented it, in words.
     """
 
     image: Path
@@ -56,6 +58,7 @@ class Prediction:
     highest_probability: float
     mean_probability: float | None
     annotations: list[dict[str, Any]] | None = None
+    model: str = ""
 
 
 FORMATS = {
@@ -154,15 +157,17 @@ COLUMNS = (
     "box_depth",
     "highest_probability",
     "mean_probability",
+    "model",
 )
 """Of `predictions.csv`: one line an image or volume. `docs/prediction.md` says what they are."""
 
 
-def table(predictions: Iterable[Prediction]) -> str:
-    """Return the content of `predictions.csv`."""
+def table(predictions: Iterable[Prediction], earlier: Iterable[Mapping[str, str]] = ()) -> str:
+    """Return the content of `predictions.csv`; rows of an earlier one stand first."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
+    writer.writerows([row.get(column) or "" for column in COLUMNS] for row in earlier)
     for one in predictions:
         low, extent = one.box or (("",) * 3, ("",) * 3)
         writer.writerow(
@@ -178,6 +183,7 @@ def table(predictions: Iterable[Prediction]) -> str:
                 *extent,
                 f"{one.highest_probability:.4f}",
                 "" if one.mean_probability is None else f"{one.mean_probability:.4f}",
+                one.model,
             ]
         )
     return buffer.getvalue()
@@ -190,6 +196,32 @@ def is_table(file: Path) -> bool:
             return content.readline(1000).startswith(b"image,mask,")
     except OSError:
         return False
+
+
+def rows_with_masks(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of predictions whose masks are still there, each with the path of its mask now.
+
+    A mask is looked for in the table's own folder: its path may have been written in another working folder.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    if not is_table(file):
+        return []
+    try:
+        # A name that is no UTF-8 stands there in its own bytes.
+        content = file.read_bytes().decode(errors="surrogateescape")
+        rows = list(csv.DictReader(io.StringIO(content, newline="")))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as a table of predictions: {error}; choose another --out.") from None
+    found = []
+    for row in rows:
+        parts = [part for part in Path(row["mask"] or "").parts if part != os.sep]
+        places = (file.parent.joinpath(*parts[start:]) for start in range(len(parts)))
+        place = next((place for place in places if os.path.lexists(place)), None)
+        if place is not None:
+            found.append({**row, "mask": str(place)})
+    return found
 
 
 def regions_and_box(mask: NDArray[np.uint8]) -> tuple[int, tuple[Sequence[int], Sequence[int]] | None]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -33,8 +34,10 @@ from bts_tune.training.prediction.formats import (
     mask_file,
     png,
     regions_and_box,
+    rows_with_masks,
     table,
 )
+from bts_tune.training.prediction.postprocessing import Postprocessing
 from bts_tune.training.prediction.segmenter import Segmenter
 from bts_tune.training.prediction.volumes import segment_files, series_of
 
@@ -121,6 +124,9 @@ def predict(
 ) -> Iterator[Prediction]:
     """Write a mask and an overlay for each image, and yield what was written; at the end, `predictions.csv` of all.
 
+    Rows of an earlier `predictions.csv` stay in it, but for those of images that are segmented again and those whose
+    masks are gone; its column `model` tells what made each mask.
+
     An image is equalised and resized as the training images were; the probability map is resized back to the image's
     own size before it is cut at 0.5. A volume is cut into slices, and its mask has the volume's own grid. No more
     than one batch of images, or one volume, is in memory at a time.
@@ -154,30 +160,45 @@ def predict(
     ]
     _refuse_out(out, images, scans, jobs)
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model, device)
+    earlier = rows_with_masks(out / TABLE_FILE)
+    if any("coco" in job.formats for job in jobs):  # which writes the file of all annotations anew
+        earlier = [row for row in earlier if row["mask"] != str(out / COCO_FILE)]
+    model_words = _described(segmenter)
     done: list[Prediction] = []
     coco_file = CocoFile(out / COCO_FILE)
     try:
         for one in _predicted(segmenter, jobs, plane, batch_size):
             with _told(out / COCO_FILE):
                 coco_file.add(one)
+            one = replace(one, model=model_words)
             done.append(replace(one, annotations=None))
             if len(done) == 1 and not is_table(out / TABLE_FILE):
                 # It tells the next time, also after a kill, that what lies beside it may be replaced.
-                _write({out / TABLE_FILE: _content(done)})
+                _write({out / TABLE_FILE: _content(done, earlier)})
             if progress is not None:
                 progress(len(done), len(jobs))
             yield one
     finally:  # what was written before an error or Ctrl-C is in the table too
         if done:
-            _write({out / TABLE_FILE: _content(done)})
+            _write({out / TABLE_FILE: _content(done, earlier)})
             with _told(out / COCO_FILE):
                 coco_file.write()
         coco_file.close()
 
 
-def _content(done: Sequence[Prediction]) -> bytes:
+def _content(done: Sequence[Prediction], earlier: Sequence[Mapping[str, str]]) -> bytes:
+    again = {str(path) for one in done for path in (one.image, one.mask)}
+    kept = [row for row in earlier if row["image"] not in again and row["mask"] not in again]
     # A name that is no UTF-8 stands there in its own bytes, by which the file is found.
-    return table(done).encode(errors="surrogateescape")
+    return table(done, kept).encode(errors="surrogateescape")
+
+
+def _described(segmenter: Segmenter) -> str:
+    """Return what segments the images, in words: masks of one folder may be of several models."""
+    chosen = segmenter.postprocessing
+    if chosen == Postprocessing():
+        return segmenter.source
+    return f"{segmenter.source}, threshold {chosen.threshold:g}, smallest region {chosen.smallest_region:g}"
 
 
 def _refuse_out(out: Path, images: Sequence[Path], scans: Sequence[Scan], jobs: Sequence[_Job]) -> None:
@@ -194,12 +215,28 @@ def _refuse_out(out: Path, images: Sequence[Path], scans: Sequence[Scan], jobs: 
                 "overlays would be taken for images; choose a folder outside."
             )
     if is_table(out / TABLE_FILE):
+        if out / COCO_FILE in outputs:
+            _refuse_lost_annotations(out / COCO_FILE, {str(job.scan.files[0]) for job in jobs if "coco" in job.formats})
         return
     taken = next((output for output in outputs if os.path.lexists(output)), None)
     if taken is not None:
         raise DataError(
             f"{taken}: would be overwritten, but is no earlier prediction, as {out} has no {TABLE_FILE} of one; choose "
             "another --out."
+        )
+
+
+def _refuse_lost_annotations(file: Path, images: Set[str]) -> None:
+    """Refuse to replace a file of annotations that has those of other images."""
+    try:
+        names = [str(image["file_name"]) for image in json.loads(file.read_bytes())["images"]]
+    except (OSError, ValueError, KeyError, TypeError):  # it is not there, or nobody can use it
+        return
+    lost = next((name for name in names if name not in images), None)
+    if lost is not None:
+        raise DataError(
+            f"{file}: has annotations of {lost}, which is not segmented again, and would lose them; choose another "
+            "--out, or segment all of its images."
         )
 
 
@@ -221,7 +258,7 @@ class _Job:
 
     @property
     def outputs(self) -> list[Path]:
-        return [*self.masks, self.overlay]
+        return [*self.masks, *([self.coco_file] if "coco" in self.formats else []), self.overlay]
 
 
 def _predicted(segmenter: Segmenter, jobs: Sequence[_Job], plane: str, batch_size: int) -> Iterator[Prediction]:

@@ -13,6 +13,8 @@ from torch import nn
 
 from bts_tune.config import PreprocessingPart, TrialConfig
 from bts_tune.data.prepared.images import preprocess, read_image, to_channels
+from bts_tune.data.volumes.dicom_files import is_dicom
+from bts_tune.data.volumes.nifti import is_nifti
 from bts_tune.errors import DataError
 from bts_tune.models.build import to_device
 from bts_tune.paths import user_path
@@ -40,9 +42,11 @@ class Segmenter(nn.Module):
         mean: of the training split's pixels, which images are standardised with; in 0..255; of several channels one
             each.
         std: their standard deviation.
+        source: where it was loaded from, in words, for the table of predictions.
     """
 
     postprocessing = Postprocessing()
+    source = ""
 
     def __init__(self, saved: SavedModel, device: str = "auto") -> None:
         """Take a saved model to a device: 'auto', 'cpu', 'cuda' or 'cuda:N'."""
@@ -62,7 +66,9 @@ class Segmenter(nn.Module):
         Raises:
             RunError: it cannot be read.
         """
-        return cls(load_model(folder), device)
+        found = cls(load_model(folder), device)
+        found.source = str(folder)
+        return found
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits, [n, 1, S, S].
@@ -111,7 +117,7 @@ class Segmenter(nn.Module):
         part = self.config.part(PreprocessingPart)
         channels = self.config.channels
         read = [
-            read_image(user_path(image, "image", recorded=False), channels)
+            _of_file(user_path(image, "image", recorded=False), channels)
             if isinstance(image, str | Path)
             else _channels(np.asarray(image), channels)
             for image in listed
@@ -125,6 +131,15 @@ class Segmenter(nn.Module):
     def predict_batch(self, images: Iterable[Image]) -> list[NDArray[np.uint8]]:
         """Return what `predict` does for images, of any sizes, that go through the network together."""
         return [self.postprocessing.mask(one) for one in self.probability_batch(images)]
+
+
+def _of_file(file: Path, channels: int) -> NDArray[np.uint8]:
+    if is_nifti(file) or is_dicom(file):
+        raise DataError(
+            f"{file}: is a NIfTI or DICOM file, and a model's predict takes images; Run.predict(FILES, OUT) and "
+            "'bts-tune predict' segment volumes."
+        )
+    return read_image(file, channels)
 
 
 def _channels(pixels: NDArray[np.generic], channels: int) -> NDArray[np.uint8]:

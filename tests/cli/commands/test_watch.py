@@ -36,7 +36,7 @@ def test_one_table_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]
         assert header.split() == ["trial", "status", "epoch", "Dice", "loss", "IoU", "best", "so", "far", "time"]
         assert running.split()[:3] == ["second", "running", "1/3"]
         assert other.split()[:3] == ["first*", "complete", "3/3"]
-        assert summary.startswith("running: 1 of 2 planned trials ended")
+        assert summary.startswith("running: 1 of 2 trials ended")
 
 
 def test_a_run_that_has_ended_says_how_to_go_on(
@@ -79,7 +79,7 @@ def test_a_terminal_shows_what_is_added_until_the_run_ends() -> None:
             folder.append_row(row)
         folder.append_event("ended", "second", status="complete", reason="")
         folder.update_run(status="complete")
-        wait_for(b"complete: 2 of 2 planned trials ended")
+        wait_for(b"complete: 2 of 2 trials ended")
         wait_for(b"bts-tune report results/run")
         assert process.wait(timeout=300) == 0
     finally:

@@ -19,12 +19,13 @@ from bts_tune.experiment.execution.final_stage import (
     fresh_seeds,
     plan_final,
 )
-from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search, search_was_extended
+from bts_tune.experiment.planning.plan import PlannedTrial, plan_rest_of_final, plan_search
 from bts_tune.results.find import best_model, ensemble_models
 from bts_tune.results.ranking.configurations import configurations
 from bts_tune.results.record.files import write_atomically
 from bts_tune.results.record.run_folder import FINISHED, RunFolder, TrialRecord, TrialStatus
 from bts_tune.results.record.scores import read_scores
+from bts_tune.results.trial_count import search_was_extended
 from bts_tune.space import Final, load_space
 from tests.experiment.builders import planned, record, result
 from tests.experiment.conftest import Command, Finished, with_final_stage

@@ -55,6 +55,13 @@ def test_the_folds_are_as_large_as_their_mean() -> None:
     assert found.seconds == pytest.approx(120)
 
 
+def test_a_share_takes_the_time_of_the_images_that_it_is() -> None:
+    jobs = [Job(FAST.replaced({"train_share": 0.3}), 1)]
+    found = estimate(jobs, [(24, 0)], lambda _: Speed(1, 1), concurrent=1, at_most=False, counted={0.3: [8]})
+    assert found is not None
+    assert found.seconds == pytest.approx(8)
+
+
 def test_a_search_and_its_final_stage_are_shared_out_among_the_models() -> None:
     space = load_space("extended").resolve(num_trials=40, final_top=2, final_seeds=3)
     jobs = jobs_of_space(space)

@@ -52,3 +52,9 @@ def test_a_share_of_the_training_images_costs_as_much_less() -> None:
     text = preview(load_space("baseline").resolve(overrides={"epochs": 10, "train_share": 0.25}), [100])
     assert "px on 25% of the images  changed: " in text
     assert text.endswith("Cost: 3 trials, 30 epochs of 25 training images, 750 images in all.")
+
+
+def test_a_share_of_whole_groups_costs_what_it_trains_on() -> None:
+    space = load_space("baseline").resolve(overrides={"epochs": 10, "train_share": 0.3})
+    assert preview(space, [24], {0.3: [8]}).endswith("30 epochs of 8 training images, 240 images in all.")
+    assert DryRun("x", space, [24], counted={0.3: [8]}).to_dict()["cost"]["images_at_most"] == 240

@@ -33,7 +33,7 @@ def test_running_trials_first_then_the_best_then_those_without_an_epoch() -> Non
     assert name == "spring-search"
     assert [row.split()[0] for row in rows] == ["runs", "better*", "worse", "waits"]
     assert rows[-1].split()[1:] == ["waiting", "0/35", "–", "–", "–", "–"]
-    assert summary.startswith("running: 2 of 4 planned trials ended, of a search for 12, 5 epochs trained;")
+    assert summary.startswith("running: 2 of 4 trials ended, 5 epochs trained;")
 
 
 def test_the_end_of_what_is_planned_follows_from_the_epochs_of_each_model() -> None:
@@ -53,7 +53,7 @@ def test_the_end_of_what_is_planned_follows_from_the_epochs_of_each_model() -> N
 
 def test_a_single_trial_and_epoch_are_told_as_one() -> None:
     summary = lines([make_trial("a", status="running", rows=make_curve("a", 1, 0.5))], options={})[-1]
-    assert summary.startswith("running: 0 of 1 planned trial ended, 1 epoch trained;")
+    assert summary.startswith("running: 0 of 1 trial ended, 1 epoch trained;")
 
 
 def test_best_so_far_is_that_of_all_epochs() -> None:
@@ -90,7 +90,7 @@ def test_as_many_as_fit_and_the_stage_that_counts_before_the_search() -> None:
 
 
 def test_a_run_that_has_only_begun() -> None:
-    assert lines([], dataset={}, options={})[-1].startswith("running: 0 of 0 planned trials ended, 0 epochs trained")
+    assert lines([], dataset={}, options={})[-1].startswith("running: 0 of 0 trials ended, 0 epochs trained")
 
 
 @pytest.mark.parametrize("width", [32, 40, 50, 58, 66, 72, 80, 100])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from bts_tune.report.blocks import Document, TitledBlocks
 from bts_tune.report.render.text import to_text
 from bts_tune.report.sections.split import Split
@@ -42,6 +44,20 @@ def test_a_run_of_an_earlier_version_says_so() -> None:
     del run["dataset"]["split"]
     assert "earlier version" in shown(run)
     assert list(Split().blocks(context_of(run={}))) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ([450], "Where train_share is 0.3, an epoch trains on 450 images of the 1502 below: whole groups"),
+        ([440, 460], "an epoch trains on 440 to 460 images of those of each fold"),
+    ],
+)
+def test_how_many_images_a_share_is(images: list[int], told: str) -> None:
+    run = make_run()
+    assert "train_share" not in shown(run)
+    run["dataset"]["train_shares"] = [{"share": 0.3, "images": images}]
+    assert told in shown(run)
 
 
 def test_whatever_is_missing_is_left_out() -> None:

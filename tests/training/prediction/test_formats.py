@@ -68,6 +68,7 @@ def test_the_table_says_how_large_and_where_the_tumour_is(tmp_path: Path) -> Non
         "box_depth": "1",
         "highest_probability": "1.0000",
         "mean_probability": f"{(28 * 0.8 + 10) / 38:.4f}",
+        "model": "",
     }
     assert (empty["tumor_pixels"], empty["regions"], empty["highest_probability"]) == ("0", "0", "0.2000")
     assert (empty["box_x"], empty["box_width"], empty["mean_probability"]) == ("", "", "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from bts_tune.config import PreprocessingPart
 from bts_tune.data.prepared.images import preprocess, read_grey
 from bts_tune.errors import DataError, RunError
 from bts_tune.training.checkpoint import load_model
+from bts_tune.training.prediction.postprocessing import Postprocessing
 from bts_tune.training.prediction.predict import list_scans, predict
 from bts_tune.training.prediction.segmenter import Segmenter
 from tests.training.builders import Bright, data, split, tiny, trained
@@ -159,6 +161,42 @@ def test_earlier_predictions_are_replaced_also_after_a_kill(folder: Path, tmp_pa
     assert (tmp_path / "out" / "predictions.csv").read_text().count("a_mask.png") == 1
     for _ in range(2):
         assert len(list(predict(folder, images, tmp_path / "out", device="cpu"))) == 2
+
+
+def rows_of(out: Path) -> list[tuple[str, str, str]]:
+    with (out / "predictions.csv").open(newline="") as file:
+        return [(Path(row["image"]).name, row["mask"], row["model"]) for row in csv.DictReader(file)]
+
+
+def test_rows_of_earlier_images_stay_while_their_masks_do(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, gone = (write(tmp_path / name, slice_of()) for name in ("a.png", "b.png", "c.png"))
+    monkeypatch.chdir(tmp_path)
+    list(predict(folder, [first, second, gone], Path("out"), device="cpu"))
+    (tmp_path / "out" / "c_mask.png").unlink()
+    monkeypatch.chdir("/")
+    other = Segmenter.load(folder, "cpu")
+    other.postprocessing = Postprocessing(0.3, 0.001)
+    out = tmp_path / "out"
+    list(predict(other, [second], out))
+    assert rows_of(out) == [
+        ("a.png", str(out / "a_mask.png"), str(folder)),
+        ("b.png", str(out / "b_mask.png"), f"{folder}, threshold 0.3, smallest region 0.001"),
+    ]
+
+
+def test_annotations_of_other_images_are_not_lost(folder: Path, tmp_path: Path) -> None:
+    first, second = (write(tmp_path / name, slice_of()) for name in ("a.png", "b.png"))
+    out = tmp_path / "out"
+    for images in ([first], [first, second]):
+        list(predict(folder, images, out, device="cpu", formats=["coco", "png"]))
+    with pytest.raises(
+        DataError, match=r"predictions\.json: has annotations of .*b\.png, which is not segmented again"
+    ):
+        list(predict(folder, [first], out, device="cpu", formats=["coco"]))
+    list(predict(folder, [first], out, device="cpu"))
+    assert [name for name, _, _ in rows_of(out)] == ["b.png", "a.png"]
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:

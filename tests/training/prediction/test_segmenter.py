@@ -72,6 +72,13 @@ def test_an_array_that_is_no_image_is_one_sentence(segmenter: Segmenter, image: 
         segmenter.predict(image)
 
 
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.nii", "v.dcm"])
+def test_a_volume_is_referred_to_what_segments_it(segmenter: Segmenter, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"volume")
+    with pytest.raises(DataError, match=rf"{name}: is a NIfTI or DICOM file.*Run\.predict\(FILES, OUT\)"):
+        segmenter.predict(tmp_path / name)
+
+
 def test_no_images_give_no_masks(segmenter: Segmenter) -> None:
     assert segmenter.predict_batch([]) == []
 
