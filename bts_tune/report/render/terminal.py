@@ -149,7 +149,7 @@ def _configuration(one: Configuration, rank: str) -> dict[str, str]:
         "IoU": metric(one.iou),
         "epoch": f"{epoch}/{setting(one.best, 'epochs')}",
         "status": "complete" if one.complete else "partial",
-        "time": duration(sum(seconds)),
+        "time": duration(statistics.fmean(seconds)),
     }
 
 

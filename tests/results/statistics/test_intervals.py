@@ -58,6 +58,7 @@ def test_every_metric_of_our_own_can_be_resampled_as_the_objective(name: str) ->
     worse, better = found.value[1].value, found.value[0].value
     sign = 1 if METRICS.get(name).direction == "maximize" else -1
     assert found.gain[0].value == pytest.approx(sign * (better - worse))
+    assert found.first is not None
     assert sum(found.first) == pytest.approx(1)
     plain = resample(sums, reference=1, resamples=499)
     # The draws are the same whatever the objective is.
@@ -75,6 +76,7 @@ def test_first_equals_the_count_over_every_possible_draw() -> None:
         losses = [float(statistics.pooled_dice_loss(one[list(draw)].sum(axis=0))) for (one,) in sums]
         wins.append(0.5 if losses[0] == losses[1] else float(losses[0] < losses[1]))
     found = resample(sums)
+    assert found.first is not None
     assert found.first[0] == pytest.approx(np.mean(wins), abs=0.02)
     assert sum(found.first) == pytest.approx(1)
 
@@ -164,6 +166,7 @@ def test_the_order_of_images_replicates_and_configurations_changes_nothing(
         for place, origin in enumerate(places):
             one, other = getattr(moved, name)[place], getattr(expected, name)[origin]
             assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-9)
+    assert moved.first is not None
     assert [moved.first[places.index(place)] for place in range(3)] == pytest.approx(expected.first)
     p_value = wilcoxon(sums[0][seeds][:, images], sums[1][:, images])
     assert p_value == pytest.approx(wilcoxon(sums[0], sums[1]))
@@ -267,6 +270,7 @@ def test_a_replicate_that_is_not_there_costs_only_itself() -> None:
     assert found.dice_gain[0].value == pytest.approx(found.dice_loss[1].value - found.dice_loss[0].value)
     assert found.dice_gain[1] == Interval(0.0, 0.0, 0.0)
     assert all(math.isfinite(side) for side in limits(found))
+    assert found.first is not None
     assert sum(found.first) == pytest.approx(1)
     assert wilcoxon(sums[0], sums[1]) == pytest.approx(wilcoxon(sums[0], sums[1, :2]))
 
