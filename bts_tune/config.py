@@ -299,8 +299,13 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
         for name in given:
             if name not in values:
                 owner = _owner(name)
-                what = f"it is a parameter of {owner[0]}: {owner[1]}" if owner else "it is no field"
-                raise ValueError(f"{name} is given with loss: {self.loss} and decoder: {self.decoder}; {what}")
+                if owner is None:
+                    raise ValueError(f"{name} is no field")
+                chooser = owner[0]
+                raise ValueError(
+                    f"{name} is given with {chooser}: {getattr(self, chooser)}; it is a parameter of {chooser}: "
+                    f"{owner[1]}"
+                )
         given.clear()
         given.update(values)
         return self
@@ -366,6 +371,16 @@ LOSS_WITHOUT_IMPORT = "dice-bce"
 
 # The counts that go with a mode of freezing; each is 0 in every other mode.
 _FREEZE_COUNTS = {"freeze_stages": "stages", "freeze_epochs": "epochs"}
+
+_USED_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    **{count: ("freeze", (mode,)) for count, mode in _FREEZE_COUNTS.items()},
+    **dict.fromkeys(("augmentation_kind", "augmentation_strength"), ("augmentation", tuple(POLICIES)[1:])),
+    **dict.fromkeys(("dice_weight", "bce_weight"), ("loss", (LOSS_WITHOUT_IMPORT,))),
+    "momentum": ("optimizer", ("sgd",)),
+    "ema_decay": ("weight_average", ("ema",)),
+    "swa_start": ("weight_average", ("swa",)),
+}
+"""Fields of every configuration that only some of them use: the field that decides it, and its values that do."""
 
 
 def override(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -438,6 +453,26 @@ def check_parameters(registry: Registry[Any], name: str, entry: Any) -> None:
 def _beginning(owner: str) -> str:
     """Return what the names of a loss's or decoder's parameters begin with."""
     return re.sub(r"\W", "_", owner) + "_"
+
+
+def unused_with(name: str, fields: Mapping[str, Any]) -> tuple[str, tuple[str, ...]] | None:
+    """Return the field whose value leaves a field without effect, and those of its values that use it.
+
+    Args:
+        name: a field, or a parameter of a loss or decoder.
+        fields: a configuration's; the field that decides must be among them.
+
+    Returns:
+        Such as `('weight_average', ('ema',))` of `ema_decay`; None where the field is used.
+    """
+    if name in _USED_WITH:
+        parent, values = _USED_WITH[name]
+    elif name not in FIELDS and (owner := _owner(name)) is not None:
+        parent, values = owner[0], owner[1:]
+    else:
+        return None
+    # What is no known word uses the field: of an augmentation, 'none+blur'.
+    return (parent, values) if fields[parent] in set(allowed_values(parent) or ()) - set(values) else None
 
 
 def known_fields() -> tuple[str, ...]:

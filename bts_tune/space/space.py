@@ -69,10 +69,18 @@ class ResolvedSpace:
 
 @dataclass(frozen=True)
 class Space:
-    """A search space: the content of its file, with the trials that it includes, and where it came from."""
+    """A search space: the content of its file, with the trials that it includes, and where it came from.
+
+    Attributes:
+        file: its content.
+        source: the file.
+        recorded: whether it is that of a run, which goes on as it began where a new one is refused: for a search over
+            fields that nothing uses, and for named trials with the same configuration.
+    """
 
     file: SpaceFile
     source: Path
+    recorded: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -90,7 +98,9 @@ class Space:
         return {"source": str(self.source), **self.file.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
     @classmethod
-    def of_file(cls, file: SpaceFile, source: Path, where: str, included: Sequence[Space] = ()) -> Space:
+    def of_file(
+        cls, file: SpaceFile, source: Path, where: str, included: Sequence[Space] = (), *, recorded: bool = False
+    ) -> Space:
         """Return the space of a file: trials and notes after those included, each trial with its whole configuration.
 
         Args:
@@ -98,6 +108,7 @@ class Space:
             source: the file.
             where: the file or document, for the errors' sentences.
             included: the spaces that it includes, in order.
+            recorded: whether it is that of a run.
 
         Raises:
             ConfigError: trials contradict each other or themselves, in the demo profile too.
@@ -128,7 +139,7 @@ class Space:
                     raise ConfigError(
                         f"{where}: search.fidelity.{name}: must be below the space's own {own[name]}, got {value}."
                     )
-        space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source)
+        space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source, recorded)
         space.resolve()
         space.resolve(demo=True)
         return space
@@ -145,7 +156,7 @@ class Space:
         if not isinstance(source, str):
             raise ConfigError("the document of a search space must name its 'source'.")
         where = f"{source} (as recorded)"
-        return cls.of_file(parse_space_file(content, where), Path(source), where)
+        return cls.of_file(parse_space_file(content, where), Path(source), where, recorded=True)
 
     def resolve(
         self,
@@ -343,7 +354,7 @@ class Space:
             where=where,
             full=full,
         )
-        resolved.check()
+        resolved.check(unused_allowed=self.recorded)
         return resolved
 
 

@@ -381,13 +381,46 @@ MISTAKES = {
     ),
     "count without its mode": (
         parameters(freeze={"choices": ["none", "stages"]}, freeze_stages={"int": [1, 2]}),
-        ": search: parameters.freeze at 'none': freeze_stages is 1 with freeze: none",
+        ": search: parameters.freeze_stages: has no effect with freeze: none, so that equal configurations would be "
+        "ranked as different ones; draw it only where it is used: when: {freeze: [stages]}.",
+    ),
+    "count before its mode": (
+        parameters(freeze_stages={"int": [1, 2]}, freeze={"choices": ["none", "stages"]}),
+        "; search freeze before it and draw it only where it is used: when: {freeze: [stages]}.",
+    ),
+    "average that is not kept": (
+        parameters(ema_decay={"float": [0.9, 0.99]}),
+        ": search: parameters.ema_decay: has no effect with weight_average: none, so that equal configurations would "
+        "be ranked as different ones; set weight_average: ema in 'defaults', or search weight_average before it and "
+        "draw it only where it is used: when: {weight_average: [ema]}.",
+    ),
+    "start of an average that is not kept": (
+        parameters(swa_start={"float": [0.5, 0.9]}),
+        ": search: parameters.swa_start: has no effect with weight_average: none",
+    ),
+    "momentum of Adam": (
+        parameters(optimizer={"choices": ["adam", "sgd"]}, momentum={"float": [0.5, 0.9]}),
+        ": search: parameters.momentum: has no effect with optimizer: adam, ",
+    ),
+    "strength of no augmentation": (
+        parameters(augmentation={"choices": ["none", "medium", "strong"]}, augmentation_strength={"float": [0.5, 1.5]}),
+        "parameters.augmentation_strength: has no effect with augmentation: none, so that equal configurations would "
+        "be ranked as different ones; draw it only where it is used: when: {augmentation: [medium, strong]}.",
+    ),
+    "parameter of another loss": (
+        parameters(tversky_alpha={"float": [0.1, 0.5]}),
+        ": search: parameters.tversky_alpha: has no effect with loss: dice-bce, so that equal configurations would be "
+        "ranked as different ones; set loss: tversky in 'defaults', or search loss before it",
+    ),
+    "weight of another loss": (
+        parameters(loss={"choices": ["dice-bce", "focal"]}, bce_weight={"float": [0.1, 0.5]}),
+        "parameters.bce_weight: has no effect with loss: focal, ",
     ),
     "count in another mode": (
         parameters(
             freeze={"choices": ["all", "stages"]}, freeze_stages={"int": [1, 2], "when": {"freeze": ["all", "stages"]}}
         ),
-        "freeze_stages is 1 with freeze: all",
+        "freeze_stages: has no effect with freeze: all, ",
     ),
     "thaws after the budget": (
         parameters(

@@ -103,13 +103,13 @@ HOSTILE = {
             {
                 **{
                     name: {"choices": [round(0.0009 * n, 6) for n in range(1, 900)]}
-                    for name in ("momentum", "decoder_dropout", "head_dropout")
+                    for name in ("label_smoothing", "decoder_dropout", "head_dropout")
                 },
                 "learning_rate": {
                     "choices": [0.1, 0.2],
                     "when": {
                         name: [round(0.0009 * n, 6) for n in range(1, 900)]
-                        for name in ("momentum", "decoder_dropout", "head_dropout")
+                        for name in ("label_smoothing", "decoder_dropout", "head_dropout")
                     },
                 },
             }

@@ -39,6 +39,11 @@ class TestDocument:
         for trial in load_space("extended").document["trials"].values():
             assert set(trial["config"]) == set(FIELDS) - {"seed", "objective"}
 
+    def test_a_run_that_searches_what_nothing_uses_goes_on(self) -> None:
+        document = load_space("extended").document
+        document["search"]["parameters"]["momentum"] = {"choices": [0.5, 0.9]}
+        assert "momentum" in searching(Space.from_document(document).resolve()).parameters
+
     def test_other_spaces_differ(self, small: Space) -> None:
         assert small != load_space("extended")
 
