@@ -140,8 +140,8 @@ class Space:
                         f"{where}: search.fidelity.{name}: must be below the space's own {own[name]}, got {value}."
                     )
         space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source, recorded)
-        space.resolve()
-        space.resolve(demo=True)
+        space.resolve(to_run=False)
+        space.resolve(demo=True, to_run=False)
         return space
 
     @classmethod
@@ -168,6 +168,7 @@ class Space:
         num_trials: int | None = None,
         final_top: int | None = None,
         final_seeds: int | None = None,
+        to_run: bool = True,
     ) -> ResolvedSpace:
         """Return the trials of this space as they are run.
 
@@ -189,9 +190,12 @@ class Space:
             num_trials: number of trials to sample, in place of the space's.
             final_top, final_seeds: of the final stage, in place of the space's. Where there is no search, there is a
                 final stage only if one of them is given; a `final_top` of 0 always leaves it out.
+            to_run: whether they are to be trained, so that no two named trials may be the same; else they are only
+                looked at.
 
         Raises:
-            ConfigError: an override or a name is unknown, or a configuration would be invalid.
+            ConfigError: an override or a name is unknown, a configuration would be invalid, or two named trials would
+                have the same one.
         """
         overrides = {} if overrides is None else overrides
         if not isinstance(overrides, Mapping):
@@ -213,6 +217,8 @@ class Space:
             for name in self._chosen(only)
             for seed in chosen_seeds
         )
+        if to_run and not self.recorded:
+            self._refuse_the_same(named, how)
         if num_trials is not None:
             self._check_num_trials(num_trials, only)
         search = None if only else self._search(layers, chosen_seeds[0], objective, demo, num_trials, how, fidelity)
@@ -245,6 +251,17 @@ class Space:
                     f"{known}."
                 )
         return [name for name in names if not only or name in only]
+
+    def _refuse_the_same(self, named: Sequence[NamedTrial], how: str) -> None:
+        """Refuse what would be trained twice: the ranking knows configurations, and would show one of the two."""
+        first: dict[str, str] = {}
+        for one in named:
+            other = first.setdefault(one.in_full.config_id, one.name)
+            if other != one.name:
+                raise ConfigError(
+                    f"{self.source}: trials.{other} and trials.{one.name}{how}: have the same configuration, which "
+                    "would be trained twice; change one of them, or leave one out (--only picks trials, --seeds repeats them)."
+                )
 
     def _check_num_trials(self, num_trials: int, only: Sequence[str]) -> None:
         if not self.file.search:

@@ -66,7 +66,7 @@ def _trials(space: Space) -> str:
 
 
 def _search(space: Space, search: Search) -> str:
-    resolved = space.resolve().search
+    resolved = space.resolve(to_run=False).search
     assert resolved is not None
     other = {*resolved.parameters, *OF_THE_SPACE}
     fixed = {name: value for name, value in resolved.fields.items() if name not in other}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def _reduced(space: Space, trials: list[str], without: set[str]) -> Space:
     if file.search is not None and without:
         parameters = without_choices(file.search.parameters, "encoder", without)
         update["search"] = file.search.model_copy(update={"parameters": parameters})
-    return Space(file.model_copy(update=update), space.source)
+    return replace(space, file=file.model_copy(update=update))
 
 
 def _pair(config: Any) -> tuple[str, str]:
