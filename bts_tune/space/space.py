@@ -260,7 +260,8 @@ class Space:
             if other != one.name:
                 raise ConfigError(
                     f"{self.source}: trials.{other} and trials.{one.name}{how}: have the same configuration, which "
-                    "would be trained twice; change one of them, or leave one out (--only picks trials, --seeds repeats them)."
+                    "would be trained twice; change one of them, or leave one out (--only picks trials, --seeds "
+                    "repeats them)."
                 )
 
     def _check_num_trials(self, num_trials: int, only: Sequence[str]) -> None:
