@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
@@ -34,7 +34,7 @@ from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
 from bts_tune.registry import AUGMENTATION_STEPS, DECODERS, LOSSES, METRICS, Registry
-from bts_tune.text import nearest, quoted
+from bts_tune.text import nearest, printable, quoted
 
 Freeze = Literal["none", "all", "stages", "epochs"]
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -97,9 +97,10 @@ class Part(BaseModel):
     @classmethod
     def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
         # No field is a yes or no; pydantic would read `epochs: true` and `epochs: '1'` as 1.
-        if isinstance(value, bool):
-            raise ValueError("should be a number or a word")
         kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool):
+            meant = "a whole number" if kind is int else "a number" if kind is float else "a word"
+            raise ValueError(f"should be {meant}")
         if isinstance(value, str) and kind in (int, float):
             raise ValueError(f"input should be a valid {'integer' if kind is int else 'number'}")
         return value
@@ -494,13 +495,49 @@ def field_info(name: str) -> FieldInfo:
     raise KeyError(name)
 
 
-def check_field(name: str, where: str) -> None:
-    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of a configuration."""
+SYNONYMS: Mapping[str, str] = {
+    "arch": "decoder",
+    "architecture": "decoder",
+    "aug": "augmentation",
+    "backbone": "encoder",
+    "batchsize": "batch_size",
+    "bs": "batch_size",
+    "criterion": "loss",
+    "dropout": "decoder_dropout",
+    "ema": "weight_average",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "lr": "learning_rate",
+    "lr_scheduler": "schedule",
+    "model": "decoder",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "opt": "optimizer",
+    "pretrained": "encoder_weights",
+    "resolution": "image_size",
+    "scheduler": "schedule",
+    "swa": "weight_average",
+    "wd": "weight_decay",
+    "weights": "encoder_weights",
+}
+"""Short names that are usual elsewhere, and the fields that they stand for."""
+
+
+def check_field(name: str, where: str, belongs: Callable[[str], str] = lambda name: "") -> None:
+    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of a configuration.
+
+    Args:
+        name: what was given.
+        where: of what, for the error's sentence.
+        belongs: gives a sentence, after a blank, on a key that belongs elsewhere; else nothing.
+    """
     if name in FIELDS:
         return
     known = known_fields()
     if name not in known:
-        raise ConfigError(f"{where}: unknown key {quoted(name)}.{nearest(name, known)} Known keys: {', '.join(known)}.")
+        meant = f" Did you mean {SYNONYMS[name.lower()]!r}?" if name.lower() in SYNONYMS else ""
+        hint = meant or belongs(name) or nearest(name, known)
+        raise ConfigError(f"{where}: unknown key {quoted(name)}.{hint} Known keys: {', '.join(known)}.")
 
 
 def allowed_values(field: str) -> tuple[str, ...] | None:
@@ -525,7 +562,7 @@ def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | 
         error: pydantic's.
         field: what was checked, where it was a value by itself.
         words: what to say of some of pydantic's types of error, without a full stop; `{message}` stands for its own
-            words, `{got}` for the value.
+            words, `{got}` for the value, `{as_list}` for how to write it as a list.
     """
     first = error.errors()[0]
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
@@ -535,7 +572,14 @@ def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | 
     usual = "{message}, got {got}" if path and kind != "missing" else "{message}"
     if path:
         message = message[:1].lower() + message[1:]
-    told = (words or {}).get(kind, usual).format(message=message, got=quoted(first["input"]))
+    given = first["input"]
+    one = isinstance(given, str | int | float) and not isinstance(given, bool) and len(str(given)) <= _LONGEST_STEP
+    as_list = f"; write [{printable(str(given))}]" if one else ""
+    told = (
+        (words or {})
+        .get(kind, usual)
+        .format(message=message, got=quoted(given), as_list=as_list, **first.get("ctx", {}))
+    )
     return f"{path}: {told}." if path else f"{told}."
 
 

@@ -40,10 +40,11 @@ def test_a_built_space_is_the_same_as_its_file(tmp_path: Path) -> None:
     [
         ({"trails": {}}, "build_space: unknown key 'trails'. Did you mean 'trials'"),
         ({"trials": {"a": {"config": {"learning_rat": 1}}}}, "Did you mean 'learning_rate'"),
+        ({"trials": {"a": {"config": {"lr": 1}}}}, "Did you mean 'learning_rate'"),
         ({"trials": {"a": {"config": {"learning_rate": -1}}}}, "learning_rate: .* got -1"),
         ({"include": ["basline"]}, "Did you mean 'baseline'"),
         ({"plugins": ["nowhere.py"]}, "nowhere.py: cannot be read"),
-        ({"plugins": "nowhere.py"}, "plugins: .* valid list"),
+        ({"plugins": "nowhere.py"}, r"plugins: must be a list, got 'nowhere.py'; write \[nowhere.py\]"),
         ({}, "has nothing to run"),
     ],
 )

@@ -118,7 +118,7 @@ HOSTILE = {
     ),
     "choices without end": (
         search({"learning_rate": {"choices": [(n + 1) / 1e5 for n in range(9000)]}}),
-        "learning_rate.choices: list should have at most 1000 items",
+        "learning_rate.choices: must have at most 1000 entries",
     ),
 }
 

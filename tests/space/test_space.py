@@ -170,7 +170,7 @@ class TestOverrides:
             ({"epochs": 0}, "--set epochs: input should be greater than or equal to 1, got 0."),
             ({"image_size": "big"}, "--set image_size: input should be a valid integer"),
             ({"seed": -1}, "--set: seed: input should be greater than or equal to 0, got -1."),
-            ({"epochs": True}, "--set epochs: should be a number or a word, got True."),
+            ({"epochs": True}, "--set epochs: should be a whole number, got True."),
             ({"freeze": "stages"}, "trials.plain with freeze=stages: freeze_stages is 0 with freeze: stages"),
             ({"freeze_epochs": 2}, "trials.plain with freeze_epochs=2: freeze_epochs is 2 with freeze: none"),
             ({"dice_weight": 0, "bce_weight": 0}, "with dice_weight=0, bce_weight=0: dice_weight and bce_weight are"),

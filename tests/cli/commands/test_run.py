@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--space", "missing.yaml"], "missing.yaml"),
         (["--space", "baseline", "--data", "nowhere"], "nowhere: does not exist"),
         (["--space", "baseline", "--set", "learning_rat=1"], "Did you mean 'learning_rate'"),
+        (["--space", "baseline", "--set", "lr=1"], "--set: unknown key 'lr'. Did you mean 'learning_rate'?"),
         (["--space", "baseline", "--set", "learning_rate"], "must be KEY=VALUE"),
         (["--space", "baseline", "--set", "epochs=3", "--epochs", "4"], "given twice"),
         (["--space", "baseline", "--image-size", "100"], "--image-size: input should be a multiple of 32, got 100."),
