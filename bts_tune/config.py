@@ -573,8 +573,10 @@ def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | 
     if path:
         message = message[:1].lower() + message[1:]
     given = first["input"]
-    one = isinstance(given, str | int | float) and not isinstance(given, bool) and len(str(given)) <= _LONGEST_STEP
-    as_list = f"; write [{printable(str(given))}]" if one else ""
+    # A number of any size may stand there, which Python may not even print.
+    short = isinstance(given, str) and len(given) <= _LONGEST_STEP
+    number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 2**31
+    as_list = f"; write [{printable(str(given))}]" if short or number else ""
     told = (
         (words or {})
         .get(kind, usual)
