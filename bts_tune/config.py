@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
@@ -34,7 +34,7 @@ from pydantic.fields import FieldInfo
 
 from bts_tune.errors import ConfigError
 from bts_tune.registry import AUGMENTATION_STEPS, DECODERS, LOSSES, METRICS, Registry
-from bts_tune.text import nearest, quoted
+from bts_tune.text import nearest, printable, quoted
 
 Freeze = Literal["none", "all", "stages", "epochs"]
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -97,9 +97,10 @@ class Part(BaseModel):
     @classmethod
     def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
         # No field is a yes or no; pydantic would read `epochs: true` and `epochs: '1'` as 1.
-        if isinstance(value, bool):
-            raise ValueError("should be a number or a word")
         kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool):
+            meant = "a whole number" if kind is int else "a number" if kind is float else "a word"
+            raise ValueError(f"should be {meant}")
         if isinstance(value, str) and kind in (int, float):
             raise ValueError(f"input should be a valid {'integer' if kind is int else 'number'}")
         return value
@@ -299,8 +300,13 @@ class TrialConfig(ModelPart, PreprocessingPart, AugmentationPart, OptimizationPa
         for name in given:
             if name not in values:
                 owner = _owner(name)
-                what = f"it is a parameter of {owner[0]}: {owner[1]}" if owner else "it is no field"
-                raise ValueError(f"{name} is given with loss: {self.loss} and decoder: {self.decoder}; {what}")
+                if owner is None:
+                    raise ValueError(f"{name} is no field")
+                chooser = owner[0]
+                raise ValueError(
+                    f"{name} is given with {chooser}: {getattr(self, chooser)}; it is a parameter of {chooser}: "
+                    f"{owner[1]}"
+                )
         given.clear()
         given.update(values)
         return self
@@ -366,6 +372,16 @@ LOSS_WITHOUT_IMPORT = "dice-bce"
 
 # The counts that go with a mode of freezing; each is 0 in every other mode.
 _FREEZE_COUNTS = {"freeze_stages": "stages", "freeze_epochs": "epochs"}
+
+_USED_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    **{count: ("freeze", (mode,)) for count, mode in _FREEZE_COUNTS.items()},
+    **dict.fromkeys(("augmentation_kind", "augmentation_strength"), ("augmentation", tuple(POLICIES)[1:])),
+    **dict.fromkeys(("dice_weight", "bce_weight"), ("loss", (LOSS_WITHOUT_IMPORT,))),
+    "momentum": ("optimizer", ("sgd",)),
+    "ema_decay": ("weight_average", ("ema",)),
+    "swa_start": ("weight_average", ("swa",)),
+}
+"""Fields of every configuration that only some of them use: the field that decides it, and its values that do."""
 
 
 def override(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -440,6 +456,26 @@ def _beginning(owner: str) -> str:
     return re.sub(r"\W", "_", owner) + "_"
 
 
+def unused_with(name: str, fields: Mapping[str, Any]) -> tuple[str, tuple[str, ...]] | None:
+    """Return the field whose value leaves a field without effect, and those of its values that use it.
+
+    Args:
+        name: a field, or a parameter of a loss or decoder.
+        fields: a configuration's; the field that decides must be among them.
+
+    Returns:
+        Such as `('weight_average', ('ema',))` of `ema_decay`; None where the field is used.
+    """
+    if name in _USED_WITH:
+        parent, values = _USED_WITH[name]
+    elif name not in FIELDS and (owner := _owner(name)) is not None:
+        parent, values = owner[0], owner[1:]
+    else:
+        return None
+    # What is no known word uses the field: of an augmentation, 'none+blur'.
+    return (parent, values) if fields[parent] in set(allowed_values(parent) or ()) - set(values) else None
+
+
 def known_fields() -> tuple[str, ...]:
     """Return every field of a configuration, and every parameter of a loss or decoder; this imports all of those."""
     return tuple(dict.fromkeys((*FIELDS, *(name for name, *_ in _parameters()))))
@@ -459,13 +495,49 @@ def field_info(name: str) -> FieldInfo:
     raise KeyError(name)
 
 
-def check_field(name: str, where: str) -> None:
-    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of a configuration."""
+SYNONYMS: Mapping[str, str] = {
+    "arch": "decoder",
+    "architecture": "decoder",
+    "aug": "augmentation",
+    "backbone": "encoder",
+    "batchsize": "batch_size",
+    "bs": "batch_size",
+    "criterion": "loss",
+    "dropout": "decoder_dropout",
+    "ema": "weight_average",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "lr": "learning_rate",
+    "lr_scheduler": "schedule",
+    "model": "decoder",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "opt": "optimizer",
+    "pretrained": "encoder_weights",
+    "resolution": "image_size",
+    "scheduler": "schedule",
+    "swa": "weight_average",
+    "wd": "weight_decay",
+    "weights": "encoder_weights",
+}
+"""Short names that are usual elsewhere, and the fields that they stand for."""
+
+
+def check_field(name: str, where: str, belongs: Callable[[str], str] = lambda name: "") -> None:
+    """Raise a `ConfigError` that names the nearest fields where `name` is not a field of a configuration.
+
+    Args:
+        name: what was given.
+        where: of what, for the error's sentence.
+        belongs: gives a sentence, after a blank, on a key that belongs elsewhere; else nothing.
+    """
     if name in FIELDS:
         return
     known = known_fields()
     if name not in known:
-        raise ConfigError(f"{where}: unknown key {quoted(name)}.{nearest(name, known)} Known keys: {', '.join(known)}.")
+        meant = f" Did you mean {SYNONYMS[name.lower()]!r}?" if name.lower() in SYNONYMS else ""
+        hint = meant or belongs(name) or nearest(name, known)
+        raise ConfigError(f"{where}: unknown key {quoted(name)}.{hint} Known keys: {', '.join(known)}.")
 
 
 def allowed_values(field: str) -> tuple[str, ...] | None:
@@ -490,7 +562,7 @@ def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | 
         error: pydantic's.
         field: what was checked, where it was a value by itself.
         words: what to say of some of pydantic's types of error, without a full stop; `{message}` stands for its own
-            words, `{got}` for the value.
+            words, `{got}` for the value, `{as_list}` for how to write it as a list.
     """
     first = error.errors()[0]
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
@@ -500,7 +572,16 @@ def explain(error: ValidationError, field: str = "", words: Mapping[str, str] | 
     usual = "{message}, got {got}" if path and kind != "missing" else "{message}"
     if path:
         message = message[:1].lower() + message[1:]
-    told = (words or {}).get(kind, usual).format(message=message, got=quoted(first["input"]))
+    given = first["input"]
+    # A number of any size may stand there, which Python may not even print.
+    short = isinstance(given, str) and len(given) <= _LONGEST_STEP
+    number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 2**31
+    as_list = f"; write [{printable(str(given))}]" if short or number else ""
+    told = (
+        (words or {})
+        .get(kind, usual)
+        .format(message=message, got=quoted(given), as_list=as_list, **first.get("ctx", {}))
+    )
     return f"{path}: {told}." if path else f"{told}."
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -118,6 +119,22 @@ def load_plugins(names: Iterable[str], *, relative_to: Path | None = None) -> No
     """Load several plugins in order; see `load_plugin`."""
     for name in names:
         load_plugin(name, relative_to=relative_to)
+
+
+def require_plugins(names: Iterable[str], *, relative_to: Path | None = None) -> None:
+    """Refuse plugins that cannot be loaded for sure, without running their code; arguments as for `load_plugin`.
+
+    Raises:
+        ConfigError: a file is not there, or is no Python; there is no such module.
+    """
+    for name in names:
+        if is_loaded(name, relative_to=relative_to):
+            continue
+        if _is_file(name):
+            path = _path(name, relative_to)
+            _compiled(path, _read(Path(path)))
+        elif not _is_importable(name.partition(".")[0]):  # to look within a package would run its code
+            raise _no_module(name)
 
 
 def load_installed() -> None:
@@ -233,11 +250,12 @@ def _read(path: Path) -> str:
 def _load_file(name: str, source: str) -> Plugin:
     digest = hashlib.sha256(source.encode()).hexdigest()
     stem = "".join(character if character.isalnum() else "_" for character in Path(name).stem)
+    code = _compiled(name, source)
     module = types.ModuleType(f"bts_tune_plugin_{stem}_{digest[:12]}")
     module.__file__ = name
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source.removeprefix("\ufeff"), name, "exec", dont_inherit=True), vars(module))
+        exec(code, vars(module))
     except BaseException as error:
         del sys.modules[module.__name__]
         if isinstance(error, Exception):
@@ -246,15 +264,19 @@ def _load_file(name: str, source: str) -> Plugin:
     return Plugin(name, "file", digest, source)
 
 
+def _compiled(name: str, source: str) -> types.CodeType:
+    try:
+        return compile(source.removeprefix("\ufeff"), name, "exec", dont_inherit=True)
+    except Exception as error:  # not a SyntaxError alone: zero bytes are a ValueError, endless brackets a MemoryError
+        raise _failed(name, error) from None
+
+
 def _load_module(name: str) -> Plugin:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigError(
-                f"plugin {name!r}: there is no such module; give the path of a .py file or the name of an installed "
-                "module."
-            ) from None
+            raise _no_module(name) from None
         raise _failed(name, error) from None
     except Exception as error:
         raise _failed(name, error) from None
@@ -262,6 +284,19 @@ def _load_module(name: str) -> Plugin:
     for file in _sources(module):
         digest.update(file.read_bytes())
     return Plugin(name, "module", digest.hexdigest())
+
+
+def _is_importable(package: str) -> bool:
+    try:
+        return package in sys.modules or importlib.util.find_spec(package) is not None
+    except ValueError:  # no name at all
+        return False
+
+
+def _no_module(name: str) -> ConfigError:
+    return ConfigError(
+        f"plugin {name!r}: there is no such module; give the path of a .py file or the name of an installed module."
+    )
 
 
 def _sources(module: types.ModuleType) -> list[Path]:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bts_tune import config as module
 from bts_tune.config import (
     FIELDS,
+    SYNONYMS,
     AugmentationPart,
     ModelPart,
     OptimizationPart,
@@ -192,7 +193,7 @@ def test_parts_depend_on_their_own_fields_alone() -> None:
         ({"train_share": 0}, "train_share: input should be greater than 0, got 0."),
         ({"train_share": 1.5}, "train_share: input should be less than or equal to 1, got 1.5."),
         ({"decoder_dropout": 1.0}, "decoder_dropout: input should be less than 1, got 1.0."),
-        ({"epochs": True}, "epochs: should be a number or a word, got True."),
+        ({"epochs": True}, "epochs: should be a whole number, got True."),
         ({"epochs": "many"}, "epochs: input should be a valid integer, got 'many'."),
         ({"epochs": "5"}, "epochs: input should be a valid integer, got '5'."),
         ({"learning_rate": "1e-3"}, "learning_rate: input should be a valid number, got '1e-3'."),
@@ -237,3 +238,10 @@ def test_allowed_values() -> None:
     assert allowed_values("loss") == LOSSES.names()
     assert allowed_values("learning_rate") is None
     assert allowed_values("encoder") is None
+
+
+def test_short_names_stand_for_fields_and_are_none_themselves() -> None:
+    assert set(SYNONYMS.values()) <= set(FIELDS)
+    assert not set(SYNONYMS) & set(FIELDS)
+    with pytest.raises(ConfigError, match=r"unknown key 'WD'\. Did you mean 'weight_decay'\?"):
+        TrialConfig.parse({"WD": 0.1})

@@ -26,16 +26,21 @@ _DECLARED: dict[str, tuple[type, ...]] = {
 
 
 def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Refuse arguments of another type than the function declares; NumPy's numbers are taken as Python's.
+    """Refuse arguments that the function does not take, or of another type than it declares.
+
+    NumPy's numbers are taken as Python's.
 
     Raises:
-        ConfigError: one is; the sentence names it.
+        ConfigError: there is such an argument, or one lacks; the sentence names it.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        given = signature.bind(*args, **kwargs)
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ConfigError(f"{function.__name__}: {error}; {_how_called(signature)}.") from None
         for name, value in given.arguments.items():
             allowed = _DECLARED.get(signature.parameters[name].annotation)
             if allowed is not None:
@@ -43,6 +48,15 @@ def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
         return function(*given.args, **given.kwargs)
 
     return call
+
+
+def _how_called(signature: inspect.Signature) -> str:
+    """Return which arguments are taken without their names."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    unnamed = [one.name for one in signature.parameters.values() if one.kind in kinds and one.name != "self"]
+    if not unnamed:
+        return "every argument is given with its name, as in name='x'"
+    return f"arguments without a name are {', '.join(unnamed)}, in this order, and all others have theirs"
 
 
 def name_or_path(value: object, name: str) -> str:

@@ -51,6 +51,7 @@ def load_space(space: Path | str, *, run_plugins: bool = False) -> Space:
     return loader.load_space(name_or_path(space, "space"), run_plugins=run_plugins)
 
 
+@checked
 def build_space(**content: Any) -> Space:
     """Return a search space from the keys of a space file, as keyword arguments.
 

@@ -484,11 +484,10 @@ def dry_run(
 
 
 def _resolve(space: Space, options: RunOptions) -> ResolvedSpace:
-    first = space.resolve()
     resolved = space.resolve(
         overrides=options.overrides,
         only=options.only,
-        seeds=options.seed_list([named.config.seed for named in first.named] or space.file.seeds),
+        seeds=options.seed_list(space.file.seeds),
         demo=options.data is None,
         num_trials=options.num_trials,
         final_top=options.final_top,

@@ -6,14 +6,23 @@ make) is `space`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self, get_args, get_origin
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from bts_tune.config import MetricName, explain
+from bts_tune.config import SYNONYMS, MetricName, explain, known_fields
 from bts_tune.errors import ConfigError
-from bts_tune.space.parameter import Parameter, Prose, Section, check_fields, check_parameters
+from bts_tune.space.parameter import (
+    NOT_SEARCHED,
+    OF_THE_SPACE,
+    Parameter,
+    Prose,
+    Section,
+    check_fields,
+    check_parameters,
+)
 from bts_tune.text import quoted
 
 MAX_SAMPLED = 1_000_000
@@ -206,9 +215,64 @@ _WORDS: Mapping[str, str] = {
     "missing": "must be given",
     "bool_type": "must be true or false, got {got}",
     "string_pattern_mismatch": "must be lower-case letters, digits and single '-', '_' or '.' between them, got {got}",
+    "list_type": "must be a list, got {got}{as_list}",
+    "too_short": "must not be empty, got {got}",
+    "too_long": "must have at most {max_length} entries, got {actual_length}",
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _NO_MAPPING),
 }
 """What to say of a mistake in the structure of a file, by pydantic's type of error."""
+
+
+def _places(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every key of a section and of those below it, with the path of the mapping that it belongs in."""
+    for name, field in section.model_fields.items():
+        key = field.alias or name
+        yield key, path
+        below = f"{path}.{key}".lstrip(".")
+        for kind in _sections(field.annotation):
+            yield from _places(kind, f"{below}.<name>" if get_origin(field.annotation) is dict else below)
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [kind for one in get_args(annotation) for kind in _sections(one)]
+
+
+_FIELDS_OF: Mapping[type[Section], str] = {Trial: "config", Search: "parameters", SpaceFile: "defaults"}
+"""The key of a section below which fields of a configuration stand."""
+
+_NEAR = 0.8
+"""From here on, a key is a slip of the finger, whatever it may be called elsewhere."""
+
+
+def _belongs(section: type[Section], key: str) -> str:
+    """Return where a key belongs that is unknown in a section; see `parameter.Belongs`."""
+    own = [field.alias or name for name, field in section.model_fields.items()]
+    if difflib.get_close_matches(key[:_LONGEST_KEY], own, cutoff=_NEAR):
+        return ""
+    fields = set(known_fields()) - set(OF_THE_SPACE)
+    if key not in fields and (place := _in_fields(key)):
+        return place
+    name = SYNONYMS.get(key.lower(), key)
+    if name not in fields:
+        return ""
+    meant = "" if name == key else f" Did you mean {name!r}?"
+    if section not in _FIELDS_OF or (section is Search and name in NOT_SEARCHED):
+        return f"{meant} It belongs in a configuration, such as 'defaults:'."
+    return f"{meant} It belongs under '{_FIELDS_OF[section]}:' here."
+
+
+def _in_fields(key: str) -> str:
+    """Return where a key belongs that is no field of a configuration."""
+    places = list(dict.fromkeys(path for known, path in _places(SpaceFile) if known == key))
+    if not places:
+        return ""
+    told = " or ".join(f"under '{path}:'" if path else "at the top of the file" for path in places)
+    return f" It belongs {told}."
+
+
+_LONGEST_KEY = 100
 
 
 def parse_space_file(content: Any, where: str) -> SpaceFile:
@@ -227,7 +291,7 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: must be a mapping with the keys {', '.join(SpaceFile.model_fields)}.")
     try:
-        file = SpaceFile.model_validate(content)
+        file = SpaceFile.model_validate(content, context=_belongs)
     except ValidationError as error:
         raise ConfigError(f"{where}: {explain(error, words=_WORDS)}") from None
     if len(set(file.seeds)) < len(file.seeds):
@@ -241,8 +305,8 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     trials = {
         name: trial.model_copy(
             update={
-                "config": check_fields(trial.config, f"{where}: trials.{name}.config"),
-                "demo": check_fields(trial.demo, f"{where}: trials.{name}.demo"),
+                "config": check_fields(trial.config, f"{where}: trials.{name}.config", _in_fields),
+                "demo": check_fields(trial.demo, f"{where}: trials.{name}.demo", _in_fields),
             }
         )
         for name, trial in file.trials.items()
@@ -250,15 +314,15 @@ def parse_space_file(content: Any, where: str) -> SpaceFile:
     search = file.search
     if search:
         search = search.model_copy(
-            update={"parameters": check_parameters(search.parameters, f"{where}: search.parameters")}
+            update={"parameters": check_parameters(search.parameters, f"{where}: search.parameters", _in_fields)}
         )
         for name in search.fidelity.fields if search.fidelity else ():
             if name in search.parameters:
                 raise ConfigError(f"{where}: search.fidelity.{name}: is searched too; leave one of the two out.")
     return file.model_copy(
         update={
-            "defaults": check_fields(file.defaults, f"{where}: defaults"),
-            "demo": check_fields(file.demo, f"{where}: demo"),
+            "defaults": check_fields(file.defaults, f"{where}: defaults", _in_fields),
+            "demo": check_fields(file.demo, f"{where}: demo", _in_fields),
             "trials": trials,
             "search": search,
         }

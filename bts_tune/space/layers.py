@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bts_tune.config import unused_with
 from bts_tune.paths import user_path
 from bts_tune.space.parameter import Parameter
 
@@ -54,10 +55,13 @@ def within_budget(parameters: Mapping[str, Parameter], epochs: int) -> dict[str,
 def still_searched(
     parameters: Mapping[str, Parameter], fields: Mapping[str, Any], fixed: set[str]
 ) -> dict[str, Parameter]:
-    """Return the parameters that are not fixed and whose conditions can hold, with what is left of the conditions."""
+    """Return the parameters that are not fixed and whose conditions can hold, with what is left of the conditions.
+
+    That another field decides whether one is used is a condition too, though nobody wrote it.
+    """
     searched: dict[str, Parameter] = {}
     for name, parameter in parameters.items():
-        if name in fixed:
+        if name in fixed or _unused_by(fixed, name, fields):
             continue
         when: dict[str, list[Any]] = {}
         for parent, allowed in parameter.when.items():
@@ -70,6 +74,11 @@ def still_searched(
         else:
             searched[name] = parameter.model_copy(update={"when": when})
     return searched
+
+
+def _unused_by(fixed: set[str], name: str, fields: Mapping[str, Any]) -> bool:
+    found = unused_with(name, fields)
+    return found is not None and found[0] in fixed
 
 
 def without_choices(parameters: Mapping[str, Parameter], name: str, left_out: set[Any]) -> dict[str, Parameter]:

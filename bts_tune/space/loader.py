@@ -9,7 +9,7 @@ from typing import Any
 
 from bts_tune.errors import ConfigError
 from bts_tune.paths import user_path
-from bts_tune.plugins import is_loaded, load_plugins
+from bts_tune.plugins import is_loaded, load_plugins, require_plugins
 from bts_tune.space.file import parse_space_file
 from bts_tune.space.layers import with_paths_beside
 from bts_tune.space.space import Space
@@ -39,7 +39,7 @@ def load_space(name_or_path: str, *, run_plugins: bool = False) -> Space:
     Args:
         name_or_path: the space.
         run_plugins: whether the code of the plugins that it names may run. Without them a space that uses what they
-            register is refused.
+            register is refused, as is one whose plugins are not there.
 
     Raises:
         ConfigError: it does not exist, or the file has a mistake: one sentence with the file, the field's path, its
@@ -80,6 +80,8 @@ def _load(path: Path, chain: tuple[Path, ...], loaded: dict[Path, Space], run_pl
     plugins = _plugins(content, path)
     if run_plugins:
         load_plugins(plugins, relative_to=source.parent)
+    else:
+        require_plugins(plugins, relative_to=source.parent)
     try:
         file = parse_space_file(content, str(path))
     except ConfigError as error:

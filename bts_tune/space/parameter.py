@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from bts_tune.config import FIELDS, Part, TrialConfig, check_field, explain, field_info
@@ -56,21 +65,30 @@ Prose = Annotated[str, StringConstraints(strip_whitespace=True)]
 """Text for readers; a block of YAML ends with a line break that nobody means."""
 
 
+Belongs = Callable[[Any, str], str]
+"""Gives a sentence, after a blank, on a key that is unknown in a section (its class, or where its fields stand) and
+belongs elsewhere; else nothing."""
+
+
 class Section(BaseModel):
     """A mapping in the file: unknown keys are refused with the nearest names, and nothing is converted silently.
 
     But 40.0 is the whole number 40, as in a JSON Schema and in the fields of a configuration.
+
+    The context of a validation may be a `Belongs`, for keys that stand in another mapping than their own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:
+    def _known_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        belongs: Belongs = info.context or (lambda section, key: "")
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in data if isinstance(data, Mapping) else ():
             if key not in known:
-                raise ValueError(f"unknown key {quoted(key)}.{nearest(str(key), known)} Known keys: {', '.join(known)}")
+                hint = belongs(cls, str(key)) or nearest(str(key), known)
+                raise ValueError(f"unknown key {quoted(key)}.{hint} Known keys: {', '.join(known)}")
         if not isinstance(data, Mapping):
             return data
         whole = {field.alias or name for name, field in cls.model_fields.items() if _holds_integers(field.annotation)}
@@ -154,14 +172,21 @@ class Parameter(Section):
         return [low, min(low + int(self.step or 1), high), high] if self.int_ else [low, high]
 
 
-def check_fields(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+def check_fields(
+    fields: Mapping[str, Any], where: str, belongs: Callable[[str], str] = lambda name: ""
+) -> dict[str, Any]:
     """Return some fields of a configuration in their own types, each checked by itself.
+
+    Args:
+        fields: by name.
+        where: they stand, for an error's sentence.
+        belongs: as of `config.check_field`.
 
     Raises:
         ConfigError: a name is not a field, or is one of `OF_THE_SPACE`, or a value is not allowed for its field.
     """
     for name in fields:
-        check_field(str(name), where)
+        check_field(str(name), where, belongs)
         if name in OF_THE_SPACE:
             key = OF_THE_SPACE[name]
             raise ConfigError(f"{where}.{name}: must not be given here; the space's {key!r} sets it.")
@@ -196,15 +221,22 @@ def _with_parameters(own: tuple[tuple[str, FieldInfo], ...]) -> type[Part]:
     return create_model("TrialFields", __base__=TrialFields, **added)  # type: ignore[call-overload]
 
 
-def check_parameters(parameters: Mapping[str, Parameter], where: str) -> dict[str, Parameter]:
+def check_parameters(
+    parameters: Mapping[str, Parameter], where: str, belongs: Callable[[str], str] = lambda name: ""
+) -> dict[str, Parameter]:
     """Return parameters with every value in the type of its field, each checked by itself and against its conditions.
+
+    Args:
+        parameters: by name.
+        where: they stand, for an error's sentence.
+        belongs: as of `config.check_field`.
 
     Raises:
         ConfigError: one sentence with the field's path below `where`, its value and what is allowed.
     """
     checked: dict[str, Parameter] = {}
     for name, parameter in parameters.items():
-        check_field(name, where)
+        check_field(name, where, belongs)
         path = f"{where}.{name}"
         if name in NOT_SEARCHED:
             raise ConfigError(f"{path}: cannot be searched; {NOT_SEARCHED[name]}.")
@@ -254,6 +286,10 @@ def _check_range(name: str, kind: str, parameter: Parameter, path: str) -> list[
             raise ConfigError(
                 f"{path}: the highest must lie whole steps above the lowest, got {quoted(given)} with step {step!r}."
             )
+    multiple = next((int(rule.multiple_of) for rule in field_info(name).metadata if hasattr(rule, "multiple_of")), 1)
+    if kind == "int" and int(step or 1) % multiple:
+        got = "none" if step is None else f"{step:g}"
+        raise ConfigError(f"{path}: only multiples of {multiple} are allowed; write step: {multiple}, got {got}.")
     for value in parameter.model_copy(update={_attribute(kind): [low, high]}).extremes():
         check_value(name, value, path)
     return [low, high]

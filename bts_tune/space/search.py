@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bts_tune.config import PreprocessingPart, TrialConfig, override
+from bts_tune.config import PreprocessingPart, TrialConfig, override, unused_with
 from bts_tune.errors import ConfigError
 from bts_tune.space.parameter import Parameter, SupportsSuggest
 
@@ -56,10 +56,16 @@ class ResolvedSearch:
 
     def sample(self, trial: SupportsSuggest) -> TrialConfig:
         """Draw a configuration; a parameter whose conditions do not hold is not drawn."""
+        return self._made(self._draw(trial))
+
+    def _draw(self, trial: SupportsSuggest) -> dict[str, Any]:
         drawn: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             if parameter.holds(drawn):
                 drawn[name] = parameter.suggest(name, trial)
+        return drawn
+
+    def _made(self, drawn: Mapping[str, Any]) -> TrialConfig:
         return TrialConfig.parse(override(self.fields, drawn), self.where)
 
     def values_of(self, config: TrialConfig) -> dict[str, Any] | None:
@@ -132,11 +138,15 @@ class ResolvedSearch:
             combinations.setdefault(tuple(combination.values()), combination)
         return list(combinations.values())
 
-    def check(self) -> None:
-        """Raise a `ConfigError` where a configuration at an edge of the space contradicts itself.
+    def check(self, *, unused_allowed: bool = False) -> None:
+        """Raise a `ConfigError` where a configuration at an edge of the space contradicts itself, or leaves one unused.
 
+        A field that is drawn and not used makes one configuration look like many, and a ranking of them is noise.
         Every parameter is tried at its extremes, in each way in which its conditions can hold, with the others at
         their lowest and at their highest.
+
+        Args:
+            unused_allowed: whether what is drawn may be without effect.
         """
         ways: dict[str, int] = {}
         for name, parameter in self.parameters.items():
@@ -150,11 +160,34 @@ class ResolvedSearch:
             for way in self._ways(name):
                 for value in parameter.extremes():
                     for end in (0, -1):
+                        drawn = self._draw(_EdgeTrial({**way, name: value}, end))
+                        if not unused_allowed:
+                            self._refuse_unused(drawn)
                         try:
-                            self.sample(_EdgeTrial({**way, name: value}, end))
+                            self._made(drawn)
                         except ConfigError as error:
                             reason = str(error).removeprefix(f"{self.where}: ")
                             raise ConfigError(f"{self.where}: parameters.{name} at {value!r}: {reason}") from None
+
+    def _refuse_unused(self, drawn: Mapping[str, Any]) -> None:
+        fields = override(self.fields, drawn)
+        for name in drawn:
+            found = unused_with(name, fields)
+            if found is None:
+                continue
+            parent, values = found
+            searched = self.parameters[parent].choices or [] if parent in self.parameters else []
+            suited = [value for value in searched if unused_with(name, {parent: value}) is None] or values[:1]
+            cure = f"draw it only where it is used: when: {{{parent}: [{', '.join(suited)}]}}"
+            names = list(self.parameters)
+            if parent not in names:
+                cure = f"set {parent}: {values[0]} in 'defaults', or search {parent} before it and {cure}"
+            elif names.index(parent) > names.index(name):
+                cure = f"search {parent} before it and {cure}"
+            raise ConfigError(
+                f"{self.where}: parameters.{name}: has no effect with {parent}: {fields[parent]}, so that equal "
+                f"configurations would be ranked as different ones; {cure}."
+            )
 
     def _ways(self, name: str) -> list[dict[str, Any]]:
         """Return the values of earlier parameters that make the conditions of one hold."""

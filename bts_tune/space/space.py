@@ -69,10 +69,18 @@ class ResolvedSpace:
 
 @dataclass(frozen=True)
 class Space:
-    """A search space: the content of its file, with the trials that it includes, and where it came from."""
+    """A search space: the content of its file, with the trials that it includes, and where it came from.
+
+    Attributes:
+        file: its content.
+        source: the file.
+        recorded: whether it is that of a run, which goes on as it began where a new one is refused: for a search over
+            fields that nothing uses, and for named trials with the same configuration.
+    """
 
     file: SpaceFile
     source: Path
+    recorded: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -90,7 +98,9 @@ class Space:
         return {"source": str(self.source), **self.file.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
     @classmethod
-    def of_file(cls, file: SpaceFile, source: Path, where: str, included: Sequence[Space] = ()) -> Space:
+    def of_file(
+        cls, file: SpaceFile, source: Path, where: str, included: Sequence[Space] = (), *, recorded: bool = False
+    ) -> Space:
         """Return the space of a file: trials and notes after those included, each trial with its whole configuration.
 
         Args:
@@ -98,6 +108,7 @@ class Space:
             source: the file.
             where: the file or document, for the errors' sentences.
             included: the spaces that it includes, in order.
+            recorded: whether it is that of a run.
 
         Raises:
             ConfigError: trials contradict each other or themselves, in the demo profile too.
@@ -128,9 +139,9 @@ class Space:
                     raise ConfigError(
                         f"{where}: search.fidelity.{name}: must be below the space's own {own[name]}, got {value}."
                     )
-        space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source)
-        space.resolve()
-        space.resolve(demo=True)
+        space = cls(file.model_copy(update={"include": [], "notes": notes, "trials": trials}), source, recorded)
+        space.resolve(to_run=False)
+        space.resolve(demo=True, to_run=False)
         return space
 
     @classmethod
@@ -145,7 +156,7 @@ class Space:
         if not isinstance(source, str):
             raise ConfigError("the document of a search space must name its 'source'.")
         where = f"{source} (as recorded)"
-        return cls.of_file(parse_space_file(content, where), Path(source), where)
+        return cls.of_file(parse_space_file(content, where), Path(source), where, recorded=True)
 
     def resolve(
         self,
@@ -157,6 +168,7 @@ class Space:
         num_trials: int | None = None,
         final_top: int | None = None,
         final_seeds: int | None = None,
+        to_run: bool = True,
     ) -> ResolvedSpace:
         """Return the trials of this space as they are run.
 
@@ -178,9 +190,12 @@ class Space:
             num_trials: number of trials to sample, in place of the space's.
             final_top, final_seeds: of the final stage, in place of the space's. Where there is no search, there is a
                 final stage only if one of them is given; a `final_top` of 0 always leaves it out.
+            to_run: whether they are to be trained, so that no two named trials may be the same; else they are only
+                looked at.
 
         Raises:
-            ConfigError: an override or a name is unknown, or a configuration would be invalid.
+            ConfigError: an override or a name is unknown, a configuration would be invalid, or two named trials would
+                have the same one.
         """
         overrides = {} if overrides is None else overrides
         if not isinstance(overrides, Mapping):
@@ -202,6 +217,8 @@ class Space:
             for name in self._chosen(only)
             for seed in chosen_seeds
         )
+        if to_run and not self.recorded:
+            self._refuse_the_same(named, how)
         if num_trials is not None:
             self._check_num_trials(num_trials, only)
         search = None if only else self._search(layers, chosen_seeds[0], objective, demo, num_trials, how, fidelity)
@@ -234,6 +251,18 @@ class Space:
                     f"{known}."
                 )
         return [name for name in names if not only or name in only]
+
+    def _refuse_the_same(self, named: Sequence[NamedTrial], how: str) -> None:
+        """Refuse what would be trained twice: the ranking knows configurations, and would show one of the two."""
+        first: dict[str, str] = {}
+        for one in named:
+            other = first.setdefault(one.in_full.config_id, one.name)
+            if other != one.name:
+                raise ConfigError(
+                    f"{self.source}: trials.{other} and trials.{one.name}{how}: have the same configuration, which "
+                    "would be trained twice; change one of them, or leave one out (--only picks trials, --seeds "
+                    "repeats them)."
+                )
 
     def _check_num_trials(self, num_trials: int, only: Sequence[str]) -> None:
         if not self.file.search:
@@ -343,7 +372,7 @@ class Space:
             where=where,
             full=full,
         )
-        resolved.check()
+        resolved.check(unused_allowed=self.recorded)
         return resolved
 
 

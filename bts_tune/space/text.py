@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bts_tune.config import AugmentationPart, ModelPart, OptimizationPart, PreprocessingPart, field_info
-from bts_tune.space.file import Fidelity, Final, Published, Search, Searcher, SpaceFile
+from bts_tune.space.file import Fidelity, Final, Published, Scheduler, Search, Searcher, SpaceFile
 from bts_tune.space.parameter import OF_THE_SPACE, Parameter
+from bts_tune.space.search import ResolvedSearch
 from bts_tune.space.space import Space
 
 _WIDTH = 100
@@ -66,19 +67,14 @@ def _trials(space: Space) -> str:
 
 
 def _search(space: Space, search: Search) -> str:
-    resolved = space.resolve().search
+    resolved = space.resolve(to_run=False).search
     assert resolved is not None
     other = {*resolved.parameters, *OF_THE_SPACE}
     fixed = {name: value for name, value in resolved.fields.items() if name not in other}
     lines = [
         _heading(f"Search: {search.num_trials} sampled trials of at most {resolved.epochs} epochs"),
         _hanging("searcher:  ", f"Optuna's TPE{_startup(search.searcher)}; seed {search.searcher.seed}"),
-        _hanging(
-            "scheduler: ",
-            f"ASHA; no trial is stopped before epoch {resolved.grace_period}, and at each rung one in "
-            f"{_value(search.scheduler.reduction_factor)} goes on; {_outlook(search.scheduler.outlook_after)}"
-            "baselines are never stopped",
-        ),
+        _hanging("scheduler: ", _scheduler(search.scheduler, resolved)),
         *([_hanging("fidelity:  ", _fidelity(search.fidelity))] if search.fidelity else []),
         _hanging("final:     ", _final(search.final)),
         "",
@@ -97,6 +93,15 @@ def _startup(searcher: Searcher) -> str:
         return ""
     ended = "1 trial has" if searcher.startup_trials == 1 else f"{searcher.startup_trials} trials have"
     return f", and at random until {ended} ended, named ones included"
+
+
+def _scheduler(scheduler: Scheduler, resolved: ResolvedSearch) -> str:
+    if resolved.grace_period >= resolved.epochs:
+        return "no trial is stopped early, as the grace_period is not below the budget"
+    return (
+        f"ASHA; no trial is stopped before epoch {resolved.grace_period}, and at each rung one in "
+        f"{_value(scheduler.reduction_factor)} goes on; {_outlook(scheduler.outlook_after)}baselines are never stopped"
+    )
 
 
 def _outlook(outlook_after: int) -> str:

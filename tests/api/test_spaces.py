@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -40,10 +40,11 @@ def test_a_built_space_is_the_same_as_its_file(tmp_path: Path) -> None:
     [
         ({"trails": {}}, "build_space: unknown key 'trails'. Did you mean 'trials'"),
         ({"trials": {"a": {"config": {"learning_rat": 1}}}}, "Did you mean 'learning_rate'"),
+        ({"trials": {"a": {"config": {"lr": 1}}}}, "Did you mean 'learning_rate'"),
         ({"trials": {"a": {"config": {"learning_rate": -1}}}}, "learning_rate: .* got -1"),
         ({"include": ["basline"]}, "Did you mean 'baseline'"),
         ({"plugins": ["nowhere.py"]}, "nowhere.py: cannot be read"),
-        ({"plugins": "nowhere.py"}, "plugins: .* valid list"),
+        ({"plugins": "nowhere.py"}, r"plugins: must be a list, got 'nowhere.py'; write \[nowhere.py\]"),
         ({}, "has nothing to run"),
     ],
 )
@@ -51,6 +52,16 @@ def test_a_mistake_in_a_built_space_gets_one_sentence(content: dict[str, Any], s
     with pytest.raises(ConfigError, match=sentence) as refused:
         bt.build_space(**{"name": "mine", "description": "d", **content})
     assert "\n" not in str(refused.value)
+
+
+def test_arguments_that_are_not_taken_get_one_sentence() -> None:
+    build, load = cast(Any, bt.build_space), cast(Any, bt.load_space)
+    with pytest.raises(ConfigError, match=r"^build_space: too many positional arguments; every argument is given with"):
+        build("mine", "d")
+    with pytest.raises(ConfigError, match=r"^load_space: too many .*; arguments without a name are space, in this"):
+        load("baseline", True)
+    with pytest.raises(ConfigError, match=r"^load_space: missing a required argument: 'space'; "):
+        load()
 
 
 def test_a_plugin_s_loss_can_be_named_once_it_is_loaded() -> None:

@@ -75,18 +75,44 @@ MISTAKES = {
         HEAD + "trails: {}\n",
         ": unknown key 'trails'. Did you mean 'trials' or 'trackers'? Known keys: name, description",
     ),
+    "parameters at the top": (
+        HEAD + "parameters: {optimizer: {choices: [adam]}}\n",
+        ": unknown key 'parameters'. It belongs under 'search:'. Known keys: name, description",
+    ),
+    "key of several sections": (
+        HEAD + "num_trials: 3\n",
+        ": unknown key 'num_trials'. It belongs under 'search:' or under 'search.demo:'.",
+    ),
+    "field at the top": (HEAD + "epochs: 3\n", ": unknown key 'epochs'. It belongs under 'defaults:' here."),
+    "field of a trial beside its config": (
+        HEAD + "trials: {one: {decoder: unet}}\n",
+        ": trials.one: unknown key 'decoder'. It belongs under 'config:' here. Known keys: description",
+    ),
+    "short name beside a trial's config": (
+        HEAD + "trials: {one: {lr: 0.1}}\n",
+        ": trials.one: unknown key 'lr'. Did you mean 'learning_rate'? It belongs under 'config:' here.",
+    ),
+    "field of a search beside its parameters": (
+        SEARCH + "decoder: {choices: [unet]}}\n",
+        ": search: unknown key 'decoder'. It belongs under 'parameters:' here.",
+    ),
+    "short name": (ONE + "defaults: {lr: 0.1}\n", ": defaults: unknown key 'lr'. Did you mean 'learning_rate'? Known"),
+    "key of the file among fields": (
+        ONE + "defaults: {trackers: []}\n",
+        ": defaults: unknown key 'trackers'. It belongs at the top of the file. Known keys: epochs",
+    ),
     "no name": ("description: d\n", ": name: must be given."),
     "bad name": ("name: My Space\ndescription: d\n", ": name: must be lower-case letters, digits"),
     "no description": ("name: x\n", ": description: must be given."),
     "empty description": ("name: x\ndescription: ' '\n", ": description: string should have at least 1 character"),
     "nothing to run": (HEAD, ": has nothing to run; give 'trials', 'include' or 'search'."),
     "seed twice": (ONE + "seeds: [0, 0]\n", ": seeds: every seed must be given once, got [0, 0]."),
-    "no seed": (ONE + "seeds: []\n", ": seeds: list should have at least 1 item"),
+    "no seed": (ONE + "seeds: []\n", ": seeds: must not be empty, got []."),
     "negative seed": (ONE + "seeds: [0, -1]\n", ": seeds.1: input should be greater than or equal to 0, got -1."),
     "seed is a word": (ONE + "seeds: [a]\n", ": seeds.0: input should be a valid integer, got 'a'."),
     "seed is true": (ONE + "seeds: [true]\n", ": seeds.0: input should be a valid integer, got True."),
-    "seeds is a number": (ONE + "seeds: 3\n", ": seeds: input should be a valid list, got 3."),
-    "too many seeds": (ONE + f"seeds: {list(range(10_001))}\n", ": seeds: list should have at most 10000 items"),
+    "seeds is a number": (ONE + "seeds: 3\n", ": seeds: must be a list, got 3; write [3]."),
+    "too many seeds": (ONE + f"seeds: {list(range(10_001))}\n", ": seeds: must have at most 10000 entries, got 10001."),
     "quoted seed": (ONE + "seeds: ['1']\n", ": seeds.0: input should be a valid integer, got '1'."),
     "empty plugin": (ONE + "plugins: ['']\n", ": plugins: must be a list of Python files or modules, got ['']."),
     "blank note": (ONE + "notes: [' ']\n", ": notes.0: string should have at least 1 character"),
@@ -117,7 +143,7 @@ MISTAKES = {
     "seed in defaults": (ONE + "defaults: {seed: 1}\n", ": defaults.seed: must not be given here; the space's 'seeds'"),
     "unknown demo field": (ONE + "demo: {epoch: 2}\n", ": demo: unknown key 'epoch'. Did you mean 'epochs'"),
     "wrong demo field": (ONE + "demo: {decoder: fpm}\n", ": demo.decoder: should be one of "),
-    "demo field is true": (ONE + "demo: {epochs: true}\n", ": demo.epochs: should be a number or a word, got True."),
+    "demo field is true": (ONE + "demo: {epochs: true}\n", ": demo.epochs: should be a whole number, got True."),
     "demo contradicts a trial": (
         HEAD + "trials: {one: {config: {freeze: epochs, freeze_epochs: 5}}}\ndemo: {epochs: 3}\n",
         ": trials.one in the demo profile: freeze_epochs is 5 with epochs: 3; it must be below epochs",
@@ -167,7 +193,7 @@ MISTAKES = {
         ": include: there is no search space 'basline'. Did you mean 'baseline'",
     ),
     "missing include": (HEAD + "include: [./other.yaml]\n", "other.yaml: cannot be read: No such file or directory."),
-    "include is a word": (HEAD + "include: baseline\n", ": include: input should be a valid list, got 'baseline'."),
+    "include is a word": (HEAD + "include: baseline\n", ": include: must be a list, got 'baseline'; write [baseline]."),
     "included name": (
         HEAD + "include: [baseline]\ntrials: {unet-b0: {}}\n",
         ": trials.unet-b0: an included space has a trial of this name; choose another.",
@@ -176,7 +202,7 @@ MISTAKES = {
     "no parameters": (HEAD + "search: {num_trials: 3}\n", ": search.parameters: must be given."),
     "empty parameters": (
         HEAD + "search: {parameters: {}}\n",
-        ": search.parameters: dictionary should have at least 1 item",
+        ": search.parameters: must not be empty, got {}.",
     ),
     "unknown search key": (
         HEAD + "search: {num_trails: 3}\n",
@@ -214,7 +240,10 @@ MISTAKES = {
         SEARCH + "fidelity: {epochs: }}\n",
         ": search.fidelity: must have one of image_size, train_share, epochs",
     ),
-    "search demo": (SEARCH + "demo: {epochs: 3}}\n", ": search.demo: unknown key 'epochs'."),
+    "search demo": (
+        SEARCH + "demo: {epochs: 3}}\n",
+        ": search.demo: unknown key 'epochs'. It belongs in a configuration, such as 'defaults:'.",
+    ),
     # parameters
     "unknown parameter": (
         parameters(learning_rat={"float": [0.1, 0.2]}),
@@ -263,15 +292,15 @@ MISTAKES = {
     ),
     "end is true": (
         parameters(head_dropout={"float": [False, 0.5]}),
-        ": search.parameters.head_dropout.float: should be a number or a word, got False.",
+        ": search.parameters.head_dropout.float: should be a number, got False.",
     ),
     "integers between are not allowed": (
         parameters(image_size={"int": [64, 256]}),
-        ": search.parameters.image_size.int: input should be a multiple of 32, got 65.",
+        ": search.parameters.image_size.int: only multiples of 32 are allowed; write step: 32, got none.",
     ),
     "step is not allowed": (
         parameters(image_size={"int": [64, 256], "step": 16}),
-        ": search.parameters.image_size.int: input should be a multiple of 32, got 80.",
+        ": search.parameters.image_size.int: only multiples of 32 are allowed; write step: 32, got 16.",
     ),
     "log of zero": (
         parameters(weight_decay={"float": [0.0, 0.1], "log": True}),
@@ -303,7 +332,7 @@ MISTAKES = {
     ),
     "no choice": (
         parameters(optimizer={"choices": []}),
-        ": search.parameters.optimizer.choices: list should have at least",
+        ": search.parameters.optimizer.choices: must not be empty, got [].",
     ),
     "choice is a list": (
         parameters(encoder={"choices": [["resnet34"]]}),
@@ -319,7 +348,7 @@ MISTAKES = {
     ),
     "too many choices": (
         parameters(learning_rate={"choices": [n / 1000 for n in range(1, 1002)]}),
-        ": search.parameters.learning_rate.choices: list should have at most 1000 items",
+        ": search.parameters.learning_rate.choices: must have at most 1000 entries, got 1001.",
     ),
     "quoted choice": (
         parameters(batch_size={"choices": [8, "16"]}),
@@ -372,7 +401,7 @@ MISTAKES = {
         parameters(
             optimizer={"choices": ["adam", "adamw"]}, weight_decay={"float": [0.1, 0.2], "when": {"optimizer": "adamw"}}
         ),
-        ": search.parameters.weight_decay.when.optimizer: input should be a valid list, got 'adamw'.",
+        ": search.parameters.weight_decay.when.optimizer: must be a list, got 'adamw'; write [adamw].",
     ),
     # configurations that the parameters would make
     "mode without its count": (
@@ -381,13 +410,46 @@ MISTAKES = {
     ),
     "count without its mode": (
         parameters(freeze={"choices": ["none", "stages"]}, freeze_stages={"int": [1, 2]}),
-        ": search: parameters.freeze at 'none': freeze_stages is 1 with freeze: none",
+        ": search: parameters.freeze_stages: has no effect with freeze: none, so that equal configurations would be "
+        "ranked as different ones; draw it only where it is used: when: {freeze: [stages]}.",
+    ),
+    "count before its mode": (
+        parameters(freeze_stages={"int": [1, 2]}, freeze={"choices": ["none", "stages"]}),
+        "; search freeze before it and draw it only where it is used: when: {freeze: [stages]}.",
+    ),
+    "average that is not kept": (
+        parameters(ema_decay={"float": [0.9, 0.99]}),
+        ": search: parameters.ema_decay: has no effect with weight_average: none, so that equal configurations would "
+        "be ranked as different ones; set weight_average: ema in 'defaults', or search weight_average before it and "
+        "draw it only where it is used: when: {weight_average: [ema]}.",
+    ),
+    "start of an average that is not kept": (
+        parameters(swa_start={"float": [0.5, 0.9]}),
+        ": search: parameters.swa_start: has no effect with weight_average: none",
+    ),
+    "momentum of Adam": (
+        parameters(optimizer={"choices": ["adam", "sgd"]}, momentum={"float": [0.5, 0.9]}),
+        ": search: parameters.momentum: has no effect with optimizer: adam, ",
+    ),
+    "strength of no augmentation": (
+        parameters(augmentation={"choices": ["none", "medium", "strong"]}, augmentation_strength={"float": [0.5, 1.5]}),
+        "parameters.augmentation_strength: has no effect with augmentation: none, so that equal configurations would "
+        "be ranked as different ones; draw it only where it is used: when: {augmentation: [medium, strong]}.",
+    ),
+    "parameter of another loss": (
+        parameters(tversky_alpha={"float": [0.1, 0.5]}),
+        ": search: parameters.tversky_alpha: has no effect with loss: dice-bce, so that equal configurations would be "
+        "ranked as different ones; set loss: tversky in 'defaults', or search loss before it",
+    ),
+    "weight of another loss": (
+        parameters(loss={"choices": ["dice-bce", "focal"]}, bce_weight={"float": [0.1, 0.5]}),
+        "parameters.bce_weight: has no effect with loss: focal, ",
     ),
     "count in another mode": (
         parameters(
             freeze={"choices": ["all", "stages"]}, freeze_stages={"int": [1, 2], "when": {"freeze": ["all", "stages"]}}
         ),
-        "freeze_stages is 1 with freeze: all",
+        "freeze_stages: has no effect with freeze: all, ",
     ),
     "thaws after the budget": (
         parameters(

@@ -103,13 +103,13 @@ HOSTILE = {
             {
                 **{
                     name: {"choices": [round(0.0009 * n, 6) for n in range(1, 900)]}
-                    for name in ("momentum", "decoder_dropout", "head_dropout")
+                    for name in ("label_smoothing", "decoder_dropout", "head_dropout")
                 },
                 "learning_rate": {
                     "choices": [0.1, 0.2],
                     "when": {
                         name: [round(0.0009 * n, 6) for n in range(1, 900)]
-                        for name in ("momentum", "decoder_dropout", "head_dropout")
+                        for name in ("label_smoothing", "decoder_dropout", "head_dropout")
                     },
                 },
             }
@@ -118,7 +118,7 @@ HOSTILE = {
     ),
     "choices without end": (
         search({"learning_rate": {"choices": [(n + 1) / 1e5 for n in range(9000)]}}),
-        "learning_rate.choices: list should have at most 1000 items",
+        "learning_rate.choices: must have at most 1000 entries",
     ),
 }
 

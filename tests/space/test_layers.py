@@ -26,6 +26,13 @@ def test_what_is_fixed_is_no_longer_searched() -> None:
     assert left.when == {}
 
 
+def test_what_a_fixed_field_leaves_without_effect_is_no_longer_searched() -> None:
+    parameters = {"momentum": choices(0.5, 0.9), "ema_decay": choices(0.9, 0.99)}
+    fields = {"optimizer": "adam", "weight_average": "none"}
+    assert list(still_searched(parameters, fields, {"optimizer"})) == ["ema_decay"]
+    assert list(still_searched(parameters, {**fields, "optimizer": "sgd"}, {"optimizer"})) == ["momentum", "ema_decay"]
+
+
 def test_the_grace_period_is_the_same_share_of_a_smaller_budget() -> None:
     assert scaled_grace_period(6, epochs=10, documented=30) == 2
     assert scaled_grace_period(6, epochs=1, documented=30) == 1

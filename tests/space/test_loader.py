@@ -127,3 +127,26 @@ search:
     assert resolved.search.parameters["learning_rate"].when == {"encoder_weights": [other]}
     (again,) = Space.from_document(space.document).resolve(only=["a"]).named
     assert again.config == resolved.named[0].config
+
+
+@pytest.mark.parametrize(
+    ("plugin", "sentence"),
+    [
+        ("gone.py", r"plugin .*gone\.py: cannot be read: No such file or directory"),
+        ("broken.py", r"plugin .*broken\.py, line 1: cannot be loaded: SyntaxError: "),
+        ("no_such_module.losses", "plugin 'no_such_module.losses': there is no such module"),
+        (".relative", "plugin '.relative': there is no such module"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_refused_though_none_may_run(
+    tmp_path: Path, plugin: str, sentence: str
+) -> None:
+    (tmp_path / "broken.py").write_text("def (:\n")
+    (tmp_path / "whole.py").write_text("raise SystemExit\n")
+    file = tmp_path / "mine.yaml"
+    content = "name: mine\ndescription: d\nplugins: [PLUGIN]\ntrials: {one: {}}\n"
+    file.write_text(content.replace("PLUGIN", plugin))
+    with pytest.raises(ConfigError, match=sentence):
+        load_space(str(file))
+    file.write_text(content.replace("PLUGIN", "whole.py"))
+    assert load_space(str(file)).name == "mine"

@@ -39,6 +39,11 @@ class TestDocument:
         for trial in load_space("extended").document["trials"].values():
             assert set(trial["config"]) == set(FIELDS) - {"seed", "objective"}
 
+    def test_a_run_that_searches_what_nothing_uses_goes_on(self) -> None:
+        document = load_space("extended").document
+        document["search"]["parameters"]["momentum"] = {"choices": [0.5, 0.9]}
+        assert "momentum" in searching(Space.from_document(document).resolve()).parameters
+
     def test_other_spaces_differ(self, small: Space) -> None:
         assert small != load_space("extended")
 
@@ -99,6 +104,23 @@ class TestNamedTrials:
         ):
             small.resolve(only=["frist"])
 
+    def test_two_with_the_same_configuration_are_refused(self, tmp_path: Path) -> None:
+        space = from_text(
+            tmp_path,
+            "trials: {a: {description: One.}, b: {baseline: true}, c: {config: {epochs: 9}}}\ndemo: {epochs: 2}\n",
+        )
+        same = r"space.yaml: trials.a and trials.b: have the same configuration, which would be trained twice; change"
+        with pytest.raises(ConfigError, match=same):
+            space.resolve(seeds=[1, 2])
+        assert [one.trial for one in space.resolve(only=["a", "c"], seeds=[1, 2]).named] == [
+            *("a-seed1", "a-seed2", "c-seed1", "c-seed2")
+        ]
+        assert len(Space.from_document(space.document).resolve().named) == 3, "a run goes on as it began"
+        with pytest.raises(ConfigError, match=r"trials.b and trials.c with epochs=9: have the same configuration"):
+            space.resolve(only=["b", "c"], overrides={"epochs": 9})
+        with pytest.raises(ConfigError, match=r"trials.a and trials.c in the demo profile: have the same"):
+            space.resolve(only=["a", "c"], demo=True)
+
     def test_num_trials(self, small: Space) -> None:
         assert searching(small.resolve()).num_trials == 5
         assert searching(small.resolve(num_trials=2)).num_trials == 2
@@ -124,7 +146,7 @@ class TestOverrides:
         assert (config.image_size, config.encoder) == (96, "resnet34")
 
     def test_lie_over_the_demo_of_a_trial_which_lies_over_that_of_the_space(self, tmp_path: Path) -> None:
-        from_text(tmp_path, "trials: {one: {demo: {epochs: 3}}, two: {}}\n", "other")
+        from_text(tmp_path, "trials: {one: {demo: {epochs: 3}}, two: {config: {decoder: fpn}}}\n", "other")
         space = from_text(tmp_path, "include: [./other.yaml]\ndemo: {epochs: 2, batch_size: 4}\n")
         one, two = space.resolve(demo=True).named
         assert [(named.config.epochs, named.config.batch_size) for named in (one, two)] == [(3, 4), (2, 4)]
@@ -148,7 +170,7 @@ class TestOverrides:
             ({"epochs": 0}, "--set epochs: input should be greater than or equal to 1, got 0."),
             ({"image_size": "big"}, "--set image_size: input should be a valid integer"),
             ({"seed": -1}, "--set: seed: input should be greater than or equal to 0, got -1."),
-            ({"epochs": True}, "--set epochs: should be a number or a word, got True."),
+            ({"epochs": True}, "--set epochs: should be a whole number, got True."),
             ({"freeze": "stages"}, "trials.plain with freeze=stages: freeze_stages is 0 with freeze: stages"),
             ({"freeze_epochs": 2}, "trials.plain with freeze_epochs=2: freeze_epochs is 2 with freeze: none"),
             ({"dice_weight": 0, "bce_weight": 0}, "with dice_weight=0, bce_weight=0: dice_weight and bce_weight are"),

@@ -8,6 +8,7 @@ import pytest
 
 from bts_tune.space import Space, list_spaces, load_space
 from bts_tune.space.text import render_space
+from tests.space.builders import from_text
 
 
 @pytest.mark.parametrize("space", list_spaces(), ids=lambda space: space.name)
@@ -95,3 +96,10 @@ def test_a_search_alone_and_a_trial_alone(tmp_path: Path) -> None:
     assert "Named trials (1), each with seed 1, 2\n" in text
     assert "one    no        unet     efficientnet-b0\n" in text
     assert "Search" not in text
+
+
+def test_a_grace_period_that_is_not_below_the_budget_stops_nothing(tmp_path: Path) -> None:
+    search = "search: {parameters: {optimizer: {choices: [adam, sgd]}}, scheduler: {grace_period: 5}}\n"
+    shown = render_space(from_text(tmp_path, "defaults: {epochs: 2}\n" + search))
+    assert "scheduler: no trial is stopped early, as the grace_period is not below the budget" in shown
+    assert "before epoch 5" in render_space(from_text(tmp_path, "defaults: {epochs: 6}\n" + search))

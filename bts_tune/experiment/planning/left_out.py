@@ -7,12 +7,13 @@ trial was asked for by name: it is left out only with `--skip-missing-weights`, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bts_tune.errors import MissingWeightsError, RunError
+from bts_tune.errors import ConfigError, MissingWeightsError, RunError, WeightsError
 from bts_tune.experiment.planning.options import RunOptions
 from bts_tune.experiment.planning.plan import encoders
 from bts_tune.models.weights import EncoderWeights, resolve_weights, to_download
@@ -99,11 +100,27 @@ def encoders_to_download(space: ResolvedSpace, options: RunOptions, cache: Path)
     """
     lacking = []
     for encoder, weights in encoders(space):
-        if to_download(encoder, weights, _weights_dir(options), cache):
-            lacking.append(encoder)
-        else:
-            resolve_weights(encoder, weights, _weights_dir(options), cache)
+        with _named(space, options, (encoder, weights)):
+            if to_download(encoder, weights, _weights_dir(options), cache):
+                lacking.append(encoder)
+            else:
+                resolve_weights(encoder, weights, _weights_dir(options), cache)
     return lacking
+
+
+@contextmanager
+def _named(space: ResolvedSpace, options: RunOptions, pair: tuple[str, str]) -> Iterator[None]:
+    """Let an error of an encoder, or of its weights, begin with the space and the trial that asks for it."""
+    try:
+        yield
+    except MissingWeightsError:
+        raise
+    except (ConfigError, WeightsError) as error:
+        if str(error).startswith("--"):  # an option's mistake, not a trial's
+            raise
+        names = [one.name for one in space.named if _pair(one.config) == pair]
+        where = f"trials.{names[0]}" if names else "search"
+        raise type(error)(f"{options.space}: {where}: {error}") from None
 
 
 def leave_out_missing(
@@ -126,7 +143,8 @@ def leave_out_missing(
     missing: dict[tuple[str, str], MissingWeightsError] = {}
     for pair in encoders(resolved):
         try:
-            found[pair] = resolve_weights(*pair, _weights_dir(options), cache)
+            with _named(resolved, options, pair):
+                found[pair] = resolve_weights(*pair, _weights_dir(options), cache)
         except MissingWeightsError as error:
             missing[pair] = error
     if not missing:
@@ -153,7 +171,7 @@ def _reduced(space: Space, trials: list[str], without: set[str]) -> Space:
     if file.search is not None and without:
         parameters = without_choices(file.search.parameters, "encoder", without)
         update["search"] = file.search.model_copy(update={"parameters": parameters})
-    return Space(file.model_copy(update=update), space.source)
+    return replace(space, file=file.model_copy(update=update))
 
 
 def _pair(config: Any) -> tuple[str, str]:

@@ -169,10 +169,14 @@ def preview(space: ResolvedSpace, train_images: Sequence[int], counted: Counted 
         how = "to the full budget" if to_the_end else "baselines to the full budget, others may be stopped early"
         lines.insert(0, f"{plural(len(space.named), 'named trial')}, {how}:")
     if search is not None:
-        lines.append(
-            f"{plural(search.num_trials, 'searched trial')} of at most {search.epochs} epochs, stopped early "
-            f"from epoch {search.grace_period} on:"
-        )
+        searched = plural(search.num_trials, "searched trial")
+        if search.grace_period < search.epochs:
+            lines.append(
+                f"{searched} of at most {search.epochs} epochs, stopped early from epoch {search.grace_period} on:"
+            )
+        else:
+            budget = plural(search.epochs, "epoch")
+            lines.append(f"{searched} of {budget}, none stopped early, as the grace_period is not below the budget:")
         if search.full:
             lower = (f"{name} {search.fields[name]} in place of {value}" for name, value in search.full.items())
             lines.append(f"  at a lower fidelity, as are the named trials: {', '.join(lower)}")

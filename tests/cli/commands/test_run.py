@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["--space", "missing.yaml"], "missing.yaml"),
         (["--space", "baseline", "--data", "nowhere"], "nowhere: does not exist"),
         (["--space", "baseline", "--set", "learning_rat=1"], "Did you mean 'learning_rate'"),
+        (["--space", "baseline", "--set", "lr=1"], "--set: unknown key 'lr'. Did you mean 'learning_rate'?"),
         (["--space", "baseline", "--set", "learning_rate"], "must be KEY=VALUE"),
         (["--space", "baseline", "--set", "epochs=3", "--epochs", "4"], "given twice"),
         (["--space", "baseline", "--image-size", "100"], "--image-size: input should be a multiple of 32, got 100."),
@@ -99,7 +100,9 @@ def test_values_are_read_as_what_they_look_like(monkeypatch: pytest.MonkeyPatch)
 
 def test_weights_that_cannot_be_had_stop_the_run_before_it_begins(refused: Callable[..., str], phantom: Path) -> None:
     on_data = ["--space", "baseline", "--data", phantom]
-    assert "nowhere.pth" in refused(*on_data, "--set", "encoder_weights=nowhere.pth")
+    said = refused(*on_data, "--set", "encoder_weights=nowhere.pth")
+    assert "baseline: trials.unet-b0: encoder_weights: no such file" in said
+    assert "nowhere.pth" in said
     assert "nowhere" in refused(*on_data, "--weights-dir", "nowhere")
     assert not Path("results").exists()
 
@@ -116,7 +119,10 @@ def test_a_dry_run_refuses_what_the_run_would(refused: Callable[..., str], phant
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--set", "encoder=resnet19"], "encoder: unknown encoder 'resnet19'. Did you mean 'resnet18'"),
+        (
+            ["--set", "encoder=resnet19"],
+            "baseline: trials.unet-b0: encoder: unknown encoder 'resnet19'. Did you mean 'resnet18'",
+        ),
         (["--set", "decoder=dpt", "--set", "encoder=resnet18"], "decoder 'dpt'"),
         (["--set", "encoder=dpn92", "--set", "encoder_weights=imagenet"], "'dpn92' has no ImageNet weights in SMP"),
         (["--group-by", "nowhere.csv"], "nowhere.csv: cannot be read: No such file or directory"),

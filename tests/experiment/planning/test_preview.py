@@ -26,6 +26,11 @@ def test_a_search_and_its_final_stage() -> None:
     )
 
 
+def test_a_grace_period_that_is_not_below_the_budget_stops_nothing() -> None:
+    space = load_space("extended").resolve(overrides={"epochs": 1}, num_trials=5)
+    assert "5 searched trials of 1 epoch, none stopped early, as the grace_period is not" in preview(space, [100])
+
+
 def test_a_named_trial_that_is_no_baseline_may_be_stopped_beside_a_search() -> None:
     space = load_space("extended")
     other = {**space.document, "trials": {**space.document["trials"], "mine": {"config": {"decoder": "fpn"}}}}
