@@ -253,9 +253,12 @@ class Space:
         return [name for name in names if not only or name in only]
 
     def _refuse_the_same(self, named: Sequence[NamedTrial], how: str) -> None:
-        """Refuse what would be trained twice: the ranking knows configurations, and would show one of the two."""
+        """Refuse what would be trained twice: the ranking knows configurations, and would show one of the two.
+
+        Baselines are ranked by their names, whatever an override makes of them.
+        """
         first: dict[str, str] = {}
-        for one in named:
+        for one in (one for one in named if not one.baseline):
             other = first.setdefault(one.in_full.config_id, one.name)
             if other != one.name:
                 raise ConfigError(

@@ -69,10 +69,10 @@ BAD_TRIALS = """
     config: {decoder: linknet}
   killed-once:
     description: Its process is killed in the second epoch of its first attempt.
-    config: {decoder: linknet}
+    config: {decoder: linknet, learning_rate: 2.0e-4}
   last:
     description: It begins in a process of its own.
-    config: {decoder: linknet}
+    config: {decoder: linknet, learning_rate: 3.0e-4}
 """
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "plugins"

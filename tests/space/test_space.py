@@ -107,7 +107,7 @@ class TestNamedTrials:
     def test_two_with_the_same_configuration_are_refused(self, tmp_path: Path) -> None:
         space = from_text(
             tmp_path,
-            "trials: {a: {description: One.}, b: {baseline: true}, c: {config: {epochs: 9}}}\ndemo: {epochs: 2}\n",
+            "trials: {a: {description: One.}, b: {description: It.}, c: {config: {epochs: 9}}}\ndemo: {epochs: 2}\n",
         )
         same = r"space.yaml: trials.a and trials.b: have the same configuration, which would be trained twice; change"
         with pytest.raises(ConfigError, match=same):
@@ -120,6 +120,10 @@ class TestNamedTrials:
             space.resolve(only=["b", "c"], overrides={"epochs": 9})
         with pytest.raises(ConfigError, match=r"trials.a and trials.c in the demo profile: have the same"):
             space.resolve(only=["a", "c"], demo=True)
+
+    def test_baselines_that_an_override_makes_alike_keep_their_names(self, tmp_path: Path) -> None:
+        space = from_text(tmp_path, "trials: {a: {baseline: true}, b: {baseline: true, config: {epochs: 9}}}\n")
+        assert [one.trial for one in space.resolve(overrides={"epochs": 9}).named] == ["a", "b"]
 
     def test_num_trials(self, small: Space) -> None:
         assert searching(small.resolve()).num_trials == 5
