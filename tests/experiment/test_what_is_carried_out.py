@@ -211,8 +211,9 @@ def test_a_benchmark_measures_complete_runs_in_ways_that_they_were_not(
 def test_a_benchmark_that_moved_with_its_weights_goes_on_with_them(
     carried: list[Carried], small_data: Path, cache: Path, tmp_path: Path, named_by: str
 ) -> None:
-    before, now = tmp_path / "before", tmp_path / "now"
-    before.mkdir()
+    folder = tmp_path / ("long" * 20)  # both places are told whole
+    before, now = folder / "before", folder / "now"
+    before.mkdir(parents=True)
     save_file(build_encoder(ENCODER).state_dict(), before / "own.safetensors")
     own: dict[str, Any] = {"encoder_weights": "own.safetensors"}
     fields = {"encoder": ENCODER, "encoder_weights": "none", "epochs": 1, "image_size": 32}

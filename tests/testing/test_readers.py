@@ -60,7 +60,7 @@ class Grouping(FoldersReader):
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(READERS, "_entries", dict(READERS._entries))
     for reader in (Doubling, Strict, Opening, Grouping):
-        READERS.register(reader.__name__)(reader)
+        READERS.register(reader.__name__.lower())(reader)
 
 
 @pytest.mark.usefixtures("registered")

@@ -21,7 +21,7 @@ from bts_tune.paths import user_path
 from bts_tune.results.warnings import left_out_sentence
 from bts_tune.space import ResolvedSpace, Space
 from bts_tune.space.layers import without_choices
-from bts_tune.text import quoted
+from bts_tune.text import printable, quoted
 
 Weights = dict[tuple[str, str], EncoderWeights]
 """Weights by encoder and kind of weights."""
@@ -81,7 +81,7 @@ def weights_again(
             beside = Path(os.path.relpath(weights, source.parent)) if os.path.isabs(weights) else Path(weights)
             place = weights if now is None else os.path.normpath(now.parent / beside)
             if not Path(place).is_file():
-                places = " and ".join(map(quoted, dict.fromkeys((weights, place))))
+                places = " and ".join(repr(printable(path)) for path in dict.fromkeys((weights, place)))
                 raise RunError(
                     f"encoder_weights: the file that the run began with is not there, looked for at {places}; put it "
                     "back, or a link to it."
