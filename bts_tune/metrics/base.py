@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 _HAIR = 1e-6
+"""By how much rounding may lead out of a range."""
 _told: set[str] = set()
 """Metrics of which it was said that they left their range; once is enough."""
 
@@ -151,7 +152,6 @@ class Metric(ABC):
                 f"metric {self.name!r}: computed {quoted(found)}; it must be a number, or None where it is not defined."
             ) from None
         lowest, highest = self.range
-        # Rounding may lead out of it by a hair.
         if value is not None and (value < lowest - _HAIR or value > highest + _HAIR) and self.name not in _told:
             _told.add(self.name)
             logging.getLogger(__name__).warning(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bts_tune.results.record.run_folder import FINISHED, TrialRecord
+from bts_tune.space.file import Final
+
+_USUAL = Final()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def _wanted(space: Mapping[str, Any], options: Mapping[str, Any], *, demo: bool)
         searched = int(options.get("num_trials") or short.get("num_trials") or search["num_trials"])
         own |= {name: short[f"final_{name}"] for name in ("top", "seeds") if f"final_{name}" in short}
     given = {name: options.get(f"final_{name}") for name in ("top", "seeds")}
-    final = {"top": 2, "seeds": 3, **own, **{name: value for name, value in given.items() if value is not None}}
+    final = {**_USUAL.model_dump(), **own, **{name: value for name, value in given.items() if value is not None}}
     if final["top"] and (search is not None or given != {"top": None, "seeds": None}):
         baselines = sum(named.values())
         wanted += (baselines + min(final["top"], len(named) - baselines + searched)) * final["seeds"]

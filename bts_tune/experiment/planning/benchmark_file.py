@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from bts_tune.config import MetricName, TrialConfig, explain, override
 from bts_tune.data.splits.groups import table_of_patients
 from bts_tune.errors import BtsTuneError, ConfigError
-from bts_tune.experiment.planning.options import RunOptions
+from bts_tune.experiment.planning.options import OF_A_DATASET, RunOptions
 from bts_tune.paths import user_path
 from bts_tune.plugins import full_name, load_plugins
 from bts_tune.registry import SPLIT_METHODS
@@ -32,19 +32,6 @@ from bts_tune.space.yaml_reader import read_yaml
 from bts_tune.text import nearest, quoted
 
 MAX_RUNS = 1000
-
-OF_A_DATASET = (
-    "data",
-    "reader",
-    "plane",
-    "empty_slices",
-    "sequence",
-    "tumor_categories",
-    "tumor_labels",
-    "group_by",
-    "split_seed",
-)
-"""The options of a run that belong to a dataset, by their fields' names."""
 
 
 class Configured(Section):

@@ -30,7 +30,7 @@ from bts_tune.data.training_share import require_batch, with_training_share
 from bts_tune.errors import BrokenDatasetError, RunError
 from bts_tune.experiment.planning.disk import require_free_space
 from bts_tune.experiment.planning.left_out import Weights, find_weights
-from bts_tune.experiment.planning.options import RunOptions, flag
+from bts_tune.experiment.planning.options import OF_A_DATASET, RunOptions, flag
 from bts_tune.experiment.planning.plan import largest_batches, models, preprocessings
 from bts_tune.experiment.planning.trial_inputs import TrialInputs
 from bts_tune.models.counting import parameters_of
@@ -42,18 +42,7 @@ from bts_tune.results.warnings import demo_sentence
 from bts_tune.space import ResolvedSpace
 from bts_tune.text import plural, printable
 
-_AS_IT_IS_READ = (
-    "reader",
-    "plane",
-    "empty_slices",
-    "sequence",
-    "tumor_categories",
-    "tumor_labels",
-    "split",
-    "group_by",
-    "split_seed",
-    "cache",
-)
+_OF_A_CHECK = (*OF_A_DATASET, "split", "cache")
 """Options of a run that `bts-tune data check` has too."""
 
 
@@ -113,7 +102,7 @@ def _check_command(dataset: Dataset, options: RunOptions, channels: int) -> str:
     given = options.to_dict()
     words = ["bts-tune", "data", "check", str(dataset.root)]
     for one in fields(RunOptions):
-        if one.name in _AS_IT_IS_READ and given[one.name] not in (None, one.default):
+        if one.name in _OF_A_CHECK and one.name != "data" and given[one.name] not in (None, one.default):
             value = given[one.name]
             words += [flag(one.name), *map(str, value if isinstance(value, list) else [value])]
     if channels > 1:

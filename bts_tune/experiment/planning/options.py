@@ -31,6 +31,19 @@ DEFAULT_MAX_FAILURES = 2
 """A death by chance rarely strikes one trial twice; a trial that kills its own process does so each time, and each
 attempt costs the start of a process and at most one epoch."""
 
+OF_A_DATASET = (
+    "data",
+    "reader",
+    "plane",
+    "empty_slices",
+    "sequence",
+    "tumor_categories",
+    "tumor_labels",
+    "group_by",
+    "split_seed",
+)
+"""The options of a run that belong to a dataset, by their fields' names."""
+
 Kind = Literal["text", "path", "integer", "number", "time", "texts", "settings", "switch", "off-switch", "share"]
 
 
