@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from bts_tune.report.blocks import Block, Subheading, paragraph, table
-from bts_tune.report.cells import changed_notes, role_cell
+from bts_tune.report.cells import changed_notes, has_intervals, no_interval_notes, role_cell
 from bts_tune.report.context import ReportContext
 from bts_tune.report.sections.base import SECTIONS, Section
 from bts_tune.report.wording import MISSING, gained, interval, share
@@ -46,9 +46,15 @@ class ComparisonSection(Section):
                 if result_stage(context.trials) == "final"
                 else "The best and the baselines"
             )
+            with_intervals = [one for _, one in shown if has_intervals(one)]
+            chances = (
+                f" Where the interval includes zero, the difference may be chance. {_chances(with_intervals[0])}"
+                if with_intervals
+                else ""
+            )
             yield paragraph(
-                f"{who} on the same images. 'Gained' is by how much each is better than {_reference(compared)}. Where "
-                f"the interval includes zero, the difference may be chance. {_chances(compared)}{_first(compared)}"
+                f"{who} on the same images. 'Gained' is by how much each is better than {_reference(compared)}."
+                f"{chances}{_first(compared)}"
             )
             for title, compared in shown:
                 groups = f" in {plural(compared.groups, 'group')}" if compared.groups else ""
@@ -60,7 +66,8 @@ class ComparisonSection(Section):
                     header += [f"{compared.objective.title} gained", "95 % interval"]
                 header += ["Dice gained", "95 % interval", "IoU gained", "95 % interval", "p (Holm)", "first"]
                 rows = [_row(compared, place, repeated) for place in range(len(compared.configurations))]
-                yield table(header, rows, right=range(2, len(header)), notes=changed_notes(compared.configurations))
+                notes = [*no_interval_notes(compared), *changed_notes(compared.configurations)]
+                yield table(header, rows, right=range(2, len(header)), notes=notes)
         yield from (paragraph(sentence) for sentence in context.comparison.missing[:_MAX_MISSING])
         if len(context.comparison.missing) > _MAX_MISSING:
             yield paragraph(
@@ -85,11 +92,6 @@ def _first(compared: SplitComparison) -> str:
 
 
 def _chances(compared: SplitComparison) -> str:
-    if compared.why_no_intervals:
-        return (
-            f"Here {compared.why_no_intervals}, so there are no intervals: nothing tells how much others would change "
-            "the numbers."
-        )
     images = "groups of related images" if compared.groups else "images"
     fewest = min(compared.replicates)
     two = (

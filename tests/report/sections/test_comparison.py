@@ -29,10 +29,12 @@ def test_of_one_image_nothing_is_drawn_and_nothing_comes_first(tmp_path: Path) -
     folder = written(tmp_path / "r", SEARCHED, {"t1": 0.8, "good": 0.7, "weak": 0.6}, test=1)
     found = compare_configurations(folder, SEARCHED)
     blocks = list(ComparisonSection().blocks(context_of(SEARCHED, comparison=found)))
+    on_test, on_validation = (block for block in blocks if isinstance(block, Table))
+    assert on_test.notes == ("Without intervals: there is one image.",)
+    assert {row[-1] for row in on_test.rows} == {"–"}
+    assert on_validation.notes == ()
     words = next(str(block.spans[0]) for block in blocks if isinstance(block, Paragraph))
-    assert "there is one image, so there are no intervals" in words
-    table = next(block for block in blocks if isinstance(block, Table))
-    assert {row[-1] for row in table.rows} == {"–"}
+    assert "The intervals tell how much other images could change" in words, "those of the validation split do"
 
 
 def test_a_run_without_scores_says_so(tmp_path: Path) -> None:
